@@ -1,0 +1,48 @@
+//go:build !race
+
+package diffhook_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// Not under the race detector, where sync.Pool drops items at random.
+
+// TestMatchAllocatesNothing: a delivery that is accepted makes no garbage.
+func TestMatchAllocatesNothing(t *testing.T) {
+	body := readVectorBody(t, "bodies/gen1.json")
+	current, previous := mustSecret(t, currentText), mustSecret(t, previousText)
+	one := newVerifier(t, diffhook.Secrets{Current: current}, nil)
+	window := newVerifier(t, diffhook.Secrets{
+		Current: current, Previous: previous, PreviousExpires: time.Now().Add(time.Hour),
+	}, nil)
+	ctx := t.Context()
+
+	verify := func(v *diffhook.Verifier, s diffhook.Secret) func() error {
+		signature := s.Sign(body)
+		return func() error { return v.Verify(ctx, body, signature) }
+	}
+	verifyHeader := func(v *diffhook.Verifier, name string) func() error {
+		header := http.Header{"Content-Type": {"application/json"}, name: {current.Sign(body)}}
+		return func() error { return v.VerifyHeader(ctx, body, header) }
+	}
+	for name, verify := range map[string]func() error{
+		"one secret":               verify(one, current),
+		"in a window, by current":  verify(window, current),
+		"in a window, by previous": verify(window, previous),
+		"header of generation 1":   verifyHeader(one, gen1Canonical),
+		"header of generation 2":   verifyHeader(one, gen2Header),
+		"header in lower case":     verifyHeader(window, "x-diffhook-signature"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, verify())
+			require.Zero(t, testing.AllocsPerRun(1000, func() { _ = verify() }))
+		})
+	}
+}

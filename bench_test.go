@@ -1,0 +1,144 @@
+package diffhook_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+const (
+	benchCurrent  = "test-signing-secret-current-0001"
+	benchPrevious = "test-signing-secret-previous-0001"
+)
+
+// byHand is the verifier that people write by hand.
+func byHand(secret, body []byte, signature string) bool {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write(body)
+	want := hex.EncodeToString(mac.Sum(nil))
+	return hmac.Equal([]byte(want), []byte(strings.TrimPrefix(signature, "sha256=")))
+}
+
+func benchSecret(b *testing.B, text string) diffhook.Secret {
+	b.Helper()
+	s, err := diffhook.NewSecret(text)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+func benchVerifier(b *testing.B, window bool) *diffhook.Verifier {
+	b.Helper()
+	set := diffhook.Secrets{Current: benchSecret(b, benchCurrent)}
+	if window {
+		set.Previous = benchSecret(b, benchPrevious)
+		set.PreviousExpires = time.Now().Add(time.Hour)
+	}
+	v, err := diffhook.NewVerifier(b.Context(), set, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return v
+}
+
+// BenchmarkVerify compares the verifier with the floor, which is hashing the
+// body once, and with the verifier written by hand.
+func BenchmarkVerify(b *testing.B) {
+	for _, size := range []int{512, 4 << 10, 64 << 10, 1 << 20} {
+		body := bytes.Repeat([]byte("x"), size)
+		signature := benchSecret(b, benchCurrent).Sign(body)
+		name := "size=" + strconv.Itoa(size)
+		run := func(what string, f func()) {
+			b.Run(what+"/"+name, func(b *testing.B) {
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				for b.Loop() {
+					f()
+				}
+			})
+		}
+		verify := func(v *diffhook.Verifier) func() {
+			ctx := context.Background()
+			return func() {
+				if err := v.Verify(ctx, body, signature); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		run("floor", func() { sha256.Sum256(body) })
+		run("byhand", func() {
+			if !byHand([]byte(benchCurrent), body, signature) {
+				b.Fatal("refused")
+			}
+		})
+		run("verify", verify(benchVerifier(b, false)))
+		run("window", verify(benchVerifier(b, true)))
+	}
+}
+
+// byHandMiddleware reads, verifies and restores a body as it is done by hand.
+func byHandMiddleware(secret []byte, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, diffhook.DefaultMaxBodyBytes))
+		if err != nil {
+			http.Error(w, "body", http.StatusBadRequest)
+			return
+		}
+		if !byHand(secret, body, r.Header.Get(diffhook.SignatureHeader)) {
+			http.Error(w, "signature", http.StatusUnauthorized)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		next.ServeHTTP(w, r)
+	})
+}
+
+// BenchmarkHandler compares the middleware with one written by hand.
+func BenchmarkHandler(b *testing.B) {
+	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	})
+	for _, size := range []int{2 << 10, 256 << 10} {
+		body := bytes.Repeat([]byte("x"), size)
+		signature := benchSecret(b, benchCurrent).Sign(body)
+		run := func(what string, h http.Handler) {
+			b.Run(what+"/size="+strconv.Itoa(size), func(b *testing.B) {
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				request := httptest.NewRequest(http.MethodPost, "/", nil)
+				request.Header.Set(diffhook.SignatureHeader, signature)
+				request.ContentLength = int64(size)
+				reader := bytes.NewReader(nil)
+				payload := io.NopCloser(reader)
+				w := discardResponse{header: http.Header{}}
+				for b.Loop() {
+					reader.Reset(body)
+					request.Body = payload
+					h.ServeHTTP(w, request)
+				}
+			})
+		}
+		run("byhand", byHandMiddleware([]byte(benchCurrent), next))
+		run("handler", benchVerifier(b, false).Handler(next))
+	}
+}
+
+// discardResponse costs nothing, so that the middleware's own work is seen.
+type discardResponse struct{ header http.Header }
+
+func (w discardResponse) Header() http.Header             { return w.header }
+func (discardResponse) Write(p []byte) (int, error)       { return len(p), nil }
+func (discardResponse) WriteHeader(int)                   {}
+func (discardResponse) SetReadDeadline(t time.Time) error { return nil }

@@ -1,0 +1,533 @@
+package diffhook_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// TestSlowBodies is about senders who hold a connection by sending slowly or
+// not at all, and about handlers that work for longer than DeliveryTimeout,
+// whose contexts must not end by what is done about such senders. Each case
+// takes 10 real seconds or more, so all run at the same time.
+func TestSlowBodies(t *testing.T) {
+	t.Parallel()
+	const (
+		works   = diffhook.DeliveryTimeout + time.Second
+		chunked = "Transfer-Encoding: chunked"
+	)
+	hello, empty, five := signed(t, "hello"), signed(t, ""), contentLength(5)
+	long := strings.Repeat("x", 300<<10)
+	restored := func(next http.Handler) http.Handler { return consumed(true, next) }
+	serverTimeout := func(d time.Duration) func(*httptest.Server) {
+		return func(srv *httptest.Server) { srv.Config.ReadTimeout = d } // from when it accepted the connection
+	}
+	cut := []slowCase{
+		{name: "stalled before the first byte", start: http1(post(hello, five), "")},
+		{name: "stalled", start: http1(post(hello, five)+"hell", "")},
+		{name: "stalled, 8 MiB promised", start: http1(post(hello, contentLength(8<<20))+long, "")},
+		{name: "chunked, stalled before the first byte", start: http1(post(hello, chunked), "")},
+		{name: "chunked, stalled", start: http1(post(hello, chunked)+"5\r\nhello\r\n", "")},
+		{name: "chunked, stalled before the end", start: http1(post(hello, chunked)+"5\r\nhello\r\n0\r\n", "")},
+		{name: "a byte a second", start: http1(post(hello, contentLength(100)), "x")},
+		{name: "chunked, a byte a second", start: http1(post(hello, chunked), "1\r\nx\r\n")},
+		{name: "stalled after 100 Continue", start: http1(post(hello, five, "Expect: 100-continue"), "")},
+		{name: "longer timeout of the server", start: http1(post(hello, five), ""), configure: serverTimeout(time.Hour)},
+		endsAtCutoff(hello),
+		{name: "HTTP/2, stalled before the first byte", start: http2(hello, "", "", false), configure: withHTTP2},
+		{name: "HTTP/2, stalled", start: http2(hello, "hello", "", false), configure: withHTTP2},
+		{name: "HTTP/2, a byte a second", start: http2(hello, "", "x", false), configure: withHTTP2},
+	}
+	// A shorter timeout of the server's own cuts off sooner.
+	cutByServer := []slowCase{
+		{name: "stalled", start: http1(post(hello, five)+"hell", ""), configure: serverTimeout(time.Second)},
+		{name: "chunked, dripping", start: http1(post(hello, chunked), "1\r\nx\r\n"), configure: serverTimeout(time.Second)},
+		{name: "HTTP/2, stalled", start: http2(hello, "", "", false), configure: func(srv *httptest.Server) {
+			serverTimeout(time.Second)(srv)
+			withHTTP2(srv)
+		}},
+	}
+	handled := []slowCase{
+		{name: "body", start: http1(delivery(t, "hello"), "")},
+		{name: "long body", start: http1(delivery(t, long), "")},
+		{name: "chunked body", start: http1(post(hello, chunked)+"5\r\nhello\r\n0\r\n\r\n", "")},
+		{name: "no body", start: http1(post(empty), "")},
+		{name: "empty body", start: http1(delivery(t, ""), "")},
+		{name: "empty chunked body", start: http1(post(empty, chunked)+"0\r\n\r\n", "")},
+		{name: "body of five seconds", start: http1(post(signed(t, "xxxxx"), five), "x")},
+		{name: "body read before and put back", start: http1(delivery(t, "hello"), ""), outer: restored},
+		{name: "chunked body read before and put back", start: http1(post(hello, chunked)+"5\r\nhello\r\n0\r\n\r\n", ""), outer: restored},
+		{name: "empty body read before and put back", start: http1(delivery(t, ""), ""), outer: restored},
+		{name: "HTTP/2, body", start: http2(hello, "hello", "", true), configure: withHTTP2},
+		{name: "HTTP/2, empty body", start: http2(empty, "", "", true), configure: withHTTP2},
+	}
+	v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
+	worked := make(chan struct{})
+	handler := v.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-worked:
+		}
+		alive(w, r)
+	}))
+
+	// expect starts cases and returns what waits for them to end as they must:
+	// least later, or soon after that.
+	expect := func(group string, cases []slowCase, least time.Duration, want string, closed bool) (wait func()) {
+		checks := make([]func(t *testing.T), len(cases))
+		for i, tc := range cases {
+			h := http.Handler(handler)
+			if tc.outer != nil {
+				h = tc.outer(h)
+			}
+			done, conn := tc.start(t, serve(t, h, tc.configure))
+			checks[i] = func(t *testing.T) {
+				got := <-done
+				require.NoError(t, got.err)
+				require.Equal(t, want, fmt.Sprint(got.status, " ", strings.TrimSpace(got.body)))
+				require.GreaterOrEqual(t, got.after, least)
+				require.Less(t, got.after, least+patience)
+				if closed && conn != nil {
+					conn.tb = t
+					require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+					conn.requireClosed(false)
+				}
+			}
+		}
+		return func() {
+			for i, tc := range cases {
+				t.Run(group+"/"+tc.name, checks[i])
+			}
+		}
+	}
+	const timeout = "408 Request Timeout"
+	waits := []func(){
+		expect("cut off by the server", cutByServer, time.Second/2, timeout, true),
+		expect("cut off", cut, diffhook.DeliveryTimeout, timeout, true),
+		expect("handled", handled, works, "200 alive", false),
+	}
+	time.AfterFunc(works, func() { close(worked) })
+	for _, wait := range waits {
+		wait()
+	}
+}
+
+// endsAtCutoff is the case of a body whose last byte comes between the decision
+// to cut it off and the passing of the deadline, which then falls on a
+// connection that net/http watches for the handler.
+func endsAtCutoff(signature string) slowCase {
+	last := make(chan struct{})
+	return slowCase{
+		name: "ends at the very moment",
+		start: func(t *testing.T, srv *httptest.Server) (<-chan timed, *rawConn) {
+			done, c := http1(post(signature, contentLength(5))+"hell", "")(t, srv)
+			go func() {
+				select {
+				case <-last:
+					_, _ = io.WriteString(c, "o")
+				case <-t.Context().Done():
+				}
+			}()
+			return done, c
+		},
+		outer: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ended := make(chan struct{})
+				r = r.WithContext(r.Context())
+				r.Body = &arriving{ReadCloser: r.Body, left: 5, done: func() { close(ended) }}
+				next.ServeHTTP(&lateDeadline{ResponseWriter: w, before: sync.OnceFunc(func() {
+					close(last)
+					<-ended
+				})}, r)
+			})
+		},
+	}
+}
+
+// lateDeadline is a ResponseWriter that does something before it sets a
+// deadline.
+type lateDeadline struct {
+	http.ResponseWriter
+	before func()
+}
+
+func (w *lateDeadline) SetReadDeadline(at time.Time) error {
+	w.before()
+	return http.NewResponseController(w.ResponseWriter).SetReadDeadline(at)
+}
+
+// deadlineWriter is a ResponseWriter that supports read deadlines: the body
+// ends when one has passed. It counts them.
+type deadlineWriter struct {
+	*httptest.ResponseRecorder
+	body *io.PipeReader
+	set  int
+}
+
+func (w *deadlineWriter) SetReadDeadline(at time.Time) error {
+	w.set++
+	if at.Before(time.Now()) {
+		return w.body.CloseWithError(os.ErrDeadlineExceeded)
+	}
+	return nil
+}
+
+// TestCutoffTime has the moment exactly, and that no deadline is touched
+// where the body comes in time: net/http would take it out on the handler.
+func TestCutoffTime(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		ends   time.Duration // of the body; 0: never
+		status int
+		after  time.Duration
+		set    bool
+	}{
+		{"in time", time.Second, http.StatusOK, time.Second + time.Minute, false},
+		{"at the last moment", diffhook.DeliveryTimeout - 1, http.StatusOK, diffhook.DeliveryTimeout - 1 + time.Minute, false},
+		{"too late", diffhook.DeliveryTimeout + 1, http.StatusRequestTimeout, diffhook.DeliveryTimeout, true},
+		{"never", 0, http.StatusRequestTimeout, diffhook.DeliveryTimeout, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				body, sender := io.Pipe()
+				defer sender.Close()
+				if tc.ends > 0 {
+					time.AfterFunc(tc.ends, func() { _ = sender.Close() })
+				}
+				v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
+				w := &deadlineWriter{ResponseRecorder: httptest.NewRecorder(), body: body}
+				r := httptest.NewRequest(http.MethodPost, target, body)
+				r.Header.Set(diffhook.SignatureHeader, mustSecret(t, currentText).Sign(nil))
+				start := time.Now()
+				v.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { pause(time.Minute) })).ServeHTTP(w, r)
+				require.Equal(t, tc.after, time.Since(start))
+				require.Equal(t, tc.status, w.Code)
+				require.Equal(t, tc.set, w.set > 0, "whether deadlines were set")
+				pause(time.Minute)
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// TestTimeoutHandler: its ResponseWriter supports no deadlines. The shorter
+// time answers, and a body that stalls is bounded by the server's ReadTimeout.
+func TestTimeoutHandler(t *testing.T) {
+	t.Parallel()
+	ended := make(chan error, 1)
+	v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{
+		Deny: func(_ http.ResponseWriter, _ *http.Request, err error) { ended <- err },
+	})
+	h := v.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		ended <- nil
+	}))
+	for _, tc := range []struct {
+		name, request string
+		err           error
+	}{
+		{"slow handler", delivery(t, "hello"), nil},
+		{"stalled body", post(signed(t, "hello"), contentLength(5)) + "hell", diffhook.ErrBodyTimeout},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := dial(t, serve(t, http.TimeoutHandler(h, moment, "late"), func(srv *httptest.Server) { srv.Config.ReadTimeout = time.Second }))
+			c.send(tc.request)
+			resp, body := c.answer()
+			require.Equal(t, "503 late", fmt.Sprint(resp.StatusCode, " ", body))
+			require.ErrorIs(t, <-ended, tc.err)
+		})
+	}
+}
+
+// TestBodyBreaksOff: the sender goes away in the middle.
+func TestBodyBreaksOff(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ name, request string }{
+		{"Content-Length", post(signed(t, "hello"), contentLength(5)) + "hell"},
+		{"chunked", post(signed(t, "hello"), "Transfer-Encoding: chunked") + "5\r\nhello\r\n"},
+		{"in a chunk", post(signed(t, "hello"), "Transfer-Encoding: chunked") + "6\r\nhello"},
+	} {
+		verdicts := make(chan diffhook.Observation, 1)
+		v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{
+			Observe: func(_ context.Context, o diffhook.Observation) { verdicts <- o },
+		})
+		srv := serve(t, v.Handler(alive), nil)
+		t.Run(tc.name+"/half closed", func(t *testing.T) {
+			c := dial(t, srv)
+			c.send(tc.request)
+			require.NoError(t, c.Conn.(*net.TCPConn).CloseWrite())
+			require.ErrorIs(t, (<-verdicts).Err, diffhook.ErrBodyRead)
+			c.requireStatus(http.StatusBadRequest)
+			c.requireClosed(true)
+		})
+		t.Run(tc.name+"/closed", func(t *testing.T) {
+			c := dial(t, srv)
+			c.send(tc.request)
+			require.NoError(t, c.Close())
+			require.ErrorIs(t, (<-verdicts).Err, diffhook.ErrBodyRead)
+		})
+	}
+}
+
+// TestBodyEndsInRubbish: where a body ends is not known then, and what follows
+// must not be taken for a request of its own: a proxy in front may have taken
+// it for a part of the body (request smuggling, golang.org/issue/12027).
+func TestBodyEndsInRubbish(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ name, end string }{
+		{"trailer", "0\r\nno trailer\r\n\r\n"},
+		{"long trailer", "0\r\nX-Long: " + strings.Repeat("x", 8<<10) + "\r\n\r\n"},
+		{"chunk size", "zz\r\n\r\n"},
+		{"no end of the chunk", "0123456789"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
+			c := dial(t, serve(t, v.Handler(alive), nil))
+			c.send(post(signed(t, "hello"), "Transfer-Encoding: chunked") + "5\r\nhello\r\n" + tc.end + delivery(t, "{}"))
+			resp, _ := c.answer()
+			require.Equal(t, http.StatusBadRequest, resp.StatusCode)
+			c.requireClosed(false)
+		})
+	}
+}
+
+// TestBodyWithoutEnd: a body over the limit is refused where the limit is
+// passed, and not where the sender stops.
+func TestBodyWithoutEnd(t *testing.T) {
+	t.Parallel()
+	v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{MaxBodyBytes: rejectLimit})
+	c := dial(t, serve(t, v.Handler(alive), nil))
+	c.send(post(forged, "Transfer-Encoding: chunked") + "258\r\n" + strings.Repeat("x", 600) + "\r\n")
+	c.requireStatus(http.StatusRequestEntityTooLarge)
+	c.requireClosed(false)
+}
+
+// closes counts calls of Close.
+type closes struct {
+	io.Reader
+	n *int
+}
+
+func (c closes) Close() error { *c.n++; return errClosed }
+
+var errClosed = errors.New("closed as it was")
+
+// TestVerifyRequestBody: the limit, what other code may have done to a body
+// before, and that whoever reads the body afterwards reads what he would have
+// read without a verifier, errors included.
+func TestVerifyRequestBody(t *testing.T) {
+	const limit, text = 64, "0123456789"
+	most := strings.Repeat("x", limit)
+	type reader = io.Reader
+	whole := func(s string) func() reader { return func() reader { return strings.NewReader(s) } }
+	oneByOne := func(s string) func() reader {
+		return func() reader { return iotest.OneByteReader(strings.NewReader(s)) }
+	}
+	within := func(n int64) func() reader {
+		return func() reader { return http.MaxBytesReader(nil, io.NopCloser(strings.NewReader(text)), n) }
+	}
+	breaks := func(err error) func() reader {
+		return func() reader { return io.MultiReader(strings.NewReader("012"), iotest.ErrReader(err)) }
+	}
+	none := func() reader { return http.NoBody }
+	for _, tc := range []struct {
+		name   string
+		body   func() io.Reader // nil: a nil Body
+		length int64
+		sign   string
+		err    error
+	}{
+		{"plain", whole(text), 10, text, nil},
+		{"length unknown", whole(text), -1, text, nil},
+		{"length zero, as of a request made by hand", whole(text), 0, text, nil},
+		{"byte by byte", oneByOne(text), 10, text, nil},
+		{"end comes with the last bytes", func() reader { return iotest.DataErrReader(strings.NewReader(text)) }, -1, text, nil},
+		{"longer than its length", whole(text), 3, text, nil},
+		{"longer than its length, signed up to it", whole(text), 3, text[:3], diffhook.ErrSignatureMismatch},
+		{"empty", whole(""), 0, "", nil},
+		{"empty, length unknown", whole(""), -1, "", nil},
+		{"none", none, 0, "", nil},
+		{"nil", nil, 0, "", nil},
+		{"at the limit", whole(most), limit, most, nil},
+		{"at the limit, length unknown", whole(most), -1, most, nil},
+		{"at the limit, byte by byte", oneByOne(most), -1, most, nil},
+		{"over the limit", whole(most + "x"), limit + 1, most + "x", diffhook.ErrBodyTooLarge},
+		{"over the limit, length unknown", whole(most + "x"), -1, most + "x", diffhook.ErrBodyTooLarge},
+		{"over the limit, byte by byte", oneByOne(most + "x"), -1, most + "x", diffhook.ErrBodyTooLarge},
+		{"over the limit, length a lie", whole(most + "x"), 3, most + "x", diffhook.ErrBodyTooLarge},
+		{"far over the limit, signed up to it", whole(strings.Repeat(most, 9)), -1, most, diffhook.ErrBodyTooLarge},
+		{"over a limit set before", within(9), 10, text, diffhook.ErrBodyTooLarge},
+		{"over a limit set before, signed up to it", within(9), -1, text[:9], diffhook.ErrBodyTooLarge},
+		{"at a limit set before", within(10), 10, text, nil},
+		{"read before", whole(""), 10, text, diffhook.ErrBodyConsumed},
+		{"read in part before", whole(text[4:]), 10, text, diffhook.ErrBodyConsumed},
+		{"replaced by a shorter one, which is signed", whole(text[:5]), 10, text[:5], diffhook.ErrBodyConsumed},
+		{"taken away", none, 10, text, diffhook.ErrBodyConsumed},
+		{"nil, with a length", nil, 10, text, diffhook.ErrBodyConsumed},
+		{"closed before", func() reader { return iotest.ErrReader(http.ErrBodyReadAfterClose) }, 10, text, diffhook.ErrBodyConsumed},
+		{"broken off", breaks(io.ErrUnexpectedEOF), 10, text, diffhook.ErrBodyRead},
+		{"broken off where the signature is for", breaks(io.ErrUnexpectedEOF), -1, "012", diffhook.ErrBodyRead},
+		{"not to be decoded", breaks(errors.New("gzip: invalid header")), -1, "012", diffhook.ErrBodyRead},
+		{"too slow", breaks(fmt.Errorf("read: %w", os.ErrDeadlineExceeded)), 10, text, diffhook.ErrBodyTimeout},
+		{"forged", whole(text), 10, "another", diffhook.ErrSignatureMismatch},
+		{"unsigned", whole(text), 10, "-", diffhook.ErrNoSignature},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{MaxBodyBytes: limit})
+			closed := 0
+			request := func() *http.Request {
+				r := httptest.NewRequest(http.MethodPost, target, nil)
+				r.ContentLength = tc.length
+				if tc.sign != "-" {
+					r.Header.Set(diffhook.SignatureHeader, mustSecret(t, currentText).Sign([]byte(tc.sign)))
+				}
+				r.Body = nil
+				if tc.body != nil {
+					r.Body = closes{tc.body(), &closed}
+					if body := tc.body(); body == http.NoBody {
+						r.Body = http.NoBody
+					}
+				}
+				return r
+			}
+			read := func(r *http.Request) (string, error) {
+				if r.Body == nil {
+					return "", nil
+				}
+				body, err := io.ReadAll(r.Body)
+				return string(body), err
+			}
+			wantBody, wantErr := read(request())
+
+			r := request()
+			for range 2 { // each leaves the body whole for the next
+				d, err := v.VerifyRequest(r)
+				require.ErrorIs(t, err, tc.err)
+				if tc.err != nil {
+					require.Nil(t, d)
+				} else {
+					require.Equal(t, wantBody, string(d.Body))
+					require.False(t, d.SignedByPrevious)
+				}
+			}
+			gotBody, gotErr := read(r)
+			require.Equal(t, wantBody, gotBody)
+			require.Equal(t, wantErr, gotErr)
+
+			if closed = 0; r.Body != nil {
+				err := r.Body.Close()
+				if tc.body != nil && tc.body() != http.NoBody {
+					require.Equal(t, errClosed, err)
+					require.Equal(t, 1, closed)
+				}
+			}
+		})
+	}
+}
+
+// TestDelivery: what a handler finds, by the context and in the body.
+func TestDelivery(t *testing.T) {
+	set := diffhook.Secrets{Current: mustSecret(t, currentText), Previous: mustSecret(t, previousText)}
+	v := newVerifier(t, set, nil)
+	var found []*diffhook.Delivery
+	h := v.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		d, ok := diffhook.DeliveryFromContext(r.Context())
+		require.True(t, ok)
+		found = append(found, d)
+		_ = append(d.Body, "overwritten"...) // into what the body may be followed by
+		body, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		require.Equal(t, string(d.Body), string(body))
+	}))
+	for _, secret := range []diffhook.Secret{set.Current, set.Previous} {
+		body := secret.Fingerprint()
+		r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(body))
+		r.Header.Set(diffhook.SignatureHeader, secret.Sign([]byte(body)))
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		_, ok := diffhook.DeliveryFromContext(r.Context())
+		require.False(t, ok, "the request that came in has been changed")
+	}
+	// Compared only now: a later delivery takes no memory of an earlier one.
+	require.Equal(t, []*diffhook.Delivery{
+		{Body: []byte(set.Current.Fingerprint())},
+		{Body: []byte(set.Previous.Fingerprint()), SignedByPrevious: true},
+	}, found)
+}
+
+// TestMemoryOfPromises: 1,000 senders promise 8 GB between them. Without a
+// well-formed signature that costs nothing; with one, what has arrived.
+func TestMemoryOfPromises(t *testing.T) {
+	const senders, promised, sent = 1000, 8 << 20, 16 << 10
+	for _, tc := range []struct {
+		name, signature string
+		sent            int
+		most            uint64 // to be held
+	}{
+		{"malformed signature", "X-Signature: sha256=zz", 0, senders * connectionCost},
+		{"forged signature", forged, sent, senders * (4*sent + connectionCost)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var verdicts, arrived sync.WaitGroup
+			verdicts.Add(senders)
+			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{
+				Observe: func(context.Context, diffhook.Observation) { verdicts.Done() },
+			})
+			handler := v.Handler(alive)
+			srv := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				r.Body = &arriving{ReadCloser: r.Body, left: tc.sent, done: arrived.Done}
+				if tc.sent == 0 {
+					arrived.Done()
+				}
+				handler.ServeHTTP(w, r)
+			}), nil)
+			request := post(tc.signature, contentLength(promised)) + strings.Repeat("x", tc.sent)
+			conns := make([]net.Conn, senders)
+			for i := range conns {
+				conns[i] = dial(t, srv).Conn
+			}
+
+			before := heapHeld()
+			peak := sampleHeap()
+			arrived.Add(senders)
+			for _, conn := range conns {
+				_, err := io.WriteString(conn, request)
+				require.NoError(t, err)
+			}
+			arrived.Wait()
+			if tc.sent == 0 {
+				verdicts.Wait()
+			}
+			grown := peak()
+			held := heapHeld()
+			for _, conn := range conns {
+				require.NoError(t, conn.Close())
+			}
+			verdicts.Wait()
+
+			held -= min(held, before)
+			t.Logf("%d senders promise %d MiB each and send %d KiB: %.1f MiB are held, and the heap grows by %.1f MiB at most",
+				senders, promised>>20, tc.sent>>10, float64(held)/(1<<20), float64(grown)/(1<<20))
+			require.Less(t, held, tc.most)
+			require.Less(t, grown, 2*tc.most)
+		})
+	}
+}
+
+// connectionCost is the most that a connection and its request take of the
+// heap, apart from the body.
+const connectionCost = 24 << 10

@@ -1,0 +1,360 @@
+package diffhook_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// patience is how long a test waits for what must come at once: far more than
+// a busy machine needs, and half of DeliveryTimeout.
+const patience = 5 * time.Second
+
+// moment is how long a test waits to see that something does not happen.
+const moment = 200 * time.Millisecond
+
+// pause waits without a socket: in a synctest bubble it turns the clock.
+func pause(d time.Duration) { <-time.After(d) }
+
+// serve starts a server for h. The test fails if the server logs a panic or a
+// second answer to one request.
+func serve(tb testing.TB, h http.Handler, configure func(*httptest.Server)) *httptest.Server {
+	tb.Helper()
+	var logged lockedBuffer
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = log.New(&logged, "", 0)
+	if configure != nil {
+		configure(srv)
+	}
+	if srv.EnableHTTP2 {
+		srv.StartTLS()
+	} else {
+		srv.Start()
+	}
+	tb.Cleanup(func() {
+		srv.Close()
+		assert.NotContains(tb, logged.String(), "panic")
+		assert.NotContains(tb, logged.String(), "superfluous")
+	})
+	return srv
+}
+
+func withHTTP2(srv *httptest.Server) { srv.EnableHTTP2 = true }
+
+// rawConn is a client's end of an HTTP/1.1 connection, driven by hand so that
+// a request can stop anywhere.
+type rawConn struct {
+	net.Conn
+	tb testing.TB
+	r  *bufio.Reader
+}
+
+// dial connects to srv. Reads and writes fail after patience.
+func dial(tb testing.TB, srv *httptest.Server) *rawConn {
+	tb.Helper()
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = conn.Close() })
+	require.NoError(tb, conn.SetDeadline(time.Now().Add(patience)))
+	return &rawConn{Conn: conn, tb: tb, r: bufio.NewReader(conn)}
+}
+
+// post is the head of a request with the given header lines.
+func post(lines ...string) string {
+	return "POST /hook HTTP/1.1\r\nHost: test\r\n" + strings.Join(lines, "\r\n") + "\r\n\r\n"
+}
+
+// signed is the header line with the signature of body under the current
+// secret.
+func signed(tb testing.TB, body string) string {
+	return diffhook.SignatureHeader + ": " + mustSecret(tb, currentText).Sign([]byte(body))
+}
+
+// delivery is a whole request that is accepted.
+func delivery(tb testing.TB, body string) string {
+	return post(signed(tb, body), contentLength(len(body))) + body
+}
+
+func contentLength(n int) string { return fmt.Sprintf("Content-Length: %d", n) }
+
+// forged is a header line with a signature that is well formed and wrong.
+var forged = diffhook.SignatureHeader + ": " + forgedSignature
+
+var forgedSignature = "sha256=" + strings.Repeat("0", 64)
+
+func (c *rawConn) send(text string) {
+	c.tb.Helper()
+	_, err := io.WriteString(c, text)
+	require.NoError(c.tb, err)
+}
+
+// answer reads the next answer, which must be the final one: a 100 Continue
+// before it is an answer like any other.
+func (c *rawConn) answer() (*http.Response, string) {
+	c.tb.Helper()
+	resp, err := http.ReadResponse(c.r, nil)
+	require.NoError(c.tb, err, "no answer came in time")
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(c.tb, err)
+	return resp, string(body)
+}
+
+func (c *rawConn) requireStatus(status int) {
+	c.tb.Helper()
+	resp, body := c.answer()
+	require.Equal(c.tb, status, resp.StatusCode, "the answer was %q", body)
+}
+
+// requireClosed requires that the server closes the connection. It does so
+// with a reset where it had not read all that came, which clean forbids.
+func (c *rawConn) requireClosed(clean bool) {
+	c.tb.Helper()
+	_, err := c.r.ReadByte()
+	if !clean && errors.Is(err, syscall.ECONNRESET) {
+		return
+	}
+	require.ErrorIs(c.tb, err, io.EOF)
+}
+
+// requireReusable requires that a delivery on the same connection is accepted
+// by alive.
+func (c *rawConn) requireReusable() {
+	c.tb.Helper()
+	c.send(delivery(c.tb, "{}"))
+	resp, body := c.answer()
+	require.Equal(c.tb, "200 alive", fmt.Sprint(resp.StatusCode, " ", body))
+}
+
+// alive answers whether the context of its request still lives. It must also
+// do so where an earlier request on the connection was refused.
+var alive = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if err := r.Context().Err(); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_, _ = io.WriteString(w, "alive")
+})
+
+// denyPatiently answers as a Deny that takes its time, with the request's
+// context, would: "in time", or with the error of the context.
+func denyPatiently(w http.ResponseWriter, r *http.Request, err error) {
+	said := "in time"
+	select {
+	case <-r.Context().Done():
+		said = r.Context().Err().Error()
+	case <-time.After(moment):
+	}
+	w.WriteHeader(diffhook.HTTPStatus(err))
+	_, _ = io.WriteString(w, said)
+}
+
+// counted is middleware that counts the bytes of bodies read behind it. It
+// leaves the server's own request as it was, and with it what net/http does
+// about the rest of a body.
+func counted(n *atomic.Int64, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(r.Context())
+		r.Body = &countedBody{r.Body, n}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type countedBody struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n.Add(int64(n))
+	return n, err
+}
+
+// consumed is middleware that reads the body before next, and puts it back
+// where restore is set, as middleware that logs or decodes bodies does.
+func consumed(restore bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if restore {
+			r.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// lockedBuffer is a buffer that goroutines may share.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// timed is what came of a request, and when.
+type timed struct {
+	status int
+	body   string
+	err    error
+	after  time.Duration
+}
+
+// slowCase is a request that takes its time. start begins it on a connection
+// of its own, which is nil where it is not of HTTP/1.1.
+type slowCase struct {
+	name      string
+	start     func(t *testing.T, srv *httptest.Server) (<-chan timed, *rawConn)
+	configure func(*httptest.Server)
+	outer     func(http.Handler) http.Handler
+}
+
+// http1 sends request and then drip once a second, if there is one.
+func http1(request, drip string) func(*testing.T, *httptest.Server) (<-chan timed, *rawConn) {
+	return func(t *testing.T, srv *httptest.Server) (<-chan timed, *rawConn) {
+		c, start, done := dial(t, srv), time.Now(), make(chan timed, 1)
+		require.NoError(t, c.SetDeadline(start.Add(4*patience)))
+		c.send(request)
+		go dripping(t.Context(), c, drip)
+		go func() {
+			resp, err := http.ReadResponse(c.r, nil)
+			for err == nil && resp.StatusCode == http.StatusContinue {
+				resp, err = http.ReadResponse(c.r, nil)
+			}
+			done <- finish(start, resp, err)
+		}()
+		return done, c
+	}
+}
+
+// http2 sends a body that begins with text, goes on with drip once a second,
+// if there is one, and ends only where whole is set.
+func http2(signature, text, drip string, whole bool) func(*testing.T, *httptest.Server) (<-chan timed, *rawConn) {
+	return func(t *testing.T, srv *httptest.Server) (<-chan timed, *rawConn) {
+		body, sender := io.Pipe()
+		t.Cleanup(func() { _ = sender.Close() })
+		name, value, _ := strings.Cut(signature, ": ")
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, body)
+		require.NoError(t, err)
+		req.Header.Set(name, value)
+		go func() {
+			_, _ = io.WriteString(sender, text)
+			if whole {
+				_ = sender.Close()
+			}
+			dripping(t.Context(), sender, drip)
+		}()
+		start, done := time.Now(), make(chan timed, 1)
+		go func() {
+			resp, err := srv.Client().Do(req)
+			done <- finish(start, resp, err)
+		}()
+		return done, nil
+	}
+}
+
+func dripping(ctx context.Context, w io.Writer, text string) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for text != "" {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if _, err := io.WriteString(w, text); err != nil {
+			return
+		}
+	}
+}
+
+func finish(start time.Time, resp *http.Response, err error) timed {
+	result := timed{after: time.Since(start), err: err}
+	if err == nil {
+		var body []byte
+		body, result.err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+		result.status, result.body = resp.StatusCode, string(body)
+	}
+	return result
+}
+
+// arriving is a body that calls done once left bytes of it have been read.
+type arriving struct {
+	io.ReadCloser
+	left int
+	done func()
+}
+
+func (b *arriving) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if before := b.left; before > 0 {
+		if b.left -= n; b.left <= 0 {
+			b.done()
+		}
+	}
+	return n, err
+}
+
+// heapHeld returns what of the heap is reachable.
+func heapHeld() uint64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+// sampleHeap watches the memory that the heap takes until stop is called,
+// which returns by how much it grew at most.
+func sampleHeap() (stop func() (grown uint64)) {
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	first, peak := stats.HeapInuse, stats.HeapInuse
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			runtime.ReadMemStats(&stats)
+			peak = max(peak, stats.HeapInuse)
+			select {
+			case <-tick.C:
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return func() uint64 {
+		close(ended)
+		<-done
+		return peak - first
+	}
+}

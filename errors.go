@@ -1,0 +1,127 @@
+package diffhook
+
+import (
+	"errors"
+	"net/http"
+)
+
+// Errors of receiving deliveries. Test for them with [errors.Is]: what a
+// method returns may wrap one of them together with a cause. [HTTPStatus]
+// gives the answer that belongs to each.
+var (
+	// ErrNoSignature is returned where a request has no signature header, or
+	// an empty one.
+	ErrNoSignature = errors.New("diffhook: no signature: the header " + SignatureHeader + " (or " + SignatureHeaderGen2 + ") is missing or empty; refuse the request")
+
+	// ErrMalformedSignature is returned where a signature is not "sha256="
+	// and 64 lower-case hex digits, or where its header has several values.
+	ErrMalformedSignature = errors.New(`diffhook: malformed signature: want one value, "sha256=" and 64 lower-case hex digits; refuse the request`)
+
+	// ErrSignatureMismatch is returned where a well-formed signature matches
+	// no secret in force.
+	ErrSignatureMismatch = errors.New("diffhook: signature mismatch: no signing secret in force made this signature for this body; refuse the request, and if all are refused compare the secret's fingerprint and look for code that changes the body before it is verified")
+
+	// ErrStale is returned where [VerifierOptions].MaxAge is set and a
+	// correctly signed event was triggered longer ago, or names no time.
+	ErrStale = errors.New("diffhook: stale delivery: the event was triggered longer ago than MaxAge allows, or does not say when; refuse it, or raise MaxAge")
+
+	// ErrBodyTooLarge is returned where a body is longer than
+	// [VerifierOptions].MaxBodyBytes.
+	ErrBodyTooLarge = errors.New("diffhook: body too large: it is longer than MaxBodyBytes; raise the limit if deliveries can be that long")
+
+	// ErrBodyTimeout is returned where a body was not there in time.
+	ErrBodyTimeout = errors.New("diffhook: body timeout: the body did not arrive in time; the sender is slow or has stopped")
+
+	// ErrBodyRead is returned where the body broke off or could not be read.
+	ErrBodyRead = errors.New("diffhook: body not read: it broke off before its end")
+
+	// ErrBodyConsumed is returned where the body is shorter than its
+	// Content-Length without having broken off: other code read it first.
+	ErrBodyConsumed = errors.New("diffhook: body consumed: something read or replaced the request's body before the verifier; mount the verifier before it")
+
+	// ErrSecretsUnavailable is returned where the source of secrets fails and
+	// the secret that is missing may be the one that signed, and by every
+	// method of a zero [Verifier].
+	ErrSecretsUnavailable = errors.New("diffhook: signing secrets unavailable: check the secret source; DiffHook will retry the delivery")
+
+	// ErrInvalidEvent is returned where a body is not a JSON object that an
+	// [Event] can be read from.
+	ErrInvalidEvent = errors.New("diffhook: invalid event: the body is not a JSON object with the documented fields")
+)
+
+// Errors of configuring the package.
+var (
+	// ErrInvalidSecret is returned by [NewSecret], and by what calls it, for a
+	// text that cannot be a signing secret.
+	ErrInvalidSecret = errors.New("diffhook: invalid signing secret")
+
+	// ErrInvalidOptions is returned by constructors and methods for an
+	// argument or option out of its range; the text names it.
+	ErrInvalidOptions = errors.New("diffhook: invalid options")
+)
+
+// HTTPStatus returns the status to answer a delivery with: 200 for a nil
+// error, the status in this table for an error of this package, and 500 for
+// any other. [Verifier.Handler] answers so by itself; use HTTPStatus with a
+// router that writes its own answers.
+//
+//	ErrNoSignature, ErrMalformedSignature, ErrSignatureMismatch, ErrStale  401
+//	ErrBodyTooLarge                                                        413
+//	ErrBodyTimeout                                                         408
+//	ErrBodyRead, ErrInvalidEvent                                           400
+//	ErrBodyConsumed                                                        500
+//	ErrSecretsUnavailable                                                  503
+func HTTPStatus(err error) int {
+	if err == nil {
+		return http.StatusOK
+	}
+	_, status := classify(err)
+	return status
+}
+
+// verdicts is the one table of what can become of a delivery that is refused:
+// its name in observations and logs, and the status it is answered with.
+var verdicts = [...]struct {
+	err    error
+	result string
+	status int
+}{
+	{ErrNoSignature, "no_signature", http.StatusUnauthorized},
+	{ErrMalformedSignature, "malformed_signature", http.StatusUnauthorized},
+	{ErrSignatureMismatch, "mismatch", http.StatusUnauthorized},
+	{ErrStale, "stale", http.StatusUnauthorized},
+	{ErrBodyTooLarge, "body_too_large", http.StatusRequestEntityTooLarge},
+	{ErrBodyTimeout, "body_timeout", http.StatusRequestTimeout},
+	{ErrBodyRead, "body_read", http.StatusBadRequest},
+	{ErrBodyConsumed, "body_consumed", http.StatusInternalServerError},
+	{ErrSecretsUnavailable, "secrets_unavailable", http.StatusServiceUnavailable},
+	{ErrInvalidEvent, "invalid_event", http.StatusBadRequest},
+}
+
+// resultAccepted and resultError are the results that no sentinel stands for.
+const (
+	resultAccepted = "accepted"
+	resultError    = "error"
+)
+
+// classify returns the row of [verdicts] that err belongs to, as the index of
+// its result, and its status. The index of an unknown error is len(verdicts).
+func classify(err error) (row, status int) {
+	for i, v := range verdicts {
+		if errors.Is(err, v.err) {
+			return i, v.status
+		}
+	}
+	return len(verdicts), http.StatusInternalServerError
+}
+
+// resultOf returns the fixed name of a verdict.
+func resultOf(err error) string {
+	if err == nil {
+		return resultAccepted
+	}
+	if row, _ := classify(err); row < len(verdicts) {
+		return verdicts[row].result
+	}
+	return resultError
+}

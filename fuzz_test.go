@@ -1,0 +1,157 @@
+package diffhook_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// Seeds are the cases of testdata/vectors, added here, and the files of
+// testdata/fuzz, which go test loads by itself.
+
+// fuzzVectors are the vectors without the body of 1 MiB, which would slow
+// down all that is derived from it.
+func fuzzVectors(tb testing.TB) (small []vector) {
+	tb.Helper()
+	for _, v := range loadVectors(tb) {
+		if len(v.body) < 64<<10 {
+			small = append(small, v)
+		}
+	}
+	require.Len(tb, small, 25)
+	return small
+}
+
+// wellFormed is the one form of a signature. Unlike $, \z does not match
+// before a newline at the end.
+var wellFormed = regexp.MustCompile(`\Asha256=[0-9a-f]{64}\z`)
+
+// FuzzParseSignature: a signature is read exactly where it is well formed.
+func FuzzParseSignature(f *testing.F) {
+	for _, v := range fuzzVectors(f) {
+		f.Add(v.signatures["node"])
+	}
+	body := []byte(signedBody)
+	right := referenceSignature(currentText, body)
+	f.Add(right)
+	v := newVerifier(f, diffhook.Secrets{Current: mustSecret(f, currentText)}, nil)
+
+	f.Fuzz(func(t *testing.T, signature string) {
+		err := v.Verify(t.Context(), body, signature)
+		switch {
+		case signature == "":
+			requireRefused(t, err, diffhook.ErrNoSignature)
+		case !wellFormed.MatchString(signature):
+			requireRefused(t, err, diffhook.ErrMalformedSignature)
+		case signature != right:
+			requireRefused(t, err, diffhook.ErrSignatureMismatch)
+		default:
+			require.NoError(t, err)
+		}
+	})
+}
+
+// legalSecret says in other words than NewSecret what a secret may be.
+func legalSecret(text string) bool {
+	first, _ := utf8.DecodeRuneInString(text)
+	last, _ := utf8.DecodeLastRuneInString(text)
+	edge := func(r rune) bool { return unicode.IsSpace(r) || unicode.In(r, unicode.Cf) }
+	return len(text) > 15 && !edge(first) && !edge(last) &&
+		(len(text) < 8 || text[:8] != "dh_live_") && len(strings.Split(text, diffhook.Secret{}.String())) == 1
+}
+
+// FuzzVerify: a signature is accepted exactly where crypto/hmac, used
+// directly, comes to the same.
+func FuzzVerify(f *testing.F) {
+	for _, v := range fuzzVectors(f) {
+		f.Add(v.body, v.secret, v.signatures["python"])
+	}
+	f.Fuzz(func(t *testing.T, body []byte, text, signature string) {
+		secret, err := diffhook.NewSecret(text)
+		if !legalSecret(text) {
+			require.ErrorIs(t, err, diffhook.ErrInvalidSecret)
+			require.True(t, secret.IsZero())
+			return
+		}
+		require.NoError(t, err)
+
+		right := referenceSignature(text, body)
+		require.Equal(t, right, secret.Sign(body))
+		v := newVerifier(t, diffhook.Secrets{Current: secret}, nil)
+		require.NoError(t, v.Verify(t.Context(), body, right))
+		err = v.Verify(t.Context(), body, signature)
+		if signature == right {
+			require.NoError(t, err)
+			return
+		}
+		require.Error(t, err)
+		require.Equal(t, 401, diffhook.HTTPStatus(err))
+		requireRefused(t, v.Verify(t.Context(), append(bytes.Clone(body), 0), right), diffhook.ErrSignatureMismatch)
+	})
+}
+
+// FuzzParseEvent: an error shows nothing of the body, and an event survives
+// being written and read again.
+func FuzzParseEvent(f *testing.F) {
+	for _, v := range fuzzVectors(f) {
+		f.Add(v.body)
+	}
+	errorTexts := regexp.MustCompile(eventErrorTexts)
+
+	f.Fuzz(func(t *testing.T, body []byte) {
+		event, err := diffhook.ParseEvent(body)
+		if err != nil {
+			require.ErrorIs(t, err, diffhook.ErrInvalidEvent)
+			require.Nil(t, event)
+			require.Regexp(t, errorTexts, err.Error())
+			return
+		}
+		require.True(t, json.Valid(body))
+		require.Equal(t, body, []byte(event.Raw))
+		require.NotPanics(t, func() { _ = event.DedupKey() })
+
+		written, err := json.Marshal(event)
+		require.NoError(t, err)
+		again, err := diffhook.ParseEvent(written)
+		require.NoError(t, err)
+		require.Empty(t, cmp.Diff(event, again, ignoreRaw))
+		require.Equal(t, event.DedupKey(), again.DedupKey())
+		require.Equal(t, event.MonitorID == "" || event.TriggeredAt.IsZero(), event.DedupKey() == "")
+	})
+}
+
+// TestFuzzSeedsAreLoaded runs the targets over their seeds as go test does,
+// and counts what ran. A file that does not parse fails its target.
+func TestFuzzSeedsAreLoaded(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	for target, added := range map[string]int{"FuzzParseSignature": 26, "FuzzVerify": 25, "FuzzParseEvent": 25} {
+		t.Run(target, func(t *testing.T) {
+			files, err := filepath.Glob(filepath.Join("testdata", "fuzz", target, "*"))
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, len(files), 5)
+			for _, file := range files {
+				content, err := os.ReadFile(file)
+				require.NoError(t, err)
+				require.True(t, strings.HasPrefix(string(content), "go test fuzz v1"), file)
+			}
+
+			out, err := exec.CommandContext(t.Context(), self, "-test.run=^"+target+"$", "-test.v").CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			ran := strings.Count(string(out), "--- PASS: "+target+"/")
+			require.Equal(t, added+len(files), ran, "%s", out)
+		})
+	}
+}

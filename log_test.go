@@ -1,0 +1,431 @@
+package diffhook_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// logged is a slog.Handler that keeps its lines.
+type logged struct {
+	least  slog.Level
+	onLine func(line map[string]any)
+	asked  atomic.Int64 // calls of Enabled
+
+	mu   sync.Mutex
+	kept []map[string]any
+}
+
+func (l *logged) logger() *slog.Logger { return slog.New(l) }
+
+func (l *logged) lines() []map[string]any {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.kept)
+}
+
+func (l *logged) Enabled(_ context.Context, level slog.Level) bool {
+	l.asked.Add(1)
+	return level >= l.least
+}
+
+func (l *logged) Handle(_ context.Context, r slog.Record) error {
+	line := map[string]any{"level": r.Level.String(), "msg": r.Message}
+	r.Attrs(func(a slog.Attr) bool { line[a.Key] = a.Value.Resolve().Any(); return true })
+	if l.onLine != nil {
+		l.onLine(line)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept = append(l.kept, line)
+	return nil
+}
+
+func (l *logged) WithAttrs([]slog.Attr) slog.Handler { return l }
+func (l *logged) WithGroup(string) slog.Handler      { return l }
+
+const (
+	refusedLine = "diffhook: delivery refused"
+	summaryLine = "diffhook: more deliveries refused than logged one by one"
+)
+
+// count returns how many refusals the lines stand for, by result, and how many
+// of the lines are about one of them.
+func (l *logged) count() (refusals map[string]uint64, single int) {
+	refusals = make(map[string]uint64)
+	for _, line := range l.lines() {
+		switch line["msg"] {
+		case refusedLine:
+			single++
+			refusals[line["result"].(string)]++
+		case summaryLine:
+			for result, n := range line {
+				if n, ok := n.(uint64); ok {
+					refusals[result] += n
+				}
+			}
+		}
+	}
+	return refusals, single
+}
+
+// TestLogRefusals: a line says enough to act on, and repeats nothing secret.
+func TestLogRefusals(t *testing.T) {
+	for _, o := range outcomes(t) {
+		t.Run(o.name, func(t *testing.T) {
+			logs := new(logged)
+			var text lockedBuffer
+			logs.onLine = func(line map[string]any) { fmt.Fprintf(&text, "%+v\n", line) }
+			v := o.verifier(t, func(opts *diffhook.VerifierOptions) { opts.Logger = logs.logger() })
+			r := o.request()
+			v.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(httptest.NewRecorder(), r)
+
+			lines := slices.DeleteFunc(logs.lines(), func(line map[string]any) bool { return line["msg"] != refusedLine })
+			if o.err == nil {
+				require.Empty(t, logs.lines())
+				return
+			}
+			require.Empty(t, cmp.Diff([]map[string]any{{
+				"level": "WARN", "msg": refusedLine,
+				"result":     o.result,
+				"error":      o.err,
+				"body_bytes": int64(o.read),
+				"remote":     "192.0.2.1:1234",
+				"route":      "/hooks/…",
+			}}, lines, cmpopts.EquateErrors()))
+			requireNoLeak(t, text.String(), r)
+			require.NotContains(t, text.String(), pathToken)
+			require.NotContains(t, text.String(), queryToken)
+		})
+	}
+}
+
+// TestLogRoute is about addresses of webhooks that are secrets themselves,
+// and about attackers who choose a path to write into a log.
+func TestLogRoute(t *testing.T) {
+	for _, tc := range []struct{ name, path, pattern, want string }{
+		{"pattern", "/hooks/" + pathToken, "POST /hooks/{token}", "POST /hooks/{token}"},
+		{"first segment", "/hooks", "", "/hooks"},
+		{"rest", "/hooks/" + pathToken + "/x", "", "/hooks/…"},
+		{"root", "/", "", "/"},
+		{"none", "", "", "/"},
+		{"closing slash", "/hooks/", "", "/hooks"},
+		{"doubled slash", "//" + pathToken, "", "//…"},
+		{"long segment", "/" + strings.Repeat("a", 20) + pathToken + "/x", "", "/" + strings.Repeat("a", 20) + pathToken[:4] + "…"},
+		{"long segment, cut in a letter", "/" + strings.Repeat("é", 20), "", "/" + strings.Repeat("é", 12) + "…"},
+		{"control characters", "/a\nlevel=ERROR\x1b[2J\u0085", "", "/a level=ERROR [2J "},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			logs := new(logged)
+			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{Logger: logs.logger()})
+			r := httptest.NewRequest(http.MethodPost, target, nil)
+			r.URL.Path, r.Pattern = tc.path, tc.pattern
+			_, err := v.VerifyRequest(r)
+			require.ErrorIs(t, err, diffhook.ErrNoSignature)
+			require.Len(t, logs.lines(), 1)
+			require.Equal(t, tc.want, logs.lines()[0]["route"])
+		})
+	}
+	t.Run("no request", func(t *testing.T) {
+		logs := new(logged)
+		v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{Logger: logs.logger()})
+		require.ErrorIs(t, v.Verify(t.Context(), nil, ""), diffhook.ErrNoSignature)
+		require.NotContains(t, logs.lines()[0], "route")
+		require.NotContains(t, logs.lines()[0], "remote")
+	})
+}
+
+// TestLogHint: a mismatch explains itself to the operator. The sender learns
+// nothing of it, and what nearly matches is refused like anything else.
+func TestLogHint(t *testing.T) {
+	const body = "a" + pageText
+	synctest.Test(t, func(t *testing.T) {
+		current, previous := mustSecret(t, currentText), mustSecret(t, previousText)
+		set := diffhook.Secrets{Current: current, Previous: previous, PreviousExpires: time.Now().Add(time.Hour)}
+		for _, tc := range []struct{ name, body, signature, encoding, hint string }{
+			{"forgery", body, forgedSignature, "", ""},
+			{"empty body", "", current.Sign([]byte(body)), "", "empty"},
+			{"encoded", body, forgedSignature, "gzip", "Content-Encoding"},
+			{"newline added", body + "\n", current.Sign([]byte(body)), "", "newline"},
+			{"DOS newline added", body + "\r\n", current.Sign([]byte(body)), "", "newline"},
+			{"newline, but a forgery", body + "\n", forgedSignature, "", ""},
+			{"newline taken away", body, current.Sign([]byte(body + "\n")), "", ""},
+			{"space added", body + " ", current.Sign([]byte(body)), "", ""},
+			{"previous secret after its window", body, previous.Sign([]byte(body)), "", "window is over"},
+			{"previous secret and newline", body + "\n", previous.Sign([]byte(body)), "", ""},
+		} {
+			logs := new(logged)
+			v := newVerifier(t, set, &diffhook.VerifierOptions{Logger: logs.logger()})
+			if time.Now().Before(set.PreviousExpires) {
+				pause(time.Until(set.PreviousExpires))
+			}
+			r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(tc.body))
+			r.Header.Set(diffhook.SignatureHeader, tc.signature)
+			if tc.encoding != "" {
+				r.Header.Set("Content-Encoding", tc.encoding)
+			}
+			w := httptest.NewRecorder()
+			v.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { assert.Fail(t, "accepted", tc.name) })).ServeHTTP(w, r)
+
+			require.Equal(t, "401 Unauthorized\n", fmt.Sprint(w.Code, " ", w.Body.String()), tc.name)
+			require.Len(t, logs.lines(), 1, tc.name)
+			line := logs.lines()[0]
+			require.Equal(t, "mismatch", line["result"], tc.name)
+			if tc.hint == "" {
+				require.NotContains(t, line, "hint", tc.name)
+				continue
+			}
+			require.Contains(t, line["hint"], tc.hint, tc.name)
+		}
+	})
+}
+
+// TestNoLogger: with a nil Logger nothing is written, to the default one
+// neither.
+func TestNoLogger(t *testing.T) {
+	var written bytes.Buffer
+	before, writer, flags := slog.Default(), log.Writer(), log.Flags()
+	t.Cleanup(func() {
+		slog.SetDefault(before)
+		log.SetOutput(writer)
+		log.SetFlags(flags)
+	})
+	slog.SetDefault(slog.New(slog.NewTextHandler(&written, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	for _, o := range outcomes(t) {
+		v := o.verifier(t, nil)
+		v.EventHandler(func(context.Context, *diffhook.Event) error { return errors.New("failed") }).ServeHTTP(httptest.NewRecorder(), o.request())
+		require.NoError(t, v.Rotate(mustSecret(t, "test-signing-secret-other-0001"), time.Hour))
+		v.RevokePrevious()
+	}
+	require.Empty(t, written.String())
+}
+
+// flood makes n refusals of each of four kinds.
+func flood(ctx context.Context, v *diffhook.Verifier, n int) {
+	short := strings.NewReader("")
+	for range n {
+		_ = v.Verify(ctx, nil, "")
+		_ = v.Verify(ctx, nil, "sha256=zz")
+		_ = v.Verify(ctx, []byte("{}"), forgedSignature)
+		r := &http.Request{Header: http.Header{diffhook.SignatureHeader: nil, "X-Signature": {forgedSignature}}, Body: io.NopCloser(short), ContentLength: 1}
+		_, _ = v.VerifyRequest(r)
+	}
+}
+
+// of is what the lines must stand for after each kind was refused n times.
+func of(n uint64) map[string]uint64 {
+	return map[string]uint64{"no_signature": n, "malformed_signature": n, "mismatch": n, "body_consumed": n}
+}
+
+// TestLogFlood is about attackers who fill a disk, or hide one line among
+// very many.
+func TestLogFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs := new(logged)
+		secret := mustSecret(t, currentText)
+		v := newVerifier(t, diffhook.Secrets{Current: secret}, &diffhook.VerifierOptions{Logger: logs.logger()})
+		accept := func() { require.NoError(t, v.Verify(t.Context(), nil, secret.Sign(nil))) }
+
+		flood(t.Context(), v, 25_000)
+		_, single := logs.count()
+		require.Equal(t, 10, single)
+		require.Len(t, logs.lines(), 10, "the summary comes when the minute is over")
+		pause(time.Minute - 1)
+		accept()
+		require.Len(t, logs.lines(), 10)
+
+		// An accepted delivery brings the summary of a flood that is over.
+		pause(1)
+		accept()
+		require.Len(t, logs.lines(), 11)
+		summary := logs.lines()[10]
+		require.Equal(t, "WARN", summary["level"])
+		require.Equal(t, summaryLine, summary["msg"])
+		refusals, _ := logs.count()
+		require.Empty(t, cmp.Diff(of(25_000), refusals))
+		asked := logs.asked.Load()
+		accept()
+		pause(time.Hour)
+		accept()
+		require.Len(t, logs.lines(), 11, "it comes once")
+		require.Equal(t, asked, logs.asked.Load(), "an accepted delivery costs no logging")
+
+		// So does the next refused one, and a flood that goes on for minutes
+		// writes 10 lines and a summary in each.
+		for range 5 {
+			flood(t.Context(), v, 1000)
+			pause(time.Minute)
+		}
+		require.Len(t, logs.lines(), 11+5*10+4)
+		flood(t.Context(), v, 1)
+		require.Len(t, logs.lines(), 11+5*10+5+4)
+		refusals, _ = logs.count()
+		require.Empty(t, cmp.Diff(of(30_001), refusals))
+	})
+}
+
+// TestLogFloodConcurrent: no refusal is lost between lines and summaries,
+// also where many are the first of a new minute.
+func TestLogFloodConcurrent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const goroutines, minutes, each = 8, 20, 50
+		logs := new(logged)
+		secret := mustSecret(t, currentText)
+		v := newVerifier(t, diffhook.Secrets{Current: secret}, &diffhook.VerifierOptions{Logger: logs.logger()})
+		for minute := range minutes {
+			start := make(chan struct{})
+			var wg sync.WaitGroup
+			for range goroutines {
+				wg.Go(func() {
+					<-start
+					flood(t.Context(), v, each)
+				})
+			}
+			synctest.Wait()
+			close(start)
+			wg.Wait()
+			_, single := logs.count()
+			require.Equal(t, 10*(minute+1), single)
+			pause(time.Minute)
+		}
+		require.NoError(t, v.Verify(t.Context(), nil, secret.Sign(nil)))
+		refusals, _ := logs.count()
+		require.Empty(t, cmp.Diff(of(goroutines*minutes*each), refusals))
+	})
+}
+
+// TestLogCostsNothing: where no line is written, none is put together. (The
+// refusal is one that takes nothing from a sync.Pool, which drops items at
+// random under the race detector.)
+func TestLogCostsNothing(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		least  slog.Level
+		before int // refusals
+	}{
+		{"level disabled", slog.LevelError, 0},
+		{"line suppressed", slog.LevelDebug, 10},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			logs := &logged{least: tc.least}
+			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{Logger: logs.logger()})
+			ctx := t.Context()
+			refuse := func() {
+				if v.Verify(ctx, nil, "sha256=zz") == nil {
+					panic("accepted")
+				}
+			}
+			for range tc.before {
+				refuse()
+			}
+			require.Len(t, logs.lines(), tc.before)
+			asked := logs.asked.Load()
+			require.Zero(t, testing.AllocsPerRun(1000, refuse))
+			require.Len(t, logs.lines(), tc.before)
+			require.EqualValues(t, 1001, logs.asked.Load()-asked, "Enabled decides, and is asked once")
+		})
+	}
+}
+
+// TestLogHintCostsNothing is about attackers who make a server hash a long
+// body once more for a hint that nobody reads. The quickest of several runs
+// tells one pass from two on a busy machine too.
+func TestLogHintCostsNothing(t *testing.T) {
+	secret := mustSecret(t, currentText)
+	body := []byte(strings.Repeat("x", 4<<20) + "\n")
+	signature := secret.Sign(body[:len(body)-1])
+	quickest := func(before time.Duration, v *diffhook.Verifier) time.Duration {
+		start := time.Now()
+		require.ErrorIs(t, v.Verify(t.Context(), body, signature), diffhook.ErrSignatureMismatch)
+		if took := time.Since(start); before == 0 || took < before {
+			return took
+		}
+		return before
+	}
+	logs, disabled := new(logged), &logged{least: slog.LevelError}
+	set := diffhook.Secrets{Current: secret}
+	silent := newVerifier(t, set, nil)
+	suppressed := newVerifier(t, set, &diffhook.VerifierOptions{Logger: logs.logger()})
+	unwanted := newVerifier(t, set, &diffhook.VerifierOptions{Logger: disabled.logger()})
+	for range 10 {
+		quickest(0, suppressed)
+	}
+	require.Len(t, logs.lines(), 10)
+	require.Contains(t, logs.lines()[9]["hint"], "newline")
+
+	var one, other, third time.Duration
+	for range 10 {
+		one, other, third = quickest(one, silent), quickest(other, suppressed), quickest(third, unwanted)
+	}
+	require.Len(t, logs.lines(), 10)
+	require.Less(t, other, one*3/2)
+	require.Less(t, third, one*3/2)
+}
+
+// TestLogHandlerAsksVerifier: a handler of logs that adds the state of the
+// verifier to a line must not wait for a lock that is held around the line.
+func TestLogHandlerAsksVerifier(t *testing.T) {
+	first, second, third := mustSecret(t, previousText), mustSecret(t, currentText), mustSecret(t, "test-signing-secret-third-0001")
+	answers := make(chan diffhook.Secrets, 1)
+	source := diffhook.SecretSourceFunc(func(context.Context) (diffhook.Secrets, error) {
+		select {
+		case set := <-answers:
+			return set, nil
+		default:
+			return diffhook.Secrets{}, errors.New("the vault is sealed")
+		}
+	})
+	var v *diffhook.Verifier
+	type seen struct{ msg, current any }
+	lines := make(chan seen, 16)
+	logs := &logged{onLine: func(line map[string]any) {
+		assert.NotContains(t, fmt.Sprint(line), "test-signing-secret")
+		lines <- seen{line["msg"], v.Status().Current.Fingerprint}
+	}}
+	requireLine := func(msg string, current diffhook.Secret) {
+		t.Helper()
+		select {
+		case got := <-lines:
+			require.Equal(t, seen{msg, current.Fingerprint()}, got)
+		case <-time.After(patience):
+			require.Fail(t, "no line: a deadlock", msg)
+		}
+	}
+	answers <- diffhook.Secrets{Current: first}
+	v = newVerifier(t, source, &diffhook.VerifierOptions{Logger: logs.logger()})
+	require.Empty(t, lines)
+
+	const changed = "diffhook: signing secrets changed"
+	go v.Rotate(second, time.Hour)
+	requireLine(changed, second)
+	go v.RevokePrevious()
+	requireLine(changed, second)
+	go v.Refresh(t.Context())
+	requireLine("diffhook: reading the secret source failed; the secrets in force stay", second)
+	go v.Verify(t.Context(), nil, "")
+	requireLine(refusedLine, second)
+	answers <- diffhook.Secrets{Current: third, NoPrevious: true}
+	go v.Refresh(t.Context())
+	requireLine(changed, third)
+	requireLine("diffhook: the secret source answers again", third)
+}

@@ -1,0 +1,230 @@
+package diffhook_test
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/gob"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+)
+
+// What a credential must be opaque to: sinks are the ways in which programs
+// show values, and shapes the places in which they keep credentials. A
+// leakDetector reads what came out.
+
+// sink shows x. Those that compare show how it differs from y, which has the
+// same type and another credential.
+type sink struct {
+	name string
+	show func(x, y any) string
+}
+
+var sinks = []sink{
+	{"fmt verbs", func(x, _ any) string { return showVerbs(x) }},
+	{"fmt.Print", func(x, _ any) string { return fmt.Sprint(x, x) + fmt.Sprintln(x) }},
+	{"fmt of reflect.Value", func(x, _ any) string {
+		v := reflect.ValueOf(x)
+		return fmt.Sprintf("%v %+v %#v %s", v, v, v, v)
+	}},
+	{"error text", func(x, _ any) string { return fmt.Errorf("sign with %v: %w", x, errors.ErrUnsupported).Error() }},
+	{"panic", func(x, _ any) string { return showPanic(x) }},
+	{"slog text", func(x, _ any) string {
+		return showLog(x, func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) })
+	}},
+	{"slog JSON", func(x, _ any) string {
+		return showLog(x, func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) })
+	}},
+	{"encoding/json", func(x, _ any) string { return showJSON(x) }},
+	{"encoding/xml", func(x, _ any) string {
+		out, err := xml.MarshalIndent(x, "", " ")
+		return fmt.Sprintf("%s %v", out, err)
+	}},
+	{"encoding/gob", func(x, _ any) string {
+		var out bytes.Buffer
+		err := gob.NewEncoder(&out).Encode(x)
+		return fmt.Sprintf("%s %v", out.Bytes(), err)
+	}},
+	{"go-cmp", func(x, y any) string {
+		return cmp.Diff(x, y, cmp.Exporter(func(reflect.Type) bool { return true }))
+	}},
+	{"testify", showAssertions},
+}
+
+// output is what the sink shows of x, or the text with which it panics.
+func (s sink) output(x, y any) (out string) {
+	defer func() {
+		if p := recover(); p != nil {
+			out = fmt.Sprintf("panic: %+v", p)
+		}
+	}()
+	return s.show(x, y)
+}
+
+// showVerbs formats x under every letter as a verb, with every combination of
+// flags, and with widths and precisions.
+func showVerbs(x any) string {
+	formats := []string{"%20", "%.3", "%.12", "%#20", "%-30.30", "%+#060.30"}
+	const flags = "+# -0"
+	for set := range 1 << len(flags) {
+		format := "%"
+		for i, flag := range flags {
+			if set&(1<<i) != 0 {
+				format += string(flag)
+			}
+		}
+		formats = append(formats, format)
+	}
+	const verbs = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	shown := make(map[string]bool)
+	var out strings.Builder
+	for _, format := range formats {
+		for _, verb := range verbs {
+			if s := fmt.Sprintf(format+string(verb), x); !shown[s] {
+				shown[s] = true
+				out.WriteString(s + "\n")
+			}
+		}
+	}
+	return out.String()
+}
+
+// showPanic shows what is printed of a panic with x: by the runtime, which
+// calls Error or String, and by whoever recovers it.
+func showPanic(x any) (out string) {
+	defer func() {
+		p := recover()
+		out = fmt.Sprintf("panic: %v\n%+v\n%#v", p, p, p)
+		switch p := p.(type) {
+		case error:
+			out += p.Error()
+		case fmt.Stringer:
+			out += p.String()
+		}
+	}()
+	panic(x)
+}
+
+func showLog(x any, handler func(*bytes.Buffer) slog.Handler) string {
+	var out bytes.Buffer
+	logger := slog.New(handler(&out))
+	logger.Info("argument", "value", x)
+	logger.Info("attribute", slog.Any("value", x))
+	logger.Info("group", slog.Group("group", slog.Any("value", x), "again", x))
+	logger.WithGroup("group").With("value", x).Info("with")
+	logger.Info(fmt.Sprint("message ", x))
+	return out.String()
+}
+
+func showJSON(x any) string {
+	plain, err := json.Marshal(x)
+	indented, _ := json.MarshalIndent(x, "", " ")
+	var encoded bytes.Buffer
+	encoder := json.NewEncoder(&encoded)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(map[string]any{"value": x})
+	var text []byte
+	if m, ok := x.(encoding.TextMarshaler); ok {
+		text, _ = m.MarshalText()
+	}
+	return fmt.Sprintf("%s\n%s\n%s\n%s\n%v", plain, indented, &encoded, text, err)
+}
+
+// failures is an assert.TestingT that keeps what a failing test prints.
+type failures struct{ strings.Builder }
+
+func (f *failures) Errorf(format string, args ...any) { fmt.Fprintf(f, format, args...) }
+
+func showAssertions(x, y any) string {
+	var out failures
+	assert.Equal(&out, x, y)
+	assert.EqualValues(&out, x, y)
+	assert.Contains(&out, []any{x}, y)
+	assert.ElementsMatch(&out, []any{x}, []any{y})
+	assert.Nil(&out, x)
+	assert.Fail(&out, "message", x)
+	return out.String()
+}
+
+// shape is a place to keep a credential in.
+type shape[C any] struct {
+	name string
+	hold func(c C) any
+}
+
+type (
+	exportedField[C any]   struct{ Credential C }
+	unexportedField[C any] struct{ credential C }
+	unexportedPtr[C any]   struct{ credential *C }
+	nestedFields[C any]    struct {
+		Outer struct{ inner unexportedField[C] }
+		Next  *exportedField[C]
+		Any   any
+	}
+)
+
+func shapesOf[C any]() []shape[C] {
+	return []shape[C]{
+		{"value", func(c C) any { return c }},
+		{"pointer", func(c C) any { return &c }},
+		{"pointer to pointer", func(c C) any { p := &c; return &p }},
+		{"pointer to any", func(c C) any { a := any(c); return &a }},
+		{"exported field", func(c C) any { return exportedField[C]{c} }},
+		{"pointer to exported field", func(c C) any { return &exportedField[C]{c} }},
+		{"unexported field", func(c C) any { return unexportedField[C]{c} }},
+		{"pointer to unexported field", func(c C) any { return &unexportedField[C]{c} }},
+		{"unexported pointer field", func(c C) any { return unexportedPtr[C]{&c} }},
+		{"any in unexported field", func(c C) any { return unexportedField[any]{c} }},
+		{"nested", func(c C) any {
+			n := nestedFields[C]{Next: &exportedField[C]{c}, Any: unexportedPtr[C]{&c}}
+			n.Outer.inner.credential = c
+			return n
+		}},
+		{"map of values", func(c C) any { return map[string]C{"key": c} }},
+		{"map of pointers", func(c C) any { return map[string]*C{"key": &c} }},
+		{"slice of values", func(c C) any { return []C{c} }},
+		{"slice of pointers", func(c C) any { return []*C{&c} }},
+		{"slice of any", func(c C) any { return []any{c, &c} }},
+		{"array", func(c C) any { return [1]C{c} }},
+		{"error", func(c C) any { return fmt.Errorf("sign with %v: %w", c, errors.ErrUnsupported) }},
+		{"error by %+v and %#v", func(c C) any { return fmt.Errorf("sign with %+v, %#v", c, c) }},
+	}
+}
+
+// TestOpacitySinksSeePlainValues shows that the tests of opacity can fail:
+// every sink shows a plain value, and every shape shows it in some sink.
+func TestOpacitySinksSeePlainValues(t *testing.T) {
+	detector := newLeakDetector(opaqueText)
+	for _, sink := range sinks {
+		t.Run(sink.name, func(t *testing.T) {
+			assert.NotEmpty(t, detector.find(sink.output(exportedField[string]{opaqueText}, exportedField[string]{otherText})))
+			assert.NotEmpty(t, detector.find(sink.output(exportedField[[]byte]{[]byte(opaqueText)}, exportedField[[]byte]{[]byte(otherText)})))
+		})
+	}
+	for _, shape := range shapesOf[string]() {
+		t.Run(shape.name, func(t *testing.T) {
+			var found []string
+			for _, sink := range sinks {
+				found = append(found, detector.find(sink.output(shape.hold(opaqueText), shape.hold(otherText)))...)
+			}
+			assert.NotEmpty(t, found)
+		})
+	}
+}
+
+// assertOpaque fails where a sink shows a part of what the detector knows.
+func assertOpaque(t *testing.T, detector leakDetector, x, y any) {
+	t.Helper()
+	for _, sink := range sinks {
+		out := sink.output(x, y)
+		assert.Empty(t, detector.find(out), "%s of %T", sink.name, x)
+	}
+}

@@ -1,0 +1,251 @@
+package diffhook
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// secretSet is the secrets in force, as one immutable snapshot. A verification
+// loads it once, so it sees the state before a rotation or the one after it,
+// and never half of one.
+type secretSet struct {
+	current, previous Secret    // previous may be zero
+	expires           time.Time // of previous; zero: never
+
+	// usages has the counter of the secret that each result of match names.
+	usages [4]*usage
+}
+
+// Results of secretSet.match: a bit for each secret that matched.
+const (
+	matchCurrent  = 1
+	matchPrevious = 2
+)
+
+// match computes the HMAC of body under every secret in force, always all of
+// them, and combines the comparisons without branching on any: how long it
+// takes shows whether a rotation is under way, not which secret matched.
+func (s *secretSet) match(body []byte, t *tag) int {
+	match := s.current.key().matches(body, t) * matchCurrent
+	if s.acceptsPrevious() {
+		match |= s.previous.key().matches(body, t) * matchPrevious
+	}
+	return match
+}
+
+// acceptsPrevious reports whether there is a previous secret and its time is
+// not over. It is asked at every delivery, so that no timer is needed.
+func (s *secretSet) acceptsPrevious() bool {
+	return !s.previous.IsZero() && (s.expires.IsZero() || time.Now().Before(s.expires))
+}
+
+// usage counts the deliveries that one secret verified, whatever its role. It
+// outlives the secret's time in force: it is what remembers a revocation.
+type usage struct {
+	uses     atomic.Uint64
+	lastUsed atomic.Int64 // since Verifier.since, at least 1; 0: never
+	revoked  bool         // by RevokePrevious; guarded by Verifier.mu
+}
+
+// record counts a use. It asks for the time since the verifier was made,
+// which takes half as long as asking for the date.
+func (u *usage) record(since time.Time) {
+	u.uses.Add(1)
+	u.lastUsed.Store(max(1, int64(time.Since(since))))
+}
+
+// lastUse turns the time back into a date, counting from now: whatever has
+// been done to the clock meanwhile, the age of the last use is right, or less
+// than right where the machine was suspended. A secret never seems to have
+// been unused for longer than it was.
+func (u *usage) lastUse(since time.Time) time.Time {
+	at := u.lastUsed.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	now := time.Now()
+	return now.Add(time.Duration(at) - now.Sub(since)).UTC()
+}
+
+// usageOf returns the counter of s, new or known. v.mu is held.
+func (v *Verifier) usageOf(s Secret) *usage {
+	u := v.known[s.Fingerprint()]
+	if u == nil {
+		u = new(usage)
+		v.known[s.Fingerprint()] = u
+	}
+	return u
+}
+
+// store puts a set in force, without the previous secret if it has been
+// revoked or is the current one. v.mu is held.
+func (v *Verifier) store(current, previous Secret, expires time.Time) {
+	next := &secretSet{current: current}
+	u := v.usageOf(current)
+	next.usages = [4]*usage{matchCurrent: u, matchCurrent | matchPrevious: u}
+	if !previous.IsZero() && !previous.Equal(current) {
+		if u := v.usageOf(previous); !u.revoked {
+			next.previous, next.expires = previous, expires
+			next.usages[matchPrevious] = u
+		}
+	}
+	before := v.set.Swap(next)
+	if v.opts.Logger != nil && before != nil {
+		v.note(slog.LevelInfo, "diffhook: signing secrets changed",
+			slog.String("current", next.current.Fingerprint()),
+			slog.String("previous", next.previous.Fingerprint()),
+			slog.Time("previous_expires", next.expires))
+	}
+}
+
+// Rotate makes next the current secret and keeps accepting the one it replaces
+// for window. Use it where the new secret is known before the source has it.
+//
+// A window of 0 refuses the replaced secret at once, and one that an earlier
+// rotation left as previous is dropped. Rotating to the current secret changes
+// nothing. The change is this verifier's alone and lasts until its source
+// brings a new answer: rotate the source as well, or a restart undoes it.
+//
+// It returns an error that wraps [ErrInvalidSecret] for a zero next,
+// [ErrInvalidOptions] for a negative window, and [ErrSecretsUnavailable] from
+// a zero Verifier; nothing has changed then.
+func (v *Verifier) Rotate(next Secret, window time.Duration) error {
+	if next.IsZero() {
+		return fmt.Errorf("%w: Rotate to a zero Secret; make one with NewSecret", ErrInvalidSecret)
+	}
+	if window < 0 {
+		return fmt.Errorf("%w: the rotation window is negative; 0 refuses the replaced secret at once", ErrInvalidOptions)
+	}
+	v.mu.Lock()
+	defer v.unlock()
+	set := v.set.Load()
+	switch {
+	case set == nil:
+		return errZeroVerifier
+	case next.Equal(set.current):
+	case window == 0:
+		v.store(next, Secret{}, time.Time{})
+	default:
+		v.store(next, set.current, time.Now().Add(window))
+	}
+	return nil
+}
+
+// RevokePrevious refuses the previous secret from now on, as after a leak or
+// once no delivery needs it any more. A secret so refused never comes back as
+// previous in this verifier, whatever its source says. Without a previous
+// secret nothing changes.
+//
+// Other servers have verifiers of their own: revoke it at the platform and in
+// the source too.
+func (v *Verifier) RevokePrevious() {
+	v.mu.Lock()
+	defer v.unlock()
+	set := v.set.Load()
+	if set == nil || set.previous.IsZero() {
+		return
+	}
+	v.usageOf(set.previous).revoked = true
+	v.store(set.current, Secret{}, time.Time{})
+}
+
+var errNoCurrent = errors.New("the source answered without a current secret")
+
+// apply puts an answer of the source in force. v.mu is held.
+func (v *Verifier) apply(answer Secrets) error {
+	if answer.Current.IsZero() {
+		return errNoCurrent
+	}
+	answer = answer.normalized()
+	last, set := v.last, v.set.Load()
+	if set != nil && answer.equal(last) {
+		return nil // so that Rotate and RevokePrevious stand
+	}
+	v.last = answer
+	previous, expires := answer.Previous, answer.PreviousExpires
+	if set != nil && previous.IsZero() && !answer.NoPrevious {
+		previous, expires = v.keepReplaced(set, last, answer)
+	}
+	v.store(answer.Current, previous, expires)
+	return nil
+}
+
+// keepReplaced returns the previous secret to go on with after an answer that
+// says nothing of one.
+func (v *Verifier) keepReplaced(set *secretSet, last, answer Secrets) (Secret, time.Time) {
+	if answer.Current.Equal(set.current) {
+		if !last.Previous.IsZero() && last.Previous.Equal(set.previous) {
+			return Secret{}, time.Time{} // the source named it and no longer does
+		}
+		return set.previous, set.expires
+	}
+	if v.opts.RotationWindow < 0 {
+		return Secret{}, time.Time{}
+	}
+	return set.current, time.Now().Add(v.opts.RotationWindow)
+}
+
+// RotationStatus is the state of a verifier's secrets. It holds no secret and
+// marshals to JSON as it is.
+type RotationStatus struct {
+	// Since is when this verifier began to count.
+	Since time.Time `json:"since"`
+
+	// Current and Previous are the secrets in force. Previous is the zero
+	// value where there is none.
+	Current  SecretStatus `json:"current,omitzero"`
+	Previous SecretStatus `json:"previous,omitzero"`
+
+	// LastRefresh is when the source was last read with success, and
+	// RefreshError why the last read failed, if it did.
+	LastRefresh  time.Time `json:"lastRefresh,omitzero"`
+	RefreshError string    `json:"refreshError,omitempty"`
+}
+
+// SecretStatus is the state of one secret. Uses and LastUsed are counted per
+// secret, not per role: a secret keeps its count when it becomes previous.
+type SecretStatus struct {
+	Fingerprint string    `json:"fingerprint"`
+	Uses        uint64    `json:"uses"`
+	LastUsed    time.Time `json:"lastUsed,omitzero"`
+
+	// Expires is when a previous secret stops, or stopped, being accepted.
+	// The zero time means when it is removed.
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// Status returns the state of the verifier's secrets: which are in force, how
+// often and when last each verified a delivery, and how the source does. An
+// old secret unused for longer than DiffHook retries is safe to revoke. All
+// times are in UTC.
+func (v *Verifier) Status() RotationStatus {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	status := RotationStatus{
+		Since:        v.since.UTC(),
+		LastRefresh:  v.read.lastSuccess.UTC(),
+		RefreshError: errorText(v.read.err),
+	}
+	if set := v.set.Load(); set != nil {
+		status.Current = v.statusOf(set.current, set.usages[matchCurrent])
+		if !set.previous.IsZero() {
+			status.Previous = v.statusOf(set.previous, set.usages[matchPrevious])
+			status.Previous.Expires = set.expires.UTC()
+		}
+	}
+	return status
+}
+
+func (v *Verifier) statusOf(s Secret, u *usage) SecretStatus {
+	return SecretStatus{Fingerprint: s.Fingerprint(), Uses: u.uses.Load(), LastUsed: u.lastUse(v.since)}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,412 @@
+package diffhook_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// letter returns a secret that a table names by one letter.
+func letter(tb testing.TB, name string) diffhook.Secret {
+	tb.Helper()
+	if name == "" {
+		return diffhook.Secret{}
+	}
+	return mustSecret(tb, "test-signing-secret-"+strings.Repeat(name, 8))
+}
+
+// signedRequest returns a request that carries signature for body.
+func signedRequest(body []byte, signature string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "/webhooks/diffhook", bytes.NewReader(body))
+	r.Header.Set(diffhook.SignatureHeader, signature)
+	return r
+}
+
+// settableSource answers what it was last told to.
+type settableSource struct {
+	mu     sync.Mutex
+	answer diffhook.Secrets
+	err    error
+	at     []time.Time // of each call
+}
+
+func (s *settableSource) Load(context.Context) (diffhook.Secrets, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at = append(s.at, time.Now())
+	return s.answer, s.err
+}
+
+func (s *settableSource) set(answer diffhook.Secrets, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer, s.err = answer, err
+}
+
+func (s *settableSource) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.at)
+}
+
+// rotationTest is a verifier at a source, in a synctest bubble.
+type rotationTest struct {
+	*testing.T
+	source *settableSource
+	v      *diffhook.Verifier
+}
+
+// says makes the source answer with the named secrets and refreshes.
+func (r rotationTest) says(current, previous string) { r.saysUntil(current, previous, time.Time{}) }
+
+func (r rotationTest) saysUntil(current, previous string, expires time.Time) {
+	r.source.set(diffhook.Secrets{Current: letter(r, current), Previous: letter(r, previous), PreviousExpires: expires}, nil)
+	require.NoError(r, r.v.Refresh(r.Context()))
+}
+
+func (r rotationTest) saysNoPrevious(current, ignored string) {
+	r.source.set(diffhook.Secrets{Current: letter(r, current), Previous: letter(r, ignored), NoPrevious: true}, nil)
+	require.NoError(r, r.v.Refresh(r.Context()))
+}
+
+func (r rotationTest) rotate(next string, window time.Duration) {
+	require.NoError(r, r.v.Rotate(letter(r, next), window))
+}
+
+func (r rotationTest) later(d time.Duration) { <-time.After(d) }
+
+// accepted returns the letters of the secrets that the verifier accepts, and
+// "!" behind the one that it takes for the previous one.
+func (r rotationTest) accepted() string {
+	var accepted string
+	for _, name := range []string{"A", "B", "C", "D"} {
+		body := []byte("a body signed by " + name)
+		d, err := r.v.VerifyRequest(signedRequest(body, letter(r, name).Sign(body)))
+		if err != nil {
+			require.ErrorIs(r, err, diffhook.ErrSignatureMismatch)
+			continue
+		}
+		accepted += name
+		if d.SignedByPrevious {
+			accepted += "!"
+		}
+	}
+	return accepted
+}
+
+// Every promise about the window, as a story: what is done, and which secrets
+// are accepted after it. The source says only "A" at first.
+func TestRotationWindow(t *testing.T) {
+	const day = 24 * time.Hour
+	type step struct {
+		do   func(rotationTest)
+		want string
+	}
+	tests := []struct {
+		name  string
+		opts  diffhook.VerifierOptions
+		steps []step
+	}{
+		{"a replaced secret is kept for the default window, to the instant", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", "") }, "A!B"},
+			{func(r rotationTest) { r.later(day - time.Nanosecond) }, "A!B"},
+			{func(r rotationTest) { r.later(time.Nanosecond) }, "B"},
+		}},
+		{"a window of one's own", diffhook.VerifierOptions{RotationWindow: time.Minute}, []step{
+			{func(r rotationTest) { r.says("B", "") }, "A!B"},
+			{func(r rotationTest) { r.later(time.Minute) }, "B"},
+		}},
+		{"a negative window keeps nothing", diffhook.VerifierOptions{RotationWindow: -1}, []step{
+			{func(r rotationTest) { r.says("B", "") }, "B"},
+		}},
+		{"the same answer again does not prolong the window", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", "") }, "A!B"},
+			{func(r rotationTest) { r.later(20 * time.Hour); r.says("B", "") }, "A!B"},
+			{func(r rotationTest) { r.later(4 * time.Hour) }, "B"},
+		}},
+		{"the source names the previous one without an end", diffhook.VerifierOptions{RotationWindow: time.Minute}, []step{
+			{func(r rotationTest) { r.says("B", "A") }, "A!B"},
+			{func(r rotationTest) { r.later(1000 * day) }, "A!B"},
+			{func(r rotationTest) { r.says("B", "") }, "B"}, // named, and no longer
+		}},
+		{"the source's end counts, without a refresh", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(time.Hour)) }, "A!B"},
+			{func(r rotationTest) { r.later(time.Hour - 1) }, "A!B"},
+			{func(r rotationTest) { r.later(1) }, "B"},
+		}},
+		{"an end that has passed already", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(-time.Hour)) }, "B"},
+		}},
+		{"the source moves the end", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(time.Hour)) }, "A!B"},
+			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(day)) }, "A!B"},
+			{func(r rotationTest) { r.later(2 * time.Hour) }, "A!B"},
+		}},
+		{"the source names a previous secret that was never current here", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("C", "B") }, "B!C"}, // a rotation was missed: A is two behind
+		}},
+		{"no longer named, while the current one changes: the new rule for the replaced one", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", "A") }, "A!B"},
+			{func(r rotationTest) { r.says("C", "") }, "B!C"},
+		}},
+		{"NoPrevious refuses the replaced one at once", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.saysNoPrevious("B", "") }, "B"},
+		}},
+		{"NoPrevious ends a window", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", "") }, "A!B"},
+			{func(r rotationTest) { r.saysNoPrevious("B", "") }, "B"},
+			{func(r rotationTest) { r.says("B", "") }, "B"},
+		}},
+		{"NoPrevious beats a previous secret named beside it", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.saysNoPrevious("B", "A") }, "B"},
+		}},
+		{"previous equal to current counts as none", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", "B") }, "A!B"}, // so A is what B replaced
+		}},
+		{"previous equal to current, with nothing replaced", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("A", "A") }, "A"},
+		}},
+		{"a rotation is taken back", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", "") }, "A!B"},
+			{func(r rotationTest) { r.says("A", "") }, "AB!"},
+		}},
+		{"a second rotation inside a window drops the older secret", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", "") }, "A!B"},
+			{func(r rotationTest) { r.says("C", "") }, "B!C"},
+		}},
+
+		{"Rotate keeps the old one for its window", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.rotate("B", time.Hour) }, "A!B"},
+			{func(r rotationTest) { r.later(time.Hour) }, "B"},
+		}},
+		{"Rotate with a window of 0 refuses the old one at once", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.rotate("B", 0) }, "B"},
+		}},
+		{"Rotate to the current secret changes nothing, also with 0", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.rotate("B", time.Hour) }, "A!B"},
+			{func(r rotationTest) { r.rotate("B", 0) }, "A!B"},
+			{func(r rotationTest) { r.later(59 * time.Minute); r.rotate("B", time.Hour) }, "A!B"},
+			{func(r rotationTest) { r.later(time.Minute) }, "B"},
+		}},
+		{"a second Rotate inside a window drops the older secret", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.rotate("B", time.Hour); r.rotate("C", time.Hour) }, "B!C"},
+		}},
+		{"a window without an end in sight", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.rotate("B", 1<<63-1) }, "A!B"},
+		}},
+		{"manual steps stand while the source repeats itself", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("A", "") }, "A!B"},
+			{func(r rotationTest) { r.v.RevokePrevious(); r.says("A", "") }, "B"},
+		}},
+		{"the source catches up with a manual rotation", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("B", "") }, "A!B"},
+			{func(r rotationTest) { r.later(time.Hour) }, "B"},
+		}},
+		{"the source overtakes a manual rotation", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("C", "") }, "B!C"},
+		}},
+
+		{"RevokePrevious refuses at once", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", ""); r.v.RevokePrevious() }, "B"},
+		}},
+		{"a revoked secret does not come back by the source's word", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", "A"); r.v.RevokePrevious() }, "B"},
+			{func(r rotationTest) { r.says("B", "") }, "B"},
+			{func(r rotationTest) { r.says("B", "A") }, "B"},
+			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(day)) }, "B"},
+			{func(r rotationTest) { r.says("C", "A") }, "C"},
+		}},
+		{"a revoked secret does not come back by being replaced", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", ""); r.v.RevokePrevious() }, "B"},
+			{func(r rotationTest) { r.says("A", "") }, "AB!"}, // as current the source may have it again
+			{func(r rotationTest) { r.says("C", "") }, "C"},
+			{func(r rotationTest) { r.rotate("A", time.Hour); r.rotate("D", time.Hour) }, "D"},
+		}},
+		{"RevokePrevious without one does nothing", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.v.RevokePrevious() }, "A"},
+			{func(r rotationTest) { r.says("B", "A") }, "A!B"},
+		}},
+		{"RevokePrevious counts for one whose window is over, too", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.rotate("B", time.Hour); r.later(2 * time.Hour); r.v.RevokePrevious() }, "B"},
+			{func(r rotationTest) { r.says("B", "A") }, "B"},
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
+				// Without refreshes on a miss: what changes is what the step does.
+				test.opts.MinRefreshInterval = 1<<63 - 1
+				r.v = newVerifier(t, r.source, &test.opts)
+				r.accepted() // spends the one refresh on a miss there is
+				for i, step := range test.steps {
+					step.do(r)
+					assert.Equal(t, step.want, r.accepted(), "after step %d", i+1)
+				}
+			})
+		})
+	}
+}
+
+func TestRotateErrors(t *testing.T) {
+	v := newVerifier(t, diffhook.Secrets{Current: letter(t, "A")}, nil)
+	before := v.Status().Current.Fingerprint
+	require.ErrorIs(t, v.Rotate(diffhook.Secret{}, time.Hour), diffhook.ErrInvalidSecret)
+	require.ErrorIs(t, v.Rotate(letter(t, "B"), -1), diffhook.ErrInvalidOptions)
+	require.ErrorIs(t, v.Rotate(letter(t, "A"), -1), diffhook.ErrInvalidOptions)
+	assert.Equal(t, before, v.Status().Current.Fingerprint)
+	assert.Zero(t, v.Status().Previous)
+}
+
+// A source that answers nothing, or fails, leaves in force what there is.
+func TestFailedRefreshKeepsSecrets(t *testing.T) {
+	boom := errors.New("vault: connection refused")
+	for name, failure := range map[string]struct {
+		answer diffhook.Secrets
+		err    error
+	}{
+		"error":         {err: boom},
+		"empty set":     {},
+		"previous only": {answer: diffhook.Secrets{Previous: letter(t, "B")}},
+		"answer beside an error is not looked at": {answer: diffhook.Secrets{Current: letter(t, "B")}, err: boom},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
+				r.v = newVerifier(t, r.source, nil)
+				first := r.v.Status().LastRefresh
+				<-time.After(time.Second)
+
+				r.source.set(failure.answer, failure.err)
+				err := r.v.Refresh(t.Context())
+				require.ErrorIs(t, err, diffhook.ErrSecretsUnavailable)
+				if failure.err != nil {
+					require.ErrorIs(t, err, failure.err, "the cause can be asked for")
+				}
+				body := []byte("body")
+				require.NoError(t, r.v.Verify(t.Context(), body, letter(t, "A").Sign(body)))
+				assert.Equal(t, err.Error(), r.v.Status().RefreshError)
+				assert.Equal(t, first, r.v.Status().LastRefresh)
+
+				r.says("A", "")
+				assert.Empty(t, r.v.Status().RefreshError)
+				assert.Equal(t, first.Add(time.Second), r.v.Status().LastRefresh)
+			})
+		})
+	}
+}
+
+func TestStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
+		r.v = newVerifier(t, r.source, nil)
+		began := time.Now().UTC()
+		body := []byte("body")
+		use := func(name string, times int) {
+			for range times {
+				require.NoError(t, r.v.Verify(t.Context(), body, letter(t, name).Sign(body)))
+			}
+		}
+		use("A", 3)
+		r.later(time.Hour)
+		r.says("B", "")
+		r.later(time.Minute)
+		use("A", 2) // now as the previous one, on the same count
+		use("B", 1)
+		r.later(time.Minute)
+
+		want := diffhook.RotationStatus{
+			Since:       began,
+			LastRefresh: began.Add(time.Hour),
+			Current:     diffhook.SecretStatus{Fingerprint: letter(t, "B").Fingerprint(), Uses: 1, LastUsed: began.Add(61 * time.Minute)},
+			Previous: diffhook.SecretStatus{Fingerprint: letter(t, "A").Fingerprint(), Uses: 5, LastUsed: began.Add(61 * time.Minute),
+				Expires: began.Add(25 * time.Hour)},
+		}
+		// A use is kept to the nanosecond, but never as 0.
+		assert.Empty(t, cmp.Diff(want, r.v.Status()))
+
+		encoded, err := json.Marshal(r.v.Status())
+		require.NoError(t, err)
+		var decoded diffhook.RotationStatus
+		require.NoError(t, json.Unmarshal(encoded, &decoded))
+		assert.Empty(t, cmp.Diff(want, decoded))
+
+		// Taken back, the secret goes on from its own count.
+		r.says("A", "")
+		use("A", 1)
+		assert.EqualValues(t, 6, r.v.Status().Current.Uses)
+		assert.EqualValues(t, 1, r.v.Status().Previous.Uses)
+
+		r.v.RevokePrevious()
+		encoded, err = json.Marshal(r.v.Status())
+		require.NoError(t, err)
+		assert.NotContains(t, string(encoded), "previous")
+	})
+}
+
+// A refused delivery is nobody's use.
+func TestStatusDoesNotCountRefusals(t *testing.T) {
+	v := newVerifier(t, diffhook.Secrets{Current: letter(t, "A"), Previous: letter(t, "B")}, nil)
+	body := []byte("body")
+	require.ErrorIs(t, v.Verify(t.Context(), body, letter(t, "C").Sign(body)), diffhook.ErrSignatureMismatch)
+	require.ErrorIs(t, v.Verify(t.Context(), body, ""), diffhook.ErrNoSignature)
+	status := v.Status()
+	assert.Zero(t, status.Current.Uses+status.Previous.Uses)
+	assert.True(t, status.Current.LastUsed.IsZero() && status.Previous.LastUsed.IsZero())
+}
+
+// The zero Verifier, which a forgotten constructor leaves behind, fails closed.
+func TestZeroVerifier(t *testing.T) {
+	var v diffhook.Verifier
+	body := []byte("body")
+	signature := letter(t, "A").Sign(body)
+	require.ErrorIs(t, v.Verify(t.Context(), body, signature), diffhook.ErrSecretsUnavailable)
+	require.ErrorIs(t, v.Verify(t.Context(), body, ""), diffhook.ErrSecretsUnavailable)
+	require.ErrorIs(t, v.VerifyHeader(t.Context(), body, nil), diffhook.ErrSecretsUnavailable)
+	_, err := v.VerifyRequest(signedRequest(body, signature))
+	require.ErrorIs(t, err, diffhook.ErrSecretsUnavailable)
+	require.ErrorIs(t, v.Rotate(letter(t, "A"), time.Hour), diffhook.ErrSecretsUnavailable)
+	require.ErrorIs(t, v.Refresh(t.Context()), diffhook.ErrSecretsUnavailable)
+	v.RevokePrevious()
+	assert.Zero(t, v.Status().Current)
+}
+
+func TestNewVerifierErrors(t *testing.T) {
+	good := diffhook.Secrets{Current: letter(t, "A")}
+	boom := errors.New("boom")
+	tests := []struct {
+		name string
+		src  diffhook.SecretSource
+		opts *diffhook.VerifierOptions
+		want error
+	}{
+		{"no source", nil, nil, diffhook.ErrInvalidOptions},
+		{"negative MaxBodyBytes", good, &diffhook.VerifierOptions{MaxBodyBytes: -1}, diffhook.ErrInvalidOptions},
+		{"negative MaxAge", good, &diffhook.VerifierOptions{MaxAge: -1}, diffhook.ErrInvalidOptions},
+		{"empty set", diffhook.Secrets{}, nil, diffhook.ErrSecretsUnavailable},
+		{"no current secret", diffhook.Secrets{Previous: letter(t, "A")}, nil, diffhook.ErrSecretsUnavailable},
+		{"failing source", &settableSource{err: boom}, nil, diffhook.ErrSecretsUnavailable},
+		{"its cause", &settableSource{err: boom}, nil, boom},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			v, err := diffhook.NewVerifier(t.Context(), test.src, test.opts)
+			require.ErrorIs(t, err, test.want)
+			assert.Nil(t, v)
+		})
+	}
+}

@@ -1,0 +1,216 @@
+package diffhook
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+)
+
+// Secret is a signing secret: the key with which DiffHook signs deliveries.
+//
+// It is opaque. Printing, logging, encoding and comparing it, or anything that
+// holds it, shows a placeholder; [Secret.Reveal] is the only way to the text
+// and [Secret.Fingerprint] the way to name it. The zero value signs nothing
+// and accepts nothing. A Secret is not comparable with ==: use [Secret.Equal].
+// Copies share their key. All methods are safe for concurrent use.
+type Secret struct {
+	// key gives the key material. It stands behind a function because fmt
+	// calls no methods on unexported fields and reflection follows pointers,
+	// but neither can look into, or call, a function it finds.
+	key func() *signingKey
+}
+
+// minSecretBytes is below every secret that DiffHook issues, and above what a
+// placeholder or a truncated paste has. Shorter HMAC keys can be guessed.
+const minSecretBytes = 16
+
+// apiKeyPrefix begins every API key, the other credential of the platform.
+const apiKeyPrefix = "dh_live_"
+
+// redactedSecret stands wherever a Secret is shown.
+const redactedSecret = "[REDACTED SIGNING SECRET]"
+
+// NewSecret returns the signing secret with the given text, which is used byte
+// for byte. The text is found at App → Settings → API Keys → Signing secret.
+//
+// It returns an error that wraps [ErrInvalidSecret], and does not repeat the
+// text, where the text is shorter than 16 bytes, has white space or another
+// invisible character at either end (a file's newline is the usual case), is an
+// API key (which begins with dh_live_), or contains the placeholder that a
+// Secret prints as.
+func NewSecret(s string) (Secret, error) {
+	switch {
+	case len(s) < minSecretBytes:
+		return Secret{}, fmt.Errorf("%w: it has %d bytes and must have at least %d; copy it whole from App → Settings → API Keys", ErrInvalidSecret, len(s), minSecretBytes)
+	case strings.TrimFunc(s, isInvisible) != s:
+		return Secret{}, fmt.Errorf("%w: it begins or ends with white space or another character that does not show; trim it, or read the file with FileSecrets", ErrInvalidSecret)
+	case strings.HasPrefix(s, apiKeyPrefix):
+		return Secret{}, fmt.Errorf("%w: it is an API key (%s…); the signing secret is a credential of its own, at App → Settings → API Keys → Signing secret", ErrInvalidSecret, apiKeyPrefix)
+	case strings.Contains(s, redactedSecret):
+		return Secret{}, fmt.Errorf("%w: it is the placeholder that a Secret prints as; store a secret with Reveal", ErrInvalidSecret)
+	}
+	key := newSigningKey(s)
+	return Secret{key: func() *signingKey { return key }}, nil
+}
+
+// isInvisible reports white space, and format characters such as a byte order
+// mark or a zero-width space.
+func isInvisible(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) }
+
+// Sign returns the signature of body: "sha256=" and the 64 lower-case hex
+// digits of its HMAC-SHA256. The zero Secret returns "".
+func (s Secret) Sign(body []byte) string {
+	if s.key == nil {
+		return ""
+	}
+	m := s.key().mac(body)
+	defer m.release()
+	return signaturePrefix + hex.EncodeToString(m.sum[:])
+}
+
+// Reveal returns the text, for storing it in a secrets manager. Nothing else
+// returns it. The zero Secret returns "".
+func (s Secret) Reveal() string {
+	if s.key == nil {
+		return ""
+	}
+	return s.key().text
+}
+
+// Fingerprint returns 16 hex digits that name the secret in logs and statuses
+// without showing it: the beginning of an HMAC of a fixed label under the
+// secret. Equal secrets have equal fingerprints, in every process. The zero
+// Secret returns "".
+func (s Secret) Fingerprint() string {
+	if s.key == nil {
+		return ""
+	}
+	return s.key().fingerprint
+}
+
+// Equal reports, in constant time, whether two secrets are the same. Two zero
+// Secrets are equal.
+func (s Secret) Equal(t Secret) bool {
+	if s.key == nil || t.key == nil {
+		return s.key == nil && t.key == nil
+	}
+	a, b := s.key(), t.key()
+	return subtle.ConstantTimeCompare(a.identity[:], b.identity[:]) == 1
+}
+
+// IsZero reports whether s is the zero Secret.
+func (s Secret) IsZero() bool { return s.key == nil }
+
+// String returns a placeholder.
+func (s Secret) String() string { return redactedSecret }
+
+// Format writes a placeholder under every verb.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redactedSecret) }
+
+// MarshalText returns a placeholder, for encoding/json, log/slog and the like.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redactedSecret), nil }
+
+// Secrets is what a [SecretSource] answers: the secrets in force at one moment.
+// Only Current is required.
+type Secrets struct {
+	// Current is the secret that DiffHook signs with now.
+	Current Secret
+
+	// Previous is the secret that it signed with before the last rotation,
+	// which deliveries in flight still carry. A Previous equal to Current
+	// counts as none.
+	Previous Secret
+
+	// PreviousExpires ends the time for which Previous is accepted. The zero
+	// time means until the source no longer names it.
+	PreviousExpires time.Time
+
+	// NoPrevious states that no previous secret is valid, as opposed to not
+	// knowing: a replaced secret is then refused at once, rather than kept for
+	// [VerifierOptions].RotationWindow. Previous is ignored where it is set.
+	NoPrevious bool
+}
+
+// Load returns s itself: a fixed set is a [SecretSource].
+func (s Secrets) Load(context.Context) (Secrets, error) { return s, nil }
+
+// normalized returns s in the one form that means what s means.
+func (s Secrets) normalized() Secrets {
+	if s.NoPrevious || s.Previous.Equal(s.Current) {
+		s.Previous = Secret{}
+	}
+	if s.Previous.IsZero() {
+		s.PreviousExpires = time.Time{}
+	}
+	return s
+}
+
+// equal reports whether two normalized sets are the same answer.
+func (s Secrets) equal(t Secrets) bool {
+	return s.Current.Equal(t.Current) && s.Previous.Equal(t.Previous) &&
+		s.PreviousExpires.Equal(t.PreviousExpires) && s.NoPrevious == t.NoPrevious
+}
+
+// signingKey is what a Secret holds. Nothing but a Secret's function may point
+// to it: the pooled states are as good as the key itself.
+type signingKey struct {
+	text        string
+	identity    tag // an HMAC of a fixed label, by which keys are compared
+	fingerprint string
+	macs        sync.Pool // of *macState, keyed and reset
+}
+
+// fingerprintLabel is what identity signs. It is not JSON, so no signature of
+// an event shows a part of it.
+const fingerprintLabel = "diffhook-go signing secret fingerprint v1"
+
+func newSigningKey(text string) *signingKey {
+	k := &signingKey{text: strings.Clone(text)}
+	k.macs.New = func() any {
+		return &macState{key: k, hmac: hmac.New(sha256.New, []byte(k.text))}
+	}
+	m := k.mac([]byte(fingerprintLabel))
+	defer m.release()
+	k.identity = m.sum
+	k.fingerprint = hex.EncodeToString(k.identity[:8])
+	return k
+}
+
+// mac returns a state whose sum is the HMAC of body. The caller releases it.
+func (k *signingKey) mac(body []byte) *macState {
+	m := k.macs.Get().(*macState)
+	m.hmac.Write(body)
+	m.hmac.Sum(m.sum[:0])
+	return m
+}
+
+// matches returns 1 where t is the HMAC of body and 0 where it is not, in
+// time that depends on the length of body only.
+func (k *signingKey) matches(body []byte, t *tag) int {
+	m := k.mac(body)
+	match := subtle.ConstantTimeCompare(m.sum[:], t[:])
+	m.release()
+	return match
+}
+
+// macState is one keyed HMAC with room for its result. Reusing it saves the
+// two compressions in which HMAC takes up the key, and every allocation.
+type macState struct {
+	key  *signingKey
+	hmac hash.Hash
+	sum  tag
+}
+
+func (m *macState) release() {
+	m.hmac.Reset()
+	m.key.macs.Put(m)
+}

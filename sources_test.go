@@ -1,0 +1,315 @@
+package diffhook_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+const (
+	envSecret   = "DIFFHOOK_SIGNING_SECRET"
+	envPrevious = "DIFFHOOK_SIGNING_SECRET_PREVIOUS"
+	envExpires  = "DIFFHOOK_SIGNING_SECRET_PREVIOUS_EXPIRES"
+)
+
+var expiry = time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)
+
+func TestEnvSecrets(t *testing.T) {
+	current, previous := mustSecret(t, currentText), mustSecret(t, previousText)
+	tests := []struct {
+		name    string
+		env     map[string]string
+		want    diffhook.Secrets
+		wantErr error
+		names   string // the variable that the error must name
+	}{
+		{name: "current only", env: map[string]string{envSecret: currentText}, want: diffhook.Secrets{Current: current}},
+		{name: "all three", env: map[string]string{envSecret: currentText, envPrevious: previousText, envExpires: "2026-03-16T14:22:00Z"},
+			want: diffhook.Secrets{Current: current, Previous: previous, PreviousExpires: expiry}},
+		{name: "an offset", env: map[string]string{envSecret: currentText, envPrevious: previousText, envExpires: "2026-03-16T16:22:00+02:00"},
+			want: diffhook.Secrets{Current: current, Previous: previous, PreviousExpires: expiry}},
+		{name: "empty ones count as unset, as compose files leave them", env: map[string]string{envSecret: currentText, envPrevious: "", envExpires: ""},
+			want: diffhook.Secrets{Current: current}},
+		{name: "nothing", wantErr: diffhook.ErrSecretsUnavailable, names: envSecret},
+		{name: "empty", env: map[string]string{envSecret: ""}, wantErr: diffhook.ErrSecretsUnavailable, names: envSecret},
+		{name: "only the previous one", env: map[string]string{envPrevious: previousText}, wantErr: diffhook.ErrSecretsUnavailable, names: envSecret},
+		{name: "short", env: map[string]string{envSecret: "changeme"}, wantErr: diffhook.ErrInvalidSecret, names: envSecret},
+		{name: "a newline from $(cat)", env: map[string]string{envSecret: currentText + "\n"}, wantErr: diffhook.ErrInvalidSecret, names: envSecret},
+		{name: "the API key instead", env: map[string]string{envSecret: apiKeyText}, wantErr: diffhook.ErrInvalidSecret, names: envSecret},
+		{name: "short previous", env: map[string]string{envSecret: currentText, envPrevious: "changeme"}, wantErr: diffhook.ErrInvalidSecret, names: envPrevious},
+		{name: "an expiry that is no time is not «no expiry»", env: map[string]string{envSecret: currentText, envPrevious: previousText, envExpires: "tomorrow"},
+			wantErr: diffhook.ErrInvalidSecret, names: envExpires},
+		{name: "a date alone", env: map[string]string{envSecret: currentText, envPrevious: previousText, envExpires: "2026-03-16"},
+			wantErr: diffhook.ErrInvalidSecret, names: envExpires},
+		{name: "a secret in the place of the expiry is not repeated", env: map[string]string{envSecret: currentText, envExpires: previousText},
+			wantErr: diffhook.ErrInvalidSecret, names: envExpires},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			for _, name := range []string{envSecret, envPrevious, envExpires} {
+				t.Setenv(name, "") // so that it is restored
+				require.NoError(t, os.Unsetenv(name))
+			}
+			for name, value := range test.env {
+				t.Setenv(name, value)
+			}
+			checkLoad(t, diffhook.EnvSecrets(), test.want, test.wantErr, test.names)
+		})
+	}
+}
+
+var apiKeyText = "dh_live_" + strings.Repeat("x", 24)
+
+// checkLoad loads a source and compares. An error must name where to look, and
+// repeat nothing of what it found there.
+func checkLoad(t *testing.T, source diffhook.SecretSource, want diffhook.Secrets, wantErr error, names string) {
+	t.Helper()
+	got, err := source.Load(t.Context())
+	if wantErr == nil {
+		require.NoError(t, err)
+		assert.Empty(t, cmp.Diff(want, got))
+		return
+	}
+	require.ErrorIs(t, err, wantErr)
+	assert.Regexp(t, regexp.QuoteMeta(names)+`\b`, err.Error())
+	assert.Empty(t, cmp.Diff(diffhook.Secrets{}, got))
+	for _, text := range []string{currentText, previousText, apiKeyText, "changeme", "tomorrow"} {
+		assert.NotContains(t, err.Error(), text)
+	}
+}
+
+// An environment that is changed at run time, by os.Setenv, is read again.
+func TestEnvSecretsRotates(t *testing.T) {
+	t.Setenv(envSecret, previousText)
+	v := newVerifier(t, diffhook.EnvSecrets(), nil)
+	t.Setenv(envSecret, currentText)
+	body := []byte("body")
+	require.NoError(t, v.Verify(t.Context(), body, mustSecret(t, currentText).Sign(body)))
+}
+
+func writeFiles(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	for name, content := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+}
+
+func TestFileSecretsFile(t *testing.T) {
+	tests := []struct {
+		name    string
+		content string
+		wantErr error
+	}{
+		{"as it is", currentText, nil},
+		{"one newline is not part of it", currentText + "\n", nil},
+		{"nor is that of Windows", currentText + "\r\n", nil},
+		{"a second one is an error, not trimmed", currentText + "\n\n", diffhook.ErrInvalidSecret},
+		{"a space is", " " + currentText, diffhook.ErrInvalidSecret},
+		{"a byte order mark is", "\uFEFF" + currentText, diffhook.ErrInvalidSecret},
+		{"empty", "", diffhook.ErrInvalidSecret},
+		{"a wrong file altogether", strings.Repeat("x", 1<<20), diffhook.ErrInvalidSecret},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "signing-secret")
+			require.NoError(t, os.WriteFile(path, []byte(test.content), 0o600))
+			checkLoad(t, diffhook.FileSecrets(path), diffhook.Secrets{Current: mustSecret(t, currentText)}, test.wantErr, "signing-secret")
+		})
+	}
+}
+
+func TestFileSecretsMissing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "nowhere")
+	_, err := diffhook.FileSecrets(path).Load(t.Context())
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	assert.ErrorContains(t, err, path)
+	_, err = diffhook.NewVerifier(t.Context(), diffhook.FileSecrets(path), nil)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.ErrorIs(t, err, diffhook.ErrSecretsUnavailable)
+}
+
+func TestFileSecretsDirectory(t *testing.T) {
+	current, previous := mustSecret(t, currentText), mustSecret(t, previousText)
+	tests := []struct {
+		name    string
+		files   map[string]string
+		want    diffhook.Secrets
+		wantErr error
+		names   string
+	}{
+		{"current only", map[string]string{"current": currentText}, diffhook.Secrets{Current: current}, nil, ""},
+		{"all three, with newlines", map[string]string{"current": currentText + "\n", "previous": previousText + "\n", "previous_expires": "2026-03-16T14:22:00Z\n"},
+			diffhook.Secrets{Current: current, Previous: previous, PreviousExpires: expiry}, nil, ""},
+		{"empty files for none", map[string]string{"current": currentText, "previous": "", "previous_expires": "\n"}, diffhook.Secrets{Current: current}, nil, ""},
+		{"other files beside them", map[string]string{"current": currentText, "tls.key": "x"}, diffhook.Secrets{Current: current}, nil, ""},
+		{"no current", map[string]string{"previous": previousText}, diffhook.Secrets{}, fs.ErrNotExist, "current:"},
+		{"bad previous", map[string]string{"current": currentText, "previous": "changeme"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous)"},
+		{"bad expiry", map[string]string{"current": currentText, "previous": previousText, "previous_expires": "tomorrow"},
+			diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous_expires"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeFiles(t, dir, test.files)
+			got, err := diffhook.FileSecrets(dir).Load(t.Context())
+			require.ErrorIs(t, err, test.wantErr)
+			assert.Empty(t, cmp.Diff(test.want, got))
+			if test.wantErr != nil {
+				assert.ErrorContains(t, err, test.names)
+				assert.NotContains(t, err.Error(), "changeme")
+				assert.NotContains(t, err.Error(), "tomorrow")
+			}
+		})
+	}
+}
+
+// mountedSecret is a directory as the kubelet keeps it for a mounted secret:
+// each version in a directory of its own, the link ..data to the version in
+// force, replaced by a rename, and links to the files through ..data. The old
+// version is removed as soon as the new one is in place.
+type mountedSecret struct {
+	dir     string
+	version int
+}
+
+func (m *mountedSecret) publish(t testing.TB, files map[string]string) {
+	old, _ := os.Readlink(filepath.Join(m.dir, "..data"))
+	m.version++
+	name := fmt.Sprintf("..2026_11_23_00_00_00.%09d", m.version)
+	writeFiles(t, filepath.Join(m.dir, name), files)
+	require.NoError(t, os.Symlink(name, filepath.Join(m.dir, "..data_tmp")))
+	require.NoError(t, os.Rename(filepath.Join(m.dir, "..data_tmp"), filepath.Join(m.dir, "..data")))
+	for _, file := range []string{"current", "previous", "previous_expires"} {
+		link := filepath.Join(m.dir, file)
+		_, wanted := files[file]
+		_, err := os.Lstat(link)
+		switch {
+		case wanted && err != nil:
+			require.NoError(t, os.Symlink(filepath.Join("..data", file), link))
+		case !wanted && err == nil:
+			require.NoError(t, os.Remove(link))
+		}
+	}
+	if old != "" {
+		require.NoError(t, os.RemoveAll(filepath.Join(m.dir, old)))
+	}
+}
+
+// linkedSecret is a directory behind a link that deployments replace.
+type linkedSecret struct {
+	dir     string
+	version int
+}
+
+func (l *linkedSecret) publish(t testing.TB, files map[string]string) {
+	link := filepath.Join(l.dir, "secret")
+	old, _ := os.Readlink(link)
+	l.version++
+	next := filepath.Join(l.dir, fmt.Sprintf("v%d", l.version))
+	writeFiles(t, next, files)
+	require.NoError(t, os.Symlink(next, link+".tmp"))
+	require.NoError(t, os.Rename(link+".tmp", link))
+	if old != "" {
+		require.NoError(t, os.RemoveAll(old))
+	}
+}
+
+// While versions are swapped, every answer is one version: a current secret
+// never comes with the previous one of another version, and a previous one
+// that is being removed is never taken for one that is not named.
+func TestFileSecretsReadsOneVersion(t *testing.T) {
+	mounted := &mountedSecret{dir: t.TempDir()}
+	linked := &linkedSecret{dir: t.TempDir()}
+	for name, layout := range map[string]struct {
+		path    string
+		publish func(testing.TB, map[string]string)
+	}{
+		"Kubernetes":     {mounted.dir, mounted.publish},
+		"symbolic link":  {filepath.Join(linked.dir, "secret"), linked.publish},
+		"through a link": {linkTo(t, mounted.dir), mounted.publish},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := func(n int) string { return fmt.Sprintf("test-signing-secret-%08d", n) }
+			expires := func(n int) time.Time { return expiry.Add(time.Duration(n) * time.Second) }
+			publish := func(n int) {
+				layout.publish(t, map[string]string{"current": text(n), "previous": text(n - 1),
+					"previous_expires": expires(n).Format(time.RFC3339)})
+			}
+			publish(1)
+			source := diffhook.FileSecrets(layout.path)
+			const versions = 300
+			var loads atomic.Int64
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for n := 2; n <= versions; n++ {
+					publish(n)
+					for before := loads.Load(); loads.Load() == before; {
+						select {
+						case <-t.Context().Done():
+							return
+						default:
+						}
+					}
+				}
+			}()
+			seen := map[string]bool{}
+			for running := true; running; loads.Add(1) {
+				select {
+				case <-done:
+					running = false
+				default:
+				}
+				got, err := source.Load(context.Background())
+				require.NoError(t, err)
+				current := got.Current.Reveal()
+				var n int
+				_, err = fmt.Sscanf(current, "test-signing-secret-%d", &n)
+				require.NoError(t, err)
+				assert.Equal(t, text(n-1), got.Previous.Reveal())
+				assert.Equal(t, expires(n), got.PreviousExpires)
+				seen[current] = true
+			}
+			assert.True(t, seen[text(versions)], "the last version is seen")
+			assert.Greater(t, len(seen), versions/4)
+		})
+	}
+}
+
+func linkTo(t *testing.T, dir string) string {
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(dir, link))
+	return link
+}
+
+// From a mounted secret to an accepted delivery, without a restart.
+func TestFileSecretsRotates(t *testing.T) {
+	mounted := &mountedSecret{dir: t.TempDir()}
+	mounted.publish(t, map[string]string{"current": previousText})
+	v := newVerifier(t, diffhook.FileSecrets(mounted.dir), &diffhook.VerifierOptions{MinRefreshInterval: -1})
+	body := []byte("body")
+	verify := func(text string) error {
+		return v.Verify(t.Context(), body, mustSecret(t, text).Sign(body))
+	}
+	mounted.publish(t, map[string]string{"current": currentText, "previous": previousText})
+	require.NoError(t, verify(currentText))
+	require.NoError(t, verify(previousText))
+	mounted.publish(t, map[string]string{"current": currentText}) // revoked
+	require.NoError(t, v.Refresh(t.Context()))
+	require.NoError(t, verify(currentText))
+	require.ErrorIs(t, verify(previousText), diffhook.ErrSignatureMismatch)
+}

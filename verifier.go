@@ -1,0 +1,301 @@
+package diffhook
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Defaults and limits of receiving.
+const (
+	// DefaultRotationWindow is longer than the 1,023 minutes over which
+	// DiffHook (generation 2) can retry a delivery.
+	DefaultRotationWindow = 24 * time.Hour
+
+	// DefaultMaxBodyBytes is 8 MiB.
+	DefaultMaxBodyBytes = 8 << 20
+
+	// DeliveryTimeout is the time after which DiffHook counts a delivery that
+	// has no answer as failed (its documentation: 2xx within 10 s).
+	DeliveryTimeout = 10 * time.Second
+)
+
+// defaultMinRefreshInterval lets a server that learns of a rotation by a miss
+// do so within generation 1's three attempts, which span 35 s.
+const defaultMinRefreshInterval = 10 * time.Second
+
+// VerifierOptions configures a [Verifier]. The zero value, and a nil pointer,
+// mean every default.
+type VerifierOptions struct {
+	// MaxBodyBytes bounds a request's body; a longer one is refused with
+	// ErrBodyTooLarge. By default, [DefaultMaxBodyBytes].
+	MaxBodyBytes int64
+
+	// RotationWindow is how long a replaced secret is kept when the source
+	// names no previous one. Negative: not at all. By default,
+	// [DefaultRotationWindow].
+	RotationWindow time.Duration
+
+	// MinRefreshInterval is the shortest time from one read of the source
+	// that a miss starts to the next. Negative: no limit. By default, 10 s.
+	MinRefreshInterval time.Duration
+
+	// MaxAge refuses, with ErrStale, events triggered longer ago, and events
+	// that do not say when. Retries carry the time of the change, so a MaxAge
+	// below 35 s (generation 1) or 18 h (generation 2) refuses late ones. By
+	// default, there is no limit.
+	MaxAge time.Duration
+
+	// Deny answers a refused request in place of the default answer: the
+	// status of [HTTPStatus] with a constant text. err must not be shown to
+	// the sender. The request's context may have ended where its body did not
+	// arrive. It may be called concurrently.
+	Deny func(w http.ResponseWriter, r *http.Request, err error)
+
+	// Observe is called once per delivery, at the verdict and before the
+	// answer, on the goroutine of the caller, for metrics. It may be called
+	// concurrently. By default, nothing is called.
+	Observe func(ctx context.Context, o Observation)
+
+	// Logger receives refused deliveries (Warn; under a flood, ten a minute
+	// and a summary of the rest with the next delivery after that minute),
+	// rotations (Info), and failures of the source (Warn) and of a function
+	// given to [Verifier.EventHandler] (Error). By default, nothing is logged.
+	Logger *slog.Logger
+}
+
+// Observation is the verdict on one delivery. It holds nothing secret.
+type Observation struct {
+	// Result is one of accepted, no_signature, malformed_signature, mismatch,
+	// stale, body_too_large, body_timeout, body_read, body_consumed,
+	// secrets_unavailable, invalid_event and error: fit for a metric's label.
+	Result string
+
+	// Err is what the method returned or the request was refused for; nil
+	// for an accepted delivery.
+	Err error
+
+	// SignedByPrevious reports a match with the previous secret.
+	SignedByPrevious bool
+
+	// Refreshed reports that the delivery waited for a read of the source.
+	Refreshed bool
+
+	// BodyBytes is how much of the body was read.
+	BodyBytes int
+
+	// Duration is the time from the call to the verdict, reading the body
+	// and waiting for the source included.
+	Duration time.Duration
+}
+
+// Verifier decides whether deliveries come from DiffHook. It accepts the
+// current signing secret and, during a rotation, the previous one.
+//
+// Make one with [NewVerifier], one for each team whose deliveries a server
+// receives. The zero value refuses everything with [ErrSecretsUnavailable]. A
+// Verifier must not be copied. All methods are safe for concurrent use.
+type Verifier struct {
+	opts    VerifierOptions // defaults filled in
+	load    func(context.Context) (Secrets, error)
+	fixed   bool // the source is a Secrets: reading it again teaches nothing
+	since   time.Time
+	refused refusals
+
+	set atomic.Pointer[secretSet] // nil in the zero value only
+
+	mu    sync.Mutex        // guards what follows, and every store to set
+	last  Secrets           // the source's last answer, normalized
+	known map[string]*usage // by fingerprint, of every secret there has been
+	read  reading
+	notes []note
+}
+
+// NewVerifier returns a verifier whose secrets come from src, which it reads
+// before it returns; ctx covers that first read only. Nil options mean the
+// defaults.
+//
+// It returns an error that wraps [ErrSecretsUnavailable] and the cause where
+// the source fails, and [ErrInvalidOptions] for an option out of range.
+func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (*Verifier, error) {
+	v := &Verifier{since: time.Now(), known: make(map[string]*usage)}
+	if opts != nil {
+		v.opts = *opts
+	}
+	if err := v.opts.fill(); err != nil {
+		return nil, err
+	}
+	if src == nil {
+		return nil, fmt.Errorf("%w: the SecretSource is nil; use EnvSecrets, FileSecrets, a Secrets or a function", ErrInvalidOptions)
+	}
+	// The source may hold secrets in plain fields of its own: behind a method
+	// value, printing the Verifier does not reach them.
+	v.load = src.Load
+	_, v.fixed = src.(Secrets)
+	if err := v.firstRead(ctx); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func (o *VerifierOptions) fill() error {
+	if o.MaxBodyBytes < 0 {
+		return fmt.Errorf("%w: MaxBodyBytes is negative; leave it 0 for %d", ErrInvalidOptions, DefaultMaxBodyBytes)
+	}
+	if o.MaxAge < 0 {
+		return fmt.Errorf("%w: MaxAge is negative; leave it 0 for no limit", ErrInvalidOptions)
+	}
+	if o.MaxBodyBytes == 0 {
+		o.MaxBodyBytes = DefaultMaxBodyBytes
+	}
+	o.MaxBodyBytes = min(o.MaxBodyBytes, math.MaxInt-1)
+	if o.RotationWindow == 0 {
+		o.RotationWindow = DefaultRotationWindow
+	}
+	if o.MinRefreshInterval == 0 {
+		o.MinRefreshInterval = defaultMinRefreshInterval
+	}
+	return nil
+}
+
+// Verify reports whether signature, the value of the signature header, was
+// made for body with a secret in force. It returns nil if so, else an error
+// that wraps [ErrNoSignature], [ErrMalformedSignature], [ErrSignatureMismatch],
+// [ErrStale], [ErrSecretsUnavailable] or, where MaxAge is set, [ErrInvalidEvent].
+//
+// body is the raw body, byte for byte as received. A well-formed signature
+// that matches nothing may make the verifier read its source again, for which
+// Verify waits until ctx ends, and 5 s at most. The use of each secret is
+// counted for [Verifier.Status] and the verdict is observed.
+func (v *Verifier) Verify(ctx context.Context, body []byte, signature string) error {
+	a := attempt{v: v, ctx: ctx, body: body}
+	a.begin()
+	a.decide(a.tag.parse(signature))
+	return a.conclude()
+}
+
+// VerifyHeader is [Verifier.Verify] with the signature taken from h: from
+// X-DiffHook-Signature (generation 1) if it is there, else from X-Signature
+// (generation 2). Names match in any case, however h was filled. Use it where
+// there is no [http.Request], as in a Lambda function.
+func (v *Verifier) VerifyHeader(ctx context.Context, body []byte, h http.Header) error {
+	a := attempt{v: v, ctx: ctx, body: body, header: h}
+	a.begin()
+	a.decide(a.parseHeader())
+	return a.conclude()
+}
+
+// attempt is one delivery on its way to a verdict. It lives on the stack of
+// the method that judges it.
+type attempt struct {
+	v       *Verifier
+	ctx     context.Context
+	body    []byte
+	header  http.Header   // nil where only the signature is known
+	request *http.Request // nil outside net/http
+	start   time.Time     // zero where nobody observes
+
+	tag       tag
+	err       error
+	event     *Event    // set where it had to be read for the verdict
+	in        *incoming // set where a request's body has been read
+	previous  bool
+	refreshed bool
+}
+
+func (a *attempt) begin() {
+	if a.v.opts.Observe != nil {
+		a.start = time.Now()
+	}
+}
+
+// parseHeader parses the signature in the header.
+func (a *attempt) parseHeader() error {
+	s, err := signatureFrom(a.header)
+	if err != nil {
+		return err
+	}
+	return a.tag.parse(s)
+}
+
+// decide settles a.err. parseErr is why there is no tag, if there is none.
+func (a *attempt) decide(parseErr error) {
+	switch set := a.v.set.Load(); {
+	case set == nil:
+		a.err = errZeroVerifier
+	case parseErr != nil:
+		a.err = parseErr
+	case a.matches(set):
+		a.err = a.checkAge()
+	default:
+		a.err = a.decideMiss(set)
+	}
+}
+
+// decideMiss is the slow path of decide: no secret in set matches. The source
+// may know one that set does not.
+func (a *attempt) decideMiss(set *secretSet) error {
+	newer, waited, err := a.v.refreshOnMiss(a.ctx, set)
+	a.refreshed = waited
+	switch {
+	case newer != set && a.matches(newer):
+		return a.checkAge()
+	case err != nil:
+		return err
+	}
+	return ErrSignatureMismatch
+}
+
+// matches reports whether a secret of set signed the body, and counts its use.
+// Which one it was decides no branch before the verdict.
+func (a *attempt) matches(set *secretSet) bool {
+	match := set.match(a.body, &a.tag)
+	if match == 0 {
+		return false
+	}
+	set.usages[match].record(a.v.since)
+	a.previous = match == matchPrevious
+	return true
+}
+
+var errZeroVerifier = fmt.Errorf("%w: this Verifier is a zero value; make one with NewVerifier", ErrSecretsUnavailable)
+
+// checkAge applies MaxAge to a delivery whose signature is right. Only then
+// is the time in its body DiffHook's word.
+func (a *attempt) checkAge() (err error) {
+	limit := a.v.opts.MaxAge
+	if limit <= 0 {
+		return nil
+	}
+	if a.event, err = ParseEvent(a.body); err != nil {
+		return err
+	}
+	if at := a.event.TriggeredAt; at.IsZero() || time.Since(at) > limit {
+		return ErrStale
+	}
+	return nil
+}
+
+// conclude makes the verdict known to whoever listens and returns it.
+func (a *attempt) conclude() error {
+	v := a.v
+	if v.opts.Logger != nil {
+		v.refused.log(a.ctx, v.opts.Logger, a)
+	}
+	if v.opts.Observe != nil {
+		v.opts.Observe(a.ctx, Observation{
+			Result:           resultOf(a.err),
+			Err:              a.err,
+			SignedByPrevious: a.err == nil && a.previous,
+			Refreshed:        a.refreshed,
+			BodyBytes:        len(a.body),
+			Duration:         time.Since(a.start),
+		})
+	}
+	return a.err
+}
