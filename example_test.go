@@ -1,0 +1,257 @@
+package diffhook_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+// A server that verifies deliveries and handles their events. The secret comes
+// from the environment variable DIFFHOOK_SIGNING_SECRET.
+func Example() {
+	v, err := diffhook.NewVerifier(context.Background(), diffhook.EnvSecrets(),
+		&diffhook.VerifierOptions{Logger: slog.Default()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.Handle("POST /webhooks/diffhook", v.EventHandler(
+		func(ctx context.Context, e *diffhook.Event) error {
+			log.Printf("%s changed", e.URL)
+			return nil // answers 204; an error answers 500, and DiffHook retries
+		}))
+	log.Fatal(http.ListenAndServe(":8080", nil))
+}
+
+// exampleVerifier returns a verifier and the secret it knows.
+func exampleVerifier() (*diffhook.Verifier, diffhook.Secret) {
+	secret := diffhooktest.NewSecret()
+	v, err := diffhook.NewVerifier(context.Background(), diffhook.Secrets{Current: secret}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return v, secret
+}
+
+// Handle events where failing makes DiffHook try again.
+func ExampleVerifier_EventHandler() {
+	v, secret := exampleVerifier()
+
+	mux := http.NewServeMux()
+	mux.Handle("POST /webhooks/diffhook", v.EventHandler(
+		func(ctx context.Context, e *diffhook.Event) error {
+			fmt.Println(e.MonitorID, e.Diff.Summary)
+			return nil
+		}))
+
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, diffhooktest.NewRequest("/webhooks/diffhook", secret, diffhooktest.PageChanged()))
+	fmt.Println(w.Code)
+	// Output:
+	// mon_abc123 The price of the Team plan changed
+	// 204
+}
+
+// Handler is middleware of the usual form, for any router that takes
+// func(http.Handler) http.Handler: r.Use(v.Handler).
+func ExampleVerifier_Handler() {
+	v, secret := exampleVerifier()
+
+	receive := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d, _ := diffhook.DeliveryFromContext(r.Context())
+		fmt.Println(len(d.Body) > 0, d.SignedByPrevious)
+		w.WriteHeader(http.StatusAccepted)
+	})
+	var middleware func(http.Handler) http.Handler = v.Handler
+	h := middleware(receive)
+
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, diffhooktest.NewRequest("/", secret, diffhooktest.PageChanged()))
+	fmt.Println(w.Code)
+
+	w = httptest.NewRecorder()
+	h.ServeHTTP(w, diffhooktest.NewRequest("/", diffhooktest.NewSecret(), diffhooktest.PageChanged()))
+	fmt.Print(w.Code, " ", w.Body)
+	// Output:
+	// true false
+	// 202
+	// 401 Unauthorized
+}
+
+// functionURLRequest has the fields of an AWS Lambda function URL's event that
+// matter here; github.com/aws/aws-lambda-go/events has the whole.
+type functionURLRequest struct {
+	Headers         map[string]string
+	Body            string
+	IsBase64Encoded bool
+}
+
+// In an AWS Lambda function there is no http.Request. The names of the headers
+// come in lower case, and the body possibly in base64: decode it first, since
+// the signature is over what was sent.
+func ExampleVerifier_VerifyHeader() {
+	v, secret := exampleVerifier()
+
+	handle := func(ctx context.Context, req functionURLRequest) (status int) {
+		body := []byte(req.Body)
+		if req.IsBase64Encoded {
+			var err error
+			if body, err = base64.StdEncoding.DecodeString(req.Body); err != nil {
+				return http.StatusBadRequest
+			}
+		}
+		header := make(http.Header)
+		for name, value := range req.Headers {
+			header[name] = []string{value}
+		}
+		if err := v.VerifyHeader(ctx, body, header); err != nil {
+			return diffhook.HTTPStatus(err)
+		}
+		event, err := diffhook.ParseEvent(body)
+		if err != nil {
+			return diffhook.HTTPStatus(err)
+		}
+		fmt.Println(event.URL)
+		return http.StatusNoContent
+	}
+
+	body := diffhooktest.PageChanged()
+	fmt.Println(handle(context.Background(), functionURLRequest{
+		Headers:         map[string]string{"x-diffhook-signature": secret.Sign(body)},
+		Body:            base64.StdEncoding.EncodeToString(body),
+		IsBase64Encoded: true,
+	}))
+	// Output:
+	// https://example.com/pricing
+	// 204
+}
+
+// routerContext stands for the context of a router that does not use
+// http.Handler, such as *gin.Context.
+type routerContext struct {
+	Request *http.Request
+	Status  func(code int)
+}
+
+// A router that writes its own answers asks for the status that an error calls
+// for.
+func ExampleHTTPStatus() {
+	v, secret := exampleVerifier()
+
+	receive := func(c *routerContext) {
+		d, err := v.VerifyRequest(c.Request)
+		if err != nil {
+			c.Status(diffhook.HTTPStatus(err))
+			return
+		}
+		_ = d.Body
+		c.Status(http.StatusNoContent)
+	}
+
+	for _, signer := range []diffhook.Secret{secret, diffhooktest.NewSecret(), {}} {
+		receive(&routerContext{
+			Request: diffhooktest.NewRequest("/", signer, diffhooktest.PageChanged()),
+			Status:  func(code int) { fmt.Println(code) },
+		})
+	}
+	// Output:
+	// 204
+	// 401
+	// 401
+}
+
+// The secret is rotated by hand: the new one is known before the source has it.
+func ExampleVerifier_Rotate() {
+	v, before := exampleVerifier()
+	after := diffhooktest.NewSecret()
+	body := diffhooktest.PageChanged()
+	ctx := context.Background()
+
+	if err := v.Rotate(after, diffhook.DefaultRotationWindow); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("old:", v.Verify(ctx, body, before.Sign(body)) == nil)
+	fmt.Println("new:", v.Verify(ctx, body, after.Sign(body)) == nil)
+
+	v.RevokePrevious()
+	fmt.Println("old:", v.Verify(ctx, body, before.Sign(body)) == nil)
+	// Output:
+	// old: true
+	// new: true
+	// old: false
+}
+
+// Keep up with a source that changes, and see when an old secret is no longer
+// used.
+func ExampleVerifier_Watch() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	v, err := diffhook.NewVerifier(ctx, diffhook.FileSecrets("/run/secrets/diffhook"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	go v.Watch(ctx, time.Minute)
+
+	// … later, before the previous secret is revoked at the platform:
+	if p := v.Status().Previous; time.Since(p.LastUsed) < 18*time.Hour {
+		log.Printf("secret %s was used at %v: deliveries signed with it can still be retried", p.Fingerprint, p.LastUsed)
+	}
+}
+
+// DiffHook retries a delivery whose answer was lost: handle each change once.
+func ExampleEvent_DedupKey() {
+	handled := map[string]bool{} // in production, a table with a unique key
+	for range 2 {
+		e, err := diffhook.ParseEvent(diffhooktest.PageChanged())
+		if err != nil {
+			log.Fatal(err)
+		}
+		if key := e.DedupKey(); !handled[key] {
+			handled[key] = true
+			fmt.Println("handled", key)
+		}
+	}
+	// Output:
+	// handled mon_abc123@2026-03-16T14:22:00Z
+}
+
+// A secret is shown nowhere by accident. Its fingerprint names it.
+func ExampleSecret() {
+	secret, err := diffhook.NewSecret("an example, and not a real secret")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(secret)
+	fmt.Printf("%x %#v\n", secret, []diffhook.Secret{secret})
+	fmt.Println(secret.Fingerprint())
+	// Output:
+	// [REDACTED SIGNING SECRET]
+	// [REDACTED SIGNING SECRET] []diffhook.Secret{[REDACTED SIGNING SECRET]}
+	// ec7ee23f8fd725e1
+}
+
+// Metrics: one observation for each delivery, with a label from a fixed set.
+func ExampleVerifierOptions() {
+	counts := map[string]int{} // in production, a counter with a label; safe for concurrent use
+	secret := diffhooktest.NewSecret()
+	v, err := diffhook.NewVerifier(context.Background(), diffhook.Secrets{Current: secret}, &diffhook.VerifierOptions{
+		MaxBodyBytes: 1 << 20,
+		Observe:      func(_ context.Context, o diffhook.Observation) { counts[o.Result]++ },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	body := diffhooktest.PageChanged()
+	for _, signature := range []string{secret.Sign(body), diffhooktest.NewSecret().Sign(body), ""} {
+		_ = v.Verify(context.Background(), body, signature)
+	}
+	fmt.Println(counts)
+	// Output: map[accepted:1 mismatch:1 no_signature:1]
+}
