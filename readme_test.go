@@ -1,0 +1,93 @@
+package diffhook_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+// Parts of programs that the README shows are here, letter for letter, so that
+// they compile.
+
+func _(ctx context.Context, v *diffhook.Verifier) {
+	go v.Watch(ctx, time.Minute) // also notice a secret that was removed from the source
+}
+
+func readmeTesting(t *testing.T, ctx context.Context, h http.Handler) {
+	secret := diffhooktest.NewSecret()
+	v, err := diffhook.NewVerifier(ctx, diffhook.Secrets{Current: secret}, nil)
+	// …
+	require.NoError(t, err)
+	h = v.Handler(h)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, diffhooktest.NewRequest("/webhooks/diffhook", secret, diffhooktest.PageChanged()))
+	assert.Equal(t, http.StatusOK, w.Code)
+}
+
+func TestReadmeFragments(t *testing.T) {
+	readmeTesting(t, t.Context(), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+
+	self, err := os.ReadFile("readme_test.go")
+	require.NoError(t, err)
+	fragments := 0
+	for _, block := range readmeBlocks(t) {
+		if strings.HasPrefix(block, "package ") {
+			continue
+		}
+		for line := range strings.Lines(block) {
+			assert.Contains(t, string(self), "\n\t"+line, "compile what the README shows")
+		}
+		fragments++
+	}
+	assert.Positive(t, fragments)
+}
+
+// The README's programs are compiled as they stand, as files of this module
+// that exist in an overlay only.
+func TestReadmePrograms(t *testing.T) {
+	programs := 0
+	for _, block := range readmeBlocks(t) {
+		if !strings.HasPrefix(block, "package ") {
+			continue
+		}
+		programs++
+		dir := t.TempDir()
+		source := filepath.Join(dir, "main.go")
+		require.NoError(t, os.WriteFile(source, []byte(block), 0o600))
+		here, err := os.Getwd()
+		require.NoError(t, err)
+		overlay, err := json.Marshal(map[string]map[string]string{
+			"Replace": {filepath.Join(here, "internal", "readme", "main.go"): source},
+		})
+		require.NoError(t, err)
+		config := filepath.Join(dir, "overlay.json")
+		require.NoError(t, os.WriteFile(config, overlay, 0o600))
+		output, err := exec.CommandContext(t.Context(), "go", "build", "-overlay", config, "-o", filepath.Join(dir, "program"), "./internal/readme").CombinedOutput()
+		assert.NoError(t, err, "%s", output)
+	}
+	assert.Positive(t, programs)
+}
+
+func readmeBlocks(t *testing.T) (blocks []string) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	for _, match := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1) {
+		blocks = append(blocks, match[1])
+	}
+	require.NotEmpty(t, blocks)
+	return blocks
+}
