@@ -3,10 +3,10 @@ package diffhook
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"reflect"
 	"sync"
 	"time"
 )
@@ -40,11 +40,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) *incoming {
 	if r.Body == nil || r.Body == http.NoBody {
 		in.rest, in.whole = http.NoBody, true
 	} else {
-		in.cutoff.arm(w)
-		in.Body, in.whole, in.err = readAll(r.Body, r.ContentLength, limit)
-		if in.cutoff.disarm() {
-			in.err = ErrBodyTimeout
-		}
+		in.read(w, r, limit)
 	}
 	if in.err == nil && int64(len(in.Body)) < r.ContentLength {
 		// net/http reports a body that broke off. One that just ends early
@@ -55,8 +51,23 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) *incoming {
 	return in
 }
 
+// read reads the body, with the cutoff armed for as long as that takes.
+func (in *incoming) read(w http.ResponseWriter, r *http.Request, limit int64) {
+	in.cutoff.arm(w)
+	defer func() {
+		if in.cutoff.disarm() {
+			in.err = ErrBodyTimeout
+		}
+	}()
+	in.Body, in.whole, in.err = readAll(r.Body, r.ContentLength, limit)
+}
+
 // firstRead is the most that is allocated before a byte has arrived.
 const firstRead = 8 << 10
+
+// maxEmptyReads bounds reads that give neither a byte nor an error, which some
+// broken reader could answer for ever.
+const maxEmptyReads = 100
 
 // readAll reads body to its end. length is what its sender promised, or not
 // positive. It is believed only as far as bytes have come: the buffer grows to
@@ -69,9 +80,15 @@ func readAll(body io.Reader, length, limit int64) (_ []byte, whole bool, _ error
 		size = min(size, length+1)
 	}
 	buf := make([]byte, 0, size)
-	for {
+	for empty := 0; ; {
 		n, err := body.Read(buf[len(buf):cap(buf)])
+		if n < 0 || n > cap(buf)-len(buf) {
+			return buf, false, ErrBodyRead // not a reader's answer
+		}
 		buf = buf[:len(buf)+n]
+		if empty++; n > 0 {
+			empty = 0
+		}
 		switch {
 		case int64(len(buf)) > limit:
 			return buf, err == io.EOF, ErrBodyTooLarge
@@ -79,6 +96,8 @@ func readAll(body io.Reader, length, limit int64) (_ []byte, whole bool, _ error
 			return buf, true, nil
 		case err != nil:
 			return buf, false, bodyError(err)
+		case empty == maxEmptyReads:
+			return buf, false, ErrBodyRead
 		}
 		if len(buf) < cap(buf) {
 			continue
@@ -175,8 +194,10 @@ func withoutBody(w http.ResponseWriter, r *http.Request, in *incoming, answer fu
 // nothing.
 func closeAfter(w http.ResponseWriter, answer func()) {
 	w.Header().Set("Connection", "close")
+	// Closing with something unread would reset the connection, and the sender
+	// might lose the answer: net/http is to discard what has arrived.
+	defer passReadDeadline(w, discardTime)
 	answer()
-	passReadDeadline(w, 0)
 }
 
 // leftover is what is known of the rest of a request's body.
@@ -205,7 +226,7 @@ func left(r *http.Request, in *incoming) leftover {
 		return nothingLeft
 	case r.ContentLength == 0, body == nil, body == http.NoBody, in != nil && in.whole:
 		return nothingLeft
-	case !fromNetHTTP(body): // something has replaced it, and may have read it
+	case !isServerBody(body): // something has replaced it, and may have read it
 		return maybeLeft
 	case r.ContentLength < 0: // reading nothing would wait for a chunk
 		return maybeLeft
@@ -221,10 +242,15 @@ func left(r *http.Request, in *incoming) leftover {
 	return maybeLeft
 }
 
-// fromNetHTTP reports whether a body is one of net/http's own.
-func fromNetHTTP(body io.Reader) bool {
-	t := reflect.TypeOf(body)
-	return t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "net/http"
+// isServerBody reports whether a body is still that of net/http's server. Its
+// type is not exported; that of http.MaxBytesReader, which may be around
+// anything, is not it.
+func isServerBody(body io.Reader) bool {
+	switch fmt.Sprintf("%T", body) {
+	case "*http.body", "*http.expectContinueReader":
+		return true
+	}
+	return false
 }
 
 // passReadDeadline makes the read deadline of the connection, or of the stream,

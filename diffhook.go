@@ -15,9 +15,9 @@
 // function.
 //
 // DiffHook counts a delivery as failed that is not answered with 2xx within
-// [DeliveryTimeout], and retries it: 3 attempts within 35 s (generation 1 of
-// the platform), or 11 within 17 h (generation 2). So the same event can come
-// twice; [Event.DedupKey] tells. Both generations' headers and bodies are
+// [DeliveryTimeout], and retries it: after 5 s and 30 s (generation 1 of the
+// platform), or ten times within about 17 h (generation 2). So the same event
+// can come twice; [Event.DedupKey] tells. Both generations' headers and bodies are
 // understood without being told which to expect.
 //
 // Nothing but the body is signed, so whoever has seen a delivery can send it

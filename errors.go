@@ -86,6 +86,8 @@ var verdicts = [...]struct {
 	result string
 	status int
 }{
+	// First, since it may wrap whatever error a source returns.
+	{ErrSecretsUnavailable, "secrets_unavailable", http.StatusServiceUnavailable},
 	{ErrNoSignature, "no_signature", http.StatusUnauthorized},
 	{ErrMalformedSignature, "malformed_signature", http.StatusUnauthorized},
 	{ErrSignatureMismatch, "mismatch", http.StatusUnauthorized},
@@ -94,7 +96,6 @@ var verdicts = [...]struct {
 	{ErrBodyTimeout, "body_timeout", http.StatusRequestTimeout},
 	{ErrBodyRead, "body_read", http.StatusBadRequest},
 	{ErrBodyConsumed, "body_consumed", http.StatusInternalServerError},
-	{ErrSecretsUnavailable, "secrets_unavailable", http.StatusServiceUnavailable},
 	{ErrInvalidEvent, "invalid_event", http.StatusBadRequest},
 }
 

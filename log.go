@@ -126,7 +126,7 @@ func (a *attempt) logAttrs() []slog.Attr {
 		attrs = append(attrs, slog.String("hint", hint))
 	}
 	if r := a.request; r != nil {
-		attrs = append(attrs, slog.String("remote", r.RemoteAddr), slog.String("route", routeOf(r)))
+		attrs = append(attrs, slog.String("remote", bounded(r.RemoteAddr, 64)), slog.String("route", routeOf(r)))
 	}
 	return attrs
 }

@@ -60,6 +60,9 @@ func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
 // (that of [http.TimeoutHandler] does not): set the server's ReadTimeout then.
 // A refused request whose body was not read costs no wait for the rest of it.
 func (v *Verifier) Handler(next http.Handler) http.Handler {
+	if next == nil {
+		panic("diffhook: Verifier.Handler of a nil handler")
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := attempt{v: v, ctx: r.Context(), request: r, header: r.Header}
 		a.receive(w)
@@ -82,6 +85,9 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 // Acknowledge first and work later where the work can take longer, and see
 // [Event.DedupKey]. handle may be called concurrently.
 func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http.Handler {
+	if handle == nil {
+		panic("diffhook: Verifier.EventHandler of a nil function")
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), DeliveryTimeout)
 		defer cancel()

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -65,13 +67,17 @@ var (
 
 // Refresh reads the source now and puts its answer in force. It returns when
 // the source has answered, or with an error when it failed, did not answer
-// within 5 s, or ctx ended; the secrets in force then stay. The read itself
-// does not end with ctx, since others may share it.
+// within 5 s (10 s where another read was under way), or ctx ended; the secrets
+// in force then stay. The read itself does not end with ctx, since others may
+// share it.
 //
 // Errors wrap [ErrSecretsUnavailable] and the cause.
 func (v *Verifier) Refresh(ctx context.Context) error {
 	if v.load == nil {
 		return errZeroVerifier
+	}
+	if ctx.Err() != nil {
+		return newSourceError("the context ended before the source was read", context.Cause(ctx))
 	}
 	// A call that began before this one may have read what was there before
 	// it, so it does not count. One that began since does.
@@ -99,6 +105,7 @@ func (v *Verifier) Watch(ctx context.Context, every time.Duration) {
 	if every <= 0 {
 		every = defaultWatchInterval
 	}
+	every = min(every, math.MaxInt64/2)
 	for {
 		spread := time.Duration((rand.Float64() - 0.5) / 5 * float64(every))
 		timer := time.NewTimer(every + spread)
@@ -129,12 +136,12 @@ func (v *Verifier) refreshOnMiss(ctx context.Context, checked *secretSet) (set *
 	}
 	v.read.waiting++
 	v.mu.Unlock()
-
+	defer func() {
+		v.mu.Lock()
+		v.read.waiting--
+		v.mu.Unlock()
+	}()
 	err = call.wait(ctx)
-
-	v.mu.Lock()
-	v.read.waiting--
-	v.mu.Unlock()
 	return v.set.Load(), true, err
 }
 
@@ -169,9 +176,14 @@ func (v *Verifier) startRead() *sourceCall {
 	stop := context.AfterFunc(ctx, func() {
 		v.mu.Lock()
 		defer v.unlock()
-		v.settle(call, errReadTimeout)
+		if v.read.call == call { // and it has not just returned
+			v.settle(call, v.sourceError(errReadTimeout))
+		}
 	})
 	go callSource(ctx, v.load, func(answer Secrets, err error) {
+		if err != nil && ctx.Err() != nil {
+			err = errReadTimeout // the same, whichever of the two is heard first
+		}
 		stop()
 		cancel()
 		v.mu.Lock()
@@ -181,7 +193,10 @@ func (v *Verifier) startRead() *sourceCall {
 			// Late or not, it is the newest answer there is.
 			err = v.apply(answer)
 		}
-		v.settle(call, err)
+		if err != nil && call.settled {
+			return // that it is late has been told
+		}
+		v.settle(call, v.sourceError(err, answer.Current, answer.Previous))
 	})
 	return call
 }
@@ -189,9 +204,6 @@ func (v *Verifier) startRead() *sourceCall {
 // settle ends a call for those who wait, once, and records how the source
 // does. v.mu is held.
 func (v *Verifier) settle(call *sourceCall, err error) {
-	if err != nil {
-		err = v.sourceError(err)
-	}
 	v.logRead(v.read.err, err)
 	v.read.err = err
 	if err == nil {
@@ -245,7 +257,7 @@ func (v *Verifier) firstRead(ctx context.Context) error {
 		r.err = v.apply(r.answer)
 	}
 	if r.err != nil {
-		return v.sourceError(r.err)
+		return v.sourceError(r.err, r.answer.Current, r.answer.Previous)
 	}
 	v.read.lastSuccess = time.Now()
 	return nil
@@ -266,14 +278,22 @@ func callSource(ctx context.Context, source func(context.Context) (Secrets, erro
 }
 
 // sourceError makes an error of the source fit to be returned, logged and
-// served.
-func (v *Verifier) sourceError(cause error) error {
-	text := cause.Error()
+// served. others are secrets that may be in it, beside those in force.
+func (v *Verifier) sourceError(cause error, others ...Secret) error {
+	if cause == nil {
+		return nil
+	}
+	text := fmt.Sprint(cause) // which survives an Error method that panics
 	if set := v.set.Load(); set != nil {
-		for _, s := range [...]Secret{set.current, set.previous} {
-			if !s.IsZero() {
-				text = strings.ReplaceAll(text, s.Reveal(), redactedSecret)
-			}
+		others = append(others, set.current, set.previous)
+	}
+	for _, s := range others {
+		if s.IsZero() {
+			continue
+		}
+		quoted := strconv.Quote(s.Reveal()) // as %q and JSON show it
+		for _, form := range [...]string{s.Reveal(), quoted[1 : len(quoted)-1]} {
+			text = strings.ReplaceAll(text, form, redactedSecret)
 		}
 	}
 	return newSourceError(bounded(text, 300), cause)

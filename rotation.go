@@ -152,12 +152,18 @@ func (v *Verifier) RevokePrevious() {
 	v.store(set.current, Secret{}, time.Time{})
 }
 
-var errNoCurrent = errors.New("the source answered without a current secret")
+var (
+	errNoCurrent = errors.New("the source answered without a current secret")
+	errBadExpiry = errors.New("the source answered with a PreviousExpires outside the years 0 to 9999")
+)
 
 // apply puts an answer of the source in force. v.mu is held.
 func (v *Verifier) apply(answer Secrets) error {
 	if answer.Current.IsZero() {
 		return errNoCurrent
+	}
+	if year := answer.PreviousExpires.UTC().Year(); year < 0 || year > 9999 {
+		return errBadExpiry // JSON has no such time
 	}
 	answer = answer.normalized()
 	last, set := v.last, v.set.Load()

@@ -43,16 +43,16 @@ const redactedSecret = "[REDACTED SIGNING SECRET]"
 // for byte. The text is found at App → Settings → API Keys → Signing secret.
 //
 // It returns an error that wraps [ErrInvalidSecret], and does not repeat the
-// text, where the text is shorter than 16 bytes, has white space or another
-// invisible character at either end (a file's newline is the usual case), is an
-// API key (which begins with dh_live_), or contains the placeholder that a
+// text, where the text is shorter than 16 bytes, has white space (a file's
+// newline is the usual case) or a byte order mark or the like at either end, is
+// an API key (which begins with dh_live_), or contains the placeholder that a
 // Secret prints as.
 func NewSecret(s string) (Secret, error) {
 	switch {
 	case len(s) < minSecretBytes:
 		return Secret{}, fmt.Errorf("%w: it has %d bytes and must have at least %d; copy it whole from App → Settings → API Keys", ErrInvalidSecret, len(s), minSecretBytes)
 	case strings.TrimFunc(s, isInvisible) != s:
-		return Secret{}, fmt.Errorf("%w: it begins or ends with white space or another character that does not show; trim it, or read the file with FileSecrets", ErrInvalidSecret)
+		return Secret{}, fmt.Errorf("%w: it begins or ends with white space, a byte order mark or the like; trim it, or read the file with FileSecrets", ErrInvalidSecret)
 	case strings.HasPrefix(s, apiKeyPrefix):
 		return Secret{}, fmt.Errorf("%w: it is an API key (%s…); the signing secret is a credential of its own, at App → Settings → API Keys → Signing secret", ErrInvalidSecret, apiKeyPrefix)
 	case strings.Contains(s, redactedSecret):

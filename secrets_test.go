@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"reflect"
 	"strconv"
 	"strings"
@@ -213,7 +214,7 @@ func TestOpacity(t *testing.T) {
 			return []any{v.Refresh(t.Context()), unexportedField[*diffhook.Verifier]{v}, v.Status()}
 		}},
 		{"status", func(c diffhook.Secret) any { return used(both(c), c).Status() }},
-		{"middleware", func(c diffhook.Secret) any { return used(both(c), c).Handler(nil) }},
+		{"middleware", func(c diffhook.Secret) any { return used(both(c), c).Handler(http.NotFoundHandler()) }},
 	}...)
 
 	detector := newLeakDetector(opaqueText, opaqueText2)

@@ -17,10 +17,12 @@ import (
 //
 // Load answers with all that is in force now. A verifier calls it once when it
 // is made, and then on [Verifier.Refresh], [Verifier.Watch] and on a delivery
-// that no known secret signed; never twice at a time, and with a context that
-// ends after 5 s. An answer without a Current secret counts as an error, as
-// does a panic. Its errors are logged and served in [RotationStatus]: keep
-// secrets out of their text.
+// that no known secret signed; never twice at a time, and after the first time
+// with a context that ends after 5 s. An answer without a Current secret counts
+// as an error, as does a panic. Its errors are logged and served in
+// [RotationStatus]: keep secrets out of their text. An answer that differs from
+// the one before is put in force: a PreviousExpires, if any, must be a fixed
+// time, and not one counted from each call.
 type SecretSource interface {
 	Load(ctx context.Context) (Secrets, error)
 }
@@ -75,8 +77,8 @@ func (envSource) Load(context.Context) (Secrets, error) {
 // One newline at the end of a file is not part of the secret. All files of a
 // directory are read from one version of it where versions are swapped by a
 // symbolic link, as Kubernetes does (..data), or where path itself is such a
-// link. In a plain directory that is written file by file, write previous
-// before current.
+// link. In a plain directory that is written file by file, write
+// previous_expires, then previous, and then current.
 //
 // Errors name the file, never its content. They wrap [ErrInvalidSecret] where
 // a content is not a secret or not a time, and the error of the file system,

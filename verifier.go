@@ -47,8 +47,8 @@ type VerifierOptions struct {
 
 	// MaxAge refuses, with ErrStale, events triggered longer ago, and events
 	// that do not say when. Retries carry the time of the change, so a MaxAge
-	// below 35 s (generation 1) or 18 h (generation 2) refuses late ones. By
-	// default, there is no limit.
+	// below 2 minutes (generation 1) or 18 h (generation 2) refuses late ones.
+	// By default, there is no limit.
 	MaxAge time.Duration
 
 	// Deny answers a refused request in place of the default answer: the
@@ -204,6 +204,7 @@ type attempt struct {
 	err       error
 	event     *Event    // set where it had to be read for the verdict
 	in        *incoming // set where a request's body has been read
+	match     int       // a result of secretSet.match
 	previous  bool
 	refreshed bool
 }
@@ -231,7 +232,7 @@ func (a *attempt) decide(parseErr error) {
 	case parseErr != nil:
 		a.err = parseErr
 	case a.matches(set):
-		a.err = a.checkAge()
+		a.err = a.accept(set)
 	default:
 		a.err = a.decideMiss(set)
 	}
@@ -244,23 +245,29 @@ func (a *attempt) decideMiss(set *secretSet) error {
 	a.refreshed = waited
 	switch {
 	case newer != set && a.matches(newer):
-		return a.checkAge()
+		return a.accept(newer)
 	case err != nil:
 		return err
 	}
 	return ErrSignatureMismatch
 }
 
-// matches reports whether a secret of set signed the body, and counts its use.
-// Which one it was decides no branch before the verdict.
+// matches reports whether a secret of set signed the body. Which one it was
+// decides no branch before the verdict.
 func (a *attempt) matches(set *secretSet) bool {
-	match := set.match(a.body, &a.tag)
-	if match == 0 {
-		return false
+	a.match = set.match(a.body, &a.tag)
+	return a.match != 0
+}
+
+// accept settles a delivery whose signature is right, and counts the use of
+// the secret unless MaxAge refuses it.
+func (a *attempt) accept(set *secretSet) error {
+	if err := a.checkAge(); err != nil {
+		return err
 	}
-	set.usages[match].record(a.v.since)
-	a.previous = match == matchPrevious
-	return true
+	set.usages[a.match].record(a.v.since)
+	a.previous = a.match == matchPrevious
+	return nil
 }
 
 var errZeroVerifier = fmt.Errorf("%w: this Verifier is a zero value; make one with NewVerifier", ErrSecretsUnavailable)

@@ -1,0 +1,44 @@
+package diffhook
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A match takes no lock: it is not held up by a rotation, a refresh or a status
+// that is under way, here for ever.
+func TestMatchTakesNoLock(t *testing.T) {
+	secret, err := NewSecret("test-signing-secret-current-0001")
+	require.NoError(t, err)
+	v, err := NewVerifier(t.Context(), Secrets{Current: secret}, nil)
+	require.NoError(t, err)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.refused.mu.Lock()
+	defer v.refused.mu.Unlock()
+	body := []byte("{}")
+	require.NoError(t, v.Verify(t.Context(), body, secret.Sign(body)))
+}
+
+// Every secret in force is computed and compared, whichever has matched: what
+// a match says is a bit for each, also where both secrets would match.
+func TestMatchCombinesAllSecrets(t *testing.T) {
+	a, err := NewSecret("test-signing-secret-A-0000000001")
+	require.NoError(t, err)
+	b, err := NewSecret("test-signing-secret-B-0000000001")
+	require.NoError(t, err)
+	body := []byte("{}")
+	tagOf := func(s Secret) (t tag) {
+		if err := t.parse(s.Sign(body)); err != nil {
+			panic(err)
+		}
+		return t
+	}
+	signedByA, signedByB := tagOf(a), tagOf(b)
+	set := &secretSet{current: a, previous: b}
+	require.Equal(t, matchCurrent, set.match(body, &signedByA))
+	require.Equal(t, matchPrevious, set.match(body, &signedByB))
+	both := &secretSet{current: a, previous: a}
+	require.Equal(t, matchCurrent|matchPrevious, both.match(body, &signedByA))
+}
