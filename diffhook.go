@@ -1,5 +1,6 @@
-// Package diffhook receives the webhooks of DiffHook, a service that watches
-// web pages and sends a signed webhook when one changes.
+// Package diffhook is the SDK of DiffHook, a service that watches web pages and
+// sends a signed webhook when one changes: it verifies the webhooks and calls
+// the API.
 //
 // This page sorts by name; what follows is the order in which to learn.
 //
@@ -46,12 +47,38 @@
 // current and previous, say), a restart inside the window loses nothing.
 // Otherwise the replaced secret is remembered by the running process only.
 //
+// # Calling the API
+//
+// [NewClient] makes a [Client] of [Credentials]: an [APIKey] (generation 1),
+// [ClientCredentials] (generation 2), or [EnvCredentials]. Its methods are
+// grouped by resource: [Client.Monitors], [Client.Logs], [Client.Keys] and
+// [Client.SigningSecret]; [Client.Do] is for endpoints that have none.
+//
+// The credential goes to the host of the base URL, over https, and nowhere
+// else. Requests stay within the plan's rate limit: the default [PlanLimiter]
+// is that of the free plan, and a client of a paid plan says so in
+// [ClientOptions].Limiter. GET, PUT and DELETE, pause and resume are repeated
+// after network errors, 429 and 5xx, with exponential backoff; other POSTs only
+// after a 429, or where the request cannot have left. Where such a POST may
+// have been carried out, its error matches [ErrOutcomeUnknown].
+//
+// Lists hold at most 200 items, and the API documents no way to get more:
+// [ListOptions.Full] says when there may be.
+//
+// # Rotating API keys
+//
+// Nothing replaces a key in place: create the new key ([KeyService.Create]) and
+// store it, move every application to it ([Client.SetCredentials] moves a
+// client), verify that it works, and then delete the old one
+// ([KeyService.Delete]), which ends it at once. [Key].CreatedAt shows which are
+// older than 90 days, and [Key].LastUsedAt which are still used.
+//
 // # Errors
 //
-// Test for these with [errors.Is]. [HTTPStatus] gives the answer, and
-// Observation and log lines give the result, for each.
+// Test for these with [errors.Is]. [HTTPStatus] gives the answer to a delivery,
+// and Observation and log lines give the result, for each.
 //
-//	error                   status  what to do
+//	receiving               status  what to do
 //	ErrNoSignature          401     refuse it
 //	ErrMalformedSignature   401     refuse it
 //	ErrSignatureMismatch    401     refuse it; if all are, compare fingerprints, and see the log's hint
@@ -65,17 +92,35 @@
 //	ErrInvalidSecret        –       correct the secret; the text says how
 //	ErrInvalidOptions       –       correct the option that the text names
 //
+// An answer of the API that is no success is an [*APIError], with the details.
+//
+//	calling                 status  what to do
+//	ErrUnauthorized         401     the key is missing, malformed or revoked: check the credentials
+//	ErrForbidden            403     the key is valid and has no access: another team's monitor?
+//	ErrMonitorLimit         403     delete a monitor or change the plan; also ErrForbidden
+//	ErrNotFound             404     check the id
+//	ErrInvalidRequest       4xx     correct the request; also what the client refuses to send
+//	ErrRateLimited          429     wait for RetryAfter; share a limiter among what shares a key
+//	ErrServer               5xx     try again later
+//	ErrUnexpectedResponse   any     not what the API documents: check BaseURL
+//	ErrOutcomeUnknown       any     it may have been carried out: look before repeating it
+//	ErrInvalidAPIKey        –       correct the credentials; the text says how
+//
 // # Testing
 //
-// Package [github.com/diffhook/diffhook-go/diffhooktest] makes signed requests
-// and delivers events as the platform does, with its retries.
+// Package [github.com/diffhook/diffhook-go/diffhooktest] makes signed requests,
+// delivers events as the platform does, with its retries, and emulates the
+// platform: API, rate limits, webhooks and faults, on a clock that tests turn.
 //
 // # Facts and assumptions
 //
 // The comments of this package say where a fact of the platform is from, if it
-// is not from DiffHook's public documentation, and mark what is assumed. Of
-// receiving, one thing is: whether a retry keeps its first signature or is
-// signed anew is not documented, and both work.
+// is not from DiffHook's public documentation, and mark what is assumed. That
+// is, of receiving: whether a retry keeps its first signature or is signed anew
+// is not documented, and both work. Of the API: the endpoints of keys and of
+// the signing secret (documented as pages of the app only), the fields of logs,
+// the times of monitors, and the name of the X-Request-Id header. openapi.yaml
+// in the repository has the whole, with what is assumed marked.
 //
 // # Compatibility
 //

@@ -63,7 +63,7 @@ func ParseEvent(body []byte) (*Event, error) {
 	}
 	e := new(Event)
 	if err := json.Unmarshal(body, e); err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrInvalidEvent, describeJSONError(err))
+		return nil, fmt.Errorf("%w: %s", ErrInvalidEvent, describeJSONError(err, "triggered_at is not a time such as 2026-03-16T14:22:00Z"))
 	}
 	e.TriggeredAt = e.TriggeredAt.UTC()
 	if year := e.TriggeredAt.Year(); year < 0 || year > 9999 {
@@ -73,9 +73,10 @@ func ParseEvent(body []byte) (*Event, error) {
 	return e, nil
 }
 
-// describeJSONError says what is wrong without a piece of the body, which the
-// errors of encoding/json and time quote.
-func describeJSONError(err error) string {
+// describeJSONError says what is wrong without a piece of the JSON, which the
+// errors of encoding/json and time quote. other describes an error of any other
+// kind.
+func describeJSONError(err error, other string) string {
 	var syntax *json.SyntaxError
 	var mistyped *json.UnmarshalTypeError
 	switch {
@@ -84,7 +85,7 @@ func describeJSONError(err error) string {
 	case errors.As(err, &mistyped):
 		return fmt.Sprintf("the field %s must not be a JSON %s", mistyped.Field, jsonKind(mistyped.Value))
 	}
-	return "triggered_at is not a time such as 2026-03-16T14:22:00Z"
+	return other
 }
 
 // jsonKind is the kind of a JSON value in the words of encoding/json, which

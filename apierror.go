@@ -1,0 +1,220 @@
+package diffhook
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Errors of calling the API. Test for them with [errors.Is]; [errors.As] with
+// an [*APIError] gives the details of an answer.
+var (
+	// ErrUnauthorized is a 401: the key is missing, malformed or revoked.
+	ErrUnauthorized = errors.New("diffhook: unauthorized")
+
+	// ErrForbidden is a 403: the credentials are valid but have no access to
+	// the resource, such as a monitor of another team.
+	ErrForbidden = errors.New("diffhook: forbidden")
+
+	// ErrMonitorLimit is the 403 of a plan whose monitors are used up. It is
+	// ErrForbidden too.
+	ErrMonitorLimit = errors.New("diffhook: monitor limit reached")
+
+	// ErrNotFound is a 404.
+	ErrNotFound = errors.New("diffhook: not found")
+
+	// ErrInvalidRequest is a 400 or another 4xx that says that the request is
+	// wrong, and what the client itself refuses to send.
+	ErrInvalidRequest = errors.New("diffhook: invalid request")
+
+	// ErrRateLimited is a 429 that could not be waited out.
+	ErrRateLimited = errors.New("diffhook: rate limited")
+
+	// ErrServer is a 5xx.
+	ErrServer = errors.New("diffhook: server error")
+
+	// ErrUnexpectedResponse is an answer that is not what the API documents:
+	// not JSON, cut off, too long, empty, without data, or a redirect.
+	ErrUnexpectedResponse = errors.New("diffhook: unexpected response")
+
+	// ErrOutcomeUnknown is matched, beside what else there is to say, by the
+	// error of a request that may have been carried out and is not safe to
+	// send again. Look before you repeat it: creating a key twice leaves a
+	// live key that nobody holds.
+	ErrOutcomeUnknown = errors.New("diffhook: outcome unknown")
+
+	// ErrInvalidAPIKey is returned for credentials that cannot be right.
+	ErrInvalidAPIKey = errors.New("diffhook: invalid API key")
+)
+
+// Codes of errors that generation 1 documents.
+const (
+	codeMonitorLimit = "MONITOR_LIMIT"
+	codeRateLimited  = "RATE_LIMITED"
+)
+
+// APIError is an answer of the API other than success. Its text says what to
+// check, and never holds a credential: what the server says is bounded,
+// stripped of control characters and of anything that looks like a key.
+type APIError struct {
+	StatusCode int
+	Code       string // such as NOT_FOUND; generation 1, and the token endpoint
+	Message    string // the server's, or what is wrong with its answer
+	RequestID  string // of the X-Request-Id header, for DiffHook's support; assumed
+
+	// RetryAfter is how long the API asked to wait; 0 where it did not.
+	RetryAfter time.Duration
+
+	Method   string
+	Route    string // without ids, except of [Client.Do]
+	Attempts int    // how often the request was sent
+
+	unexpected bool // matches ErrUnexpectedResponse
+	unknown    bool // matches ErrOutcomeUnknown
+	cause      func() error
+}
+
+// Error returns one line: the request, the status, what the server said and
+// what to check.
+func (e *APIError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "diffhook: %s %s: %d", e.Method, e.Route, e.StatusCode)
+	if e.Code != "" {
+		b.WriteString(" " + e.Code)
+	}
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	if advice := e.advice(); advice != "" {
+		b.WriteString("; " + advice)
+	}
+	if e.RetryAfter > 0 {
+		fmt.Fprintf(&b, "; retry after %v", e.RetryAfter.Round(time.Millisecond))
+	}
+	if e.unknown {
+		b.WriteString("; " + adviceUnknown)
+	}
+	return b.String() + attemptsAndID(e.Attempts, e.RequestID)
+}
+
+const adviceUnknown = "it may have been carried out: look before repeating it"
+
+func attemptsAndID(attempts int, id string) (s string) {
+	if attempts > 1 {
+		s = fmt.Sprintf(" (after %d attempts)", attempts)
+	}
+	if id != "" {
+		s += " (request " + id + ")"
+	}
+	return s
+}
+
+// advice follows the troubleshooting section of the platform's page "API Keys".
+func (e *APIError) advice() string {
+	switch {
+	case e.Code == "invalid_client":
+		return "check the client id and the client secret"
+	case e.Is(ErrUnauthorized):
+		return "the key is missing, malformed or revoked: check the credentials that the client was given"
+	case e.Is(ErrMonitorLimit):
+		return "delete a monitor or change the plan"
+	case e.Is(ErrForbidden):
+		return "the key is valid but has no access to this resource: check that it belongs to the key's team"
+	}
+	return ""
+}
+
+// Is reports whether the answer is of the kind that target stands for.
+func (e *APIError) Is(target error) bool {
+	switch target {
+	case ErrUnauthorized:
+		return e.StatusCode == http.StatusUnauthorized
+	case ErrForbidden:
+		return e.StatusCode == http.StatusForbidden
+	case ErrMonitorLimit:
+		// Generation 2 has no codes.
+		return e.StatusCode == http.StatusForbidden &&
+			(e.Code == codeMonitorLimit || strings.HasPrefix(e.Message, "Your plan allows a maximum of"))
+	case ErrNotFound:
+		return e.StatusCode == http.StatusNotFound
+	case ErrRateLimited:
+		return e.StatusCode == http.StatusTooManyRequests
+	case ErrInvalidRequest:
+		switch e.StatusCode {
+		case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests:
+			return false
+		}
+		return e.StatusCode >= 400 && e.StatusCode < 500
+	case ErrServer:
+		return e.StatusCode >= 500
+	case ErrUnexpectedResponse:
+		return e.unexpected
+	case ErrOutcomeUnknown:
+		return e.unknown
+	}
+	return e.cause != nil && errors.Is(e.cause(), target)
+}
+
+// As finds target in the error of reading the answer, if there was one. That
+// error is not unwrapped, since it may show what this one must not.
+func (e *APIError) As(target any) bool { return e.cause != nil && errors.As(e.cause(), target) }
+
+// hide keeps an error, whose fields may hold a credential, from reflection, as
+// a Secret keeps its key.
+func hide(err error) func() error { return func() error { return err } }
+
+// transportError is a request that got no answer. Its cause, which may show
+// what it must not, can be asked for with errors.Is and errors.As only.
+type transportError struct {
+	method   string
+	route    string
+	attempts int
+	unknown  bool
+	cause    func() error
+	text     string // of cause, fit to show
+}
+
+func (e *transportError) Error() string {
+	s := fmt.Sprintf("diffhook: %s %s: %s", e.method, e.route, e.text)
+	if e.unknown {
+		s += "; " + adviceUnknown
+	}
+	return s + attemptsAndID(e.attempts, "")
+}
+
+func (e *transportError) Is(target error) bool {
+	return target == ErrOutcomeUnknown && e.unknown || errors.Is(e.cause(), target)
+}
+
+func (e *transportError) As(target any) bool { return errors.As(e.cause(), target) }
+
+var (
+	looksLikeKey   = regexp.MustCompile(apiKeyPrefix + `[0-9A-Za-z_-]*`)
+	looksLikeToken = regexp.MustCompile(`(?i)bearer\s+[^\s"',;]+`)
+)
+
+// scrub makes a text from outside fit to show: on one line, about n bytes at
+// most, and without anything that looks like a key, or is one of secrets, as it
+// is or as forms and quoted strings have it.
+func scrub(text string, n int, secrets ...string) string {
+	// What is far behind the end is not shown, and not worth the work.
+	const margin = 4 << 10
+	text = text[:min(len(text), n+margin)]
+	for _, secret := range secrets {
+		if secret == "" {
+			continue
+		}
+		quoted := strconv.Quote(secret)
+		for _, form := range [...]string{secret, url.QueryEscape(secret), url.PathEscape(secret), quoted[1 : len(quoted)-1]} {
+			text = strings.ReplaceAll(text, form, "[REDACTED]")
+		}
+	}
+	text = looksLikeKey.ReplaceAllString(text, apiKeyPrefix+"…")
+	text = looksLikeToken.ReplaceAllString(text, "Bearer [REDACTED]")
+	return bounded(text, n)
+}

@@ -1,0 +1,247 @@
+package diffhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// call is one call of the API. It goes through these functions, each of which
+// calls the next:
+//
+//	Client.call     encodes the body
+//	core.repeat     sends again what may be sent again
+//	Client.attempt  waits for its turn, asks for the token, bounds the time
+//	core.send       sends, and reads the answer
+type call struct {
+	method string
+	url    *url.URL
+	route  string // what errors and logs call it: the path without ids
+	query  string
+	in     any
+	out    any
+
+	// repeatable says that carrying the call out twice is the same as once.
+	repeatable bool
+
+	body        []byte
+	contentType string
+	plain       bool          // the answer is not in a data envelope
+	hidden      func() string // beside the token, what no error may show
+
+	attempts     int  // begun
+	tokenRenewed bool // for this call, after a 401
+}
+
+// scrub makes a text from outside fit for an error of the call.
+func (call *call) scrub(text string, n int, token string) string {
+	if call.hidden != nil {
+		return scrub(text, n, token, call.hidden())
+	}
+	return scrub(text, n, token)
+}
+
+// outcome is what became of one attempt.
+type outcome struct {
+	err        error
+	sent       bool // the request was sent, or it was tried
+	status     int
+	retry      bool          // sending it again is safe and may help
+	atOnce     bool          // without a wait
+	retryAfter time.Duration // asked for by the API; 0: not
+	maybeDone  bool          // the request may have been carried out
+}
+
+func (c *Client) call(ctx context.Context, call *call) error {
+	if call.in != nil {
+		body, err := json.Marshal(call.in)
+		if err != nil {
+			return fmt.Errorf("%w: %s %s: the request cannot be encoded as JSON: %w", ErrInvalidRequest, call.method, call.route, err)
+		}
+		call.body, call.contentType = body, "application/json"
+	}
+	return c.core.repeat(ctx, call, c.attempt)
+}
+
+// attempt sends a call once, with the credentials of this moment.
+func (c *Client) attempt(ctx context.Context, call *call) outcome {
+	auth, token, err := c.turn(ctx, call)
+	if err != nil {
+		return outcome{err: err}
+	}
+	o := c.core.send(ctx, call, token)
+	o.sent = true
+	if o.status == http.StatusUnauthorized && auth.exchange != nil {
+		auth.exchange.discard(token)
+		// The token may have ended before its time, and then a new one helps,
+		// once; a revoked client ("Invalid API key") it does not help. Refused,
+		// the request was not carried out.
+		o.retry = !call.tokenRenewed && strings.Contains(o.err.Error(), "expired token")
+		o.atOnce, call.tokenRenewed = true, true
+	}
+	return o
+}
+
+// turn waits until an attempt may start, and returns the token to start it
+// with. An exchange is waited for before the turn comes, and not with the turn
+// in hand: else all who wait for the exchange would start together after it.
+func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
+	for {
+		auth := c.auth.Load()
+		if auth.exchange != nil {
+			if err := auth.exchange.wait(ctx); err != nil {
+				return nil, "", call.failed(err)
+			}
+		}
+		if err := c.core.wait(ctx, call, c.core.opts.Limiter); err != nil {
+			return nil, "", err
+		}
+		auth = c.auth.Load()
+		if auth.exchange != nil {
+			if token := auth.exchange.token(); token != "" {
+				return auth, token, nil
+			}
+			continue // it has ended, or been refused, meanwhile
+		}
+		token, err := auth.token(ctx)
+		if err != nil {
+			return nil, "", call.failed(err)
+		}
+		if !isToken(token) {
+			return nil, "", call.failed(fmt.Errorf("%w: the Credentials gave a token that is empty or has characters that no header can have", ErrInvalidAPIKey))
+		}
+		return auth, token, nil
+	}
+}
+
+// isToken reports whether a header can have s as a bearer token.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+}
+
+// wait returns when an attempt may start.
+func (c *core) wait(ctx context.Context, call *call, limiter Limiter) error {
+	pause, err := c.gate.wait(ctx, limiter, c.opts.MaxRetryWait)
+	if pause > 0 {
+		return &APIError{
+			StatusCode: http.StatusTooManyRequests, Code: codeRateLimited, RetryAfter: pause,
+			Message: "not sent, because an earlier answer asked all requests to wait for longer than MaxRetryWait",
+			Method:  call.method, Route: call.route, Attempts: call.attempts - 1,
+		}
+	}
+	if err != nil {
+		return call.failed(err)
+	}
+	return nil
+}
+
+// send sends one request and reads its answer.
+func (c *core) send(ctx context.Context, call *call, token string) outcome {
+	ctx, cancel := context.WithTimeout(ctx, c.opts.AttemptTimeout)
+	defer cancel()
+	var left atomic.Bool // there was a connection for the request to leave by
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { left.Store(true) },
+	})
+	r, err := c.newRequest(traced, call, token)
+	if err != nil {
+		return outcome{err: call.failed(err)}
+	}
+	began := time.Now()
+	resp, err := c.http.Do(r)
+	if err != nil {
+		c.log(ctx, call, 0, time.Since(began))
+		return call.unanswered(err, token, left.Load() || !isDialError(err))
+	}
+	defer closeBody(resp.Body)
+	c.log(ctx, call, resp.StatusCode, time.Since(began))
+	return c.read(call, resp, token)
+}
+
+func (c *core) newRequest(ctx context.Context, call *call, token string) (*http.Request, error) {
+	var body io.Reader
+	if call.body != nil {
+		body = bytes.NewReader(call.body)
+	}
+	r, err := http.NewRequestWithContext(ctx, call.method, call.url.String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the method or the URL is malformed", ErrInvalidRequest)
+	}
+	r.Header = http.Header{
+		"Accept":     {"application/json"},
+		"User-Agent": {c.opts.UserAgent},
+	}
+	if call.contentType != "" {
+		r.Header["Content-Type"] = []string{call.contentType}
+	}
+	if token != "" {
+		r.Header["Authorization"] = []string{"Bearer " + token}
+	}
+	if !call.repeatable {
+		// Without it, a transport that repeats requests by itself has no body
+		// to repeat.
+		r.GetBody = nil
+	}
+	return r, nil
+}
+
+// isDialError reports that the connection could not be made.
+func isDialError(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// unanswered is the outcome of a request that got no answer.
+func (call *call) unanswered(err error, token string, left bool) outcome {
+	// Transports wrap errors into ones that quote the URL, with its query.
+	for wrapped := (*url.Error)(nil); errors.As(err, &wrapped); {
+		err = wrapped.Err
+	}
+	e := call.newTransportError(err, token)
+	e.unknown = left && !call.repeatable
+	return outcome{err: e, retry: !e.unknown, maybeDone: left}
+}
+
+// failed is the error of an attempt that was not sent.
+func (call *call) failed(err error) error {
+	var api *APIError
+	if errors.As(err, &api) {
+		return err // of the exchange for a token, or of the gate
+	}
+	e := call.newTransportError(err, "")
+	e.attempts--
+	return e
+}
+
+func (call *call) newTransportError(err error, token string) *transportError {
+	return &transportError{
+		method: call.method, route: call.route, attempts: call.attempts,
+		cause: hide(err), text: call.scrub(strings.TrimPrefix(err.Error(), "diffhook: "), 300, token),
+	}
+}
+
+func (c *core) log(ctx context.Context, call *call, status int, took time.Duration) {
+	if c.opts.Logger != nil {
+		c.opts.Logger.LogAttrs(ctx, slog.LevelDebug, "diffhook: request",
+			slog.String("method", call.method), slog.String("route", call.route),
+			slog.Int("status", status), slog.Duration("took", took))
+	}
+}
+
+// closeBody reads what little may be left, so that the connection can be used
+// again, and closes.
+func closeBody(body io.ReadCloser) {
+	_, _ = io.CopyN(io.Discard, body, 64<<10)
+	body.Close()
+}

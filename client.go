@@ -1,0 +1,329 @@
+package diffhook
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Defaults of the client.
+const (
+	// DefaultBaseURL is the base URL of DiffHook's API, in both generations.
+	DefaultBaseURL = "https://www.diffhook.com/api/"
+
+	defaultMaxAttempts    = 4
+	defaultAttemptTimeout = 30 * time.Second
+	defaultMaxRetryWait   = 60 * time.Second
+
+	userAgent = "diffhook-go/0.1"
+)
+
+// ClientOptions configures a [Client]. The zero value, and a nil pointer, mean
+// every default.
+type ClientOptions struct {
+	// BaseURL is where the API is. It must be https, or http to a loopback
+	// address for tests. By default, [DefaultBaseURL].
+	BaseURL string
+
+	// HTTPClient sends the requests. It is copied and never changed;
+	// redirects are not followed whatever it says. Its transport must not
+	// repeat a POST by itself. By default, one with the transport of net/http
+	// and connections for 64 goroutines.
+	HTTPClient *http.Client
+
+	// UserAgent is put before the library's own, so that DiffHook can tell
+	// who calls. By default, it is empty.
+	UserAgent string
+
+	// Limiter delays requests. Clients that share a key should share one. By
+	// default, PlanLimiter(FreePlan).
+	Limiter Limiter
+
+	// MaxAttempts is how often a request is sent that is safe to send again;
+	// 1 means no retries. By default, 4.
+	MaxAttempts int
+
+	// AttemptTimeout bounds each attempt, from the connection to the last
+	// byte of the answer. By default, 30 s.
+	AttemptTimeout time.Duration
+
+	// MaxRetryWait is the longest wait that the API may ask for before a
+	// retry. Where it asks for more, the error comes back at once, with its
+	// RetryAfter. By default, 60 s.
+	MaxRetryWait time.Duration
+
+	// Generation of the platform, 1 or 2: it decides the names of fields in
+	// requests. By default, 2 with [ClientCredentials], else 1.
+	Generation int
+
+	// Logger receives one line per attempt (Debug) and per retry (Warn): the
+	// method, the route and the status, never a header, a query, a body or a
+	// credential. By default, nothing is logged.
+	Logger *slog.Logger
+}
+
+// Client calls the API. Its methods are grouped by resource; [Client.Do] is for
+// endpoints that have no method. Make one with [NewClient] and keep it: it
+// holds connections, a token and a limiter. All methods are safe for concurrent
+// use.
+type Client struct {
+	Keys          *KeyService
+	SigningSecret *SigningSecretService
+	Monitors      *MonitorService
+	Logs          *LogService
+
+	core *core
+	auth atomic.Pointer[auth]
+}
+
+// core is what a client and those made from it by WithCredentials share.
+type core struct {
+	opts ClientOptions // defaults filled in
+	base *url.URL      // path ends in a slash
+	http *http.Client  // our copy
+	gate *gate
+}
+
+// auth is a client's credentials, as one immutable snapshot.
+type auth struct {
+	token      func(context.Context) (string, error)
+	exchange   *exchanger // where the token is exchanged for, and can be had anew
+	generation int
+}
+
+// NewClient returns a client with the given credentials. Nil options mean the
+// defaults. It does no I/O.
+//
+// It returns an error that wraps [ErrInvalidAPIKey] for credentials that cannot
+// be right, naming the environment variable they came from, and
+// [ErrInvalidOptions] for an option out of range.
+func NewClient(creds Credentials, opts *ClientOptions) (*Client, error) {
+	core := &core{}
+	if opts != nil {
+		core.opts = *opts
+	}
+	if err := core.fill(); err != nil {
+		return nil, err
+	}
+	auth, err := core.newAuth(creds)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(core, auth), nil
+}
+
+func newClient(core *core, auth *auth) *Client {
+	c := &Client{core: core}
+	c.auth.Store(auth)
+	c.Keys = &KeyService{c}
+	c.SigningSecret = &SigningSecretService{c}
+	c.Monitors = &MonitorService{c}
+	c.Logs = &LogService{c}
+	return c
+}
+
+// SetCredentials makes attempts that start from now on use creds, also retries
+// of calls that began before. Credentials that cannot be right make those
+// attempts fail with the error that [NewClient] would return.
+func (c *Client) SetCredentials(creds Credentials) { c.auth.Store(c.core.mustAuth(creds)) }
+
+// WithCredentials returns a second client with other credentials, which shares
+// the connections, the limiter and the options of c. Credentials that cannot be
+// right make its calls fail with the error that [NewClient] would return.
+func (c *Client) WithCredentials(creds Credentials) *Client {
+	return newClient(c.core, c.core.mustAuth(creds))
+}
+
+func (c *core) mustAuth(creds Credentials) *auth {
+	a, err := c.newAuth(creds)
+	if err != nil {
+		// Generation 2 has all fields, so that this error comes first.
+		return &auth{token: func(context.Context) (string, error) { return "", err }, generation: 2}
+	}
+	return a
+}
+
+func (c *core) newAuth(creds Credentials) (_ *auth, err error) {
+	if env, ok := creds.(envCredentials); ok {
+		if creds, err = env.resolve(); err != nil {
+			return nil, err
+		}
+	}
+	a := &auth{generation: c.opts.Generation}
+	switch creds := creds.(type) {
+	case nil:
+		return nil, errNilCredentials
+	case *APIKey:
+		if creds == nil {
+			return nil, errNilCredentials
+		}
+		return c.newAuth(*creds)
+	case CredentialsFunc:
+		if creds == nil {
+			return nil, errNilCredentials
+		}
+		a.token = creds
+	case APIKey:
+		if _, err := creds.Token(context.Background()); err != nil {
+			return nil, err
+		}
+		a.token = creds.Token
+	case clientCredentials:
+		if err := creds.check(); err != nil {
+			return nil, err
+		}
+		a.exchange = &exchanger{core: c, creds: creds}
+		if a.generation == 0 {
+			a.generation = 2
+		}
+	default:
+		a.token = creds.Token
+	}
+	if a.generation == 0 {
+		a.generation = 1
+	}
+	return a, nil
+}
+
+var errNilCredentials = fmt.Errorf("%w: the Credentials are nil; use NewAPIKey, ClientCredentials or EnvCredentials", ErrInvalidOptions)
+
+func (c *core) fill() (err error) {
+	o := &c.opts
+	switch {
+	case o.MaxAttempts < 0, o.AttemptTimeout < 0, o.MaxRetryWait < 0:
+		return fmt.Errorf("%w: MaxAttempts, AttemptTimeout and MaxRetryWait must not be negative; leave them 0 for the defaults", ErrInvalidOptions)
+	case o.Generation < 0 || o.Generation > 2:
+		return fmt.Errorf("%w: Generation is %d; want 1, 2, or 0 for that of the credentials", ErrInvalidOptions, o.Generation)
+	}
+	if o.MaxAttempts == 0 {
+		o.MaxAttempts = defaultMaxAttempts
+	}
+	if o.AttemptTimeout == 0 {
+		o.AttemptTimeout = defaultAttemptTimeout
+	}
+	if o.MaxRetryWait == 0 {
+		o.MaxRetryWait = defaultMaxRetryWait
+	}
+	if o.BaseURL == "" {
+		o.BaseURL = DefaultBaseURL
+	}
+	if o.Limiter == nil {
+		o.Limiter = PlanLimiter(FreePlan)
+	}
+	o.UserAgent = strings.TrimSpace(o.UserAgent + " " + userAgent + " (" + runtime.Version() + ")")
+	if c.base, err = parseBaseURL(o.BaseURL); err != nil {
+		return err
+	}
+	c.gate = new(gate)
+	c.http = newHTTPClient(o.HTTPClient)
+	return nil
+}
+
+// parseBaseURL accepts only where a credential may be sent.
+func parseBaseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		// Not err itself, which quotes the URL.
+		return nil, fmt.Errorf("%w: BaseURL is not a URL", ErrInvalidOptions)
+	case u.User != nil:
+		return nil, fmt.Errorf("%w: BaseURL must not have a user or password; pass Credentials", ErrInvalidOptions)
+	case u.Hostname() == "", u.Opaque != "", u.RawQuery != "", u.ForceQuery, u.Fragment != "":
+		return nil, fmt.Errorf("%w: BaseURL must be a scheme, a host and a path, such as %s", ErrInvalidOptions, DefaultBaseURL)
+	case u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())):
+		return nil, fmt.Errorf("%w: BaseURL must begin with https://; http:// is for loopback addresses only, since it shows the key to the network", ErrInvalidOptions)
+	}
+	if !strings.HasSuffix(u.Path, "/") {
+		u = u.JoinPath("/")
+	}
+	return u, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func newHTTPClient(given *http.Client) *http.Client {
+	var copied http.Client
+	if given != nil {
+		copied = *given
+	}
+	if given == nil {
+		copied.Transport = newTransport()
+	}
+	// A redirect would carry the credential to wherever it points.
+	copied.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &copied
+}
+
+func newTransport() http.RoundTripper {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok { // a program put its own there
+		return http.DefaultTransport
+	}
+	t = t.Clone()
+	t.MaxIdleConnsPerHost = 64
+	return t
+}
+
+// Do sends a request to an endpoint that has no method of its own. path is
+// relative to the base URL, such as "monitors?limit=5"; write ids into it with
+// [url.PathEscape]. in, if not nil, is sent as JSON; out, if not nil, receives
+// the "data" of the answer. The rules of the package for retries, limits and
+// errors apply: GET, HEAD, OPTIONS, PUT and DELETE count as safe to send again.
+func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
+	u, err := c.core.resolve(path)
+	if err != nil {
+		return err
+	}
+	route, _, _ := strings.Cut(path, "?")
+	return c.call(ctx, &call{method: method, url: u, route: route, in: in, out: out, repeatable: isRepeatable(method)})
+}
+
+// isRepeatable reports whether HTTP calls a method idempotent (RFC 9110, 9.2.2).
+// Methods are case-sensitive.
+func isRepeatable(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// resolve turns a path relative to the base URL into a URL below it.
+func (c *core) resolve(path string) (*url.URL, error) {
+	ref, err := url.Parse(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the path is not the path of a URL", ErrInvalidRequest)
+	}
+	if ref.Scheme != "" || ref.Host != "" || ref.User != nil || ref.Opaque != "" || ref.Fragment != "" || strings.HasPrefix(path, "/") {
+		return nil, fmt.Errorf("%w: the path must be relative to the base URL, such as monitors", ErrInvalidRequest)
+	}
+	for element := range strings.SplitSeq(ref.EscapedPath(), "/") {
+		if err := checkElement(element); err != nil {
+			return nil, err
+		}
+	}
+	u := *c.base
+	u.RawQuery = ref.RawQuery
+	u.RawPath = c.base.EscapedPath() + ref.EscapedPath()
+	u.Path = c.base.Path + ref.Path
+	return &u, nil
+}
+
+// checkElement refuses elements of an escaped path that do not stay one.
+func checkElement(escaped string) error {
+	element, err := url.PathUnescape(escaped)
+	if err != nil || element == "" || element == "." || element == ".." {
+		return fmt.Errorf("%w: a path element, such as an id, must not be empty, \".\" or \"..\"", ErrInvalidRequest)
+	}
+	return nil
+}

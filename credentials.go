@@ -1,0 +1,187 @@
+package diffhook
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// Credentials supply the bearer token of the API's requests: an [APIKey]
+// (generation 1 of the platform), [ClientCredentials] (generation 2), or
+// [EnvCredentials], which finds out.
+//
+// Token is called for every attempt at a request, when it is about to be sent,
+// possibly concurrently.
+type Credentials interface {
+	Token(ctx context.Context) (string, error)
+}
+
+// CredentialsFunc is a function that is [Credentials], for a key that is kept
+// elsewhere and may change. It should answer from memory.
+type CredentialsFunc func(ctx context.Context) (string, error)
+
+// Token calls f.
+func (f CredentialsFunc) Token(ctx context.Context) (string, error) { return f(ctx) }
+
+// APIKey is a live API key. It is opaque as a [Secret] is: it prints, logs and
+// encodes as its prefix and last four characters (dh_live_…wxyz), or as the
+// prefix alone where it is short, and [APIKey.Reveal] is the only way to the
+// text. It is not comparable with ==: use [APIKey.Equal]. The zero value is no
+// key. All methods are safe for concurrent use.
+type APIKey struct {
+	text func() string // behind a function for the reasons given at Secret.key
+}
+
+// NewAPIKey returns the API key with the given text: dh_live_ and at least one
+// letter, digit, - or _. Keys are made at App → Settings → API Keys, and shown
+// once, at their creation.
+//
+// It returns an error that wraps [ErrInvalidAPIKey], and does not repeat the
+// text, for any other text.
+func NewAPIKey(s string) (APIKey, error) {
+	rest, ok := strings.CutPrefix(s, apiKeyPrefix)
+	switch {
+	case s == "":
+		return APIKey{}, fmt.Errorf("%w: it is empty; create one at App → Settings → API Keys", ErrInvalidAPIKey)
+	case strings.TrimSpace(s) != s:
+		return APIKey{}, fmt.Errorf("%w: it begins or ends with white space; trim it", ErrInvalidAPIKey)
+	case !ok:
+		return APIKey{}, fmt.Errorf("%w: it does not begin with %s; is it the signing secret?", ErrInvalidAPIKey, apiKeyPrefix)
+	case rest == "":
+		return APIKey{}, fmt.Errorf("%w: nothing follows %s; copy it whole", ErrInvalidAPIKey, apiKeyPrefix)
+	case strings.ContainsFunc(rest, func(r rune) bool { return !isKeyRune(r) }):
+		return APIKey{}, fmt.Errorf("%w: it has characters other than letters, digits, - and _; copy it from where it was shown at creation", ErrInvalidAPIKey)
+	}
+	s = strings.Clone(s)
+	return APIKey{text: func() string { return s }}, nil
+}
+
+func isKeyRune(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_'
+}
+
+// Token returns the key: an APIKey is [Credentials].
+func (k APIKey) Token(context.Context) (string, error) {
+	if k.text == nil {
+		return "", fmt.Errorf("%w: the APIKey is a zero value; make one with NewAPIKey", ErrInvalidAPIKey)
+	}
+	return k.text(), nil
+}
+
+// Reveal returns the text, for storing it in a secrets manager. The zero
+// APIKey returns "".
+func (k APIKey) Reveal() string {
+	if k.text == nil {
+		return ""
+	}
+	return k.text()
+}
+
+// Equal reports, in constant time, whether two keys are the same.
+func (k APIKey) Equal(other APIKey) bool {
+	a, b := sha256.Sum256([]byte(k.Reveal())), sha256.Sum256([]byte(other.Reveal()))
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+// IsZero reports whether k is the zero APIKey.
+func (k APIKey) IsZero() bool { return k.text == nil }
+
+// String returns the key's prefix and last four characters.
+func (k APIKey) String() string { return redactAPIKey(k.Reveal()) }
+
+// Format writes what String returns under every verb.
+func (k APIKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
+
+// MarshalText returns what String returns.
+func (k APIKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// redactAPIKey shows the last four characters only of a key so long that they
+// are a small part of it.
+func redactAPIKey(text string) string {
+	const shown, least = 4, 16
+	if len(text) < len(apiKeyPrefix)+least {
+		return apiKeyPrefix + "…"
+	}
+	return apiKeyPrefix + "…" + text[len(text)-shown:]
+}
+
+// ClientCredentials returns the credentials of generation 2: a client id,
+// which begins with dh_live_, and its secret. Each [Client] exchanges them for
+// an access token of its own, at api/oauth/token of its base URL, keeps it for
+// as long as it lives (24 h), and gets a new one shortly before.
+func ClientCredentials(id, secret string) Credentials {
+	secret = strings.Clone(secret)
+	return clientCredentials{id: id, secret: func() string { return secret }}
+}
+
+type clientCredentials struct {
+	id     string
+	secret func() string
+}
+
+// Token fails: only a Client knows where to exchange the credentials.
+func (clientCredentials) Token(context.Context) (string, error) {
+	return "", fmt.Errorf("%w: ClientCredentials have no token of their own; pass them to NewClient", ErrInvalidOptions)
+}
+
+func (c clientCredentials) check() error {
+	switch {
+	case !strings.HasPrefix(c.id, apiKeyPrefix):
+		return fmt.Errorf("%w: the client id does not begin with %s", ErrInvalidAPIKey, apiKeyPrefix)
+	case strings.ContainsFunc(c.id, func(r rune) bool { return !isKeyRune(r) }):
+		return fmt.Errorf("%w: the client id has characters other than letters, digits, - and _", ErrInvalidAPIKey)
+	case c.secret() == "":
+		return fmt.Errorf("%w: the client secret is empty", ErrInvalidAPIKey)
+	case strings.TrimSpace(c.secret()) != c.secret():
+		return fmt.Errorf("%w: the client secret begins or ends with white space; trim it", ErrInvalidAPIKey)
+	}
+	return nil
+}
+
+// Environment variables with credentials, under the names of DiffHook's
+// documentation.
+const (
+	envAPIKey       = "DIFFHOOK_API_KEY"
+	envClientID     = "DIFFHOOK_CLIENT_ID"
+	envClientSecret = "DIFFHOOK_CLIENT_SECRET"
+)
+
+// EnvCredentials returns the credentials in the environment: the API key in
+// DIFFHOOK_API_KEY (generation 1) or, where that is not set, the client
+// credentials in DIFFHOOK_CLIENT_ID and DIFFHOOK_CLIENT_SECRET (generation 2).
+// They are read once, when they are given to a [Client]. Errors name the
+// variable, never its value.
+func EnvCredentials() Credentials { return envCredentials{} }
+
+type envCredentials struct{}
+
+func (e envCredentials) Token(ctx context.Context) (string, error) {
+	creds, err := e.resolve()
+	if err != nil {
+		return "", err
+	}
+	return creds.Token(ctx)
+}
+
+func (envCredentials) resolve() (Credentials, error) {
+	if text := os.Getenv(envAPIKey); text != "" {
+		key, err := NewAPIKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("%w (read from the environment variable %s)", err, envAPIKey)
+		}
+		return key, nil
+	}
+	id, secret := os.Getenv(envClientID), os.Getenv(envClientSecret)
+	if id == "" && secret == "" {
+		return nil, fmt.Errorf("%w: the environment variable %s is not set, nor are %s and %s", ErrInvalidAPIKey, envAPIKey, envClientID, envClientSecret)
+	}
+	creds := ClientCredentials(id, secret).(clientCredentials)
+	if err := creds.check(); err != nil {
+		return nil, fmt.Errorf("%w (read from the environment variables %s and %s)", err, envClientID, envClientSecret)
+	}
+	return creds, nil
+}

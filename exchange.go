@@ -1,0 +1,165 @@
+package diffhook
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// Access tokens live 24 h. They are replaced a little earlier, so that none
+// ends on its way.
+const (
+	tokenLifetime = 24 * time.Hour
+	tokenMargin   = time.Minute
+)
+
+// exchanger exchanges client credentials for an access token (RFC 6749, 4.4)
+// and keeps it.
+type exchanger struct {
+	core  *core
+	creds clientCredentials
+
+	mu      sync.Mutex
+	current string
+	expires time.Time
+	flight  *flight // the exchange under way, if there is one
+}
+
+// flight is one exchange, shared by all who wait for it. err may be read once
+// done is closed.
+type flight struct {
+	done chan struct{}
+	err  error
+}
+
+// token returns the token, or "" where there is none now.
+func (x *exchanger) token() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.valid()
+}
+
+// valid is token with x.mu held.
+func (x *exchanger) valid() string {
+	if !time.Now().Before(x.expires) {
+		return ""
+	}
+	return x.current
+}
+
+// wait returns when there is a token, after an exchange where there was none.
+// The exchange goes on for the others where ctx ends.
+func (x *exchanger) wait(ctx context.Context) error {
+	f := x.join()
+	if f == nil {
+		return nil
+	}
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// join returns the exchange to wait for, or nil where there is a token.
+func (x *exchanger) join() *flight {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.valid() != "" {
+		return nil
+	}
+	if x.flight == nil {
+		x.flight = &flight{done: make(chan struct{})}
+		go x.exchange(x.flight)
+	}
+	return x.flight
+}
+
+// discard forgets a token that was refused, unless it has been replaced since.
+func (x *exchanger) discard(token string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.current == token {
+		x.current = ""
+	}
+}
+
+// exchange makes f happen. It belongs to no call, so its time is bounded by
+// what the options allow each of its attempts, and the waits between them.
+func (x *exchanger) exchange(f *flight) {
+	o := &x.core.opts
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(o.MaxAttempts)*(o.AttemptTimeout+o.MaxRetryWait))
+	defer cancel()
+	var answer tokenAnswer
+	err := x.core.repeat(ctx, &call{
+		method:      http.MethodPost,
+		url:         x.core.base.JoinPath("oauth/token"),
+		route:       "oauth/token",
+		out:         &answer,
+		contentType: "application/x-www-form-urlencoded",
+		body: []byte(url.Values{
+			"grant_type":    {"client_credentials"},
+			"client_id":     {x.creds.id},
+			"client_secret": {x.creds.secret()},
+		}.Encode()),
+		repeatable: true, // a token too many does no harm
+		plain:      true,
+		hidden:     x.creds.secret,
+	}, x.attempt)
+
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.flight = nil
+	if f.err = err; err == nil {
+		lifetime := inSeconds(answer.expiresIn)
+		if lifetime == 0 {
+			lifetime = tokenLifetime
+		}
+		x.current = answer.token
+		x.expires = time.Now().Add(lifetime - min(tokenMargin, lifetime/10))
+	}
+	close(f.done)
+}
+
+// tokenAnswer is the answer to an exchange (RFC 6749, 5.1).
+type tokenAnswer struct {
+	token     string
+	expiresIn float64
+}
+
+func (a *tokenAnswer) UnmarshalJSON(b []byte) error {
+	var w struct {
+		AccessToken string  `json:"access_token"`
+		ExpiresIn   float64 `json:"expires_in"`
+	}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+	if !isToken(w.AccessToken) {
+		return errNoTokenInAnswer
+	}
+	*a = tokenAnswer{w.AccessToken, w.ExpiresIn}
+	return nil
+}
+
+// attempt sends the exchange once. It heeds a pause, but does not stand in line
+// at the limiter, behind all the calls that wait for it: it is one request in 24
+// h, for which the limiter of a plan leaves room. The secret is in the body alone, and errors
+// show no body; what the server repeats of it is taken out.
+func (x *exchanger) attempt(ctx context.Context, call *call) outcome {
+	if err := x.core.wait(ctx, call, noLimit{}); err != nil {
+		return outcome{err: err}
+	}
+	o := x.core.send(ctx, call, "")
+	o.sent = true
+	return o
+}
+
+// noLimit is a Limiter that does not.
+type noLimit struct{}
+
+func (noLimit) Wait(context.Context) error { return nil }

@@ -1,0 +1,119 @@
+package diffhook
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// KeyService manages API keys, as [Client.Keys].
+//
+// Its endpoints are assumed: DiffHook documents keys, but lets them be managed
+// at App → Settings → API Keys only. All keys have full access to their team.
+type KeyService struct{ client *Client }
+
+// Key is what the API tells of an API key. It never shows the key itself
+// again: the platform keeps only a hash.
+type Key struct {
+	ID     string
+	Label  string
+	Prefix string // the key's first characters
+
+	// CreatedAt is in UTC. A key older than 90 days is a candidate for
+	// rotation, says DiffHook's page "API Keys".
+	CreatedAt time.Time
+
+	// LastUsedAt is in UTC, and the zero time if the key was never used.
+	LastUsedAt time.Time
+}
+
+// MayBe reports whether k may be key, judging by its first characters: false
+// is certain, true is not.
+func (k Key) MayBe(key APIKey) bool {
+	prefix := k.Prefix
+	if end := strings.IndexFunc(prefix, func(r rune) bool { return !isKeyRune(r) }); end >= 0 {
+		prefix = prefix[:end] // what follows stands for characters left out
+	}
+	return !key.IsZero() && strings.HasPrefix(key.Reveal(), prefix)
+}
+
+// UnmarshalJSON reads a key with field names of either generation.
+func (k *Key) UnmarshalJSON(b []byte) error {
+	var w struct {
+		ID         string
+		Label      string
+		Prefix     string
+		CreatedAt  time.Time `json:"createdAt"`
+		CreatedAt2 time.Time `json:"created_at"`
+		LastUsed   time.Time `json:"lastUsedAt"`
+		LastUsed2  time.Time `json:"last_used_at"`
+	}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+	if w.ID == "" {
+		return errNoIDInAnswer
+	}
+	*k = Key{ID: w.ID, Label: w.Label, Prefix: w.Prefix, CreatedAt: firstTime(w.CreatedAt, w.CreatedAt2), LastUsedAt: firstTime(w.LastUsed, w.LastUsed2)}
+	return nil
+}
+
+// firstTime returns the first time that is set, in UTC.
+func firstTime(a, b time.Time) time.Time {
+	if a.IsZero() {
+		a = b
+	}
+	return a.UTC()
+}
+
+// List returns the team's keys. See [ListOptions] for how many.
+func (s *KeyService) List(ctx context.Context, opts *ListOptions) (keys []Key, err error) {
+	if err := s.client.list(ctx, "keys", opts, &keys); err != nil {
+		return nil, err
+	}
+	return keys, nil
+}
+
+// Create makes a key. The [APIKey] is shown this once: store it before
+// anything else. label says what the key is for, such as production-server.
+//
+// It is not safe to repeat. An error that matches [ErrOutcomeUnknown] may have
+// left a live key that nobody holds: list the keys and look for the label.
+func (s *KeyService) Create(ctx context.Context, label string) (Key, APIKey, error) {
+	if strings.TrimSpace(label) == "" {
+		return Key{}, APIKey{}, fmt.Errorf("%w: a key needs a label, such as production-server", ErrInvalidRequest)
+	}
+	var answer createdKey
+	c := &call{method: http.MethodPost, route: "keys", in: map[string]string{"label": label}, out: &answer}
+	if err := s.client.callPath(ctx, c, "keys"); err != nil {
+		return Key{}, APIKey{}, err
+	}
+	return answer.Key, answer.APIKey, nil
+}
+
+// createdKey is the one answer that has a key in it. That it is one is checked
+// in decoding, so that an answer without is an answer that cannot be read.
+type createdKey struct {
+	Key
+	APIKey
+}
+
+func (k *createdKey) UnmarshalJSON(b []byte) (err error) {
+	var secret struct{ Key string }
+	if err := json.Unmarshal(b, &secret); err != nil {
+		return err
+	}
+	if k.APIKey, err = NewAPIKey(secret.Key); err != nil {
+		return errNoKeyInAnswer
+	}
+	return k.Key.UnmarshalJSON(b)
+}
+
+// Delete revokes a key by its id, at once: from then on requests with it are
+// answered 401. It is safe to repeat.
+func (s *KeyService) Delete(ctx context.Context, id string) error {
+	return s.client.callPath(ctx, &call{method: http.MethodDelete, route: "keys/{id}", repeatable: true}, "keys", id)
+}

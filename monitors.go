@@ -1,0 +1,253 @@
+package diffhook
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// MonitorService manages monitors, as [Client.Monitors].
+type MonitorService struct{ client *Client }
+
+// Values of Monitor.Status.
+const (
+	MonitorActive = "active"
+	MonitorPaused = "paused"
+)
+
+// Monitor is a page that DiffHook watches.
+type Monitor struct {
+	ID     string
+	Status string // MonitorActive or MonitorPaused
+
+	URL             string
+	Label           string
+	WebhookURL      string
+	IntervalMinutes int
+	CSSSelector     string
+	JSRendering     bool
+
+	// Generation 2 only.
+	Email              string
+	JSONSelector       string
+	IdentityKey        string
+	TrackAdditionsOnly bool
+
+	// In UTC. That the API answers with them is assumed.
+	CreatedAt, UpdatedAt time.Time
+}
+
+// MonitorParams is a monitor to create. Fields that are zero are not sent.
+type MonitorParams struct {
+	URL             string // required
+	WebhookURL      string // required in generation 1
+	IntervalMinutes int    // 5, 15, 30, 60, 360 or 1440; required in generation 1
+	Label           string
+	CSSSelector     string
+	JSRendering     bool
+
+	// Generation 2 only. JSONSelector is $, $.a.b or $.items[*].
+	Email              string
+	JSONSelector       string
+	IdentityKey        string
+	TrackAdditionsOnly bool
+}
+
+// MonitorUpdate is what to change of a monitor: a field that is nil stays as
+// it is, and one that points to an empty value is emptied. In Go 1.26,
+// new("text") makes such a pointer.
+type MonitorUpdate struct {
+	URL             *string
+	WebhookURL      *string
+	IntervalMinutes *int
+	Label           *string
+	CSSSelector     *string
+	JSRendering     *bool
+
+	// Generation 2 only.
+	Email              *string
+	JSONSelector       *string
+	IdentityKey        *string
+	TrackAdditionsOnly *bool
+}
+
+// List returns the team's monitors. See [ListOptions] for how many.
+func (s *MonitorService) List(ctx context.Context, opts *ListOptions) (monitors []Monitor, err error) {
+	if err := s.client.list(ctx, "monitors", opts, &monitors); err != nil {
+		return nil, err
+	}
+	return monitors, nil
+}
+
+// Get returns one monitor. A monitor of another team is [ErrForbidden].
+func (s *MonitorService) Get(ctx context.Context, id string) (m Monitor, err error) {
+	c := &call{method: http.MethodGet, route: "monitors/{id}", out: &m, repeatable: true}
+	if err := s.client.callPath(ctx, c, "monitors", id); err != nil {
+		return Monitor{}, err
+	}
+	return m, nil
+}
+
+// Create makes a monitor. Where the plan's monitors are used up it returns
+// [ErrMonitorLimit]. It is not safe to repeat; see [ErrOutcomeUnknown].
+func (s *MonitorService) Create(ctx context.Context, params MonitorParams) (m Monitor, err error) {
+	in, err := params.update().fields(s.client.auth.Load().generation)
+	if err != nil {
+		return Monitor{}, err
+	}
+	c := &call{method: http.MethodPost, route: "monitors", in: in, out: &m}
+	if err := s.client.callPath(ctx, c, "monitors"); err != nil {
+		return Monitor{}, err
+	}
+	return m, nil
+}
+
+// Update changes the given fields of a monitor and returns it as it is then.
+func (s *MonitorService) Update(ctx context.Context, id string, update MonitorUpdate) (m Monitor, err error) {
+	in, err := update.fields(s.client.auth.Load().generation)
+	if err != nil {
+		return Monitor{}, err
+	}
+	if len(in) == 0 {
+		return Monitor{}, fmt.Errorf("%w: the MonitorUpdate changes nothing", ErrInvalidRequest)
+	}
+	c := &call{method: http.MethodPut, route: "monitors/{id}", in: in, out: &m, repeatable: true}
+	if err := s.client.callPath(ctx, c, "monitors", id); err != nil {
+		return Monitor{}, err
+	}
+	return m, nil
+}
+
+// Delete deletes a monitor. It is safe to repeat.
+func (s *MonitorService) Delete(ctx context.Context, id string) error {
+	c := &call{method: http.MethodDelete, route: "monitors/{id}", repeatable: true}
+	return s.client.callPath(ctx, c, "monitors", id)
+}
+
+// Pause stops checks of a monitor. It is safe to repeat.
+func (s *MonitorService) Pause(ctx context.Context, id string) error {
+	c := &call{method: http.MethodPost, route: "monitors/{id}/pause", repeatable: true}
+	return s.client.callPath(ctx, c, "monitors", id, "pause")
+}
+
+// Resume starts checks of a paused monitor again. It is safe to repeat.
+func (s *MonitorService) Resume(ctx context.Context, id string) error {
+	c := &call{method: http.MethodPost, route: "monitors/{id}/resume", repeatable: true}
+	return s.client.callPath(ctx, c, "monitors", id, "resume")
+}
+
+// Trigger has a monitor checked now. It is not safe to repeat, since it may
+// deliver a webhook; see [ErrOutcomeUnknown].
+func (s *MonitorService) Trigger(ctx context.Context, id string) error {
+	c := &call{method: http.MethodPost, route: "monitors/{id}/trigger"}
+	return s.client.callPath(ctx, c, "monitors", id, "trigger")
+}
+
+// update turns what is set into what is to be sent.
+func (p MonitorParams) update() MonitorUpdate {
+	return MonitorUpdate{
+		URL: ifSet(p.URL), WebhookURL: ifSet(p.WebhookURL), IntervalMinutes: ifSet(p.IntervalMinutes),
+		Label: ifSet(p.Label), CSSSelector: ifSet(p.CSSSelector), JSRendering: ifSet(p.JSRendering),
+		Email: ifSet(p.Email), JSONSelector: ifSet(p.JSONSelector), IdentityKey: ifSet(p.IdentityKey),
+		TrackAdditionsOnly: ifSet(p.TrackAdditionsOnly),
+	}
+}
+
+func ifSet[T comparable](value T) *T {
+	var zero T
+	if value == zero {
+		return nil
+	}
+	return &value
+}
+
+// fields returns the request in the words of a generation: camelCase in the
+// first, snake_case and a nested notification_config in the second.
+func (u MonitorUpdate) fields(generation int) (map[string]any, error) {
+	fields := map[string]any{}
+	put(fields, "url", u.URL)
+	put(fields, "label", u.Label)
+	if generation == 1 {
+		if u.Email != nil || u.JSONSelector != nil || u.IdentityKey != nil || u.TrackAdditionsOnly != nil {
+			return nil, fmt.Errorf("%w: Email, JSONSelector, IdentityKey and TrackAdditionsOnly are of generation 2 of the platform, and this client speaks generation 1", ErrInvalidRequest)
+		}
+		put(fields, "webhookUrl", u.WebhookURL)
+		put(fields, "intervalMinutes", u.IntervalMinutes)
+		put(fields, "cssSelector", u.CSSSelector)
+		put(fields, "jsRendering", u.JSRendering)
+		return fields, nil
+	}
+	put(fields, "interval_minutes", u.IntervalMinutes)
+	put(fields, "css_selector", u.CSSSelector)
+	put(fields, "js_rendering", u.JSRendering)
+	put(fields, "json_selector", u.JSONSelector)
+	put(fields, "identity_key", u.IdentityKey)
+	put(fields, "track_additions_only", u.TrackAdditionsOnly)
+	notification := map[string]any{}
+	put(notification, "webhook_url", u.WebhookURL)
+	put(notification, "email", u.Email)
+	if len(notification) > 0 {
+		fields["notification_config"] = notification
+	}
+	return fields, nil
+}
+
+func put[T any](fields map[string]any, name string, value *T) {
+	if value != nil {
+		fields[name] = *value
+	}
+}
+
+// UnmarshalJSON reads a monitor with field names of either generation.
+func (m *Monitor) UnmarshalJSON(b []byte) error {
+	var w struct {
+		ID, Status, URL, Label string
+		WebhookURL             string              `json:"webhookUrl"`
+		WebhookURL2            string              `json:"webhook_url"`
+		IntervalMinutes        int                 `json:"intervalMinutes"`
+		IntervalMinutes2       int                 `json:"interval_minutes"`
+		CSSSelector            string              `json:"cssSelector"`
+		CSSSelector2           string              `json:"css_selector"`
+		JSRendering            bool                `json:"jsRendering"`
+		JSRendering2           bool                `json:"js_rendering"`
+		JSONSelector           string              `json:"jsonSelector"`
+		JSONSelector2          string              `json:"json_selector"`
+		IdentityKey            string              `json:"identityKey"`
+		IdentityKey2           string              `json:"identity_key"`
+		TrackAdditionsOnly     bool                `json:"trackAdditionsOnly"`
+		TrackAdditionsOnly2    bool                `json:"track_additions_only"`
+		CreatedAt              time.Time           `json:"createdAt"`
+		CreatedAt2             time.Time           `json:"created_at"`
+		UpdatedAt              time.Time           `json:"updatedAt"`
+		UpdatedAt2             time.Time           `json:"updated_at"`
+		NotificationConfig     *notificationConfig `json:"notificationConfig"`
+		NotificationConfig2    *notificationConfig `json:"notification_config"`
+	}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+	if w.ID == "" {
+		return errNoIDInAnswer
+	}
+	*m = Monitor{
+		ID: w.ID, Status: w.Status, URL: w.URL, Label: w.Label,
+		IntervalMinutes: cmp.Or(w.IntervalMinutes, w.IntervalMinutes2),
+		CSSSelector:     cmp.Or(w.CSSSelector, w.CSSSelector2), JSRendering: w.JSRendering || w.JSRendering2,
+		JSONSelector: cmp.Or(w.JSONSelector, w.JSONSelector2), IdentityKey: cmp.Or(w.IdentityKey, w.IdentityKey2),
+		TrackAdditionsOnly: w.TrackAdditionsOnly || w.TrackAdditionsOnly2,
+		CreatedAt:          firstTime(w.CreatedAt, w.CreatedAt2), UpdatedAt: firstTime(w.UpdatedAt, w.UpdatedAt2),
+	}
+	n := cmp.Or(w.NotificationConfig, w.NotificationConfig2, &notificationConfig{})
+	m.WebhookURL = cmp.Or(w.WebhookURL, w.WebhookURL2, n.WebhookURL, n.WebhookURL2)
+	m.Email = n.Email
+	return nil
+}
+
+type notificationConfig struct {
+	WebhookURL  string `json:"webhookUrl"`
+	WebhookURL2 string `json:"webhook_url"`
+	Email       string `json:"email"`
+}
