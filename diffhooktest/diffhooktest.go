@@ -1,6 +1,6 @@
-// Package diffhooktest helps to test code that receives DiffHook's webhooks:
-// it makes secrets, payloads and signed requests, and delivers events the way
-// the platform does, retries included.
+// Package diffhooktest helps to test code that uses DiffHook: it makes secrets,
+// payloads and signed requests, delivers events the way the platform does,
+// retries included, and emulates the platform itself.
 //
 // # One request
 //
@@ -15,6 +15,44 @@
 // signed, with the retry schedule of either generation of the platform, over a
 // rotation of the secret if you like. Under [testing/synctest], and against a
 // handler, the 17 hours of a generation 2 schedule pass in milliseconds.
+//
+// # The platform
+//
+// A [Server] is the platform in memory, for code that calls the API as well.
+// [NewServer] starts one for a test, [Start] outside a test, and [New] makes one
+// without sockets for testing/synctest. It has a [Team] with an API key, an
+// OAuth client and a signing secret; [Server.Client] returns a client of it.
+// It speaks both generations: an API key gets the answers of generation 1, an
+// access token those of generation 2.
+//
+//   - [Server.Advance] turns its clock, by which tokens expire, limits are
+//     counted and webhooks are retried: 17 hours of retries, or a day until a
+//     token expires, take milliseconds.
+//   - [Server.Change] plays that a monitored page changed. The webhook goes to
+//     the monitor's URL or, with [Settings].Deliver, straight to a handler.
+//     [Server.Deliveries] tells what became of it.
+//   - [Team.Rotate] replaces the signing secret, with deliveries in flight if
+//     you like; Settings.SignOnce decides what those are signed with.
+//   - [Server.Fail] makes requests go wrong: statuses, limits, delays, pages of
+//     HTML, connections that break before or after the work was done.
+//   - [Server.Requests] and [Server.Count] tell what was asked for.
+//
+// It is stricter than the platform where silence would hide a mistake: unknown,
+// repeated and null fields, a wrong Content-Type, a body or query where none
+// belongs are answered with 400 and the code INVALID_REQUEST, a wrong method
+// with 405 and METHOD_NOT_ALLOWED, which are not the platform's. It asks for
+// authorization first, then counts the request, and then looks at the rest.
+// Pages change only through Change and the trigger endpoint, which always finds
+// a change; URLs are not checked for being reachable; mail is not sent.
+//
+// Not documented by the platform, and so assumed, are: the endpoints for keys
+// and signing secrets, and the fields of all answers but errors; the names of
+// the rate limit headers; that a limit counts over any 60 s, that refused
+// requests and those of the token endpoint do not count, and that an OAuth
+// client has one limit for all its tokens; that pausing or deleting a monitor
+// ends its deliveries in flight; that triggering a paused monitor succeeds and
+// delivers nothing; that the replaced signing secret is valid until it is
+// revoked or replaced in its turn. Whether retries are signed anew is not known.
 package diffhooktest
 
 import (

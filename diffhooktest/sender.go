@@ -3,9 +3,7 @@ package diffhooktest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -47,8 +45,9 @@ type SenderOptions struct {
 // All methods are safe for concurrent use; to have several deliveries in
 // flight, send them on goroutines.
 type Sender struct {
-	opts   SenderOptions
-	client *http.Client
+	opts     SenderOptions
+	schedule schedule
+	client   *http.Client
 
 	mu     sync.Mutex
 	secret diffhook.Secret
@@ -69,13 +68,15 @@ func NewSender(secret diffhook.Secret, opts *SenderOptions) *Sender {
 	default:
 		panic(fmt.Sprintf("diffhooktest: SenderOptions.Generation is %d; want 1 or 2", s.opts.Generation))
 	}
+	s.schedule = scheduleOf(s.opts.Generation)
+	if s.opts.Retries != nil {
+		s.schedule = schedule{retries: s.opts.Retries}
+	}
 	client := http.DefaultClient
 	if s.opts.HTTPClient != nil {
 		client = s.opts.HTTPClient
 	}
-	clone := *client
-	clone.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	s.client = &clone
+	s.client = noRedirects(client)
 	return s
 }
 
@@ -107,46 +108,10 @@ type Result struct {
 	Err error
 }
 
-// Attempt is one attempt at a delivery.
-type Attempt struct {
-	Began time.Time
-	Took  time.Duration
-
-	// SignedWith is the fingerprint of the secret that signed it; empty where
-	// it was not signed.
-	SignedWith string
-
-	// StatusCode is the status of the answer; 0 where there was none in time.
-	StatusCode int
-
-	// Err is why there was no answer: nil, an error of the connection, one
-	// that wraps [context.DeadlineExceeded] after DeliveryTimeout, or, for a
-	// handler, that it panicked.
-	Err error
-}
-
-// Succeeded reports an answer of 2xx in time.
-func (a Attempt) Succeeded() bool {
-	return a.Err == nil && a.StatusCode >= 200 && a.StatusCode < 300
-}
-
 // Send delivers body to url over HTTP, and returns when an attempt succeeded,
 // the last one failed, or ctx ended.
 func (s *Sender) Send(ctx context.Context, url string, body []byte) Result {
-	return s.deliver(ctx, body, func(ctx context.Context, header http.Header) (int, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-		if err != nil {
-			return 0, err
-		}
-		r.Header = header
-		answer, err := s.client.Do(r)
-		if err != nil {
-			return 0, err
-		}
-		defer answer.Body.Close()
-		_, err = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<20))
-		return answer.StatusCode, err
-	})
+	return s.deliver(ctx, body, postTo(s.client, url, body))
 }
 
 // SendTo is [Sender.Send] straight to a handler, without a network. Each
@@ -157,105 +122,36 @@ func (s *Sender) SendTo(ctx context.Context, h http.Handler, body []byte) Result
 	return s.deliver(ctx, body, func(ctx context.Context, header http.Header) (int, error) {
 		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", bytes.NewReader(body))
 		r.Header = header
-		return serve(ctx, h, r)
+		w, err := serve(ctx, h, r)
+		if err != nil {
+			return 0, err
+		}
+		return w.Code, nil
 	})
 }
 
 // deliver makes attempts by post until one succeeds or none is left.
-func (s *Sender) deliver(ctx context.Context, body []byte, post func(context.Context, http.Header) (int, error)) (result Result) {
+func (s *Sender) deliver(ctx context.Context, body []byte, post poster) (result Result) {
 	secret := s.Secret()
 	for {
 		if !s.opts.SignOnce {
 			secret = s.Secret()
 		}
-		attempt := s.attempt(ctx, secret, body, post)
-		result.Attempts = append(result.Attempts, attempt)
-		if attempt.Succeeded() {
+		a := attempt(ctx, time.Now(), s.opts.Generation, secret, body, post)
+		result.Attempts = append(result.Attempts, a)
+		if a.Succeeded() {
 			result.Delivered = true
 			return result
 		}
-		wait, more := s.wait(len(result.Attempts))
+		now := time.Now()
+		due, more := s.schedule.next(len(result.Attempts), now)
 		if !more {
 			return result
 		}
-		if result.Err = sleep(ctx, wait); result.Err != nil {
+		if result.Err = sleep(ctx, due.Sub(now)); result.Err != nil {
 			return result
 		}
 	}
-}
-
-func (s *Sender) attempt(ctx context.Context, secret diffhook.Secret, body []byte, post func(context.Context, http.Header) (int, error)) Attempt {
-	name := diffhook.SignatureHeader
-	if s.opts.Generation == 2 {
-		name = diffhook.SignatureHeaderGen2
-	}
-	header := make(http.Header)
-	setHeaders(header, name, secret.Sign(body))
-
-	ctx, cancel := context.WithTimeout(ctx, diffhook.DeliveryTimeout)
-	defer cancel()
-	a := Attempt{Began: time.Now(), SignedWith: secret.Fingerprint()}
-	a.StatusCode, a.Err = post(ctx, header)
-	a.Took = time.Since(a.Began)
-	return a
-}
-
-// serve calls a handler as a server would, for as long as ctx lasts.
-func serve(ctx context.Context, h http.Handler, r *http.Request) (status int, err error) {
-	w := httptest.NewRecorder()
-	done := make(chan error, 1)
-	go func() {
-		err := errors.New("diffhooktest: the handler ended its goroutine")
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("diffhooktest: the handler panicked: %v", p)
-			}
-			done <- err
-		}()
-		h.ServeHTTP(w, r)
-		err = nil
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			return 0, err
-		}
-		return w.Code, nil
-	case <-ctx.Done():
-		return 0, fmt.Errorf("diffhooktest: no answer in time: %w", ctx.Err())
-	}
-}
-
-// Retry schedules of the platform, from its documentation.
-var (
-	retriesGen1 = []time.Duration{5 * time.Second, 30 * time.Second}
-	retriesGen2 = []time.Duration{1 * time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 16 * time.Minute,
-		32 * time.Minute, 64 * time.Minute, 128 * time.Minute, 256 * time.Minute, 512 * time.Minute}
-)
-
-// wait returns how long to wait after the n-th attempt failed just now, and
-// whether there is another one.
-func (s *Sender) wait(n int) (time.Duration, bool) {
-	retries, pickup := s.opts.Retries, false
-	switch {
-	case retries != nil:
-	case s.opts.Generation == 2:
-		// What is due is picked up about once a minute.
-		retries, pickup = retriesGen2, true
-	default:
-		retries = retriesGen1
-	}
-	if n > len(retries) {
-		return 0, false
-	}
-	wait := retries[n-1]
-	if pickup {
-		due := time.Now().Add(wait)
-		if full := due.Truncate(time.Minute); full.Before(due) {
-			wait += full.Add(time.Minute).Sub(due)
-		}
-	}
-	return wait, true
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -1,0 +1,47 @@
+package diffhooktest
+
+import (
+	"slices"
+	"time"
+)
+
+// logRecord is the record of one attempt. Records outlive their monitor.
+type logRecord struct {
+	id, monitorID, url string
+	number             int // of the attempt, from 1
+	attempt            Attempt
+	at                 time.Time
+}
+
+func (l *logRecord) fields() fields {
+	reason := ""
+	if l.attempt.Err != nil {
+		reason = l.attempt.Err.Error()
+	}
+	return fields{
+		"id":          l.id,
+		"monitor_id":  l.monitorID,
+		"event":       "page.changed",
+		"url":         l.url,
+		"attempt":     l.number,
+		"status_code": l.attempt.StatusCode,
+		"success":     l.attempt.Succeeded(),
+		"error":       reason,
+		"duration_ms": l.attempt.Took.Milliseconds(),
+		"created_at":  timestamp(l.at),
+	}
+}
+
+func (c *call) listLogs() (*answer, *failure) {
+	n, failed := limitOf(c.query)
+	if failed != nil {
+		return nil, failed
+	}
+	var items []fields
+	for _, l := range slices.Backward(c.team.logs) {
+		if len(items) < n {
+			items = append(items, l.fields())
+		}
+	}
+	return list(c.generation, items), nil
+}
