@@ -1,0 +1,661 @@
+package diffhook_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+const tokenRoute = "POST /api/oauth/token"
+
+// gen2Client returns a client of generation 2 of the emulator, without a limit
+// where opts name none.
+func gen2Client(s *diffhooktest.Server, opts *diffhook.ClientOptions) *diffhook.Client {
+	var o diffhook.ClientOptions
+	if opts != nil {
+		o = *opts
+	}
+	if o.Limiter == nil {
+		o.Limiter = unlimited()
+	}
+	return s.ClientGen2(&o)
+}
+
+// listKeys makes the simplest call there is.
+func listKeys(ctx context.Context, c *diffhook.Client) error {
+	_, err := c.Keys.List(ctx, nil)
+	return err
+}
+
+// TestExchangeRequest: RFC 6749, 4.4.2, with the credentials in the form as the
+// platform documents it.
+func TestExchangeRequest(t *testing.T) {
+	s := newBubbleServer(t)
+	var exchanges []diffhooktest.Exchange
+	record := recorder(t)
+	s.Configure(diffhooktest.Settings{OnExchange: func(x diffhooktest.Exchange) {
+		exchanges = append(exchanges, x)
+		if record != nil {
+			record(x)
+		}
+	}})
+	require.NoError(t, listKeys(t.Context(), gen2Client(s, &diffhook.ClientOptions{UserAgent: "billing/7"})))
+
+	require.Len(t, exchanges, 2)
+	got := exchanges[0].Request
+	assert.Equal(t, tokenRoute, got.Route)
+	assert.Empty(t, got.Query, "a query is logged everywhere")
+	assert.Equal(t, "application/x-www-form-urlencoded", got.Header.Get("Content-Type"))
+	assert.Equal(t, "application/json", got.Header.Get("Accept"))
+	assert.Contains(t, got.Header.Get("User-Agent"), "billing/7 diffhook-go/")
+	assert.NotContains(t, got.Header, "Authorization")
+	form, err := url.ParseQuery(string(got.Body))
+	require.NoError(t, err)
+	id, secret := s.ClientCredentials()
+	assert.Equal(t, url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}, form)
+
+	var answer struct {
+		AccessToken string `json:"access_token"`
+	}
+	require.NoError(t, json.Unmarshal(exchanges[0].Body, &answer))
+	assert.NotEmpty(t, answer.AccessToken)
+	assert.Equal(t, 2, exchanges[1].Generation, "the call has the token, not the id")
+}
+
+// TestExchangeBelowBaseURL: the secret goes where the base URL says, with
+// whatever path it has.
+func TestExchangeBelowBaseURL(t *testing.T) {
+	for base, want := range map[string]string{
+		"":                                     "https://www.diffhook.com/api/oauth/token",
+		"https://gateway.example/diffhook/api": "https://gateway.example/diffhook/api/oauth/token",
+		"https://gateway.example/a%2Fb/":       "https://gateway.example/a%2Fb/oauth/token",
+		"http://[::1]:8080/api/":               "http://[::1]:8080/api/oauth/token",
+	} {
+		t.Run(base, func(t *testing.T) {
+			var asked []string
+			c, err := diffhook.NewClient(diffhook.ClientCredentials("dh_live_id", opaqueText), &diffhook.ClientOptions{
+				BaseURL: base,
+				HTTPClient: &http.Client{Transport: respond(func(r *http.Request) (*http.Response, error) {
+					asked = append(asked, r.URL.String())
+					return replyJSON(http.StatusOK, `{"access_token":"a-token","data":[]}`), nil
+				})},
+			})
+			require.NoError(t, err)
+			require.NoError(t, listKeys(t.Context(), c))
+			require.Len(t, asked, 2)
+			assert.Equal(t, want, asked[0])
+		})
+	}
+}
+
+// TestExchangeIsShared: a hundred goroutines that find no token wait for one.
+func TestExchangeIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBubbleServer(t)
+		s.DefaultTeam().SetPlan(diffhooktest.Plan{RequestsPerMinute: 1000})
+		s.Fail(diffhooktest.Fault{Route: tokenRoute, Delay: 5 * time.Second, Times: -1})
+		c := gen2Client(s, nil)
+		for range 2 {
+			var callers sync.WaitGroup
+			for range 100 {
+				callers.Go(func() { assert.NoError(t, listKeys(t.Context(), c)) })
+			}
+			callers.Wait()
+		}
+		assert.Equal(t, 1, s.Count(tokenRoute))
+		assert.Equal(t, 200, s.Count("GET /api/keys"))
+	})
+}
+
+// TestExchangeIsSharedRace: nor does a goroutine that comes as the exchange
+// ends begin another.
+func TestExchangeIsSharedRace(t *testing.T) {
+	again := 0
+	for range 1500 {
+		var exchanges atomic.Int64
+		c := newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
+			if isExchange(r) {
+				exchanges.Add(1)
+				return replyJSON(http.StatusOK, `{"access_token":"a-token"}`), nil
+			}
+			return replyJSON(http.StatusOK, `{"data":[]}`), nil
+		}), nil)
+		c.SetCredentials(diffhook.ClientCredentials("dh_live_id", opaqueText))
+		var callers sync.WaitGroup
+		for range 16 {
+			callers.Go(func() { assert.NoError(t, listKeys(t.Context(), c)) })
+		}
+		callers.Wait()
+		if exchanges.Load() > 1 {
+			again++
+		}
+	}
+	assert.Zero(t, again, "clients that exchanged more than once")
+}
+
+// TestExchangeOutlivesItsWaiters: who waits leaves with its own context, also
+// the one whose call began the exchange, and the others get the token.
+func TestExchangeOutlivesItsWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBubbleServer(t)
+		s.Fail(diffhooktest.Fault{Route: tokenRoute, Delay: 10 * time.Second})
+		c := gen2Client(s, nil)
+		began := time.Now()
+		errMoved := errors.New("moved on")
+		var callers sync.WaitGroup
+		callers.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			assert.ErrorIs(t, listKeys(ctx, c), context.DeadlineExceeded)
+			assert.Equal(t, time.Second, time.Since(began))
+		})
+		synctest.Wait() // the first has begun the exchange
+		callers.Go(func() {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(2*time.Second, func() { cancel(errMoved) })
+			_, _, err := c.Keys.Create(ctx, "label")
+			assert.ErrorIs(t, err, errMoved)
+			assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown, "it was not sent")
+			assert.Equal(t, 2*time.Second, time.Since(began))
+		})
+		callers.Go(func() {
+			assert.NoError(t, listKeys(t.Context(), c))
+			assert.Equal(t, 10*time.Second, time.Since(began))
+		})
+		callers.Wait()
+		assert.Equal(t, 1, s.Count(tokenRoute))
+		assert.Equal(t, 1, s.Count("/api/keys"))
+	})
+}
+
+// TestTokenIsReplacedBeforeItEnds: no request carries a token that may end on
+// its way.
+func TestTokenIsReplacedBeforeItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBubbleServer(t)
+		c := gen2Client(s, nil)
+		require.NoError(t, listKeys(t.Context(), c))
+		pause(24*time.Hour - 2*time.Minute)
+		require.NoError(t, listKeys(t.Context(), c))
+		assert.Equal(t, 1, s.Count(tokenRoute), "and not much earlier")
+		pause(2*time.Minute - time.Second)
+		require.NoError(t, listKeys(t.Context(), c))
+		assert.Equal(t, 2, s.Count(tokenRoute))
+		for _, r := range s.Requests() {
+			assert.Equal(t, http.StatusOK, r.Status)
+		}
+	})
+}
+
+// TestTokenLifetimes: the answer says how long, or else it is the documented
+// day.
+func TestTokenLifetimes(t *testing.T) {
+	for _, c := range []struct {
+		name, answer string
+		kept         time.Duration // it is used again after this
+		replaced     time.Duration // and not after this
+	}{
+		{"an hour", `{"access_token":"a-token","expires_in":3600}`, 58 * time.Minute, 60 * time.Minute},
+		{"ten seconds", `{"access_token":"a-token","expires_in":10}`, 8 * time.Second, 10 * time.Second},
+		{"missing", `{"access_token":"a-token"}`, 23 * time.Hour, 24 * time.Hour},
+		{"null", `{"access_token":"a-token","expires_in":null}`, 23 * time.Hour, 24 * time.Hour},
+		{"zero", `{"access_token":"a-token","expires_in":0}`, 23 * time.Hour, 24 * time.Hour},
+		{"negative", `{"access_token":"a-token","expires_in":-1}`, 23 * time.Hour, 24 * time.Hour},
+		{"more than a duration holds", `{"access_token":"a-token","expires_in":1e300}`, 300 * 24 * time.Hour, 366 * 24 * time.Hour},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				exchanges := 0
+				client := newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
+					if isExchange(r) {
+						exchanges++
+						return replyJSON(http.StatusOK, c.answer), nil
+					}
+					return replyJSON(http.StatusOK, `{"data":[]}`), nil
+				}), nil)
+				client.SetCredentials(diffhook.ClientCredentials("dh_live_id", opaqueText))
+				require.NoError(t, listKeys(t.Context(), client))
+				pause(c.kept)
+				require.NoError(t, listKeys(t.Context(), client))
+				assert.Equal(t, 1, exchanges)
+				pause(c.replaced - c.kept)
+				require.NoError(t, listKeys(t.Context(), client))
+				assert.Equal(t, 2, exchanges)
+			})
+		})
+	}
+}
+
+// TestTokenThatEndedIsRenewed: also for a POST, which was refused and so not
+// carried out.
+func TestTokenThatEndedIsRenewed(t *testing.T) {
+	s := newBubbleServer(t)
+	c := gen2Client(s, nil)
+	require.NoError(t, listKeys(t.Context(), c))
+	team := s.DefaultTeam()
+	const carriedOut = 1
+
+	for _, call := range []struct {
+		name string
+		do   func() error
+	}{
+		{"GET", func() error { return listKeys(t.Context(), c) }},
+		{"POST", func() error {
+			_, _, err := c.Keys.Create(t.Context(), "made once")
+			return err
+		}},
+		{"DELETE", func() error { return c.Keys.Delete(t.Context(), team.NewKey("to delete").ID) }},
+	} {
+		t.Run(call.name, func(t *testing.T) {
+			team.ExpireTokens()
+			before, keys := len(s.Requests()), len(team.Keys())
+			require.NoError(t, call.do())
+			var statuses []int
+			for _, r := range s.Requests()[before:] {
+				statuses = append(statuses, r.Status)
+			}
+			require.Len(t, statuses, 3)
+			assert.Equal(t, []int{http.StatusUnauthorized, http.StatusOK}, statuses[:2])
+			if call.name == "POST" {
+				assert.Len(t, team.Keys(), keys+carriedOut)
+			}
+		})
+	}
+}
+
+// TestTokenIsRenewedOnce: a platform that refuses every token is not asked for
+// tokens without end.
+func TestTokenIsRenewedOnce(t *testing.T) {
+	var exchanges, calls int
+	client := newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
+		if isExchange(r) {
+			exchanges++
+			return replyJSON(http.StatusOK, fmt.Sprintf(`{"access_token":"token-%d"}`, exchanges)), nil
+		}
+		calls++
+		return replyJSON(http.StatusUnauthorized, `{"error":"Invalid or expired token"}`), nil
+	}), nil)
+	client.SetCredentials(diffhook.ClientCredentials("dh_live_id", opaqueText))
+	err := listKeys(t.Context(), client)
+	require.ErrorIs(t, err, diffhook.ErrUnauthorized)
+	assert.Equal(t, 2, exchanges)
+	assert.Equal(t, 2, calls)
+}
+
+// TestLateRefusalKeepsNewToken: a 401 that was long under way is about the old
+// token; taking it for the new one would throw away a good token, for each
+// goroutine once more.
+func TestLateRefusalKeepsNewToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBubbleServer(t)
+		direct := diffhooktest.Transport(s)
+		var slow atomic.Bool
+		c := gen2Client(s, &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: respondLater(func(r *http.Request) (*http.Response, error) {
+			resp, err := direct.RoundTrip(r)
+			if slow.Load() && strings.HasSuffix(r.URL.Path, "/logs") {
+				pause(10 * time.Second)
+			}
+			return resp, err
+		})}})
+		require.NoError(t, listKeys(t.Context(), c))
+		s.DefaultTeam().ExpireTokens()
+		slow.Store(true)
+		var late sync.WaitGroup
+		for range 5 {
+			late.Go(func() {
+				_, err := c.Logs.List(t.Context(), nil)
+				assert.NoError(t, err)
+			})
+		}
+		pause(time.Second)
+		require.NoError(t, listKeys(t.Context(), c))
+		require.Equal(t, 2, s.Count(tokenRoute))
+		late.Wait()
+		assert.Equal(t, 2, s.Count(tokenRoute), "the new token was kept")
+		assert.Equal(t, 10, s.Count("GET /api/logs"))
+	})
+}
+
+// respondLater is respond that leaves the request's body alone.
+type respondLater func(*http.Request) (*http.Response, error)
+
+func (f respondLater) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestRevokedClient: a new token does not help against "Invalid API key".
+func TestRevokedClient(t *testing.T) {
+	s := newBubbleServer(t)
+	c := gen2Client(s, nil)
+	require.NoError(t, listKeys(t.Context(), c))
+	id, _ := s.ClientCredentials()
+	s.DefaultTeam().RevokeClientCredentials(id)
+
+	err := listKeys(t.Context(), c)
+	require.ErrorIs(t, err, diffhook.ErrUnauthorized)
+	assert.ErrorContains(t, err, "Invalid API key")
+	assert.Equal(t, 3, s.Count(""), "not retried")
+
+	// The token was thrown away, and the next call finds out more.
+	err = listKeys(t.Context(), c)
+	requireInvalidClient(t, err)
+	assert.Equal(t, 4, s.Count(""))
+}
+
+// requireInvalidClient checks the error of client credentials that are refused.
+func requireInvalidClient(t *testing.T, err error) {
+	t.Helper()
+	require.ErrorIs(t, err, diffhook.ErrUnauthorized)
+	var api *diffhook.APIError
+	require.ErrorAs(t, err, &api)
+	assert.Equal(t, http.StatusUnauthorized, api.StatusCode)
+	assert.Equal(t, "invalid_client", api.Code)
+	assert.Equal(t, "oauth/token", api.Route)
+	assert.Equal(t, 1, api.Attempts, "asking again does not help")
+	assert.ErrorContains(t, err, "check the client id and the client secret")
+}
+
+func TestWrongClient(t *testing.T) {
+	s := newBubbleServer(t)
+	id, secret := s.ClientCredentials()
+	for name, creds := range map[string]diffhook.Credentials{
+		"unknown id":                diffhook.ClientCredentials("dh_live_unknown-id", secret),
+		"wrong secret":              diffhook.ClientCredentials(id, opaqueText),
+		"secret with a letter more": diffhook.ClientCredentials(id, secret+"x"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := gen2Client(s, nil)
+			c.SetCredentials(creds)
+			_, err := c.Monitors.Get(t.Context(), "mon_abc123")
+			requireInvalidClient(t, err)
+			_, _, err = c.Keys.Create(t.Context(), "label")
+			requireInvalidClient(t, err)
+			assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown, "it was not sent")
+			assertDoesNotRepeat(t, err, secret)
+			assertDoesNotRepeat(t, err, opaqueText)
+		})
+	}
+	assert.Zero(t, s.Count("/api/keys"))
+}
+
+// TestTokensAreNotShared: the same credentials in two clients are two tokens,
+// each known to one place only.
+func TestTokensAreNotShared(t *testing.T) {
+	creds := diffhook.ClientCredentials("dh_live_id", opaqueText)
+	var mu sync.Mutex
+	sent := make(map[string][]string) // by host
+	client := func(host string) *diffhook.Client {
+		c, err := diffhook.NewClient(creds, &diffhook.ClientOptions{
+			BaseURL: "https://" + host + "/api/",
+			HTTPClient: &http.Client{Transport: respond(func(r *http.Request) (*http.Response, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if isExchange(r) {
+					return replyJSON(http.StatusOK, fmt.Sprintf(`{"access_token":"%s-%d"}`, r.URL.Host, len(sent[r.URL.Host]))), nil
+				}
+				sent[r.URL.Host] = append(sent[r.URL.Host], r.Header.Get("Authorization"))
+				return replyJSON(http.StatusOK, `{"data":[]}`), nil
+			})},
+		})
+		require.NoError(t, err)
+		return c
+	}
+	staging, production := client("staging.example"), client("production.example")
+	for _, c := range []*diffhook.Client{staging, production, staging.WithCredentials(creds)} {
+		require.NoError(t, listKeys(t.Context(), c))
+	}
+	assert.Equal(t, map[string][]string{
+		"staging.example":    {"Bearer staging.example-0", "Bearer staging.example-1"},
+		"production.example": {"Bearer production.example-0"},
+	}, sent)
+}
+
+// TestExchangeIsRetried like a GET, also for a call that is not safe to send
+// again: a token too many does no harm.
+func TestExchangeIsRetried(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fault diffhooktest.Fault
+	}{
+		{"500", diffhooktest.Fault{Status: http.StatusInternalServerError}},
+		{"502 in HTML", diffhooktest.Fault{Status: http.StatusBadGateway, HTML: true}},
+		{"503", diffhooktest.Fault{Status: http.StatusServiceUnavailable}},
+		{"504", diffhooktest.Fault{Status: http.StatusGatewayTimeout}},
+		{"503 after it was done", diffhooktest.Fault{Status: http.StatusServiceUnavailable, Handle: true}},
+		{"429", diffhooktest.Fault{Status: http.StatusTooManyRequests, RetryAfter: 3 * time.Second}},
+		{"reset before", diffhooktest.Fault{Reset: diffhooktest.BeforeHandling}},
+		{"reset after", diffhooktest.Fault{Reset: diffhooktest.AfterHandling}},
+		{"answer cut off", diffhooktest.Fault{Truncate: true}},
+		{"no answer in time", diffhooktest.Fault{Delay: time.Hour}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBubbleServer(t)
+				c.fault.Route, c.fault.Times = tokenRoute, 2
+				s.Fail(c.fault)
+				_, key, err := gen2Client(s, nil).Keys.Create(t.Context(), "label")
+				require.NoError(t, err)
+				assert.False(t, key.IsZero())
+				synctest.Wait()
+				assert.Equal(t, 3, s.Count(tokenRoute))
+				assert.Equal(t, 1, s.Count("POST /api/keys"))
+			})
+		})
+	}
+}
+
+// TestExchangeGivesUp: the calls that wait get one typed error, of the
+// exchange, and do not each begin the retries anew.
+func TestExchangeGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBubbleServer(t)
+		s.Fail(diffhooktest.Fault{Route: tokenRoute, Status: http.StatusServiceUnavailable, Times: -1})
+		c := gen2Client(s, nil)
+		var callers sync.WaitGroup
+		for range 10 {
+			callers.Go(func() {
+				_, _, err := c.Keys.Create(t.Context(), "label")
+				assert.ErrorIs(t, err, diffhook.ErrServer)
+				assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown)
+				var api *diffhook.APIError
+				if assert.ErrorAs(t, err, &api) {
+					assert.Equal(t, "oauth/token", api.Route)
+					assert.Equal(t, 4, api.Attempts)
+				}
+			})
+		}
+		callers.Wait()
+		assert.Equal(t, 4, s.Count(""))
+
+		s.ClearFaults()
+		require.NoError(t, listKeys(t.Context(), c), "a failure is not kept")
+	})
+}
+
+// TestExchangeAnswers: what is no token is an error of its own kind, and is
+// not kept: the next call asks again.
+func TestExchangeAnswers(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		resp func() *http.Response
+	}{
+		{"without access_token", func() *http.Response { return replyJSON(http.StatusOK, `{"token_type":"Bearer"}`) }},
+		{"empty access_token", func() *http.Response { return replyJSON(http.StatusOK, `{"access_token":"","expires_in":86400}`) }},
+		{"access_token is null", func() *http.Response { return replyJSON(http.StatusOK, `{"access_token":null}`) }},
+		{"access_token is a number", func() *http.Response { return replyJSON(http.StatusOK, `{"access_token":123456789}`) }},
+		{"access_token that no header can have", func() *http.Response {
+			return replyJSON(http.StatusOK, `{"access_token":"token\r\nX-Admin: true","expires_in":86400}`)
+		}},
+		{"expires_in is a text", func() *http.Response { return replyJSON(http.StatusOK, `{"access_token":"a","expires_in":"86400"}`) }},
+		{"in a data envelope", func() *http.Response { return replyJSON(http.StatusOK, `{"data":{"access_token":"a"}}`) }},
+		{"HTML of a captive portal", func() *http.Response { return reply(http.StatusOK, "text/html", "<html>Log in</html>") }},
+		{"HTML that says that it is JSON", func() *http.Response { return replyJSON(http.StatusOK, "<html>Log in</html>") }},
+		{"empty", func() *http.Response { return replyJSON(http.StatusOK, "") }},
+		{"204", func() *http.Response { return replyJSON(http.StatusNoContent, "") }},
+		{"redirect", func() *http.Response {
+			resp := reply(http.StatusTemporaryRedirect, "text/html", "")
+			resp.Header.Set("Location", "https://elsewhere.example/oauth/token")
+			return resp
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var asked []string
+			broken := true
+			client := newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
+				asked = append(asked, r.URL.Host+r.URL.Path)
+				switch {
+				case isExchange(r) && broken:
+					return c.resp(), nil
+				case isExchange(r):
+					return replyJSON(http.StatusOK, `{"access_token":"a-token"}`), nil
+				}
+				return replyJSON(http.StatusOK, `{"data":[]}`), nil
+			}), nil)
+			client.SetCredentials(diffhook.ClientCredentials("dh_live_id", opaqueText))
+			err := listKeys(t.Context(), client)
+			assert.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+			assert.ErrorContains(t, err, "oauth/token")
+			assert.Equal(t, []string{"127.0.0.1:1/api/oauth/token"}, asked)
+
+			broken = false
+			assert.NoError(t, listKeys(t.Context(), client), "what was no token is not kept")
+		})
+	}
+}
+
+// TestExchangeErrorsHideTheSecret, whatever the server or the transport
+// repeats of the request, and wherever.
+func TestExchangeErrorsHideTheSecret(t *testing.T) {
+	// It is changed by both encodings that a server may repeat it in.
+	const secret = `violet"walrus/plays+THE=quartz&organ`
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {"dh_live_id"}, "client_secret": {secret}}.Encode()
+	quoted := func(text string) string {
+		encoded, _ := json.Marshal(text)
+		return string(encoded)
+	}
+	withHeader := func(resp *http.Response, name, value string) *http.Response {
+		resp.Header.Set(name, value)
+		return resp
+	}
+	unauthorized := func(body string) *http.Response { return replyJSON(http.StatusUnauthorized, body) }
+
+	for _, c := range []struct {
+		name string
+		resp func() (*http.Response, error)
+	}{
+		{"description", func() (*http.Response, error) {
+			return unauthorized(`{"error":"invalid_client","error_description":` + quoted("no client with the secret "+secret) + `}`), nil
+		}},
+		{"description of more than is shown", func() (*http.Response, error) {
+			return unauthorized(`{"error":"invalid_client","error_description":` + quoted(strings.Repeat("x", 290)+secret) + `}`), nil
+		}},
+		{"description with the form", func() (*http.Response, error) {
+			return replyJSON(http.StatusBadRequest, `{"error":"invalid_request","error_description":`+quoted("cannot read "+form)+`}`), nil
+		}},
+		{"code", func() (*http.Response, error) {
+			return unauthorized(`{"error":` + quoted(secret) + `,"error_description":"no"}`), nil
+		}},
+		{"message of generation 2", func() (*http.Response, error) {
+			return unauthorized(`{"error":` + quoted("bad secret: "+secret) + `}`), nil
+		}},
+		{"message and code of generation 1", func() (*http.Response, error) {
+			return unauthorized(`{"error":{"code":` + quoted(secret) + `,"message":` + quoted(secret+secret) + `}}`), nil
+		}},
+		{"request id", func() (*http.Response, error) {
+			return withHeader(unauthorized(`{"error":"invalid_client"}`), "X-Request-Id", "req_"+secret), nil
+		}},
+		{"content type", func() (*http.Response, error) {
+			return withHeader(unauthorized("no"), "Content-Type", secret), nil
+		}},
+		{"content type of a success", func() (*http.Response, error) {
+			return withHeader(replyJSON(http.StatusOK, "no"), "Content-Type", secret), nil
+		}},
+		{"HTML", func() (*http.Response, error) {
+			return reply(http.StatusNotFound, "text/html", "<pre>"+form+secret+"</pre>"), nil
+		}},
+		{"redirect", func() (*http.Response, error) {
+			return withHeader(reply(http.StatusFound, "text/html", ""), "Location", "https://elsewhere.example/?"+form), nil
+		}},
+		{"success that is no JSON", func() (*http.Response, error) { return replyJSON(http.StatusOK, secret), nil }},
+		{"wrong type", func() (*http.Response, error) {
+			return replyJSON(http.StatusOK, `{"access_token":{"`+"secret"+`":`+quoted(secret)+`}}`), nil
+		}},
+		{"error of the transport", func() (*http.Response, error) {
+			return nil, errors.New("proxy: malformed answer " + secret)
+		}},
+		{"error of the transport that quotes", func() (*http.Response, error) {
+			return nil, fmt.Errorf("proxy: malformed answer %q", secret)
+		}},
+		{"error of the transport with the form", func() (*http.Response, error) {
+			return nil, errors.New("proxy: cannot send " + form)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := newTransportClient(t, respond(func(*http.Request) (*http.Response, error) { return c.resp() }), &diffhook.ClientOptions{MaxAttempts: 1})
+			client.SetCredentials(diffhook.ClientCredentials("dh_live_id", secret))
+			err := listKeys(t.Context(), client)
+			require.Error(t, err)
+			detector := newLeakDetector(secret, url.QueryEscape(secret))
+			var shown []string // the sinks
+			for _, x := range []any{err, unexportedField[error]{err}, client} {
+				for _, sink := range errorSinks() {
+					if len(detector.find(sink.output(x, errors.New(otherText)))) > 0 {
+						shown = append(shown, sink.name)
+					}
+				}
+			}
+			assert.Empty(t, shown, "the sinks that show it; the text is %v", err)
+		})
+	}
+}
+
+// errorSinks are the sinks that programs and tests show errors by.
+func errorSinks() []sink {
+	return slices.DeleteFunc(slices.Clone(sinks), func(s sink) bool {
+		return !slices.Contains([]string{"fmt.Print", "fmt of reflect.Value", "slog text", "encoding/json", "testify"}, s.name)
+	})
+}
+
+// TestTokenEndsUnderLoad: with the default limiter and a queue before it, a
+// token that ends does not make calls fail, which the exchange would if it
+// queued behind them all, and the calls that wait for the new one do not start
+// in one burst afterwards.
+func TestTokenEndsUnderLoad(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		goroutines int
+		exchange   time.Duration // how long it takes
+	}{
+		{"few goroutines, slow exchange", 30, 25 * time.Second},
+		{"100 goroutines", 100, 100 * time.Millisecond},
+		{"500 goroutines", 500, 100 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := diffhooktest.New()
+				t.Cleanup(s.Close)
+				s.Fail(diffhooktest.Fault{Route: tokenRoute, Delay: c.exchange, Times: -1})
+				client := s.ClientGen2(nil)
+				time.AfterFunc(2*time.Minute, s.DefaultTeam().ExpireTokens)
+				failed, err := demand(c.goroutines, 10*time.Minute, func() error { return listKeys(t.Context(), client) })
+				assert.Zero(t, failed, "calls failed, such as with: %v", err)
+				assert.Empty(t, refusals(s), "429s drawn")
+				assert.Equal(t, 2, s.Count(tokenRoute))
+			})
+		})
+	}
+}

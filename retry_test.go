@@ -1,0 +1,913 @@
+package diffhook_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+// apiCall is a call of the API, by the method that a program uses.
+type apiCall struct {
+	name       string
+	method     string
+	route      string
+	repeatable bool // twice is the same as once
+	data       bool // it needs the data of the answer
+	do         func(ctx context.Context, c *diffhook.Client) error
+}
+
+var apiCalls = []apiCall{
+	{"get", "GET", "monitors/{id}", true, true, func(ctx context.Context, c *diffhook.Client) error {
+		_, err := c.Monitors.Get(ctx, "mon_abc123")
+		return err
+	}},
+	{"list", "GET", "logs", true, true, func(ctx context.Context, c *diffhook.Client) error {
+		_, err := c.Logs.List(ctx, nil)
+		return err
+	}},
+	{"load secret", "GET", "signing-secret", true, true, func(ctx context.Context, c *diffhook.Client) error {
+		_, err := c.SigningSecret.Load(ctx)
+		return err
+	}},
+	{"update", "PUT", "monitors/{id}", true, true, func(ctx context.Context, c *diffhook.Client) error {
+		_, err := c.Monitors.Update(ctx, "mon_abc123", diffhook.MonitorUpdate{Label: new("a")})
+		return err
+	}},
+	{"delete", "DELETE", "monitors/{id}", true, false, func(ctx context.Context, c *diffhook.Client) error {
+		return c.Monitors.Delete(ctx, "mon_abc123")
+	}},
+	{"pause", "POST", "monitors/{id}/pause", true, false, func(ctx context.Context, c *diffhook.Client) error {
+		return c.Monitors.Pause(ctx, "mon_abc123")
+	}},
+	{"resume", "POST", "monitors/{id}/resume", true, false, func(ctx context.Context, c *diffhook.Client) error {
+		return c.Monitors.Resume(ctx, "mon_abc123")
+	}},
+	{"create key", "POST", "keys", false, true, func(ctx context.Context, c *diffhook.Client) error {
+		_, _, err := c.Keys.Create(ctx, "ci-pipeline")
+		return err
+	}},
+	{"create monitor", "POST", "monitors", false, true, func(ctx context.Context, c *diffhook.Client) error {
+		_, err := c.Monitors.Create(ctx, diffhook.MonitorParams{URL: "https://example.com/a"})
+		return err
+	}},
+	{"rotate", "POST", "signing-secret/rotate", false, true, func(ctx context.Context, c *diffhook.Client) error {
+		_, err := c.SigningSecret.Rotate(ctx)
+		return err
+	}},
+	{"trigger", "POST", "monitors/{id}/trigger", false, false, func(ctx context.Context, c *diffhook.Client) error {
+		return c.Monitors.Trigger(ctx, "mon_abc123")
+	}},
+	{"Do POST", "POST", "things", false, true, func(ctx context.Context, c *diffhook.Client) error {
+		return c.Do(ctx, "POST", "things?a=b", map[string]int{"a": 1}, new(any))
+	}},
+	{"Do PATCH", "PATCH", "things", false, true, func(ctx context.Context, c *diffhook.Client) error {
+		return c.Do(ctx, "PATCH", "things", map[string]int{"a": 1}, new(any))
+	}},
+}
+
+func apiCallNamed(t testing.TB, name string) apiCall {
+	t.Helper()
+	i := slices.IndexFunc(apiCalls, func(c apiCall) bool { return c.name == name })
+	require.GreaterOrEqual(t, i, 0, name)
+	return apiCalls[i]
+}
+
+// sentinels are all errors that a call can match.
+var sentinels = []error{
+	diffhook.ErrUnauthorized, diffhook.ErrForbidden, diffhook.ErrMonitorLimit, diffhook.ErrNotFound,
+	diffhook.ErrInvalidRequest, diffhook.ErrRateLimited, diffhook.ErrServer, diffhook.ErrUnexpectedResponse,
+	diffhook.ErrOutcomeUnknown, diffhook.ErrInvalidAPIKey,
+	context.Canceled, context.DeadlineExceeded, io.ErrUnexpectedEOF, syscall.ECONNREFUSED,
+}
+
+// assertMatches fails where err matches other sentinels than the given ones.
+func assertMatches(t testing.TB, err error, want ...error) {
+	t.Helper()
+	if !assert.Error(t, err) {
+		return
+	}
+	for _, sentinel := range sentinels {
+		assert.Equal(t, slices.Contains(want, sentinel), errors.Is(err, sentinel), "errors.Is(%q, %q)", err, sentinel)
+	}
+}
+
+// requireAPIError returns err as an APIError.
+func requireAPIError(t testing.TB, err error) *diffhook.APIError {
+	t.Helper()
+	var api *diffhook.APIError
+	require.ErrorAs(t, err, &api)
+	return api
+}
+
+// answering returns a handler that reads a request and gives one answer.
+func answering(status int, contentType, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("X-Request-Id", "req_0001")
+		if contentType != "" {
+			w.Header().Set("Content-Type", contentType)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// answeringJSON is answering with a body of JSON.
+func answeringJSON(status int, body string) http.HandlerFunc {
+	return answering(status, "application/json", body)
+}
+
+// brokenOff answers with the beginning of an answer.
+func brokenOff(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Length", "1000")
+	answeringJSON(http.StatusOK, `{"data": {"id": "mon`)(w, r)
+	panic(http.ErrAbortHandler)
+}
+
+// TestSent shows how often each call is sent, for each kind of failure that
+// lasts, and what the caller is told.
+func TestSent(t *testing.T) {
+	const attempts = 3
+	type failure struct {
+		name     string
+		answer   http.HandlerFunc
+		status   int // of the APIError; 0: none
+		again    bool
+		postsToo bool // not only what is repeatable is sent again
+		dataOnly bool // no failure for a call that wants no data
+		unknown  bool // ErrOutcomeUnknown, unless repeatable
+		is       []error
+	}
+	failures := []failure{
+		// A connection that breaks and a silence say nothing of what was done.
+		{name: "connection breaks", answer: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+			again: true, unknown: true, is: []error{io.ErrUnexpectedEOF}},
+		{name: "attempt timeout", answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			again: true, unknown: true, is: []error{context.DeadlineExceeded}},
+
+		// Done, but what came of it is lost.
+		{name: "200 breaks off", answer: brokenOff, status: 200, again: true, dataOnly: true, unknown: true,
+			is: []error{diffhook.ErrUnexpectedResponse, io.ErrUnexpectedEOF}},
+		{name: "200 HTML", answer: answering(200, "text/html", "<p>hello"), status: 200, dataOnly: true, unknown: true,
+			is: []error{diffhook.ErrUnexpectedResponse}},
+		{name: "201 not JSON", answer: answeringJSON(201, "hello"), status: 201, dataOnly: true, unknown: true,
+			is: []error{diffhook.ErrUnexpectedResponse}},
+		{name: "200 empty", answer: answeringJSON(200, ""), status: 200, dataOnly: true, unknown: true,
+			is: []error{diffhook.ErrUnexpectedResponse}},
+		{name: "204", answer: answering(204, "", ""), status: 204, dataOnly: true, unknown: true,
+			is: []error{diffhook.ErrUnexpectedResponse}},
+	}
+	for status, is := range map[int][]error{
+		400: {diffhook.ErrInvalidRequest}, 401: {diffhook.ErrUnauthorized}, 403: {diffhook.ErrForbidden}, 404: {diffhook.ErrNotFound},
+		405: {diffhook.ErrInvalidRequest}, 409: {diffhook.ErrInvalidRequest}, 422: {diffhook.ErrInvalidRequest}, 429: {diffhook.ErrRateLimited},
+		500: {diffhook.ErrServer}, 501: {diffhook.ErrServer}, 502: {diffhook.ErrServer}, 503: {diffhook.ErrServer}, 504: {diffhook.ErrServer},
+	} {
+		failures = append(failures, failure{
+			name: strconv.Itoa(status), answer: answeringJSON(status, `{"error": {"code": "A_CODE", "message": "a message"}}`), status: status,
+			again: status == 429 || status >= 500 && status != 501, postsToo: status == 429,
+			unknown: status >= 500, is: is,
+		})
+	}
+	for _, failure := range failures {
+		for _, call := range apiCalls {
+			t.Run(failure.name+"/"+call.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var sent atomic.Int64
+					c := newHandlerClient(t, counting(&sent, failure.answer), &diffhook.ClientOptions{MaxAttempts: attempts})
+					err := call.do(t.Context(), c)
+					if failure.dataOnly && !call.data {
+						require.NoError(t, err)
+						require.EqualValues(t, 1, sent.Load())
+						return
+					}
+					want := 1
+					if failure.again && (call.repeatable || failure.postsToo) {
+						want = attempts
+					}
+					assert.EqualValues(t, want, sent.Load(), "times sent")
+					is := failure.is
+					if failure.unknown && !call.repeatable {
+						is = append(slices.Clone(is), diffhook.ErrOutcomeUnknown)
+					}
+					assertMatches(t, err, is...)
+					assert.Equal(t, failure.unknown && !call.repeatable, strings.Contains(err.Error(), "look before repeating"), err.Error())
+					if want > 1 {
+						assert.ErrorContains(t, err, fmt.Sprintf("(after %d attempts)", want))
+					}
+					if failure.status == 0 {
+						assert.NotErrorAs(t, err, new(*diffhook.APIError))
+						assert.ErrorContains(t, err, call.method+" "+call.route+": ")
+						return
+					}
+					api := requireAPIError(t, err)
+					assert.Equal(t, failure.status, api.StatusCode)
+					assert.Equal(t, call.method, api.Method)
+					assert.Equal(t, call.route, api.Route)
+					assert.Equal(t, want, api.Attempts)
+					assert.Equal(t, "req_0001", api.RequestID)
+					assert.Zero(t, api.RetryAfter)
+					if failure.status >= 400 {
+						assert.Equal(t, "A_CODE", api.Code)
+						assert.Equal(t, "a message", api.Message)
+					}
+				})
+			})
+		}
+	}
+}
+
+// rawServer accepts connections of HTTP/1.1 and lets serve deal with each. It
+// returns the base of URLs.
+func rawServer(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var conns sync.WaitGroup
+	var open sync.Map
+	t.Cleanup(func() {
+		listener.Close()
+		open.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
+		conns.Wait()
+	})
+	conns.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			open.Store(conn, nil)
+			conns.Go(func() {
+				defer conn.Close()
+				serve(conn)
+			})
+		}
+	})
+	return "http://" + listener.Addr().String()
+}
+
+// reset breaks a connection as a machine does that has died.
+func reset(conn net.Conn) {
+	_ = conn.(*net.TCPConn).SetLinger(0)
+	_ = conn.Close()
+}
+
+// readRequest reads one request, whole.
+func readRequest(from *bufio.Reader) error {
+	r, err := http.ReadRequest(from)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, r.Body)
+	return err
+}
+
+// ownTransport returns a transport that shares no connection.
+func ownTransport(t testing.TB) *http.Transport {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+// TestSentOverSockets is TestSent for what goes wrong with connections. The
+// waits are real, and so there is one retry.
+func TestSentOverSockets(t *testing.T) {
+	const attempts = 2
+	var counts sync.Map // of *atomic.Int64, by test
+	count := func(t *testing.T) *atomic.Int64 {
+		n, _ := counts.LoadOrStore(t.Name(), new(atomic.Int64))
+		return n.(*atomic.Int64)
+	}
+	for _, failure := range []struct {
+		name    string
+		origin  func(t *testing.T) string
+		sent    int // by what is repeatable; 0: nothing can count it
+		posts   int
+		unknown bool
+		is      []error
+	}{
+		// It never left: a POST is sent again too.
+		{"refused", func(t *testing.T) string {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer listener.Close()
+			return "http://" + listener.Addr().String()
+		}, 0, 0, false, []error{syscall.ECONNREFUSED}},
+		{"reset before the request was read", func(t *testing.T) string {
+			return rawServer(t, func(conn net.Conn) {
+				// One byte: reset earlier, it can seem never to have been connected.
+				if _, err := io.ReadFull(conn, make([]byte, 1)); err == nil {
+					count(t).Add(1)
+				}
+				reset(conn)
+			})
+		}, attempts, 1, true, nil},
+		{"reset after the request was read", func(t *testing.T) string {
+			return rawServer(t, func(conn net.Conn) {
+				if readRequest(bufio.NewReader(conn)) == nil {
+					count(t).Add(1)
+				}
+				reset(conn)
+			})
+		}, attempts, 1, true, nil},
+		{"half a status line", func(t *testing.T) string {
+			return rawServer(t, func(conn net.Conn) {
+				if readRequest(bufio.NewReader(conn)) == nil {
+					count(t).Add(1)
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 2")
+			})
+		}, attempts, 1, true, nil},
+		{"not HTTP", func(t *testing.T) string {
+			return rawServer(t, func(conn net.Conn) {
+				if readRequest(bufio.NewReader(conn)) == nil {
+					count(t).Add(1)
+				}
+				_, _ = io.WriteString(conn, "SSH-2.0-made-up\r\n\r\n")
+			})
+		}, attempts, 1, true, nil},
+	} {
+		for _, call := range apiCalls {
+			t.Run(failure.name+"/"+call.name, func(t *testing.T) {
+				t.Parallel()
+				c := newClientAt(t, failure.origin(t), &diffhook.ClientOptions{
+					MaxAttempts: attempts, HTTPClient: &http.Client{Transport: ownTransport(t)},
+				})
+				err := call.do(t.Context(), c)
+				require.Error(t, err)
+				is := failure.is
+				if failure.unknown && !call.repeatable {
+					is = append(slices.Clone(is), diffhook.ErrOutcomeUnknown)
+				}
+				assertMatches(t, err, is...)
+				assert.NotErrorAs(t, err, new(*diffhook.APIError))
+				want := failure.sent
+				if !call.repeatable {
+					want = failure.posts
+				}
+				assert.EqualValues(t, want, count(t).Load(), "times sent")
+				if failure.sent == 0 {
+					assert.ErrorContains(t, err, "(after 2 attempts)")
+				}
+			})
+		}
+	}
+}
+
+// TestConnectionClosedWhileIdle has a server that ends each connection after
+// its first answer without saying so. net/http then sends some requests again
+// unasked; a POST must not be among them once it may have arrived.
+func TestConnectionClosedWhileIdle(t *testing.T) {
+	t.Parallel()
+	const answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"data\": 1}"
+	t.Run("closed at once", func(t *testing.T) {
+		t.Parallel()
+		var arrived atomic.Int64
+		c := newClientAt(t, rawServer(t, func(conn net.Conn) {
+			if readRequest(bufio.NewReader(conn)) == nil {
+				arrived.Add(1)
+				_, _ = io.WriteString(conn, answer)
+			}
+		}), &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: ownTransport(t)}, MaxAttempts: 1})
+		for range 200 {
+			before := arrived.Load()
+			err := c.Do(t.Context(), "POST", "things", map[string]int{"a": 1}, new(any))
+			sent := arrived.Load() - before
+			if err != nil {
+				require.ErrorIs(t, err, diffhook.ErrOutcomeUnknown)
+				require.LessOrEqual(t, sent, int64(1))
+			} else {
+				require.EqualValues(t, 1, sent)
+			}
+		}
+	})
+	t.Run("closed when the next request has come", func(t *testing.T) {
+		t.Parallel()
+		for _, call := range apiCalls {
+			if call.repeatable {
+				continue
+			}
+			var seconds atomic.Int64
+			c := newClientAt(t, rawServer(t, func(conn net.Conn) {
+				buffered := bufio.NewReader(conn)
+				if readRequest(buffered) != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, answer)
+				if readRequest(buffered) == nil {
+					seconds.Add(1)
+				}
+			}), &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: ownTransport(t)}})
+			require.NoError(t, c.Do(t.Context(), "GET", "things", nil, new(any)), call.name)
+			require.ErrorIs(t, call.do(t.Context(), c), diffhook.ErrOutcomeUnknown, call.name)
+			require.EqualValues(t, 1, seconds.Load(), call.name)
+		}
+	})
+}
+
+// stubborn is a transport that sends a request again by itself when it gets no
+// answer, with the body that GetBody gives.
+type stubborn struct {
+	next   http.RoundTripper
+	second error // of the second try; nil: it is sent
+}
+
+func (s stubborn) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := s.next.RoundTrip(r)
+	if err == nil {
+		return resp, nil
+	}
+	if s.second != nil {
+		return nil, s.second
+	}
+	again := r.Clone(r.Context())
+	if r.Body != nil && r.Body != http.NoBody {
+		if r.GetBody == nil {
+			return nil, err
+		}
+		if again.Body, err = r.GetBody(); err != nil {
+			return nil, err
+		}
+	}
+	return s.next.RoundTrip(again)
+}
+
+// TestTransportThatRepeats has transports that do more than they are asked to:
+// a POST with a body arrives once all the same.
+func TestTransportThatRepeats(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	for _, c := range []struct {
+		name   string
+		second error
+		is     []error
+	}{
+		{"sends again", nil, []error{io.ErrUnexpectedEOF}},
+		// The error of the last try alone looks as if nothing had been sent.
+		{"second try fails to dial", refused, []error{syscall.ECONNREFUSED}},
+	} {
+		for _, call := range apiCalls {
+			if call.repeatable {
+				continue
+			}
+			t.Run(c.name+"/"+call.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var sent atomic.Int64
+					breaks := counting(&sent, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+					client := newTransportClient(t, stubborn{diffhooktest.Transport(breaks), c.second}, nil)
+					err := call.do(t.Context(), client)
+					assertMatches(t, err, append(slices.Clone(c.is), diffhook.ErrOutcomeUnknown)...)
+					want := 1
+					if c.second == nil && (call.name == "rotate" || call.name == "trigger") {
+						// Without a body there is nothing that a transport could
+						// lack for a second try: HTTPClient's comment forbids it.
+						want = 2
+					}
+					assert.EqualValues(t, want, sent.Load(), "times sent")
+				})
+			})
+		}
+	}
+}
+
+// dialFails is a transport without a connection, and without a trace of one.
+type dialFails struct {
+	tries int
+	next  http.RoundTripper
+	n     atomic.Int64
+}
+
+func (d *dialFails) RoundTrip(r *http.Request) (*http.Response, error) {
+	if d.n.Add(1) <= int64(d.tries) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}
+	return d.next.RoundTrip(r)
+}
+
+// TestDialErrorIsRepeated shows that a POST that never left is sent later.
+func TestDialErrorIsRepeated(t *testing.T) {
+	for _, call := range apiCalls {
+		t.Run(call.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var sent atomic.Int64
+				answer := counting(&sent, answeringJSON(503, `{}`))
+				c := newTransportClient(t, &dialFails{tries: 2, next: diffhooktest.Transport(answer)}, &diffhook.ClientOptions{MaxAttempts: 3})
+				err := call.do(t.Context(), c)
+				assert.EqualValues(t, 1, sent.Load())
+				assert.Equal(t, 3, requireAPIError(t, err).Attempts)
+				assert.Equal(t, !call.repeatable, errors.Is(err, diffhook.ErrOutcomeUnknown))
+			})
+		})
+	}
+}
+
+// TestDeleteRepeated: a DELETE whose answer was lost, and whose retry finds
+// nothing, has done what it was to do. Nothing else makes a 404 a success.
+func TestDeleteRepeated(t *testing.T) {
+	notFound := answeringJSON(404, `{"error": "Monitor not found"}`)
+	breaks := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	deletes := map[string]func(context.Context, *diffhook.Client) error{
+		"monitor":         func(ctx context.Context, c *diffhook.Client) error { return c.Monitors.Delete(ctx, "mon_abc123") },
+		"key":             func(ctx context.Context, c *diffhook.Client) error { return c.Keys.Delete(ctx, "key_1") },
+		"previous secret": func(ctx context.Context, c *diffhook.Client) error { return c.SigningSecret.RevokePrevious(ctx) },
+		"Do":              func(ctx context.Context, c *diffhook.Client) error { return c.Do(ctx, "DELETE", "things/1", nil, nil) },
+	}
+	for _, c := range []struct {
+		name    string
+		answers []http.HandlerFunc
+		err     error
+	}{
+		{"404", []http.HandlerFunc{notFound}, diffhook.ErrNotFound},
+		{"lost, then 404", []http.HandlerFunc{breaks, notFound}, nil},
+		{"502, then 404", []http.HandlerFunc{answeringJSON(502, ""), notFound}, nil},
+		{"502, 429, then 404", []http.HandlerFunc{answeringJSON(502, ""), answeringJSON(429, "{}"), notFound}, nil},
+		// A 429 was not carried out: the id was wrong from the first.
+		{"429, then 404", []http.HandlerFunc{answeringJSON(429, "{}"), notFound}, diffhook.ErrNotFound},
+		{"502, then 403", []http.HandlerFunc{answeringJSON(502, ""), answeringJSON(403, "{}")}, diffhook.ErrForbidden},
+	} {
+		for name, do := range deletes {
+			t.Run(c.name+"/"+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					client := newHandlerClient(t, inTurn(c.answers...), nil)
+					require.ErrorIs(t, do(t.Context(), client), c.err)
+				})
+			})
+		}
+	}
+	t.Run("not sent, then 404", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client := newTransportClient(t, &dialFails{tries: 1, next: diffhooktest.Transport(notFound)}, nil)
+			require.ErrorIs(t, client.Monitors.Delete(t.Context(), "mon_abc123"), diffhook.ErrNotFound)
+		})
+	})
+	t.Run("a PUT whose retry finds 404 has not succeeded", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client := newHandlerClient(t, inTurn(breaks, notFound), nil)
+			require.ErrorIs(t, apiCallNamed(t, "update").do(t.Context(), client), diffhook.ErrNotFound)
+		})
+	})
+}
+
+// inTurn gives each request the next of the answers, and the last from then on.
+func inTurn(answers ...http.HandlerFunc) http.Handler {
+	var n atomic.Int64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answers[min(int(n.Add(1)), len(answers))-1](w, r)
+	})
+}
+
+// TestRetrySucceeds shows that an error that has passed is not seen.
+func TestRetrySucceeds(t *testing.T) {
+	for _, call := range apiCalls {
+		if !call.repeatable {
+			continue
+		}
+		t.Run(call.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBubbleServer(t)
+				c := s.Client(&diffhook.ClientOptions{Limiter: unlimited()})
+				m, err := c.Monitors.Create(t.Context(), diffhook.MonitorParams{URL: "https://example.com/a", WebhookURL: "https://example.com/b", IntervalMinutes: 5})
+				require.NoError(t, err)
+				s.Fail(diffhooktest.Fault{Status: 503})
+				s.Fail(diffhooktest.Fault{Reset: diffhooktest.AfterHandling})
+				s.Fail(diffhooktest.Fault{Status: 429, RetryAfter: time.Second})
+				before := s.Count("")
+				switch call.name {
+				case "get":
+					_, err = c.Monitors.Get(t.Context(), m.ID)
+				case "update":
+					_, err = c.Monitors.Update(t.Context(), m.ID, diffhook.MonitorUpdate{Label: new("a")})
+				case "delete":
+					err = c.Monitors.Delete(t.Context(), m.ID)
+				case "pause":
+					err = c.Monitors.Pause(t.Context(), m.ID)
+				case "resume":
+					err = c.Monitors.Resume(t.Context(), m.ID)
+				default:
+					err = call.do(t.Context(), c)
+				}
+				require.NoError(t, err)
+				require.Equal(t, 4, s.Count("")-before)
+			})
+		})
+	}
+}
+
+// arrivals returns a handler and the times at which requests came to it, from
+// the first.
+func arrivals(next http.Handler) (http.Handler, func() []time.Duration) {
+	var mu sync.Mutex
+	var times []time.Time
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		times = append(times, time.Now())
+		mu.Unlock()
+		next.ServeHTTP(w, r)
+	})
+	return h, func() (since []time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, at := range times {
+			since = append(since, at.Sub(times[0]))
+		}
+		return since
+	}
+}
+
+// TestBackoff measures the waits of many calls: the longest doubles from 0.5 s
+// to 8 s, and they lie evenly between it and none.
+func TestBackoff(t *testing.T) {
+	const attempts, draws = 9, 500
+	synctest.Test(t, func(t *testing.T) {
+		var waits [attempts - 1][]time.Duration
+		for range draws {
+			h, times := arrivals(answeringJSON(503, "{}"))
+			c := newHandlerClient(t, h, &diffhook.ClientOptions{MaxAttempts: attempts})
+			require.ErrorIs(t, apiCalls[0].do(t.Context(), c), diffhook.ErrServer)
+			since := times()
+			require.Len(t, since, attempts)
+			for i := range waits {
+				waits[i] = append(waits[i], since[i+1]-since[i])
+			}
+		}
+		for i, waits := range waits {
+			longest := min(500*time.Millisecond<<i, 8*time.Second)
+			var sum time.Duration
+			for _, wait := range waits {
+				sum += wait
+			}
+			assert.LessOrEqual(t, slices.Max(waits), longest, "retry %d", i+1)
+			assert.Greater(t, slices.Max(waits), longest*95/100, "retry %d", i+1)
+			assert.GreaterOrEqual(t, slices.Min(waits), time.Duration(0), "retry %d", i+1)
+			assert.Less(t, slices.Min(waits), longest*5/100, "retry %d", i+1)
+			// Six standard deviations of the mean of even draws.
+			off := 6 * float64(longest) / math.Sqrt(12*draws)
+			assert.InDelta(t, float64(longest)/2, float64(sum)/draws, off, "retry %d", i+1)
+		}
+	})
+}
+
+// withHeader adds headers, as names and values in turn, to an answer.
+func withHeader(answer http.HandlerFunc, pairs ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		for i := 0; i < len(pairs); i += 2 {
+			w.Header().Set(pairs[i], pairs[i+1])
+		}
+		answer(w, r)
+	}
+}
+
+// TestRetryAfter shows in which forms the API may ask for a wait.
+func TestRetryAfter(t *testing.T) {
+	const plain = `{"error": "Too many requests"}`
+	inOf := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+	unixIn := func(d time.Duration) string { return strconv.FormatInt(time.Now().Add(d).Unix(), 10) }
+	for _, c := range []struct {
+		name   string
+		answer func() http.HandlerFunc
+		wait   time.Duration // 0: backoff
+	}{
+		{"seconds", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "Retry-After", "7") }, 7 * time.Second},
+		{"fraction", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "Retry-After", "1.5") }, 1500 * time.Millisecond},
+		{"date", func() http.HandlerFunc {
+			return withHeader(answeringJSON(429, plain), "Retry-After", inOf(9*time.Second))
+		}, 9 * time.Second},
+		{"past date", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "Retry-After", inOf(-time.Hour)) }, 0},
+		{"body", func() http.HandlerFunc { return answeringJSON(429, `{"error": "a", "retry_after_seconds": 11}`) }, 11 * time.Second},
+		{"header before body", func() http.HandlerFunc {
+			return withHeader(answeringJSON(429, `{"error": "a", "retry_after_seconds": 11}`), "Retry-After", "7")
+		}, 7 * time.Second},
+		{"body where the header is rubbish", func() http.HandlerFunc {
+			return withHeader(answeringJSON(429, `{"error": "a", "retry_after_seconds": 11}`), "Retry-After", "soon")
+		}, 11 * time.Second},
+		{"RateLimit-Reset", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "RateLimit-Reset", "13") }, 13 * time.Second},
+		{"X-RateLimit-Reset", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "X-RateLimit-Reset", "14") }, 14 * time.Second},
+		{"X-RateLimit-Reset as a date", func() http.HandlerFunc {
+			return withHeader(answeringJSON(429, plain), "X-RateLimit-Reset", unixIn(15*time.Second))
+		}, 15 * time.Second},
+		{"503 too", func() http.HandlerFunc { return withHeader(answeringJSON(503, plain), "Retry-After", "5") }, 5 * time.Second},
+		// Of a limit that has not been reached.
+		{"reset of a 503", func() http.HandlerFunc { return withHeader(answeringJSON(503, plain), "RateLimit-Reset", "13") }, 0},
+		// Numbers that no wait can be.
+		{"negative", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "Retry-After", "-5") }, 0},
+		{"not a number", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "Retry-After", "NaN") }, 0},
+		{"zero", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "Retry-After", "0") }, 0},
+		{"a text in the body", func() http.HandlerFunc { return answeringJSON(429, `{"error": "a", "retry_after_seconds": "11"}`) }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pause(5 * 365 * 24 * time.Hour) // to a time whose number looks like one of now
+				h, times := arrivals(inTurn(c.answer(), answeringJSON(200, `{"data": {"id": "mon_1"}}`)))
+				client := newHandlerClient(t, h, nil)
+				require.NoError(t, apiCallNamed(t, "get").do(t.Context(), client))
+				since := times()
+				require.Len(t, since, 2)
+				if c.wait == 0 {
+					assert.LessOrEqual(t, since[1], 500*time.Millisecond)
+				} else {
+					assert.Equal(t, c.wait, since[1])
+				}
+			})
+		})
+	}
+}
+
+// TestWaitTooLong: where the API asks for more than the caller has, the error
+// comes at once.
+func TestWaitTooLong(t *testing.T) {
+	limited := func(seconds string) http.HandlerFunc {
+		return withHeader(answeringJSON(429, `{"error": "Too many requests"}`), "Retry-After", seconds)
+	}
+	for _, c := range []struct {
+		name     string
+		answer   http.HandlerFunc
+		longest  time.Duration
+		deadline time.Duration
+		after    time.Duration
+		is       error
+	}{
+		{name: "default", answer: limited("61"), after: 61 * time.Second, is: diffhook.ErrRateLimited},
+		{name: "option", answer: limited("6"), longest: 5 * time.Second, after: 6 * time.Second, is: diffhook.ErrRateLimited},
+		{name: "absurd", answer: limited("1e300"), after: 365 * 24 * time.Hour, is: diffhook.ErrRateLimited},
+		{name: "infinite", answer: limited("Inf"), after: 365 * 24 * time.Hour, is: diffhook.ErrRateLimited},
+		{name: "deadline before", answer: limited("10"), deadline: 5 * time.Second, after: 10 * time.Second, is: diffhook.ErrRateLimited},
+		{name: "503", answer: withHeader(answeringJSON(503, `{}`), "Retry-After", "10"), deadline: 5 * time.Second, after: 10 * time.Second, is: diffhook.ErrServer},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var sent atomic.Int64
+				client := newHandlerClient(t, counting(&sent, c.answer), &diffhook.ClientOptions{MaxRetryWait: c.longest})
+				ctx := t.Context()
+				if c.deadline > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, c.deadline)
+					defer cancel()
+				}
+				began := time.Now()
+				err := apiCallNamed(t, "get").do(ctx, client)
+				assertMatches(t, err, c.is)
+				assert.Zero(t, time.Since(began))
+				assert.EqualValues(t, 1, sent.Load())
+				assert.Equal(t, c.after, requireAPIError(t, err).RetryAfter)
+			})
+		})
+	}
+	t.Run("as long as allowed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client := newHandlerClient(t, inTurn(limited("60"), answeringJSON(200, `{"data": {"id": "mon_1"}}`)), nil)
+			require.NoError(t, apiCallNamed(t, "get").do(t.Context(), client))
+		})
+	})
+}
+
+// TestBackoffIsNoWaitAskedFor: MaxRetryWait bounds what the API asks for, and
+// takes no retry from those that choose a short one.
+func TestBackoffIsNoWaitAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 20 {
+			var sent atomic.Int64
+			c := newHandlerClient(t, counting(&sent, answeringJSON(503, "{}")), &diffhook.ClientOptions{MaxRetryWait: time.Millisecond})
+			require.ErrorIs(t, apiCallNamed(t, "get").do(t.Context(), c), diffhook.ErrServer)
+			require.EqualValues(t, 4, sent.Load())
+		}
+	})
+}
+
+// TestPauseForAll: a 429 stops every call of the client until the time that it
+// names, and those of clients made from it.
+func TestPauseForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limited := withHeader(answeringJSON(429, "{}"), "Retry-After", "20")
+		h, times := arrivals(inTurn(limited, answeringJSON(200, `{"data": {"id": "mon_1"}}`)))
+		c := newHandlerClient(t, h, nil)
+		key, err := diffhook.NewAPIKey(testKeyText)
+		require.NoError(t, err)
+		others := []*diffhook.Client{c, c.WithCredentials(key)}
+		var calls sync.WaitGroup
+		calls.Go(func() { assert.NoError(t, apiCallNamed(t, "get").do(t.Context(), c)) })
+		synctest.Wait()
+		for _, other := range others {
+			calls.Go(func() { assert.NoError(t, apiCallNamed(t, "trigger").do(t.Context(), other)) })
+		}
+		calls.Wait()
+		assert.Equal(t, []time.Duration{0, 20 * time.Second, 20 * time.Second, 20 * time.Second}, times())
+	})
+}
+
+// TestPauseLongerThanAllowed: during a pause that is longer than MaxRetryWait,
+// calls fail without being sent, and say so.
+func TestPauseLongerThanAllowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent atomic.Int64
+		c := newHandlerClient(t, counting(&sent, withHeader(answeringJSON(429, "{}"), "Retry-After", "300")), nil)
+		require.ErrorIs(t, apiCallNamed(t, "get").do(t.Context(), c), diffhook.ErrRateLimited)
+		pause(100 * time.Second)
+		for _, call := range apiCalls {
+			err := call.do(t.Context(), c)
+			assertMatches(t, err, diffhook.ErrRateLimited)
+			api := requireAPIError(t, err)
+			assert.Equal(t, 200*time.Second, api.RetryAfter)
+			assert.Equal(t, call.route, api.Route)
+			assert.Equal(t, 0, api.Attempts, "how often the request was sent")
+		}
+		assert.EqualValues(t, 1, sent.Load())
+	})
+}
+
+// TestCancelled shows when a call ends that nobody waits for any more.
+func TestCancelled(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		answer http.HandlerFunc
+		is     []error
+	}{
+		// The API's own error says more than that the caller left.
+		{"in the wait that a 429 asks for", withHeader(answeringJSON(429, "{}"), "Retry-After", "10"), []error{diffhook.ErrRateLimited}},
+		{"in the wait that a 503 asks for", withHeader(answeringJSON(503, "{}"), "Retry-After", "10"), []error{diffhook.ErrServer}},
+		{"in flight", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, []error{context.Canceled}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var sent atomic.Int64
+				client := newHandlerClient(t, counting(&sent, c.answer), nil)
+				ctx, cancel := context.WithCancel(t.Context())
+				began := time.Now()
+				time.AfterFunc(3*time.Second, cancel)
+				err := apiCallNamed(t, "get").do(ctx, client)
+				for _, is := range c.is {
+					require.ErrorIs(t, err, is)
+				}
+				assert.Equal(t, 3*time.Second, time.Since(began))
+				assert.EqualValues(t, 1, sent.Load())
+			})
+		})
+	}
+	t.Run("a POST in flight", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client := newHandlerClient(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), nil)
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(3*time.Second, cancel)
+			assertMatches(t, apiCallNamed(t, "create key").do(ctx, client), context.Canceled, diffhook.ErrOutcomeUnknown)
+		})
+	})
+	t.Run("before it begins", func(t *testing.T) {
+		var sent atomic.Int64
+		client := newHandlerClient(t, counting(&sent, answeringJSON(200, `{"data": {"id": "mon_1"}}`)), nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for _, call := range apiCalls {
+			assertMatches(t, call.do(ctx, client), context.Canceled)
+		}
+		assert.Zero(t, sent.Load())
+	})
+}
+
+// TestLateTurn: a retry whose turn comes after the deadline tells what the API
+// said, not only that there was no time.
+func TestLateTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newHandlerClient(t, answeringJSON(503, "{}"), &diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(1)})
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		require.ErrorIs(t, apiCallNamed(t, "get").do(ctx, c), diffhook.ErrServer)
+	})
+}
+
+// TestOneAttempt: with MaxAttempts 1 nothing is sent again.
+func TestOneAttempt(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"429": withHeader(answeringJSON(429, "{}"), "Retry-After", "1"), "503": answeringJSON(503, "{}"),
+		"breaks": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		for _, call := range apiCalls {
+			t.Run(name+"/"+call.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var sent atomic.Int64
+					c := newHandlerClient(t, counting(&sent, answer), &diffhook.ClientOptions{MaxAttempts: 1})
+					began := time.Now()
+					require.Error(t, call.do(t.Context(), c))
+					assert.EqualValues(t, 1, sent.Load())
+					assert.Zero(t, time.Since(began))
+				})
+			})
+		}
+	}
+}
