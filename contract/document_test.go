@@ -1,0 +1,149 @@
+package contract
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/pb33f/libopenapi"
+	"github.com/pb33f/libopenapi-validator/config"
+	"github.com/pb33f/libopenapi-validator/schema_validation"
+	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+// assumed has the operations that no page of the documentation describes, or
+// not whole.
+var assumed = []string{
+	"pauseMonitor", "resumeMonitor", "triggerMonitor", "listKeys", "createKey", "deleteKey",
+	"getSigningSecret", "rotateSigningSecret", "revokePreviousSigningSecret",
+}
+
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile("../openapi.yaml")
+	require.NoError(t, err)
+	document, err := libopenapi.NewDocument(text)
+	require.NoError(t, err)
+	require.Equal(t, "3.1.0", document.GetVersion())
+	valid, errs := schema_validation.ValidateOpenAPIDocument(document)
+	require.True(t, valid, "%v", join(errs))
+
+	// And so are its two halves.
+	for i, g := range load(t).generations {
+		valid, errs := g.validator.ValidateDocument()
+		require.True(t, valid, "generation %d: %v", i+1, join(errs))
+	}
+}
+
+func TestOperations(t *testing.T) {
+	c := load(t)
+	seen := map[string]bool{}
+	for path, item := range c.generations[0].model.Paths.PathItems.FromOldest() {
+		for method, operation := range item.GetOperations().FromOldest() {
+			id := operation.OperationId
+			require.NotEmpty(t, id, "%s %s", method, path)
+			require.False(t, seen[id], "%s is there twice", id)
+			seen[id] = true
+
+			want := []string{"400", "401", "429", "500", "502", "503"}
+			if id != "createToken" { // where nobody has rights yet
+				want = append(want, "403")
+			}
+			if strings.Contains(path, "{id}") {
+				want = append(want, "404")
+			}
+			var successes, failures []string
+			for status := range operation.Responses.Codes.FromOldest() {
+				if status[0] == '2' {
+					successes = append(successes, status)
+				} else {
+					failures = append(failures, status)
+				}
+			}
+			require.Len(t, successes, 1, id)
+			require.ElementsMatch(t, want, failures, id)
+		}
+	}
+	require.Len(t, seen, 16)
+}
+
+// What is assumed is marked as such, and says so to those who read it.
+func TestAssumed(t *testing.T) {
+	text, err := os.ReadFile("../openapi.yaml")
+	require.NoError(t, err)
+	var document struct {
+		Paths      map[string]map[string]yaml.Node
+		Tags       yaml.Node
+		Webhooks   yaml.Node
+		Components yaml.Node
+	}
+	require.NoError(t, yaml.Unmarshal(text, &document))
+
+	var marked []string
+	var check func(node *yaml.Node)
+	check = func(node *yaml.Node) {
+		if node.Kind == yaml.MappingNode {
+			fields := map[string]*yaml.Node{}
+			for i := 0; i < len(node.Content); i += 2 {
+				fields[node.Content[i].Value] = node.Content[i+1]
+			}
+			description, mark := fields["description"], fields["x-assumed"]
+			says := description != nil && strings.Contains(description.Value, "assumed")
+			require.Equal(t, says, mark != nil && mark.Value == "true", "line %d", node.Line)
+			if id := fields["operationId"]; id != nil && says {
+				marked = append(marked, id.Value)
+			}
+		}
+		for _, child := range node.Content {
+			check(child)
+		}
+	}
+	for _, operations := range document.Paths {
+		for _, operation := range operations {
+			check(&operation)
+		}
+	}
+	for _, part := range []yaml.Node{document.Tags, document.Webhooks, document.Components} {
+		check(&part)
+	}
+	require.ElementsMatch(t, assumed, marked)
+}
+
+// The payloads and signatures that the emulator sends are the documented ones.
+func TestWebhooks(t *testing.T) {
+	schemas := schema_validation.NewSchemaValidator(config.WithFormatAssertions())
+	payloads := [][]byte{diffhooktest.PageChanged(), diffhooktest.PageChangedGen2()}
+	for i, g := range load(t).generations {
+		webhook := g.model.Webhooks.GetOrZero("pageChanged").Post
+		schema := webhook.RequestBody.Content.GetOrZero("application/json").Schema.Schema()
+		valid, errs := schemas.ValidateSchemaBytes(schema, payloads[i])
+		require.True(t, valid, "generation %d: %v", i+1, join(errs))
+		valid, _ = schemas.ValidateSchemaBytes(schema, payloads[1-i])
+		require.False(t, valid, "the payload of the other generation")
+
+		name := []string{diffhook.SignatureHeader, diffhook.SignatureHeaderGen2}[i]
+		header := parameter(webhook, name)
+		require.NotNil(t, header, name)
+		r := diffhooktest.NewRequest("https://hooks.example.com/", diffhooktest.NewSecret(), payloads[i])
+		signature, err := json.Marshal(r.Header.Get(diffhook.SignatureHeader))
+		require.NoError(t, err)
+		valid, errs = schemas.ValidateSchemaBytes(header.Schema.Schema(), signature)
+		require.True(t, valid, "%v", join(errs))
+		require.Equal(t, http.MethodPost, r.Method)
+	}
+}
+
+func parameter(operation *v3.Operation, name string) *v3.Parameter {
+	for _, p := range operation.Parameters {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
