@@ -3,6 +3,7 @@ package diffhook_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,6 +28,31 @@ func _(ctx context.Context, v *diffhook.Verifier) {
 	go v.Watch(ctx, time.Minute) // also notice a secret that was removed from the source
 }
 
+func readmeClient(ctx context.Context) error {
+	client, err := diffhook.NewClient(diffhook.EnvCredentials(), nil) // DIFFHOOK_API_KEY
+	if err != nil {
+		return err
+	}
+	monitor, err := client.Monitors.Create(ctx, diffhook.MonitorParams{
+		URL:             "https://example.com/pricing",
+		WebhookURL:      "https://hooks.example.org/webhooks/diffhook",
+		IntervalMinutes: 15,
+	})
+	if errors.Is(err, diffhook.ErrMonitorLimit) {
+		// the plan's monitors are used up
+	}
+	_ = monitor
+	return err
+}
+
+func readmeEmulator(t *testing.T) {
+	server := diffhooktest.NewServer(t)
+	client := server.Client(nil)
+	server.Fail(diffhooktest.Fault{Route: "POST /api/keys", Status: http.StatusBadGateway})
+	_, _, err := client.Keys.Create(t.Context(), "ci-pipeline")
+	require.ErrorIs(t, err, diffhook.ErrOutcomeUnknown)
+}
+
 func readmeTesting(t *testing.T, ctx context.Context, h http.Handler) {
 	secret := diffhooktest.NewSecret()
 	v, err := diffhook.NewVerifier(ctx, diffhook.Secrets{Current: secret}, nil)
@@ -39,6 +65,9 @@ func readmeTesting(t *testing.T, ctx context.Context, h http.Handler) {
 }
 
 func TestReadmeFragments(t *testing.T) {
+	t.Setenv("DIFFHOOK_API_KEY", "")
+	require.ErrorIs(t, readmeClient(t.Context()), diffhook.ErrInvalidAPIKey)
+	readmeEmulator(t)
 	readmeTesting(t, t.Context(), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 
 	self, err := os.ReadFile("readme_test.go")

@@ -1,0 +1,115 @@
+package diffhook_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/url"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+// exampleServer returns the emulator, so that the examples run.
+func exampleServer() *diffhooktest.Server {
+	s, err := diffhooktest.Start()
+	if err != nil {
+		log.Fatal(err)
+	}
+	return s
+}
+
+// The key is in the environment variable DIFFHOOK_API_KEY, or the credentials
+// of generation 2 in DIFFHOOK_CLIENT_ID and DIFFHOOK_CLIENT_SECRET.
+func ExampleNewClient() {
+	client, err := diffhook.NewClient(diffhook.EnvCredentials(), &diffhook.ClientOptions{
+		Limiter: diffhook.PlanLimiter(diffhook.PaidPlan),
+		Logger:  slog.Default(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	monitors, err := client.Monitors.List(context.Background(), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, m := range monitors {
+		fmt.Println(m.ID, m.URL)
+	}
+}
+
+func ExampleMonitorService_Create() {
+	server := exampleServer()
+	defer server.Close()
+	client, ctx := server.Client(nil), context.Background()
+
+	m, err := client.Monitors.Create(ctx, diffhook.MonitorParams{
+		URL:             "https://example.com/pricing",
+		WebhookURL:      "https://hooks.example.org/webhooks/diffhook",
+		IntervalMinutes: 15,
+		Label:           "Pricing page",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Only the fields that are set change, also to an empty value.
+	m, err = client.Monitors.Update(ctx, m.ID, diffhook.MonitorUpdate{Label: new(""), IntervalMinutes: new(60)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s %q %d\n", m.Status, m.Label, m.IntervalMinutes)
+	// Output: active "" 60
+}
+
+// A key is shown once. An outcome that is not known is looked up, not guessed.
+func ExampleKeyService_Create() {
+	server := exampleServer()
+	defer server.Close()
+	client, ctx := server.Client(nil), context.Background()
+
+	key, secret, err := client.Keys.Create(ctx, "production-server")
+	switch {
+	case errors.Is(err, diffhook.ErrOutcomeUnknown):
+		log.Fatal("look for production-server in Keys.List, and delete it: ", err)
+	case err != nil:
+		log.Fatal(err)
+	}
+	_ = secret.Reveal() // into your secrets manager
+	fmt.Println(key.Label, key.MayBe(secret))
+	// Output: production-server true
+}
+
+// An endpoint that has no method.
+func ExampleClient_Do() {
+	server := exampleServer()
+	defer server.Close()
+	client := server.Client(nil)
+
+	var monitor struct{ Status string }
+	err := client.Do(context.Background(), http.MethodGet, "monitors/"+url.PathEscape("mon_abc123"), nil, &monitor)
+
+	var api *diffhook.APIError
+	if errors.As(err, &api) {
+		fmt.Println(api.StatusCode, api.Code, errors.Is(err, diffhook.ErrNotFound))
+	}
+	// Output: 404 NOT_FOUND true
+}
+
+// A verifier whose secrets come from the API learns of a rotation by itself.
+func ExampleSigningSecretService_Load() {
+	server := exampleServer()
+	defer server.Close()
+	ctx := context.Background()
+
+	v, err := diffhook.NewVerifier(ctx, server.Client(nil).SigningSecret, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	server.Rotate()
+	body := diffhooktest.PageChanged()
+	fmt.Println(v.Verify(ctx, body, server.Secrets().Current.Sign(body)))
+	// Output: <nil>
+}

@@ -1,0 +1,99 @@
+// Keys lists a team's API keys, marks those that are due for rotation, creates
+// one and deletes it again.
+//
+// With credentials in the environment (DIFFHOOK_API_KEY, or DIFFHOOK_CLIENT_ID
+// and DIFFHOOK_CLIENT_SECRET) it calls DiffHook; without, an emulator that it
+// starts itself. It says which.
+//
+//	go run ./examples/keys
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+// maxAge is from DiffHook's page "API Keys": an older key is a candidate for
+// rotation.
+const maxAge = 90 * 24 * time.Hour
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer) error {
+	client, done, err := connect(out)
+	if err != nil {
+		return err
+	}
+	defer done()
+
+	keys, err := client.Keys.List(ctx, nil)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		show(out, key)
+	}
+	var all *diffhook.ListOptions
+	if all.Full(len(keys)) {
+		fmt.Fprintln(out, "There may be more keys than the API lists.")
+	}
+
+	key, secret, err := client.Keys.Create(ctx, "example")
+	if errors.Is(err, diffhook.ErrOutcomeUnknown) {
+		return fmt.Errorf("%w\nLook for a key named example, created just now, and delete it", err)
+	}
+	if err != nil {
+		return err
+	}
+	// This is where you store secret.Reveal(): it is shown this once.
+	fmt.Fprintf(out, "Created %s (%v).\n", key.ID, secret)
+	if err := client.Keys.Delete(ctx, key.ID); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "Deleted %s.\n", key.ID)
+	return nil
+}
+
+// connect returns a client, and what to call when it is no longer needed.
+func connect(out io.Writer) (*diffhook.Client, func(), error) {
+	if os.Getenv("DIFFHOOK_API_KEY") != "" || os.Getenv("DIFFHOOK_CLIENT_ID") != "" {
+		fmt.Fprintln(out, "Calling DiffHook with the credentials in the environment.")
+		client, err := diffhook.NewClient(diffhook.EnvCredentials(), nil)
+		return client, func() {}, err
+	}
+	fmt.Fprintln(out, "Calling an emulator on this machine: there are no credentials in the environment.")
+	server, err := diffhooktest.Start()
+	if err != nil {
+		return nil, nil, err
+	}
+	old := server.DefaultTeam().NewKey("ci-pipeline")
+	server.DefaultTeam().AgeKey(old.ID, 100*24*time.Hour)
+	return server.Client(nil), func() { server.Close() }, nil
+}
+
+func show(out io.Writer, key diffhook.Key) {
+	used := "never used"
+	if !key.LastUsedAt.IsZero() {
+		used = "last used " + key.LastUsedAt.Format(time.DateOnly)
+	}
+	due := ""
+	if time.Since(key.CreatedAt) > maxAge {
+		due = "  older than 90 days: rotate it"
+	}
+	fmt.Fprintf(out, "%s  %-20s %s…  created %s, %s%s\n", key.ID, key.Label, key.Prefix, key.CreatedAt.Format(time.DateOnly), used, due)
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+func TestKeysOnEmulator(t *testing.T) {
+	t.Setenv("DIFFHOOK_API_KEY", "")
+	t.Setenv("DIFFHOOK_CLIENT_ID", "")
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), &out))
+	assert.Contains(t, out.String(), "Calling an emulator")
+	assert.Regexp(t, `ci-pipeline .* older than 90 days`, out.String())
+	assert.NotRegexp(t, `default .* older than 90 days`, out.String())
+	assert.Regexp(t, `Created key_\w+ \(dh_live_…\w{4}\)\.\nDeleted key_`, out.String())
+}
+
+// With credentials in the environment it is DiffHook that would be called: with
+// bad ones, nobody is.
+func TestKeysWithBadCredentials(t *testing.T) {
+	t.Setenv("DIFFHOOK_API_KEY", "not a key")
+	var out bytes.Buffer
+	require.ErrorIs(t, run(t.Context(), &out), diffhook.ErrInvalidAPIKey)
+	assert.Contains(t, out.String(), "Calling DiffHook")
+}
