@@ -58,7 +58,9 @@ const (
 	codeRateLimited  = "RATE_LIMITED"
 )
 
-// APIError is an answer of the API other than success. Its text says what to
+// APIError is an answer of the API other than success, or, with Attempts 0, a
+// 429 in place of a request that was not sent because an earlier answer asked
+// for a longer wait than MaxRetryWait. Its text says what to
 // check, and never holds a credential: what the server says is bounded,
 // stripped of control characters and of anything that looks like a key.
 type APIError struct {
@@ -202,9 +204,6 @@ var (
 // most, and without anything that looks like a key, or is one of secrets, as it
 // is or as forms and quoted strings have it.
 func scrub(text string, n int, secrets ...string) string {
-	// What is far behind the end is not shown, and not worth the work.
-	const margin = 4 << 10
-	text = text[:min(len(text), n+margin)]
 	for _, secret := range secrets {
 		if secret == "" {
 			continue
@@ -214,6 +213,10 @@ func scrub(text string, n int, secrets ...string) string {
 			text = strings.ReplaceAll(text, form, "[REDACTED]")
 		}
 	}
+	// What is far behind the end is not shown, and not worth the work. The
+	// secrets are out of it already: none is cut in two.
+	const margin = 4 << 10
+	text = text[:min(len(text), n+margin)]
 	text = looksLikeKey.ReplaceAllString(text, apiKeyPrefix+"…")
 	text = looksLikeToken.ReplaceAllString(text, "Bearer [REDACTED]")
 	return bounded(text, n)

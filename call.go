@@ -40,6 +40,7 @@ type call struct {
 	plain       bool          // the answer is not in a data envelope
 	hidden      func() string // beside the token, what no error may show
 
+	generation   int  // that body is encoded for
 	attempts     int  // begun
 	tokenRenewed bool // for this call, after a 401
 }
@@ -61,22 +62,47 @@ type outcome struct {
 	atOnce     bool          // without a wait
 	retryAfter time.Duration // asked for by the API; 0: not
 	maybeDone  bool          // the request may have been carried out
+	documented bool          // the answer is an error of the API's, and not of a proxy's
 }
 
 func (c *Client) call(ctx context.Context, call *call) error {
-	if call.in != nil {
-		body, err := json.Marshal(call.in)
-		if err != nil {
-			return fmt.Errorf("%w: %s %s: the request cannot be encoded as JSON: %w", ErrInvalidRequest, call.method, call.route, err)
-		}
-		call.body, call.contentType = body, "application/json"
+	if err := call.encode(c.auth.Load().generation); err != nil {
+		return err
 	}
 	return c.core.repeat(ctx, call, c.attempt)
+}
+
+// encode makes the body, in the words of a generation. It is asked again for
+// each attempt, since the credentials may have changed to the other one.
+func (call *call) encode(generation int) error {
+	if call.in == nil || call.generation == generation {
+		return nil
+	}
+	in := call.in
+	if update, ok := in.(MonitorUpdate); ok {
+		fields, err := update.fields(generation)
+		if err != nil {
+			return err
+		}
+		in = fields
+	}
+	body, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("%w: %s %s: the request cannot be encoded as JSON: %w", ErrInvalidRequest, call.method, call.route, err)
+	}
+	call.body, call.contentType, call.generation = body, "application/json", generation
+	return nil
 }
 
 // attempt sends a call once, with the credentials of this moment.
 func (c *Client) attempt(ctx context.Context, call *call) outcome {
 	auth, token, err := c.turn(ctx, call)
+	if err == nil && ctx.Err() != nil {
+		err = call.failed(contextError(ctx))
+	}
+	if err == nil {
+		err = call.encode(auth.generation)
+	}
 	if err != nil {
 		return outcome{err: err}
 	}
@@ -101,6 +127,9 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 		auth := c.auth.Load()
 		if auth.exchange != nil {
 			if err := auth.exchange.wait(ctx); err != nil {
+				if ctx.Err() == nil && c.auth.Load() != auth {
+					continue // SetCredentials, meanwhile
+				}
 				return nil, "", call.failed(err)
 			}
 		}
@@ -164,6 +193,11 @@ func (c *core) send(ctx context.Context, call *call, token string) outcome {
 		c.log(ctx, call, 0, time.Since(began))
 		return call.unanswered(err, token, left.Load() || !isDialError(err))
 	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		// The connection is the caller's then, and no context ends its reads.
+		resp.Body.Close()
+		resp.Body = http.NoBody
+	}
 	defer closeBody(resp.Body)
 	c.log(ctx, call, resp.StatusCode, time.Since(began))
 	return c.read(call, resp, token)
@@ -217,7 +251,8 @@ func (call *call) unanswered(err error, token string, left bool) outcome {
 func (call *call) failed(err error) error {
 	var api *APIError
 	if errors.As(err, &api) {
-		return err // of the exchange for a token, or of the gate
+		shared := *api // of an exchange for a token, which others waited for too
+		return &shared
 	}
 	e := call.newTransportError(err, "")
 	e.attempts--

@@ -141,6 +141,12 @@ func (c *Client) WithCredentials(creds Credentials) *Client {
 	return newClient(c.core, c.core.mustAuth(creds))
 }
 
+// Format writes the base URL and the generation, under every verb: fmt would
+// otherwise read, without a lock, what other goroutines change.
+func (c *Client) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "diffhook.Client(%s, generation %d)", c.core.base, c.auth.Load().generation)
+}
+
 func (c *core) mustAuth(creds Credentials) *auth {
 	a, err := c.newAuth(creds)
 	if err != nil {
@@ -199,6 +205,8 @@ func (c *core) fill() (err error) {
 	switch {
 	case o.MaxAttempts < 0, o.AttemptTimeout < 0, o.MaxRetryWait < 0:
 		return fmt.Errorf("%w: MaxAttempts, AttemptTimeout and MaxRetryWait must not be negative; leave them 0 for the defaults", ErrInvalidOptions)
+	case strings.ContainsFunc(o.UserAgent, func(r rune) bool { return r < ' ' || r >= 0x7f }):
+		return fmt.Errorf("%w: UserAgent must be printable ASCII", ErrInvalidOptions)
 	case o.Generation < 0 || o.Generation > 2:
 		return fmt.Errorf("%w: Generation is %d; want 1, 2, or 0 for that of the credentials", ErrInvalidOptions, o.Generation)
 	}
@@ -221,7 +229,7 @@ func (c *core) fill() (err error) {
 	if c.base, err = parseBaseURL(o.BaseURL); err != nil {
 		return err
 	}
-	c.gate = new(gate)
+	c.gate = &gate{start: time.Now()}
 	c.http = newHTTPClient(o.HTTPClient)
 	return nil
 }
@@ -280,11 +288,15 @@ func newTransport() http.RoundTripper {
 // the "data" of the answer. The rules of the package for retries, limits and
 // errors apply: GET, HEAD, OPTIONS, PUT and DELETE count as safe to send again.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
+	if method == "" || strings.ContainsFunc(method, func(r rune) bool { return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') }) {
+		return fmt.Errorf("%w: the method must be letters, such as GET", ErrInvalidRequest)
+	}
 	u, err := c.core.resolve(path)
 	if err != nil {
 		return err
 	}
 	route, _, _ := strings.Cut(path, "?")
+	route = scrub(route, 200) // it may be a key that is to be deleted
 	return c.call(ctx, &call{method: method, url: u, route: route, in: in, out: out, repeatable: isRepeatable(method)})
 }
 
@@ -306,6 +318,9 @@ func (c *core) resolve(path string) (*url.URL, error) {
 	}
 	if ref.Scheme != "" || ref.Host != "" || ref.User != nil || ref.Opaque != "" || ref.Fragment != "" || strings.HasPrefix(path, "/") {
 		return nil, fmt.Errorf("%w: the path must be relative to the base URL, such as monitors", ErrInvalidRequest)
+	}
+	if strings.ContainsFunc(ref.RawQuery, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return nil, fmt.Errorf("%w: the query must be escaped; use url.Values", ErrInvalidRequest)
 	}
 	for element := range strings.SplitSeq(ref.EscapedPath(), "/") {
 		if err := checkElement(element); err != nil {

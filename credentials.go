@@ -128,6 +128,11 @@ func (clientCredentials) Token(context.Context) (string, error) {
 	return "", fmt.Errorf("%w: ClientCredentials have no token of their own; pass them to NewClient", ErrInvalidOptions)
 }
 
+// Format writes a part of the id, under every verb.
+func (c clientCredentials) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "diffhook.ClientCredentials(%s)", redactAPIKey(c.id))
+}
+
 func (c clientCredentials) check() error {
 	switch {
 	case !strings.HasPrefix(c.id, apiKeyPrefix):

@@ -106,6 +106,10 @@
 //	ErrOutcomeUnknown       any     it may have been carried out: look before repeating it
 //	ErrInvalidAPIKey        –       correct the credentials; the text says how
 //
+// A request without an answer matches the error that the connection or the
+// context gave, such as [*net.OpError] or [context.DeadlineExceeded], and
+// ErrOutcomeUnknown where that applies.
+//
 // # Testing
 //
 // Package [github.com/diffhook/diffhook-go/diffhooktest] makes signed requests,

@@ -42,7 +42,7 @@ var (
 	// ErrSecretsUnavailable is returned where the source of secrets fails and
 	// the secret that is missing may be the one that signed, and by every
 	// method of a zero [Verifier].
-	ErrSecretsUnavailable = errors.New("diffhook: signing secrets unavailable: check the secret source; DiffHook will retry the delivery")
+	ErrSecretsUnavailable = errors.New("diffhook: signing secrets unavailable: check the secret source")
 
 	// ErrInvalidEvent is returned where a body is not a JSON object that an
 	// [Event] can be read from.

@@ -3,6 +3,8 @@ package diffhook
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"sync"
@@ -14,6 +16,7 @@ import (
 const (
 	tokenLifetime = 24 * time.Hour
 	tokenMargin   = time.Minute
+	leastLifetime = time.Minute
 )
 
 // exchanger exchanges client credentials for an access token (RFC 6749, 4.4)
@@ -26,6 +29,8 @@ type exchanger struct {
 	current string
 	expires time.Time
 	flight  *flight // the exchange under way, if there is one
+
+	unlimited time.Time // when an attempt last passed the limiter by
 }
 
 // flight is one exchange, shared by all who wait for it. err may be read once
@@ -61,7 +66,7 @@ func (x *exchanger) wait(ctx context.Context) error {
 	case <-f.done:
 		return f.err
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return contextError(ctx)
 	}
 }
 
@@ -91,11 +96,18 @@ func (x *exchanger) discard(token string) {
 // exchange makes f happen. It belongs to no call, so its time is bounded by
 // what the options allow each of its attempts, and the waits between them.
 func (x *exchanger) exchange(f *flight) {
-	o := &x.core.opts
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(o.MaxAttempts)*(o.AttemptTimeout+o.MaxRetryWait))
-	defer cancel()
 	var answer tokenAnswer
-	err := x.core.repeat(ctx, &call{
+	err := errExchangeEnded
+	defer func() { // also where a transport panics or ends the goroutine
+		if p := recover(); p != nil {
+			err = fmt.Errorf("diffhook: POST oauth/token: the transport panicked: %s", scrub(fmt.Sprint(p), 300, x.creds.secret()))
+		}
+		x.land(f, answer, err)
+	}()
+	o := &x.core.opts
+	ctx, cancel := context.WithTimeout(context.Background(), min(time.Duration(min(o.MaxAttempts, 100))*(min(o.AttemptTimeout, time.Hour)+min(o.MaxRetryWait, time.Hour)), time.Hour))
+	defer cancel()
+	err = x.core.repeat(ctx, &call{
 		method:      http.MethodPost,
 		url:         x.core.base.JoinPath("oauth/token"),
 		route:       "oauth/token",
@@ -110,7 +122,12 @@ func (x *exchanger) exchange(f *flight) {
 		plain:      true,
 		hidden:     x.creds.secret,
 	}, x.attempt)
+}
 
+var errExchangeEnded = errors.New("diffhook: POST oauth/token: the transport ended the goroutine")
+
+// land ends an exchange for all who wait for it.
+func (x *exchanger) land(f *flight, answer tokenAnswer, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.flight = nil
@@ -119,6 +136,9 @@ func (x *exchanger) exchange(f *flight) {
 		if lifetime == 0 {
 			lifetime = tokenLifetime
 		}
+		// A token that ends sooner is refused, and then replaced. To replace it
+		// in time could take all the turns that there are.
+		lifetime = max(lifetime, leastLifetime)
 		x.current = answer.token
 		x.expires = time.Now().Add(lifetime - min(tokenMargin, lifetime/10))
 	}
@@ -146,17 +166,28 @@ func (a *tokenAnswer) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// attempt sends the exchange once. It heeds a pause, but does not stand in line
-// at the limiter, behind all the calls that wait for it: it is one request in 24
-// h, for which the limiter of a plan leaves room. The secret is in the body alone, and errors
+// attempt sends the exchange once. It heeds a pause. Once a minute, for which the
+// limiter of a plan leaves room, it does not stand in line at the limiter, behind
+// all the calls that wait for it. The secret is in the body alone, and errors
 // show no body; what the server repeats of it is taken out.
 func (x *exchanger) attempt(ctx context.Context, call *call) outcome {
-	if err := x.core.wait(ctx, call, noLimit{}); err != nil {
+	if err := x.core.wait(ctx, call, x.limiter()); err != nil {
 		return outcome{err: err}
 	}
 	o := x.core.send(ctx, call, "")
 	o.sent = true
 	return o
+}
+
+// limiter returns none for the first attempt in a minute.
+func (x *exchanger) limiter() Limiter {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if now := time.Now(); x.unlimited.IsZero() || now.Sub(x.unlimited) >= time.Minute {
+		x.unlimited = now
+		return noLimit{}
+	}
+	return x.core.opts.Limiter
 }
 
 // noLimit is a Limiter that does not.

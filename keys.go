@@ -70,11 +70,8 @@ func firstTime(a, b time.Time) time.Time {
 }
 
 // List returns the team's keys. See [ListOptions] for how many.
-func (s *KeyService) List(ctx context.Context, opts *ListOptions) (keys []Key, err error) {
-	if err := s.client.list(ctx, "keys", opts, &keys); err != nil {
-		return nil, err
-	}
-	return keys, nil
+func (s *KeyService) List(ctx context.Context, opts *ListOptions) ([]Key, error) {
+	return list[Key](ctx, s.client, "keys", opts)
 }
 
 // Create makes a key. The [APIKey] is shown this once: store it before
@@ -113,7 +110,7 @@ func (k *createdKey) UnmarshalJSON(b []byte) (err error) {
 }
 
 // Delete revokes a key by its id, at once: from then on requests with it are
-// answered 401. It is safe to repeat.
+// answered 401. It is safe to repeat: a second call returns [ErrNotFound].
 func (s *KeyService) Delete(ctx context.Context, id string) error {
 	return s.client.callPath(ctx, &call{method: http.MethodDelete, route: "keys/{id}", repeatable: true}, "keys", id)
 }

@@ -2,6 +2,7 @@ package diffhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -10,8 +11,10 @@ import (
 )
 
 // Limiter delays requests so that they stay within the API's rate limit. Wait
-// returns when the next may start, or an error when ctx ends before.
-// [*rate.Limiter] is one.
+// returns when the next may start, or an error when ctx ends before. A
+// [*rate.Limiter] is one; it returns at once where its turn would come after
+// the deadline of ctx, and the call's error then matches
+// [context.DeadlineExceeded].
 type Limiter interface {
 	Wait(ctx context.Context) error
 }
@@ -36,20 +39,45 @@ func PlanLimiter(requestsPerMinute int) Limiter {
 	n := float64(requestsPerMinute)
 	burst := max(1, requestsPerMinute/20)
 	perMinute := max(min(0.9*n, n-float64(burst)), 0.98)
-	return rate.NewLimiter(rate.Limit(perMinute/60), burst)
+	return &planLimiter{rate.NewLimiter(rate.Limit(perMinute/60), burst), make(chan struct{}, 1)}
+}
+
+// planLimiter is a rate.Limiter with a line in front. A rate.Limiter gives those
+// who wait their turns in advance, and does not give them anew to others where
+// they stop waiting: many who do would leave it idle for minutes. Here only the
+// first in the line waits for a turn.
+type planLimiter struct {
+	*rate.Limiter
+	first chan struct{}
+}
+
+func (l *planLimiter) Wait(ctx context.Context) error {
+	select {
+	case l.first <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-l.first }()
+	return l.Limiter.Wait(ctx)
 }
 
 // gate is what each attempt passes before it starts: the pause that a 429 has
 // asked for, for all, and a limiter.
 type gate struct {
-	until atomic.Int64 // Unix nanoseconds
+	start time.Time    // so that a clock that is set changes nothing
+	until atomic.Int64 // nanoseconds since start
 }
 
-// pause stops all attempts that start before t.
-func (g *gate) pause(t time.Time) {
+// longestPause is what one answer, which may come from a proxy or mean another
+// unit, can stop all calls for.
+const longestPause = time.Hour
+
+// pause stops all attempts that start in less than d from now.
+func (g *gate) pause(d time.Duration) {
+	t := int64(time.Since(g.start) + min(d, longestPause))
 	for {
 		until := g.until.Load()
-		if t.UnixNano() <= until || g.until.CompareAndSwap(until, t.UnixNano()) {
+		if t <= until || g.until.CompareAndSwap(until, t) {
 			return
 		}
 	}
@@ -61,7 +89,7 @@ func (g *gate) paused() time.Duration {
 	if until == 0 {
 		return 0
 	}
-	return max(0, time.Until(time.Unix(0, until)))
+	return max(0, time.Duration(until)-time.Since(g.start))
 }
 
 // wait returns when an attempt may start. It returns an error when ctx ends
@@ -91,10 +119,15 @@ func (g *gate) wait(ctx context.Context, limiter Limiter, longest time.Duration)
 // rate.Limiter knew beforehand that the turn would come after the deadline.
 func limiterError(ctx context.Context, limiter Limiter, err error) error {
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return contextError(ctx)
 	}
-	_, ok := limiter.(*rate.Limiter)
-	if _, hasDeadline := ctx.Deadline(); ok && hasDeadline {
+	deadline, _ := ctx.Deadline()
+	switch limiter.(type) {
+	case *rate.Limiter, *planLimiter:
+	default:
+		deadline = time.Time{}
+	}
+	if !deadline.IsZero() {
 		return fmt.Errorf("%w: the next turn comes later (%w)", context.DeadlineExceeded, err)
 	}
 	return err
@@ -109,8 +142,18 @@ func sleep(ctx context.Context, d time.Duration) error {
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return contextError(ctx)
 	case <-timer.C:
 		return nil
 	}
+}
+
+// contextError returns why ctx has ended: its error, and its cause if it has
+// another.
+func contextError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || errors.Is(cause, err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }

@@ -166,7 +166,7 @@ func TestClientDrawsNo429(t *testing.T) {
 				if c.generation == 2 {
 					connect = s.ClientGen2
 				}
-				client := connect(&diffhook.ClientOptions{HTTPClient: &http.Client{Transport: delayed{diffhooktest.Transport(s), c.delay}}})
+				client := connect(&diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(diffhook.FreePlan), HTTPClient: &http.Client{Transport: delayed{diffhooktest.Transport(s), c.delay}}})
 				began := s.Now()
 				failed, err := demand(500, long, func() error { return listKeys(t.Context(), client) })
 				require.Zero(t, failed, err)
@@ -193,9 +193,9 @@ func TestRefusalStopsAll(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					s := diffhooktest.New()
 					t.Cleanup(s.Close)
-					client := s.Client(nil)
+					client := s.Client(&diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(diffhook.FreePlan)})
 					if generation == 2 {
-						client = s.ClientGen2(nil)
+						client = s.ClientGen2(&diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(diffhook.FreePlan)})
 						require.NoError(t, listKeys(t.Context(), client))
 						pause(2 * time.Minute) // its request counts no more
 					}
@@ -229,7 +229,7 @@ func TestRefusalReachesThoseInLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := diffhooktest.New()
 		t.Cleanup(s.Close)
-		client := s.Client(nil)
+		client := s.Client(&diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(diffhook.FreePlan)})
 		time.AfterFunc(20500*time.Millisecond, func() {
 			s.Fail(diffhooktest.Fault{Status: http.StatusTooManyRequests, RetryAfter: 45 * time.Second})
 		})
@@ -333,7 +333,7 @@ func TestDeadlineBeforeTheTurn(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newBubbleServer(t)
-				client := s.Client(nil)
+				client := s.Client(&diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(diffhook.FreePlan)})
 				c.prepare(t, s, client)
 				before, began := s.Count(""), time.Now()
 				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)

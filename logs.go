@@ -30,11 +30,8 @@ type Log struct {
 }
 
 // List returns the records, the newest first. See [ListOptions] for how many.
-func (s *LogService) List(ctx context.Context, opts *ListOptions) (logs []Log, err error) {
-	if err := s.client.list(ctx, "logs", opts, &logs); err != nil {
-		return nil, err
-	}
-	return logs, nil
+func (s *LogService) List(ctx context.Context, opts *ListOptions) ([]Log, error) {
+	return list[Log](ctx, s.client, "logs", opts)
 }
 
 // UnmarshalJSON reads a record with field names of either generation.

@@ -75,11 +75,8 @@ type MonitorUpdate struct {
 }
 
 // List returns the team's monitors. See [ListOptions] for how many.
-func (s *MonitorService) List(ctx context.Context, opts *ListOptions) (monitors []Monitor, err error) {
-	if err := s.client.list(ctx, "monitors", opts, &monitors); err != nil {
-		return nil, err
-	}
-	return monitors, nil
+func (s *MonitorService) List(ctx context.Context, opts *ListOptions) ([]Monitor, error) {
+	return list[Monitor](ctx, s.client, "monitors", opts)
 }
 
 // Get returns one monitor. A monitor of another team is [ErrForbidden].
@@ -94,11 +91,7 @@ func (s *MonitorService) Get(ctx context.Context, id string) (m Monitor, err err
 // Create makes a monitor. Where the plan's monitors are used up it returns
 // [ErrMonitorLimit]. It is not safe to repeat; see [ErrOutcomeUnknown].
 func (s *MonitorService) Create(ctx context.Context, params MonitorParams) (m Monitor, err error) {
-	in, err := params.update().fields(s.client.auth.Load().generation)
-	if err != nil {
-		return Monitor{}, err
-	}
-	c := &call{method: http.MethodPost, route: "monitors", in: in, out: &m}
+	c := &call{method: http.MethodPost, route: "monitors", in: params.update(), out: &m}
 	if err := s.client.callPath(ctx, c, "monitors"); err != nil {
 		return Monitor{}, err
 	}
@@ -107,21 +100,18 @@ func (s *MonitorService) Create(ctx context.Context, params MonitorParams) (m Mo
 
 // Update changes the given fields of a monitor and returns it as it is then.
 func (s *MonitorService) Update(ctx context.Context, id string, update MonitorUpdate) (m Monitor, err error) {
-	in, err := update.fields(s.client.auth.Load().generation)
-	if err != nil {
-		return Monitor{}, err
-	}
-	if len(in) == 0 {
+	if update == (MonitorUpdate{}) {
 		return Monitor{}, fmt.Errorf("%w: the MonitorUpdate changes nothing", ErrInvalidRequest)
 	}
-	c := &call{method: http.MethodPut, route: "monitors/{id}", in: in, out: &m, repeatable: true}
+	c := &call{method: http.MethodPut, route: "monitors/{id}", in: update, out: &m, repeatable: true}
 	if err := s.client.callPath(ctx, c, "monitors", id); err != nil {
 		return Monitor{}, err
 	}
 	return m, nil
 }
 
-// Delete deletes a monitor. It is safe to repeat.
+// Delete deletes a monitor. It is safe to repeat: a second call returns
+// [ErrNotFound].
 func (s *MonitorService) Delete(ctx context.Context, id string) error {
 	c := &call{method: http.MethodDelete, route: "monitors/{id}", repeatable: true}
 	return s.client.callPath(ctx, c, "monitors", id)

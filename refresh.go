@@ -296,7 +296,8 @@ func (v *Verifier) sourceError(cause error, others ...Secret) error {
 			text = strings.ReplaceAll(text, form, redactedSecret)
 		}
 	}
-	return newSourceError(bounded(text, 300), cause)
+	text = strings.TrimPrefix(text, ErrSecretsUnavailable.Error()+": ")
+	return newSourceError(bounded(strings.TrimPrefix(text, "diffhook: "), 300), cause)
 }
 
 // bounded cuts s to about n bytes and takes out of it what could make it look

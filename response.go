@@ -38,12 +38,12 @@ func (c *core) read(call *call, resp *http.Response, token string) outcome {
 		o.retry = call.repeatable && err != nil // it broke off: another may not
 		return o
 	}
-	readError(call, e, resp, body, token)
+	o.documented = readError(call, e, resp, body, token)
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
 		o.retry, o.retryAfter = true, e.RetryAfter
 		if e.RetryAfter > 0 {
-			c.gate.pause(time.Now().Add(e.RetryAfter))
+			c.gate.pause(e.RetryAfter)
 		}
 	case resp.StatusCode >= 500:
 		o.maybeDone, o.retryAfter = true, e.RetryAfter
@@ -124,8 +124,8 @@ func isJSON(h http.Header) bool {
 
 // readError fills e from an answer other than success, in any of the three
 // forms that the platform documents. An answer in none of them keeps its
-// status.
-func readError(call *call, e *APIError, resp *http.Response, body []byte, token string) {
+// status. It reports whether the answer has one of them.
+func readError(call *call, e *APIError, resp *http.Response, body []byte, token string) (documented bool) {
 	var answer struct {
 		Error             json.RawMessage `json:"error"`
 		Description       string          `json:"error_description"` // RFC 6749, 5.2
@@ -139,13 +139,15 @@ func readError(call *call, e *APIError, resp *http.Response, body []byte, token 
 		}
 	}
 	e.Code, e.Message = call.scrub(detail.Code, 60, token), call.scrub(detail.Message, 300, token)
-	if e.Code == "" && e.Message == "" {
+	documented = e.Code != "" || e.Message != ""
+	if !documented {
 		e.Message = "the answer does not say why"
 		if !isJSON(resp.Header) {
 			e.Message = "the answer is not JSON but " + call.scrub(resp.Header.Get("Content-Type"), 60, token) + ": it may come from a proxy"
 		}
 	}
 	e.RetryAfter = retryAfter(resp, answer.RetryAfterSeconds)
+	return documented
 }
 
 // retryAfter returns how long an answer asks to wait: by Retry-After (seconds
@@ -172,7 +174,9 @@ func retryAfter(resp *http.Response, seconds float64) time.Duration {
 		n, err := strconv.ParseFloat(h.Get(name), 64)
 		switch {
 		case err != nil:
-		case n > 1e9: // a date, in seconds since 1970
+		case n > 1e11: // a date, in milliseconds since 1970
+			return inSeconds(time.Until(time.UnixMilli(int64(min(n, 1e14)))).Seconds())
+		case n > 1e9: // a date, in seconds
 			return inSeconds(time.Until(time.Unix(int64(min(n, 1e11)), 0)).Seconds())
 		default:
 			return inSeconds(n)

@@ -31,7 +31,7 @@ func (c *core) repeat(ctx context.Context, call *call, attempt func(context.Cont
 			return before.err // there is no time for another attempt: this says more
 		}
 		before = o
-		if call.method == http.MethodDelete && maybeDone && o.status == http.StatusNotFound {
+		if call.method == http.MethodDelete && maybeDone && o.status == http.StatusNotFound && o.documented {
 			return nil // it is gone: by that earlier attempt
 		}
 		maybeDone = maybeDone || o.maybeDone

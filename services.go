@@ -1,7 +1,9 @@
 package diffhook
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -16,7 +18,7 @@ func (c *Client) callPath(ctx context.Context, call *call, elements ...string) e
 	for i, element := range elements {
 		escaped := url.PathEscape(element)
 		if err := checkElement(escaped); err != nil {
-			return fmt.Errorf("diffhook: %s %s: %w", call.method, call.route, err)
+			return fmt.Errorf("%w (%s %s)", err, call.method, call.route)
 		}
 		if i > 0 {
 			u.Path, u.RawPath = u.Path+"/", u.RawPath+"/"
@@ -53,18 +55,48 @@ func (o *ListOptions) limit() int {
 // give.
 func (o *ListOptions) Full(n int) bool { return n >= o.limit() }
 
-func (c *Client) list(ctx context.Context, resource string, opts *ListOptions, out any) error {
+func list[T any](ctx context.Context, c *Client, resource string, opts *ListOptions) ([]T, error) {
 	limit := opts.limit()
 	if limit < 1 || limit > maxLimit {
-		return fmt.Errorf("%w: ListOptions.Limit is %d; want 1 to %d, or 0 for %d", ErrInvalidRequest, opts.Limit, maxLimit, maxLimit)
+		return nil, fmt.Errorf("%w: ListOptions.Limit is %d; want 1 to %d, or 0 for %d", ErrInvalidRequest, opts.Limit, maxLimit, maxLimit)
 	}
-	call := &call{method: http.MethodGet, route: resource, out: out, repeatable: true, query: "limit=" + strconv.Itoa(limit)}
-	return c.callPath(ctx, call, resource)
+	var items boundedList[T]
+	call := &call{method: http.MethodGet, route: resource, out: &items, repeatable: true, query: "limit=" + strconv.Itoa(limit)}
+	if err := c.callPath(ctx, call, resource); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+// boundedList is a list that an answer may have: one that is far longer than
+// any limit would take far more memory than its JSON.
+type boundedList[T any] []T
+
+func (l *boundedList[T]) UnmarshalJSON(b []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {
+		return errNoListInAnswer
+	}
+	items := make([]T, 0, 8)
+	for decoder.More() {
+		if len(items) == maxLimit {
+			return errLongListInAnswer
+		}
+		var item T
+		if err := decoder.Decode(&item); err != nil {
+			return err
+		}
+		items = append(items, item)
+	}
+	*l = items
+	return nil
 }
 
 // What is wrong with an answer that has the form of JSON and not what it must
 // have.
 const (
+	errNoListInAnswer   answerError = "it is not a list"
+	errLongListInAnswer answerError = "it has more items than the API gives at most"
 	errNullInAnswer     answerError = "it has a null in the place of a record"
 	errNoIDInAnswer     answerError = "it has no id"
 	errNoKeyInAnswer    answerError = "it has no API key"

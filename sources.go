@@ -50,6 +50,10 @@ const (
 //     the previous one stops being accepted, may be unset or empty: it is then
 //     accepted for as long as it is named.
 //
+// The environment of a running process does not change from outside: rotating
+// takes a restart, with the new secret as the current one and the old one as
+// the previous one.
+//
 // Errors name the variable, never its value. They wrap [ErrInvalidSecret]
 // where a value is not a secret or not a time.
 func EnvSecrets() SecretSource { return envSource{} }

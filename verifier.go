@@ -3,6 +3,7 @@ package diffhook
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -42,7 +43,10 @@ type VerifierOptions struct {
 	RotationWindow time.Duration
 
 	// MinRefreshInterval is the shortest time from one read of the source
-	// that a miss starts to the next. Negative: no limit. By default, 10 s.
+	// that a miss starts to the next. Where deliveries come before the source
+	// has the secret that signed them, it decides which retry finds it: of
+	// generation 1's, after 5 s and after 30 s more, the default leaves the
+	// second. Negative: no limit. By default, 10 s.
 	MinRefreshInterval time.Duration
 
 	// MaxAge refuses, with ErrStale, events triggered longer ago, and events
@@ -188,6 +192,16 @@ func (v *Verifier) VerifyHeader(ctx context.Context, body []byte, h http.Header)
 	a.begin()
 	a.decide(a.parseHeader())
 	return a.conclude()
+}
+
+// Format writes the fingerprints of the secrets in force, under every verb: fmt
+// would otherwise read, without a lock, what other goroutines change.
+func (v *Verifier) Format(f fmt.State, _ rune) {
+	if set := v.set.Load(); set != nil {
+		fmt.Fprintf(f, "diffhook.Verifier(current %q, previous %q)", set.current.Fingerprint(), set.previous.Fingerprint())
+		return
+	}
+	_, _ = io.WriteString(f, "diffhook.Verifier(zero)")
 }
 
 // attempt is one delivery on its way to a verdict. It lives on the stack of

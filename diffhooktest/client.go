@@ -3,15 +3,18 @@ package diffhooktest
 import (
 	"net/http"
 
+	"golang.org/x/time/rate"
+
 	"github.com/diffhook/diffhook-go"
 )
 
 // Client returns a client of the default team, with its API key. It sends to
 // the server whatever opts say of BaseURL; an HTTPClient in opts must reach the
-// server, and by default one is used that does. All else is as
-// [diffhook.NewClient] has it, the limiter too, which goes by real time: a test
-// with more requests than the plan allows passes its own. It panics on options
-// that NewClient refuses.
+// server, and by default one is used that does. By default it has no limiter, so
+// that tests do not wait: the server limits all the same. All else is as
+// [diffhook.NewClient] has it; the client's own waits go by real time, or by
+// the bubble's, and not by [Server.Advance]. It panics on options that
+// NewClient refuses.
 func (s *Server) Client(opts *diffhook.ClientOptions) *diffhook.Client {
 	return s.defaultTeam.Client(opts)
 }
@@ -38,6 +41,9 @@ func (s *Server) client(creds diffhook.Credentials, opts *diffhook.ClientOptions
 		o = *opts
 	}
 	o.BaseURL = s.URL
+	if o.Limiter == nil {
+		o.Limiter = rate.NewLimiter(rate.Inf, 1)
+	}
 	if o.HTTPClient == nil {
 		o.HTTPClient = &http.Client{Transport: s.calls}
 		if s.http == nil {
