@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,7 +13,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,10 +23,6 @@ import (
 
 // Parts of programs that the README shows are here, letter for letter, so that
 // they compile.
-
-func _(ctx context.Context, v *diffhook.Verifier) {
-	go v.Watch(ctx, time.Minute) // also notice a secret that was removed from the source
-}
 
 func readmeClient(ctx context.Context) error {
 	client, err := diffhook.NewClient(diffhook.EnvCredentials(), nil) // DIFFHOOK_API_KEY
@@ -39,10 +35,13 @@ func readmeClient(ctx context.Context) error {
 		IntervalMinutes: 15,
 	})
 	if errors.Is(err, diffhook.ErrMonitorLimit) {
-		// the plan's monitors are used up
+		log.Print("the plan's monitors are used up")
 	}
-	_ = monitor
-	return err
+	if err != nil {
+		return err
+	}
+	log.Print(monitor.ID)
+	return nil
 }
 
 func readmeEmulator(t *testing.T) {

@@ -7,7 +7,8 @@
 // [NewRequest] makes a signed request to hand to a handler, as
 // [net/http/httptest.NewRequest] makes a plain one. Sign with another
 // [NewSecret] for a forgery, with the zero [diffhook.Secret] for a request
-// without a signature, and change the body afterwards for a tampered one.
+// without a signature, and put another body of the same length into a signed
+// one for a tampered request.
 //
 // # A delivery with its retries
 //
@@ -74,7 +75,8 @@ func NewSecret() diffhook.Secret {
 }
 
 // PageChanged returns the payload of a page.changed event with every field
-// that generation 1 documents. To start from another event, marshal a
+// that generation 1 documents. It is always the same event, of 16 March 2026:
+// too old for a MaxAge, and one DedupKey. For another event, marshal a
 // [diffhook.Event], whose JSON has the documented names.
 func PageChanged() []byte { return []byte(pageChanged) }
 
@@ -91,8 +93,9 @@ const pageChangedGen2 = `{"event":"page.changed","monitor_id":"mon_abc123","url"
 	`"triggered_at":"2026-03-16T14:22:00Z","content":"Free: $0\nTeam: $49"}`
 
 // NewRequest returns a server-side request for a handler under test: a POST of
-// body to target, signed with secret in generation 1's header. With the zero
-// Secret it has no signature. Like [httptest.NewRequest] it panics on a target
+// body to target, signed with secret in generation 1's header; for generation
+// 2, set [diffhook.SignatureHeaderGen2] to secret.Sign(body) instead. With the
+// zero Secret it has no signature. Like [httptest.NewRequest] it panics on a target
 // that cannot be parsed.
 func NewRequest(target string, secret diffhook.Secret, body []byte) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, target, bytes.NewReader(body))

@@ -114,7 +114,8 @@ func (s *Sender) Send(ctx context.Context, url string, body []byte) Result {
 	return s.deliver(ctx, body, postTo(s.client, url, body))
 }
 
-// SendTo is [Sender.Send] straight to a handler, without a network. Each
+// SendTo is [Sender.Send] straight to a handler, without a network: the
+// endpoint itself and not a mux around it, for requests have the path /. Each
 // attempt calls h on a goroutine of its own, which goes on after
 // DeliveryTimeout, with its context ended, if h does. Within a
 // [testing/synctest] bubble, the waits take no real time.
