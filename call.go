@@ -180,9 +180,12 @@ func (c *core) send(ctx context.Context, call *call, token string) outcome {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.AttemptTimeout)
 	defer cancel()
 	var left atomic.Bool // there was a connection for the request to leave by
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { left.Store(true) },
-	})
+	traced := ctx
+	if !call.repeatable || call.method == http.MethodDelete { // else nobody asks
+		traced = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			GotConn: func(httptrace.GotConnInfo) { left.Store(true) },
+		})
+	}
 	r, err := c.newRequest(traced, call, token)
 	if err != nil {
 		return outcome{err: call.failed(err)}
@@ -208,10 +211,11 @@ func (c *core) newRequest(ctx context.Context, call *call, token string) (*http.
 	if call.body != nil {
 		body = bytes.NewReader(call.body)
 	}
-	r, err := http.NewRequestWithContext(ctx, call.method, call.url.String(), body)
+	r, err := http.NewRequestWithContext(ctx, call.method, "", body)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the method or the URL is malformed", ErrInvalidRequest)
+		return nil, fmt.Errorf("%w: the method is malformed", ErrInvalidRequest)
 	}
+	r.URL, r.Host = call.url, call.url.Host
 	r.Header = http.Header{
 		"Accept":     {"application/json"},
 		"User-Agent": {c.opts.UserAgent},

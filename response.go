@@ -85,17 +85,21 @@ func readSuccess(call *call, resp *http.Response, body []byte, readErr error, to
 	case !isJSON(resp.Header):
 		return "the answer is not JSON but " + call.scrub(resp.Header.Get("Content-Type"), 60, token) + "; check BaseURL", nil
 	}
-	data := json.RawMessage(body)
-	if !call.plain {
-		var envelope struct{ Data json.RawMessage }
-		if json.Unmarshal(body, &envelope) != nil {
-			return "the answer is not valid JSON", nil
-		}
-		if data = envelope.Data; data == nil || string(data) == "null" {
+	var err error
+	if call.plain {
+		err = json.Unmarshal(body, call.out)
+	} else {
+		var envelope struct{ Data dataField }
+		envelope.Data.out = call.out
+		if err = json.Unmarshal(body, &envelope); err == nil && !envelope.Data.filled {
 			return "the answer has no data", nil
 		}
 	}
-	if err := json.Unmarshal(data, call.out); err != nil {
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return "the answer is not valid JSON", nil
+	}
+	if err != nil {
 		other := "a time in it is not ISO 8601"
 		var lacks answerError
 		if errors.As(err, &lacks) {
@@ -104,6 +108,23 @@ func readSuccess(call *call, resp *http.Response, body []byte, readErr error, to
 		return "the answer is not what the API documents: " + describeJSONError(err, other), nil
 	}
 	return "", nil
+}
+
+// dataField decodes the data of an answer where it stands, into out.
+type dataField struct {
+	out    any
+	filled bool
+}
+
+func (d *dataField) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil
+	}
+	d.filled = true
+	if out, ok := d.out.(json.Unmarshaler); ok {
+		return out.UnmarshalJSON(b)
+	}
+	return json.Unmarshal(b, d.out)
 }
 
 // answerError is what an answer lacks that could be decoded as such.
