@@ -71,7 +71,7 @@ func firstTime(a, b time.Time) time.Time {
 
 // List returns the team's keys. See [ListOptions] for how many.
 func (s *KeyService) List(ctx context.Context, opts *ListOptions) ([]Key, error) {
-	return list[Key](ctx, s.client, "keys", opts)
+	return list[Key](ctx, s.client, pathKeys, opts)
 }
 
 // Create makes a key. The [APIKey] is shown this once: store it before
@@ -84,8 +84,8 @@ func (s *KeyService) Create(ctx context.Context, label string) (Key, APIKey, err
 		return Key{}, APIKey{}, fmt.Errorf("%w: a key needs a label, such as production-server", ErrInvalidRequest)
 	}
 	var answer createdKey
-	c := &call{method: http.MethodPost, route: "keys", in: map[string]string{"label": label}, out: &answer}
-	if err := s.client.callPath(ctx, c, "keys"); err != nil {
+	c := &call{method: http.MethodPost, route: pathKeys, in: map[string]string{"label": label}, out: &answer}
+	if err := s.client.callPath(ctx, c, pathKeys); err != nil {
 		return Key{}, APIKey{}, err
 	}
 	return answer.Key, answer.APIKey, nil
@@ -112,5 +112,5 @@ func (k *createdKey) UnmarshalJSON(b []byte) (err error) {
 // Delete revokes a key by its id, at once: from then on requests with it are
 // answered 401. It is safe to repeat: a second call returns [ErrNotFound].
 func (s *KeyService) Delete(ctx context.Context, id string) error {
-	return s.client.callPath(ctx, &call{method: http.MethodDelete, route: "keys/{id}", repeatable: true}, "keys", id)
+	return s.client.callPath(ctx, &call{method: http.MethodDelete, route: pathKeys + "/{id}", repeatable: true}, pathKeys, id)
 }

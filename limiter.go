@@ -30,8 +30,9 @@ const (
 // any 60 s: a burst of a twentieth of them, and 90 % of them evenly. The rest
 // is room for requests that arrive closer together than they were sent. It
 // limits what passes it in this process: where several share a key or an
-// address, give each its part. The exchange of client credentials, once in 24 h,
-// does not pass it. Zero and less mean [FreePlan].
+// address, give each its part. An exchange of client credentials does not pass
+// it, once a minute at most, for which there is room. Zero and less mean
+// [FreePlan].
 func PlanLimiter(requestsPerMinute int) Limiter {
 	if requestsPerMinute <= 0 {
 		requestsPerMinute = FreePlan

@@ -10,6 +10,15 @@ import (
 	"strconv"
 )
 
+// Elements of the paths that are assumed, all in this place: DiffHook documents
+// what is done there as pages of its app only.
+const (
+	pathKeys          = "keys"
+	pathSigningSecret = "signing-secret"
+	pathRotate        = "rotate"
+	pathPrevious      = "previous"
+)
+
 // callPath makes a call at a path of the given elements below the base URL.
 // Each stays one element, whatever is in it.
 func (c *Client) callPath(ctx context.Context, call *call, elements ...string) error {

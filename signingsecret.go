@@ -19,8 +19,8 @@ type SigningSecretService struct{ client *Client }
 // Where the API says that there is no previous one, NoPrevious is set.
 func (s *SigningSecretService) Load(ctx context.Context) (Secrets, error) {
 	var answer signingSecrets
-	c := &call{method: http.MethodGet, route: "signing-secret", out: &answer, repeatable: true}
-	if err := s.client.callPath(ctx, c, "signing-secret"); err != nil {
+	c := &call{method: http.MethodGet, route: pathSigningSecret, out: &answer, repeatable: true}
+	if err := s.client.callPath(ctx, c, pathSigningSecret); err != nil {
 		return Secrets{}, err
 	}
 	return answer.Secrets, nil
@@ -33,8 +33,8 @@ func (s *SigningSecretService) Load(ctx context.Context) (Secrets, error) {
 // an error that matches [ErrOutcomeUnknown], Load shows whether it was done.
 func (s *SigningSecretService) Rotate(ctx context.Context) (Secrets, error) {
 	var answer signingSecrets
-	c := &call{method: http.MethodPost, route: "signing-secret/rotate", out: &answer}
-	if err := s.client.callPath(ctx, c, "signing-secret", "rotate"); err != nil {
+	c := &call{method: http.MethodPost, route: pathSigningSecret + "/" + pathRotate, out: &answer}
+	if err := s.client.callPath(ctx, c, pathSigningSecret, pathRotate); err != nil {
 		return Secrets{}, err
 	}
 	return answer.Secrets, nil
@@ -44,8 +44,8 @@ func (s *SigningSecretService) Rotate(ctx context.Context) (Secrets, error) {
 // repeat. Receivers go on accepting it until they learn of that, or until
 // [Verifier.RevokePrevious].
 func (s *SigningSecretService) RevokePrevious(ctx context.Context) error {
-	c := &call{method: http.MethodDelete, route: "signing-secret/previous", repeatable: true}
-	return s.client.callPath(ctx, c, "signing-secret", "previous")
+	c := &call{method: http.MethodDelete, route: pathSigningSecret + "/" + pathPrevious, repeatable: true}
+	return s.client.callPath(ctx, c, pathSigningSecret, pathPrevious)
 }
 
 // signingSecrets decodes the answer of the endpoints, with field names of
