@@ -53,7 +53,7 @@ type sourceError struct {
 }
 
 func newSourceError(text string, cause error) error {
-	return &sourceError{text: text, cause: func() error { return cause }}
+	return &sourceError{text: text, cause: hide(cause)}
 }
 
 func (e *sourceError) Error() string   { return ErrSecretsUnavailable.Error() + ": " + e.text }
