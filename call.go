@@ -35,6 +35,9 @@ type call struct {
 	// repeatable says that carrying the call out twice is the same as once.
 	repeatable bool
 
+	// urgent says that it does not stand in line behind other calls.
+	urgent bool
+
 	body        []byte
 	contentType string
 	plain       bool          // the answer is not in a data envelope
@@ -161,7 +164,7 @@ func isToken(s string) bool {
 
 // wait returns when an attempt may start.
 func (c *core) wait(ctx context.Context, call *call, limiter Limiter) error {
-	pause, err := c.gate.wait(ctx, limiter, c.opts.MaxRetryWait)
+	pause, err := c.gate.wait(ctx, limiter, call.urgent, c.opts.MaxRetryWait)
 	if pause > 0 {
 		return &APIError{
 			StatusCode: http.StatusTooManyRequests, Code: codeRateLimited, RetryAfter: pause,

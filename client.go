@@ -42,8 +42,10 @@ type ClientOptions struct {
 	// who calls. By default, it is empty.
 	UserAgent string
 
-	// Limiter delays requests. Clients that share a key should share one. By
-	// default, PlanLimiter(FreePlan).
+	// Limiter delays requests. Its Wait is called for one call of the client at
+	// a time, in the order in which they came; reads of the signing secret come
+	// before the others. Clients that share a key should share one. By default,
+	// PlanLimiter(FreePlan).
 	Limiter Limiter
 
 	// MaxAttempts is how often a request is sent that is safe to send again;
@@ -229,7 +231,7 @@ func (c *core) fill() (err error) {
 	if c.base, err = parseBaseURL(o.BaseURL); err != nil {
 		return err
 	}
-	c.gate = &gate{start: time.Now()}
+	c.gate = newGate()
 	c.http = newHTTPClient(o.HTTPClient)
 	return nil
 }

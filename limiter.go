@@ -15,6 +15,9 @@ import (
 // [*rate.Limiter] is one; it returns at once where its turn would come after
 // the deadline of ctx, and the call's error then matches
 // [context.DeadlineExceeded].
+//
+// A client has one of its calls wait at a time, and the others stand in line
+// behind it, so Wait must not wait for anything that only one of them needs.
 type Limiter interface {
 	Wait(ctx context.Context) error
 }
@@ -40,33 +43,54 @@ func PlanLimiter(requestsPerMinute int) Limiter {
 	n := float64(requestsPerMinute)
 	burst := max(1, requestsPerMinute/20)
 	perMinute := max(min(0.9*n, n-float64(burst)), 0.98)
-	return &planLimiter{rate.NewLimiter(rate.Limit(perMinute/60), burst), make(chan struct{}, 1)}
+	return &planLimiter{rate.NewLimiter(rate.Limit(perMinute/60), burst), make(slot, 1)}
 }
 
 // planLimiter is a rate.Limiter with a line in front. A rate.Limiter gives those
 // who wait their turns in advance, and does not give them anew to others where
 // they stop waiting: many who do would leave it idle for minutes. Here only the
-// first in the line waits for a turn.
+// first in the line waits for a turn. A client has a line of its own; this one
+// is for clients that share a limiter, and for other users of it.
 type planLimiter struct {
 	*rate.Limiter
-	first chan struct{}
+	first slot
 }
 
 func (l *planLimiter) Wait(ctx context.Context) error {
-	select {
-	case l.first <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := l.first.take(ctx); err != nil {
+		return err
 	}
-	defer func() { <-l.first }()
+	defer l.first.leave()
 	return l.Limiter.Wait(ctx)
 }
 
+// slot is a place for one, of capacity 1. Those who wait for it get it in the
+// order in which they came.
+type slot chan struct{}
+
+func (s slot) take(ctx context.Context) error {
+	select {
+	case s <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s slot) leave() { <-s }
+
 // gate is what each attempt passes before it starts: the pause that a 429 has
-// asked for, for all, and a limiter.
+// asked for, for all, and a limiter. Who waits for the limiter's turn is at the
+// front. The line before it is for all but urgent calls, which thus have at most
+// one of the others before them, however many there are.
 type gate struct {
-	start time.Time    // so that a clock that is set changes nothing
-	until atomic.Int64 // nanoseconds since start
+	start       time.Time    // so that a clock that is set changes nothing
+	until       atomic.Int64 // nanoseconds since start
+	line, front slot
+}
+
+func newGate() *gate {
+	return &gate{start: time.Now(), line: make(slot, 1), front: make(slot, 1)}
 }
 
 // longestPause is what one answer, which may come from a proxy or mean another
@@ -97,23 +121,48 @@ func (g *gate) paused() time.Duration {
 // before, and the rest of the pause at once where that is longer than longest.
 // A turn that comes up during a pause is given up: taken afterwards, all those
 // turns would make one burst.
-func (g *gate) wait(ctx context.Context, limiter Limiter, longest time.Duration) (pause time.Duration, err error) {
+func (g *gate) wait(ctx context.Context, limiter Limiter, urgent bool, longest time.Duration) (pause time.Duration, err error) {
 	for {
 		for pause = g.paused(); pause > 0; pause = g.paused() {
 			if pause > longest {
 				return pause, nil
 			}
 			if err := sleep(ctx, pause); err != nil {
-				return 0, err
+				until := time.Now().Add(pause).UTC().Format(time.RFC3339)
+				return 0, fmt.Errorf("%w: an earlier answer asked all requests to wait until %s", err, until)
 			}
 		}
-		if err := limiter.Wait(ctx); err != nil {
+		taken, err := g.turn(ctx, limiter, urgent)
+		if err != nil {
 			return 0, limiterError(ctx, limiter, err)
 		}
-		if g.paused() == 0 {
+		if taken && g.paused() == 0 {
 			return 0, nil
 		}
 	}
+}
+
+// turn waits at the limiter, once the call is at the front. It reports false
+// where a pause has begun by then. No slot is held for the length of a pause, so
+// that those behind learn of it, and those without the time for it fail at once.
+func (g *gate) turn(ctx context.Context, limiter Limiter, urgent bool) (taken bool, err error) {
+	if limiter == (noLimit{}) {
+		return true, nil
+	}
+	if !urgent {
+		if err := g.line.take(ctx); err != nil {
+			return false, err
+		}
+		defer g.line.leave()
+	}
+	if err := g.front.take(ctx); err != nil {
+		return false, err
+	}
+	defer g.front.leave()
+	if g.paused() > 0 {
+		return false, nil
+	}
+	return true, limiter.Wait(ctx)
 }
 
 // limiterError makes an error of a limiter match the context's, also where a

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -430,4 +431,151 @@ func TestLimiterIsAskedOncePerAttempt(t *testing.T) {
 		assert.EqualValues(t, 4, turns.Load())
 		assert.Equal(t, 4, s.Count(""))
 	})
+}
+
+// waitNumber is the key of a context's value: which call it belongs to.
+type waitNumber struct{}
+
+// TestOneCallAtTheLimiter: the calls of a client come to its limiter one at a
+// time, in their order. Urgent ones go first, but let one of the others pass
+// between them, so that none waits for ever.
+func TestOneCallAtTheLimiter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBubbleServer(t)
+		var order []any
+		var waiting atomic.Int32
+		client := s.Client(&diffhook.ClientOptions{Limiter: limiterFunc(func(ctx context.Context) error {
+			assert.EqualValues(t, 1, waiting.Add(1))
+			defer waiting.Add(-1)
+			order = append(order, ctx.Value(waitNumber{}))
+			pause(time.Second)
+			return nil
+		})})
+		var calls sync.WaitGroup
+		start := func(name string, call func(context.Context) error) {
+			calls.Go(func() { assert.NoError(t, call(context.WithValue(t.Context(), waitNumber{}, name))) })
+			synctest.Wait()
+		}
+		list := func(ctx context.Context) error { return listKeys(ctx, client) }
+		load := func(ctx context.Context) error { _, err := client.SigningSecret.Load(ctx); return err }
+		for _, name := range []string{"1", "2", "3"} {
+			start(name, list)
+		}
+		start("urgent 1", load)
+		start("urgent 2", load)
+		pause(1500 * time.Millisecond) // urgent 1 is at the limiter; urgent 2 and then 2 wait at the front
+		start("urgent 3", load)
+		calls.Wait()
+		assert.Equal(t, []any{"1", "urgent 1", "urgent 2", "2", "urgent 3", "3"}, order)
+	})
+}
+
+// TestClientOfManyBubbles: a client that was made outside can be used in one
+// bubble after the other, as tests with a client for all of them do.
+func TestClientOfManyBubbles(t *testing.T) {
+	client := newHandlerClient(t, answeringJSON(http.StatusOK, `{"data":[]}`), nil)
+	for range 2 {
+		synctest.Test(t, func(t *testing.T) { require.NoError(t, listKeys(t.Context(), client)) })
+	}
+}
+
+// TestLineSurvivesItsLimiter: a limiter that fails one call, in whatever way,
+// has failed that one only.
+func TestLineSurvivesItsLimiter(t *testing.T) {
+	errBudget := errors.New("the budget is spent")
+	for name, fails := range map[string]func(context.Context) error{
+		"an error":          func(context.Context) error { return errBudget },
+		"panics":            func(context.Context) error { panic("broken limiter") },
+		"ends":              func(context.Context) error { runtime.Goexit(); return nil },
+		"blocks its caller": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBubbleServer(t)
+				var turns atomic.Int32
+				client := s.Client(&diffhook.ClientOptions{Limiter: limiterFunc(func(ctx context.Context) error {
+					if turns.Add(1) == 1 {
+						pause(time.Second)
+						return fails(ctx)
+					}
+					return nil
+				})})
+				var calls sync.WaitGroup
+				calls.Go(func() {
+					defer func() { _ = recover() }()
+					ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+					defer cancel()
+					assert.Error(t, listKeys(ctx, client))
+				})
+				synctest.Wait()
+				for range 10 {
+					calls.Go(func() { assert.NoError(t, listKeys(t.Context(), client)) })
+					calls.Go(func() {
+						_, err := client.SigningSecret.Load(t.Context())
+						assert.NoError(t, err)
+					})
+				}
+				calls.Wait()
+				assert.EqualValues(t, 21, turns.Load())
+			})
+		})
+	}
+}
+
+// TestPauseReachesTheEndOfTheLine: those far behind learn of a pause when it
+// begins, and not when it is their turn.
+func TestPauseReachesTheEndOfTheLine(t *testing.T) {
+	for name, limiter := range limiters {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBubbleServer(t)
+				client := s.Client(&diffhook.ClientOptions{Limiter: limiter()})
+				for range 3 {
+					require.NoError(t, listKeys(t.Context(), client))
+				}
+				s.Fail(diffhooktest.Fault{Status: http.StatusTooManyRequests, RetryAfter: time.Minute})
+				began := time.Now()
+				var calls sync.WaitGroup
+				for range 20 {
+					calls.Go(func() {
+						ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+						defer cancel()
+						assert.Error(t, listKeys(ctx, client))
+						assert.LessOrEqual(t, time.Since(began), twoTurns)
+					})
+				}
+				calls.Wait()
+				assert.Equal(t, 4, s.Count(""))
+			})
+		})
+	}
+}
+
+// TestLeavingTheLineOfAClient: those who leave it, wherever they are in it, take
+// neither turns nor the place with them, whatever the limiter.
+func TestLeavingTheLineOfAClient(t *testing.T) {
+	for name, limiter := range limiters {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBubbleServer(t)
+				client := s.Client(&diffhook.ClientOptions{Limiter: limiter()})
+				var calls sync.WaitGroup
+				for i := range 500 {
+					calls.Go(func() {
+						ctx, cancel := context.WithTimeout(t.Context(), rand.N(10*time.Second))
+						defer cancel()
+						if i%10 == 0 {
+							_, _ = client.SigningSecret.Load(ctx)
+							return
+						}
+						_ = listKeys(ctx, client)
+					})
+				}
+				calls.Wait()
+				began := time.Now()
+				require.NoError(t, listKeys(t.Context(), client))
+				assert.LessOrEqual(t, time.Since(began), twoTurns)
+			})
+		})
+	}
 }

@@ -17,9 +17,25 @@ type SigningSecretService struct{ client *Client }
 
 // Load returns the signing secrets in force: the service is a [SecretSource].
 // Where the API says that there is no previous one, NoPrevious is set.
+//
+// It does not stand in line behind the client's other calls. At the limiter one
+// of them may be before it (one of each client, where several share the
+// limiter), so it starts within two turns: in 2.2 s on the free plan, less than
+// the 5 s that a [Verifier] waits for it. A pause that a 429 asked for holds for
+// it too; where that is longer than ctx allows, the error says so at once.
+//
+// Under a flood of forgeries every receiver reads once per
+// [VerifierOptions].MinRefreshInterval, and all of them share the limit of the
+// plan. Counting [Verifier.Watch] every minute, and that all may start at once,
+// a receiver takes 60 s / MinRefreshInterval + 2 requests a minute: the default,
+// 10 s, serves 7 receivers on the free plan and 25 on a paid one. For more, set
+// 30 s, which serves 15 and 50, and not longer: generation 1's last attempt
+// comes 35 s after its first. (Generation 2 retries for 17 h, so that minutes
+// will do.) For more still, and where the key has other work to do, give
+// receivers a source of their own, such as a secrets manager.
 func (s *SigningSecretService) Load(ctx context.Context) (Secrets, error) {
 	var answer signingSecrets
-	c := &call{method: http.MethodGet, route: pathSigningSecret, out: &answer, repeatable: true}
+	c := &call{method: http.MethodGet, route: pathSigningSecret, out: &answer, repeatable: true, urgent: true}
 	if err := s.client.callPath(ctx, c, pathSigningSecret); err != nil {
 		return Secrets{}, err
 	}

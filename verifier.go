@@ -46,7 +46,8 @@ type VerifierOptions struct {
 	// that a miss starts to the next. Where deliveries come before the source
 	// has the secret that signed them, it decides which retry finds it: of
 	// generation 1's, after 5 s and after 30 s more, the default leaves the
-	// second. Negative: no limit. By default, 10 s.
+	// second. Many receivers whose source is the API need a longer one: see
+	// [SigningSecretService.Load]. Negative: no limit. By default, 10 s.
 	MinRefreshInterval time.Duration
 
 	// MaxAge refuses, with ErrStale, events triggered longer ago, and events
