@@ -1,0 +1,762 @@
+package diffhook_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"maps"
+	"net/url"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+const (
+	hiddenKey    = "dh_live_…"
+	hiddenSecret = "[REDACTED SIGNING SECRET]"
+)
+
+var anyKey = regexp.MustCompile(`dh_live_[0-9A-Za-z_-]+`)
+
+func TestFindAPIKeys(t *testing.T) {
+	other := "dh_live_" + strings.Repeat("0-_Z", 8)
+	for _, c := range []struct {
+		name, text string
+		want       map[int]string
+	}{
+		{"nothing", "", nil},
+		{"clean", "dh_test_abc, dh_live, DH_LIVE_ABC, dh-live-abc\n", nil},
+		{"the prefix alone", "keys begin with dh_live_, followed by", nil},
+		{"the prefix alone, at the end", "keys begin with dh_live_", nil},
+		{"as an APIKey prints", "dh_live_…wxyz", nil},
+		{"all of the text", testKeyText, map[int]string{0: testKeyText}},
+		{"one character", "dh_live_x", map[int]string{0: "dh_live_x"}},
+		{"in a header", "Authorization: Bearer " + testKeyText + "\r\n", map[int]string{22: testKeyText}},
+		{"in JSON, twice", `["` + testKeyText + `","` + other + `"]`, map[int]string{2: testKeyText, 37: other}},
+		{"within a word", "KEY" + testKeyText, map[int]string{3: testKeyText}},
+		{"the prefix twice", "dh_live_dh_live_", map[int]string{0: "dh_live_dh_live_"}},
+		{"one key after another", testKeyText + other, map[int]string{0: testKeyText + other}},
+		{"the prefix alone, then a key", "dh_live_ " + other, map[int]string{9: other}},
+		{"a beginning, then a key", "dh_dh_live" + testKeyText, map[int]string{10: testKeyText}},
+		{"in bytes that are not UTF-8", "\xff" + testKeyText + "\xe2\x80", map[int]string{1: testKeyText}},
+		{"before a letter that no key has", testKeyText + "é", map[int]string{0: testKeyText}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := make(map[int]string)
+			for at, key := range diffhook.FindAPIKeys([]byte(c.text)) {
+				got[at] = key.Reveal()
+				assert.True(t, key.Equal(mustAPIKey(t, key.Reveal())))
+				// The report of a leak must not be the next one.
+				assert.NotContains(t, fmt.Sprintf("%v %+v %#v", key, key, key), key.Reveal())
+			}
+			if c.want == nil {
+				c.want = map[int]string{}
+			}
+			assert.Empty(t, cmp.Diff(c.want, got))
+		})
+	}
+}
+
+func TestFindAPIKeysStops(t *testing.T) {
+	text := []byte(testKeyText + " " + testKeyText)
+	keys := diffhook.FindAPIKeys(text)
+	for range 2 { // it begins anew each time
+		n := 0
+		for at, key := range keys {
+			n++
+			assert.Zero(t, at)
+			clear(text[at : at+8]) // the key is a copy
+			assert.Equal(t, testKeyText, key.Reveal())
+			copy(text, "dh_live_")
+			break
+		}
+		assert.Equal(t, 1, n)
+	}
+}
+
+// loggedForms returns text as it is and as loggers write it, by having them do
+// so, also of what they have written.
+func loggedForms(tb testing.TB, text string) []string {
+	tb.Helper()
+	address := url.URL{Scheme: "https", Host: "example.com", Path: "/" + text}
+	forms := map[string]bool{
+		text: true, url.QueryEscape(text): true, url.PathEscape(text): true,
+		strings.TrimPrefix(address.String(), "https://example.com/"): true,
+	}
+	for range 2 {
+		for form := range maps.Clone(forms) {
+			for _, quoted := range loggedQuoted(tb, form) {
+				forms[quoted] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(forms))
+}
+
+func loggedQuoted(tb testing.TB, text string) []string {
+	tb.Helper()
+	var asJSON, bySlog bytes.Buffer
+	encoder := json.NewEncoder(&asJSON)
+	encoder.SetEscapeHTML(false)
+	require.NoError(tb, encoder.Encode(text))
+	slog.New(slog.NewJSONHandler(&bySlog, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key != slog.MessageKey {
+			return slog.Attr{}
+		}
+		return a
+	}})).Info(text)
+	forHTML, err := json.Marshal(text)
+	require.NoError(tb, err)
+
+	within := func(s, before, after string) string {
+		require.True(tb, strings.HasPrefix(s, before) && strings.HasSuffix(s, after), "%q", s)
+		return s[len(before) : len(s)-len(after)]
+	}
+	return []string{
+		within(fmt.Sprintf("%q", text), `"`, `"`),
+		within(fmt.Sprintf("%+q", text), `"`, `"`),
+		within(string(forHTML), `"`, `"`),
+		within(asJSON.String(), `"`, "\"\n"),
+		within(bySlog.String(), `{"msg":"`, "\"}\n"),
+	}
+}
+
+// referenceRedaction says what becomes of text, whole, with Flush at its end:
+// it marks each byte that a match covers, and shows the others.
+func referenceRedaction(tb testing.TB, text string, secrets ...string) string {
+	tb.Helper()
+	marks := make([]string, len(text))
+	mark := func(start, end int, placeholder string) {
+		for i := start; i < end; i++ {
+			if marks[i] == "" {
+				marks[i] = placeholder
+			}
+		}
+	}
+	for _, secret := range secrets {
+		for _, form := range loggedForms(tb, secret) {
+			for i := range text {
+				if strings.HasPrefix(text[i:], form) {
+					mark(i, i+len(form), hiddenSecret)
+				}
+			}
+			for n := 8; n < len(form); n++ { // cut off
+				if strings.HasSuffix(text, form[:n]) {
+					mark(len(text)-n, len(text), hiddenSecret)
+				}
+			}
+		}
+	}
+	for _, at := range anyKey.FindAllStringIndex(text, -1) {
+		mark(at[0], at[1], hiddenKey)
+	}
+	var out strings.Builder
+	for i := range len(text) {
+		switch {
+		case marks[i] == "":
+			out.WriteByte(text[i])
+		case i == 0 || marks[i-1] == "":
+			out.WriteString(marks[i])
+		}
+	}
+	return out.String()
+}
+
+// writes records what is written, one by one.
+type writes []string
+
+func (w *writes) Write(p []byte) (int, error) {
+	*w = append(*w, string(p))
+	return len(p), nil
+}
+
+// redacted returns what becomes of the parts, written one after the other. It
+// checks what every write is promised.
+func redacted(tb testing.TB, secrets []diffhook.Secret, parts ...string) string {
+	tb.Helper()
+	var out writes
+	w := diffhook.NewRedactingWriter(&out, secrets...)
+	for _, part := range parts {
+		before := len(out)
+		p := []byte(part)
+		n, err := w.Write(p)
+		if err != nil || n != len(part) || string(p) != part || len(out) > before+1 {
+			require.Fail(tb, "write", "%d, %v, changed %v, %d writes of %q", n, err, string(p) != part, len(out)-before, part)
+		}
+		clear(p) // it must not have been kept
+	}
+	require.NoError(tb, w.Flush())
+	require.NotContains(tb, out, "", "a write of nothing")
+	return strings.Join(out, "")
+}
+
+func mustSecrets(tb testing.TB, texts []string) (secrets []diffhook.Secret) {
+	tb.Helper()
+	for _, text := range texts {
+		secrets = append(secrets, mustSecret(tb, text))
+	}
+	return secrets
+}
+
+// redactions are texts with what is to become of them, whatever the cuts.
+var redactions = []struct {
+	name    string
+	secrets []string
+	text    string
+	want    string
+}{
+	{"nothing", []string{currentText}, "", ""},
+	{"clean", []string{currentText}, "test-signing-secret, dh_live, test-signing-secret-current-1000\n", "test-signing-secret, dh_live, test-signing-secret-current-1000\n"},
+	{"no secrets", nil, "the text of " + currentText + "\n", "the text of " + currentText + "\n"},
+	{"a key", nil, "Bearer " + testKeyText + "\n", "Bearer dh_live_…\n"},
+	{"a key at the end", nil, "Bearer " + testKeyText, "Bearer dh_live_…"},
+	{"the shortest key", nil, "dh_live_x.", "dh_live_…."},
+	{"the prefix alone", nil, "dh_live_, dh_live_\n", "dh_live_, dh_live_\n"},
+	{"the prefix alone, at the end", nil, "dh_live_", "dh_live_"},
+	{"a key as it prints", nil, "dh_live_…wxyz\n", "dh_live_…wxyz\n"},
+	{"two keys", nil, testKeyText + "," + testKeyText, "dh_live_…,dh_live_…"},
+	{"beginnings before a key", nil, "ddh_dh_live" + testKeyText + "\n", "ddh_dh_livedh_live_…\n"},
+	{"a key with beginnings of keys in it", nil, "dh_live_dh_live_d.h_live_d\n", "dh_live_….h_live_d\n"},
+	{"a secret", []string{currentText}, "secret=" + currentText + ".\n", "secret=" + hiddenSecret + ".\n"},
+	{"a secret at the end", []string{currentText}, "secret=" + currentText, "secret=" + hiddenSecret},
+	{"two secrets", []string{currentText, previousText}, currentText + "," + previousText + "," + currentText, hiddenSecret + "," + hiddenSecret + "," + hiddenSecret},
+
+	// What is cut off may be enough to guess the rest.
+	{"all of a secret but its last byte", []string{currentText}, "is " + currentText[:len(currentText)-1], "is " + hiddenSecret},
+	{"8 bytes of a secret", []string{currentText}, "is " + currentText[:8], "is " + hiddenSecret},
+	{"7 bytes of a secret", []string{currentText}, "is " + currentText[:7], "is " + currentText[:7]},
+
+	// Two matches side by side, or one upon the other: neither may hide the
+	// other from view and so let its rest pass.
+	{"a secret touches itself", []string{currentText}, currentText + currentText + "\n", hiddenSecret + "\n"},
+	{"a key touches a secret", []string{"!" + currentText}, testKeyText + "!" + currentText + "\n", hiddenKey + "\n"},
+	{"a secret touches a key", []string{currentText}, currentText + testKeyText + "\n", hiddenSecret + "\n"},
+	{"a secret's end is another's beginning", []string{"0123456789abcdef-overlap", "-overlap-fedcba98"}, "<0123456789abcdef-overlap-fedcba98>\n", "<" + hiddenSecret + ">\n"},
+	{"the same with the second cut off", []string{"0123456789abcdef-overlap", "-overlap-fedcba98"}, "<0123456789abcdef-overlap-fedcba9>\n", "<" + hiddenSecret + "-fedcba9>\n"},
+	{"the same with the first cut off", []string{"0123456789abcdef-overlap", "-overlap-fedcba98"}, "<123456789abcdef-overlap-fedcba98>\n", "<123456789abcdef" + hiddenSecret + ">\n"},
+	{"a secret that begins as another does", []string{"0123456789abcdef", "0123456789abcdefghij"}, "0123456789abcdefghi 0123456789abcdefghij\n", hiddenSecret + "ghi " + hiddenSecret + "\n"},
+	{"a secret within another", []string{"0123456789abcdef", "(0123456789abcdef)"}, "(0123456789abcdef (0123456789abcdef)\n", "(" + hiddenSecret + " " + hiddenSecret + "\n"},
+	{"a secret that repeats itself", []string{"abababababababab"}, "b" + strings.Repeat("ab", 15) + "a\n", "b" + hiddenSecret + "a\n"},
+	{"the same, cut off", []string{"abababababababab"}, strings.Repeat("ab", 9) + "a", hiddenSecret},
+	{"a secret of one letter", []string{strings.Repeat("a", 16)}, strings.Repeat("a", 15) + "b" + strings.Repeat("a", 40) + "\n", strings.Repeat("a", 15) + "b" + hiddenSecret + "\n"},
+
+	// A key is as long as it goes on, whatever that is.
+	{"a key that goes on as a secret", []string{currentText}, testKeyText + currentText + "more\n", hiddenKey + "\n"},
+	{"a key that ends within a secret", []string{"0123456789abcdef!0123456789"}, testKeyText + "0123456789abcdef!0123456789.\n", hiddenKey + ".\n"},
+	{"a key that ends in a secret's beginning", []string{"0123456789abcdef!0123456789"}, testKeyText + "0123456789abcdef!.\n", hiddenKey + "!.\n"},
+	{"a secret with a key in it", []string{"0123456789 dh_live_abc."}, "0123456789 dh_live_abc.\n", hiddenSecret + "\n"},
+	{"the same, unlike at its end", []string{"0123456789 dh_live_abc."}, "0123456789 dh_live_abcd.\n", "0123456789 dh_live_….\n"},
+	{"the same, cut off in the key", []string{"0123456789 dh_live_abc."}, "0123456789 dh_live_ab", hiddenSecret},
+	{"a secret that ends in the prefix of keys", []string{"0123456789abcdef.dh_live_"}, "0123456789abcdef.dh_live_abc.\n", hiddenSecret + ".\n"},
+	{"a secret that ends in half the prefix", []string{"0123456789abcdef.dh_li"}, "0123456789abcdef.dh_live_abc.\n", hiddenSecret + ".\n"},
+
+	// A secret is recognised in every dress.
+	{"as JSON and %q have it", []string{`quo"ted\and-long`}, `{"quo\"ted\\and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
+	{"as JSON for HTML has it", []string{"<angled>&-and-long"}, `{"\u003cangled\u003e\u0026-and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
+	{"as JSON not for HTML has it", []string{"<control>\x01\x7f\x08 and \x0c&"}, `{"<control>\u0001` + "\x7f" + `\b and \f&"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
+	{"as slog has it", []string{"<control>\x01\x7f\x08 and \x0c&"}, `{"<control>\u0001` + "\x7f" + `\u0008 and \u000c&"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
+	{"a backslash before what looks like an escape", []string{`0123456789\b\u003c\f`}, `{"0123456789\\b\\u003c\\f"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
+	{"the same as JSON not for HTML has it", []string{"<\x7f" + `0123456789\u003c`}, "<\x7f" + `0123456789\\u003c` + "\n", hiddenSecret + "\n"},
+	{"the same as slog has it", []string{"\b\x7f" + `0123456789<\b\f`}, `\u0008` + "\x7f" + `0123456789<\\b\\f` + "\n", hiddenSecret + "\n"},
+	{"as %q has control characters", []string{"control\x01\x7f and more"}, `"control\x01\x7f and more"` + "\n", `"` + hiddenSecret + `"` + "\n"},
+	{"as %+q has it", []string{"größer-als-sechzehn"}, `"gr\u00f6\u00dfer-als-sechzehn"` + "\n", `"` + hiddenSecret + `"` + "\n"},
+	{"as a query has it", []string{"a+b/c=d e&f-and-long"}, "?s=a%2Bb%2Fc%3Dd+e%26f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
+	{"as a path has it", []string{"a+b/c=d e&f-and-long"}, "/a+b%2Fc=d%20e&f-and-long/\n", "/" + hiddenSecret + "/\n"},
+	{"as a URL has it", []string{`a"b/c=d e&f-and-long`}, "https://example.com/a%22b/c=d%20e&f-and-long\n", "https://example.com/" + hiddenSecret + "\n"},
+	{"as JSON has a URL", []string{"a+b/c=d e&f-and-long"}, `"/a+b%2Fc=d%20e\u0026f-and-long"` + "\n", `"/` + hiddenSecret + `"` + "\n"},
+	{"as JSON has what %q made", []string{`quo"ted\and-long`}, `{"at \"quo\\\"ted\\\\and-long\""}` + "\n", `{"at \"` + hiddenSecret + `\""}` + "\n"},
+	{"not UTF-8", []string{strings.Repeat("\xff\x80", 8)}, "\xff" + strings.Repeat("\xff\x80", 8) + "\x80\n", "\xff" + hiddenSecret + "\x80\n"},
+	{"a newline in it", []string{"two lines,\nas it were"}, "two lines,\ntwo lines,\nas it were\n", "two lines,\n" + hiddenSecret + "\n"},
+}
+
+// TestRedactingWriterCuts: the same comes out however the text is cut.
+func TestRedactingWriterCuts(t *testing.T) {
+	for _, c := range redactions {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, c.want, referenceRedaction(t, c.text, c.secrets...), "the reference")
+			secrets := mustSecrets(t, c.secrets)
+			require.Equal(t, c.want, redacted(t, secrets, c.text), "whole")
+			require.Equal(t, c.want, redacted(t, secrets, strings.Split(c.text, "")...), "by characters")
+			var single []string
+			for i := range len(c.text) {
+				single = append(single, c.text[i:i+1])
+			}
+			require.Equal(t, c.want, redacted(t, secrets, single...), "by bytes")
+			for i := range len(c.text) {
+				require.Equal(t, c.want, redacted(t, secrets, c.text[:i], c.text[i:]), "cut at %d", i)
+				for j := i; j < len(c.text); j++ {
+					if got := redacted(t, secrets, c.text[:i], c.text[i:j], c.text[j:]); got != c.want {
+						require.Equal(t, c.want, got, "cut at %d and %d", i, j)
+					}
+				}
+			}
+		})
+	}
+}
+
+// flushed among the parts of a text stands for a call of Flush.
+const flushed = "\x00flush"
+
+// TestRedactingWriterHolds: what comes out at once, write by write.
+func TestRedactingWriterHolds(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		secrets []string
+		parts   []string
+		want    []string // "" where nothing is written
+	}{
+		{"lines", []string{currentText}, []string{"one\n", "two d\n", currentText[:20] + "\n"}, []string{"one\n", "two d\n", currentText[:20] + "\n"}},
+		{"nothing to hold", []string{currentText}, []string{"no newline", " nor here"}, []string{"no newline", " nor here"}},
+		{"the beginning of a key", nil, []string{"key dh_li", "v", "er\n"}, []string{"key ", "", "dh_liver\n"}},
+		{"all of the prefix", nil, []string{"key dh_live_", "\n"}, []string{"key ", "dh_live_\n"}},
+		{"a key that has begun", nil, []string{"key dh_live_a", "bc", "d ef\n"}, []string{"key dh_live_…", "", " ef\n"}},
+		{"a key that ends with its write", nil, []string{"key dh_live_a", "\n"}, []string{"key dh_live_…", "\n"}},
+		{"the beginning of a secret", []string{currentText}, []string{"is tes", "t-s", "uite\n"}, []string{"is ", "", "test-suite\n"}},
+		{"a beginning within a beginning", []string{currentText}, []string{"test-t", "est"}, []string{"test-", ""}},
+		{"the longest beginning", []string{"0123456789abcdef!", "9abcdef-and-more"}, []string{"0123456789abcdef", "!"}, []string{"", hiddenSecret}},
+		{"the end of a secret that begins another", []string{currentText, "0001-another-one"}, []string{currentText, "-another-on", "\n"}, []string{hiddenSecret, "", "-another-on\n"}},
+		{"the last byte of a secret", []string{currentText}, []string{currentText[:31], currentText[31:]}, []string{"", hiddenSecret}},
+		{"writes of nothing", nil, []string{"", "dh_", "", "live"}, []string{"", "", "", ""}},
+
+		// To flush in mid-text must not let the rest of a secret pass.
+		{"flushed: clean", nil, []string{"text", flushed}, []string{"text", ""}},
+		{"flushed: the prefix of keys", nil, []string{"dh_live_", flushed, flushed, "abc."}, []string{"", "dh_live_", "", "dh_live_…."}},
+		{"flushed: half the prefix, none after all", nil, []string{"dh_l", flushed, "ong\n"}, []string{"", "dh_l", "ong\n"}},
+		{"flushed: within a key", nil, []string{"dh_live_abcd", flushed, "efg."}, []string{"dh_live_…", "", "."}},
+		{"flushed: 7 bytes of a secret", []string{currentText}, []string{currentText[:7], flushed, currentText[7:] + "."}, []string{"", currentText[:7], hiddenSecret + "."}},
+		{"flushed: 8 bytes of a secret", []string{currentText}, []string{currentText[:8], flushed, flushed, currentText[8:] + "."}, []string{"", hiddenSecret, "", "."}},
+		{"flushed: 8 bytes, no secret after all", []string{currentText}, []string{currentText[:8], flushed, "else\n"}, []string{"", hiddenSecret, "else\n"}},
+		{"flushed: 8 bytes, in three parts", []string{currentText}, []string{currentText[:8], flushed, currentText[8:20], flushed, currentText[20:], "."}, []string{"", hiddenSecret, "", "", "", "."}},
+		{"flushed: 7 bytes of a secret that ends in another's beginning", []string{"0123456789abcdef", "3456789abcdef-and-more"}, []string{"0123456", flushed, "789abcdef", "\n"}, []string{"", "0123456", hiddenSecret, "\n"}},
+		{"flushed: after a secret", []string{currentText, "0001-another-one"}, []string{currentText, flushed, "-another", flushed, "."}, []string{hiddenSecret, "", "", "", "."}},
+		{"flushed: a key within a secret's beginning", []string{"0123456789 dh_live_abc."}, []string{"0123456789 dh_live_a", flushed, "bcd", flushed, "e."}, []string{"", hiddenSecret, "", "", "."}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out bytes.Buffer
+			w := diffhook.NewRedactingWriter(&out, mustSecrets(t, c.secrets)...)
+			var got []string
+			for _, part := range c.parts {
+				out.Reset()
+				if part == flushed {
+					require.NoError(t, w.Flush())
+				} else {
+					n, err := io.WriteString(w, part)
+					require.NoError(t, err)
+					require.Equal(t, len(part), n)
+				}
+				got = append(got, out.String())
+			}
+			assert.Empty(t, cmp.Diff(c.want, got))
+		})
+	}
+}
+
+// TestRedactingWriterHoldsLittle: less is held than the longest form of a
+// secret has, after each byte of a text of beginnings.
+func TestRedactingWriterHoldsLittle(t *testing.T) {
+	var text strings.Builder
+	for i := range len(currentText) {
+		text.WriteString(currentText[:i])
+		text.WriteString("dh_live_"[:i%9] + ".")
+	}
+	out := new(bytes.Buffer)
+	w := diffhook.NewRedactingWriter(out, mustSecret(t, currentText))
+	for i := range text.Len() {
+		_, err := w.Write([]byte(text.String()[i : i+1]))
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(text.String(), out.String()))
+		require.Less(t, i+1-out.Len(), len(currentText))
+	}
+	require.Equal(t, text.String(), out.String())
+}
+
+// TestRedactingWriterMemory: a sender of what never ends does not make it grow.
+func TestRedactingWriterMemory(t *testing.T) {
+	repeating := strings.Repeat("ab", 16)
+	for name, part := range map[string]string{
+		"a key without end":             strings.Repeat("dh_live_", 512),
+		"a secret that repeats itself":  strings.Repeat("ab", 2048),
+		"beginnings of secrets":         strings.Repeat(currentText[:30], 128) + currentText[:9],
+		"beginnings of keys":            strings.Repeat("dh_live", 512),
+		"secrets, each begun in a part": currentText[5:] + currentText[:5],
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := diffhook.NewRedactingWriter(io.Discard, mustSecret(t, currentText), mustSecret(t, repeating))
+			_, err := io.WriteString(w, "dh_live_a"+currentText[:5])
+			require.NoError(t, err)
+			p := []byte(part)
+			require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = w.Write(p) }))
+		})
+	}
+
+	t.Run("large writes", func(t *testing.T) {
+		w := diffhook.NewRedactingWriter(io.Discard, mustSecret(t, repeating))
+		large := []byte(strings.Repeat("ab", 1<<20) + testKeyText + "dh_")
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		for range 3 {
+			_, err := w.Write(large)
+			require.NoError(t, err)
+		}
+		_, err := io.WriteString(w, "short\n")
+		require.NoError(t, err)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(1<<20), "what a large write needed is kept")
+		runtime.KeepAlive(w)
+		runtime.KeepAlive(large)
+	})
+}
+
+// TestRedactingWriterPassesOn: a line with nothing to hide is not copied.
+func TestRedactingWriterPassesOn(t *testing.T) {
+	same := new(sameArray)
+	w := diffhook.NewRedactingWriter(same, mustSecret(t, currentText))
+	same.want = []byte("a line that is not copied\n")
+	n, err := w.Write(same.want)
+	require.NoError(t, err)
+	require.Equal(t, len(same.want), n)
+	require.True(t, same.got)
+	require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = w.Write(same.want) }))
+}
+
+type sameArray struct {
+	want []byte
+	got  bool
+}
+
+func (s *sameArray) Write(p []byte) (int, error) {
+	s.got = &p[0] == &s.want[0]
+	return len(p), nil
+}
+
+func TestRedactingWriterAdd(t *testing.T) {
+	var out bytes.Buffer
+	w := diffhook.NewRedactingWriter(&out, diffhook.Secret{}, mustSecret(t, currentText), diffhook.Secret{})
+	line := currentText + " " + previousText + "\n"
+	_, err := io.WriteString(w, line)
+	require.NoError(t, err)
+	w.Add()
+	w.Add(diffhook.Secret{}, mustSecret(t, previousText), mustSecret(t, currentText))
+	_, err = io.WriteString(w, line)
+	require.NoError(t, err)
+	assert.Equal(t, hiddenSecret+" "+previousText+"\n"+hiddenSecret+" "+hiddenSecret+"\n", out.String())
+
+	// Even while something is held.
+	out.Reset()
+	_, err = io.WriteString(w, "dh_")
+	require.NoError(t, err)
+	w.Add(mustSecret(t, "dh_another-secret"))
+	_, err = io.WriteString(w, "another-secret\n")
+	require.NoError(t, err)
+	assert.Equal(t, hiddenSecret+"\n", out.String())
+}
+
+// TestRedactingWriterDiscards: without a writer there is nothing to fail.
+func TestRedactingWriterDiscards(t *testing.T) {
+	for name, w := range map[string]*diffhook.RedactingWriter{
+		"zero value": {},
+		"nil writer": diffhook.NewRedactingWriter(nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.Add(mustSecret(t, currentText))
+			for _, part := range []string{"", "line\n", "dh_live", testKeyText, currentText[:20]} {
+				n, err := io.WriteString(w, part)
+				require.NoError(t, err)
+				require.Equal(t, len(part), n)
+				require.NoError(t, w.Flush())
+			}
+		})
+	}
+}
+
+// failing fails as its fields say, and records what it takes.
+type failing struct {
+	writes
+	takes int // of the next write; all where negative
+	err   error
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.takes < 0 {
+		return f.writes.Write(p)
+	}
+	_, _ = f.writes.Write(p[:f.takes])
+	return f.takes, f.err
+}
+
+// TestRedactingWriterErrors: after an error, neither a program that goes on
+// nor one that writes the rest by io.Writer's rules shows a part of a secret.
+func TestRedactingWriterErrors(t *testing.T) {
+	broken := errors.New("the disk is full")
+	head, tail := currentText[:20], currentText[20:]
+	for _, c := range []struct {
+		name   string
+		before string // written whole
+		part   string
+		takes  int
+		err    error
+		want   error
+		wantN  int
+		after  string
+		shown  string
+	}{
+		{"clean", "one\n", "two\n", 0, broken, broken, 0, "three\n", "one\n||three\n"},
+		{"clean, in part", "one\n", "two\n", 2, broken, broken, 2, "three\n", "one\n|tw|three\n"},
+		{"clean, in part, without an error", "one\n", "two\n", 2, nil, io.ErrShortWrite, 2, "three\n", "one\n|tw|three\n"},
+		{"with a key", "one\n", testKeyText + "\n", 0, broken, broken, len(testKeyText) + 1, "three\n", "one\n||three\n"},
+		{"with a key, in part, without an error", "one\n", testKeyText + "\n", 3, nil, io.ErrShortWrite, len(testKeyText) + 1, "three\n", "one\n|dh_|three\n"},
+		{"with half a key", "", "two " + testKeyText, 0, broken, broken, len(testKeyText) + 4, "kkk.\n", "|.\n"},
+		{"with half a secret", "", "two " + head, 0, broken, broken, 24, tail + ".\n", "|" + hiddenSecret + ".\n"},
+		{"with the other half", "one " + head, tail + ".\n", 0, broken, broken, len(tail) + 2, "three\n", "one ||three\n"},
+		{"all held", "", head, 0, broken, nil, 20, tail + ".\n", hiddenSecret + ".\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out := &failing{takes: -1}
+			w := diffhook.NewRedactingWriter(out, mustSecret(t, currentText))
+			_, err := io.WriteString(w, c.before)
+			require.NoError(t, err)
+
+			out.takes, out.err = c.takes, c.err
+			n, err := io.WriteString(w, c.part)
+			require.ErrorIs(t, err, c.want)
+			assert.Equal(t, c.wantN, n)
+
+			out.takes = -1
+			_, err = io.WriteString(w, c.after)
+			require.NoError(t, err)
+			assert.Equal(t, c.shown, strings.Join(out.writes, "|"))
+		})
+	}
+
+	for name, c := range map[string]struct {
+		takes int
+		err   error
+		want  error
+	}{
+		"error":       {0, broken, broken},
+		"short write": {2, nil, io.ErrShortWrite},
+	} {
+		t.Run("flush: "+name, func(t *testing.T) {
+			out := &failing{takes: c.takes, err: c.err}
+			w := diffhook.NewRedactingWriter(out, mustSecret(t, currentText))
+			_, err := io.WriteString(w, head)
+			require.NoError(t, err)
+			require.ErrorIs(t, w.Flush(), c.want)
+			out.takes, out.writes = -1, nil
+			_, err = io.WriteString(w, tail+".\n")
+			require.NoError(t, err)
+			assert.Equal(t, writes{".\n"}, out.writes)
+		})
+	}
+}
+
+// TestRedactingWriterLoggers: under the loggers of the standard library, line
+// by line, with what people log by mistake.
+func TestRedactingWriterLoggers(t *testing.T) {
+	text := `<a "quoted" & long secret>/+ö`
+	values := []any{
+		testKeyText, text, []string{testKeyText, text}, map[string]string{text: testKeyText},
+		fmt.Errorf("sign with %q: %w", text, errors.ErrUnsupported),
+		struct{ Key, Secret string }{testKeyText, text},
+		&url.URL{Scheme: "https", Host: "example.com", Path: "/" + text, RawQuery: url.Values{"s": {text}, "k": {testKeyText}}.Encode()},
+		json.RawMessage(`{"key":"` + testKeyText + `"}`),
+	}
+	for name, to := range map[string]func(io.Writer) func(any){
+		"slog JSON": func(w io.Writer) func(any) {
+			l := slog.New(slog.NewJSONHandler(w, nil))
+			return func(v any) { l.With("with", v).Info(fmt.Sprint(v), "value", v) }
+		},
+		"slog text": func(w io.Writer) func(any) {
+			l := slog.New(slog.NewTextHandler(w, nil))
+			return func(v any) { l.With("with", v).Info(fmt.Sprint(v), "value", v) }
+		},
+		"log": func(w io.Writer) func(any) {
+			l := log.New(w, "log: ", log.LstdFlags)
+			return func(v any) { l.Printf("%v %+v %#v %q", v, v, v, v) }
+		},
+		"encoding/json": func(w io.Writer) func(any) {
+			e := json.NewEncoder(w)
+			return func(v any) { _ = e.Encode(map[string]any{"value": v}) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var plain, lines writes
+			show := to(io.MultiWriter(&plain, diffhook.NewRedactingWriter(&lines, mustSecret(t, text))))
+			for _, v := range values {
+				show(v)
+			}
+			require.Len(t, lines, len(plain), "a line stays a line")
+			for i, line := range lines {
+				require.True(t, strings.HasSuffix(line, "\n"))
+				assert.Equal(t, referenceRedaction(t, plain[i], text), line)
+				for _, secret := range []string{testKeyText, "quoted", "secret>", "secret%3E", `secret\u003e`} {
+					assert.NotContains(t, line, secret, "%s", plain[i])
+				}
+				if name == "slog JSON" || name == "encoding/json" {
+					assert.True(t, json.Valid([]byte(line)), line)
+				}
+			}
+		})
+	}
+}
+
+// TestRedactingWriterConcurrency: lines of many goroutines, while secrets are
+// added and held text is flushed, stay whole and show nothing.
+func TestRedactingWriterConcurrency(t *testing.T) {
+	const workers, each = 8, 200
+	var lines writes // without a lock of its own: the writes follow one another
+	w := diffhook.NewRedactingWriter(&lines, mustSecret(t, currentText))
+	var work sync.WaitGroup
+	for id := range workers {
+		work.Go(func() {
+			for i := range each {
+				line := fmt.Sprintf("%d.%d %s %s\n", id, i, testKeyText, currentText)
+				n, err := io.WriteString(w, line)
+				assert.NoError(t, err)
+				assert.Equal(t, len(line), n)
+				if i%10 == 0 {
+					w.Add(mustSecret(t, fmt.Sprintf("another secret %d.%d", id, i)))
+					assert.NoError(t, w.Flush())
+				}
+				_ = fmt.Sprintf("%v %+v %#v", w, w, w)
+			}
+		})
+	}
+	work.Wait()
+	want := make(map[string]int)
+	for id := range workers {
+		for i := range each {
+			want[fmt.Sprintf("%d.%d %s %s\n", id, i, hiddenKey, hiddenSecret)]++
+		}
+	}
+	got := make(map[string]int)
+	for _, line := range lines {
+		got[line]++
+	}
+	require.Empty(t, cmp.Diff(want, got))
+}
+
+// TestRedactingWriterOpacity: neither its secrets nor what it holds, nor what
+// it held, can be seen in it.
+func TestRedactingWriterOpacity(t *testing.T) {
+	holding := func(text string) *diffhook.RedactingWriter {
+		w := diffhook.NewRedactingWriter(io.Discard, mustSecret(t, text))
+		for _, part := range []string{text + ".", text[:len(text)-1]} {
+			_, err := io.WriteString(w, part)
+			require.NoError(t, err)
+		}
+		return w
+	}
+	detector := newLeakDetector(opaqueText)
+	for _, shape := range append(shapesOf[*diffhook.RedactingWriter](), []shape[*diffhook.RedactingWriter]{
+		{"struct", func(w *diffhook.RedactingWriter) any { return *w }},
+		{"io.Writer", func(w *diffhook.RedactingWriter) any { return unexportedField[io.Writer]{w} }},
+		{"method values", func(w *diffhook.RedactingWriter) any { return []any{w.Write, w.Add, w.Flush} }},
+		{"under a logger", func(w *diffhook.RedactingWriter) any { return slog.New(slog.NewTextHandler(w, nil)) }},
+		{"under an old logger", func(w *diffhook.RedactingWriter) any { return log.New(w, "", 0) }},
+	}...) {
+		t.Run(shape.name, func(t *testing.T) {
+			t.Parallel()
+			assertOpaque(t, detector, shape.hold(holding(opaqueText)), shape.hold(holding(otherText)))
+		})
+	}
+}
+
+// The line of a request, 200 bytes long, as slog writes it, and the same with a
+// key in place of the id.
+var (
+	benchLine = []byte(`{"time":"2026-03-16T14:22:00.123456789Z","level":"INFO","msg":"diffhook: delivery accepted","result":"accepted","bytes":2048,"duration":41250,"id":"` + strings.Repeat("0123456789", 4) + `","done":1}` + "\n")
+	benchLeak = bytes.Replace(benchLine, []byte(strings.Repeat("0123456789", 3)), []byte("dh_live_"+strings.Repeat("k", 22)), 1)
+)
+
+// redactingByHand is the writer that people write by hand. It does not see
+// what is cut in two.
+type redactingByHand struct {
+	w       io.Writer
+	secrets [][]byte
+}
+
+func (r *redactingByHand) Write(p []byte) (int, error) {
+	out := anyKey.ReplaceAll(p, []byte(hiddenKey))
+	for _, secret := range r.secrets {
+		out = bytes.ReplaceAll(out, secret, []byte(hiddenSecret))
+	}
+	if _, err := r.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// BenchmarkRedactingWriter compares the writer with none, and with the one
+// written by hand. Part is a line without its newline, whose end may be the
+// beginning of a secret.
+func BenchmarkRedactingWriter(b *testing.B) {
+	for _, w := range []struct {
+		name string
+		w    io.Writer
+	}{
+		{"plain", struct{ io.Writer }{io.Discard}},
+		{"byhand", &redactingByHand{io.Discard, [][]byte{[]byte(benchCurrent), []byte(benchPrevious)}}},
+		{"redacting", diffhook.NewRedactingWriter(io.Discard, benchSecret(b, benchCurrent), benchSecret(b, benchPrevious))},
+	} {
+		for _, text := range []struct {
+			name string
+			p    []byte
+		}{
+			{"clean", benchLine},
+			{"part", benchLine[:bytes.Index(benchLine, []byte("livery"))]},
+			{"key", benchLeak},
+		} {
+			b.Run(w.name+"/"+text.name, func(b *testing.B) {
+				b.SetBytes(int64(len(text.p)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := w.w.Write(text.p); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkFindAPIKeys compares the search in a clean text with the floor,
+// which is to look for the prefix once, and with a regular expression.
+func BenchmarkFindAPIKeys(b *testing.B) {
+	text := bytes.Repeat(benchLine, 1<<20/len(benchLine)+1)[:1<<20]
+	run := func(name string, find func() bool) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if find() {
+					b.Fatal("found")
+				}
+			}
+		})
+	}
+	run("floor", func() bool { return bytes.Contains(text, []byte("dh_live_")) })
+	run("byhand", func() bool { return anyKey.FindAllIndex(text, -1) != nil })
+	run("find", func() bool {
+		for range diffhook.FindAPIKeys(text) {
+			return true
+		}
+		return false
+	})
+}
