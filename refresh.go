@@ -284,8 +284,8 @@ func (v *Verifier) sourceError(cause error, others ...Secret) error {
 		return nil
 	}
 	text := fmt.Sprint(cause) // which survives an Error method that panics
-	if set := v.set.Load(); set != nil {
-		others = append(others, set.current, set.previous)
+	for _, u := range v.known {
+		others = append(others, u.secret)
 	}
 	for _, s := range others {
 		if s.IsZero() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -14,6 +15,10 @@ import (
 type secretSet struct {
 	current, previous Secret    // previous may be zero
 	expires           time.Time // of previous; zero: never
+
+	// revoked is matchCurrent where the current secret has been revoked and the
+	// source knows no other yet.
+	revoked int
 
 	// usages has the counter of the secret that each result of match names.
 	usages [4]*usage
@@ -33,7 +38,7 @@ func (s *secretSet) match(body []byte, t *tag) int {
 	if s.acceptsPrevious() {
 		match |= s.previous.key().matches(body, t) * matchPrevious
 	}
-	return match
+	return match &^ s.revoked
 }
 
 // acceptsPrevious reports whether there is a previous secret and its time is
@@ -45,9 +50,13 @@ func (s *secretSet) acceptsPrevious() bool {
 // usage counts the deliveries that one secret verified, whatever its role. It
 // outlives the secret's time in force: it is what remembers a revocation.
 type usage struct {
+	secret   Secret // zero where only its fingerprint is known
 	uses     atomic.Uint64
 	lastUsed atomic.Int64 // since Verifier.since, at least 1; 0: never
-	revoked  bool         // by RevokePrevious; guarded by Verifier.mu
+
+	// Guarded by Verifier.mu.
+	replaced bool // by RevokePrevious: not to be previous again
+	revoked  bool // by Revoke: not to be accepted again at all
 }
 
 // record counts a use. It asks for the time since the verifier was made,
@@ -61,21 +70,36 @@ func (u *usage) record(since time.Time) {
 // been done to the clock meanwhile, the age of the last use is right, or less
 // than right where the machine was suspended. A secret never seems to have
 // been unused for longer than it was.
-func (u *usage) lastUse(since time.Time) time.Time {
+func (u *usage) lastUse(since, now time.Time) time.Time {
 	at := u.lastUsed.Load()
 	if at == 0 {
 		return time.Time{}
 	}
-	now := time.Now()
 	return now.Add(time.Duration(at) - now.Sub(since)).UTC()
+}
+
+// begin turns a time that was taken earlier, such as the beginning of a count,
+// back into a date in the same way, where the clock has been set since.
+func begin(since, now time.Time) time.Time {
+	counted := now.Sub(since)
+	if set := now.Round(0).Sub(since.Round(0)) - counted; set.Abs() > time.Second {
+		return now.Add(-counted).UTC()
+	}
+	return since.UTC()
 }
 
 // usageOf returns the counter of s, new or known. v.mu is held.
 func (v *Verifier) usageOf(s Secret) *usage {
-	u := v.known[s.Fingerprint()]
+	u := v.usage(s.Fingerprint())
+	u.secret = s
+	return u
+}
+
+func (v *Verifier) usage(fingerprint string) *usage {
+	u := v.known[fingerprint]
 	if u == nil {
 		u = new(usage)
-		v.known[s.Fingerprint()] = u
+		v.known[fingerprint] = u
 	}
 	return u
 }
@@ -85,13 +109,17 @@ func (v *Verifier) usageOf(s Secret) *usage {
 func (v *Verifier) store(current, previous Secret, expires time.Time) {
 	next := &secretSet{current: current}
 	u := v.usageOf(current)
+	if u.revoked {
+		next.revoked = matchCurrent
+	}
 	next.usages = [4]*usage{matchCurrent: u, matchCurrent | matchPrevious: u}
 	if !previous.IsZero() && !previous.Equal(current) {
-		if u := v.usageOf(previous); !u.revoked {
+		if u := v.usageOf(previous); !u.replaced && !u.revoked {
 			next.previous, next.expires = previous, expires
 			next.usages[matchPrevious] = u
 		}
 	}
+	v.changed = time.Now()
 	before := v.set.Swap(next)
 	if v.opts.Logger != nil && before != nil {
 		v.note(slog.LevelInfo, "diffhook: signing secrets changed",
@@ -109,9 +137,9 @@ func (v *Verifier) store(current, previous Secret, expires time.Time) {
 // nothing. The change is this verifier's alone and lasts until its source
 // brings a new answer: rotate the source as well, or a restart undoes it.
 //
-// It returns an error that wraps [ErrInvalidSecret] for a zero next,
-// [ErrInvalidOptions] for a negative window, and [ErrSecretsUnavailable] from
-// a zero Verifier; nothing has changed then.
+// It returns an error that wraps [ErrInvalidSecret] for a next that is zero or
+// that [Verifier.Revoke] has revoked, [ErrInvalidOptions] for a negative window,
+// and [ErrSecretsUnavailable] from a zero Verifier; nothing has changed then.
 func (v *Verifier) Rotate(next Secret, window time.Duration) error {
 	if next.IsZero() {
 		return fmt.Errorf("%w: Rotate to a zero Secret; make one with NewSecret", ErrInvalidSecret)
@@ -125,6 +153,8 @@ func (v *Verifier) Rotate(next Secret, window time.Duration) error {
 	switch {
 	case set == nil:
 		return errZeroVerifier
+	case v.usageOf(next).revoked:
+		return fmt.Errorf("%w: Rotate to %s, which has been revoked", ErrInvalidSecret, next.Fingerprint())
 	case next.Equal(set.current):
 	case window == 0:
 		v.store(next, Secret{}, time.Time{})
@@ -148,13 +178,49 @@ func (v *Verifier) RevokePrevious() {
 	if set == nil || set.previous.IsZero() {
 		return
 	}
-	v.usageOf(set.previous).revoked = true
+	v.usageOf(set.previous).replaced = true
 	v.store(set.current, Secret{}, time.Time{})
 }
 
+// Revoke refuses the secret with the given fingerprint from now on, whatever
+// its role and whatever the source says, as after a leak. Where it is the
+// current one and the source knows no other, deliveries that the previous one
+// did not sign are answered 503 ([ErrSecretsUnavailable]) until it does.
+//
+// It is forgotten with the verifier: after a restart only the source decides.
+// Other servers have verifiers of their own; [SigningSecretService.Revoke]
+// reaches them, the platform and the source too. It returns an error that wraps [ErrInvalidOptions] for what
+// is no fingerprint, and [ErrSecretsUnavailable] from a zero Verifier.
+func (v *Verifier) Revoke(fingerprint string) error {
+	if err := checkFingerprint(fingerprint); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.unlock()
+	set := v.set.Load()
+	if set == nil {
+		return errZeroVerifier
+	}
+	v.usage(fingerprint).revoked = true
+	if fingerprint == set.current.Fingerprint() || fingerprint == set.previous.Fingerprint() {
+		v.store(set.current, set.previous, set.expires)
+	}
+	return nil
+}
+
+// checkFingerprint refuses what no [Secret.Fingerprint] can be, without
+// repeating it: it may be the secret.
+func checkFingerprint(s string) error {
+	if len(s) != 2*fingerprintBytes || strings.Trim(s, "0123456789abcdef") != "" {
+		return fmt.Errorf("%w: a fingerprint is %d digits of 0-9 and a-f, as Secret.Fingerprint and Verifier.Status have it", ErrInvalidOptions, 2*fingerprintBytes)
+	}
+	return nil
+}
+
 var (
-	errNoCurrent = errors.New("the source answered without a current secret")
-	errBadExpiry = errors.New("the source answered with a PreviousExpires outside the years 0 to 9999")
+	errNoCurrent      = errors.New("the source answered without a current secret")
+	errBadExpiry      = errors.New("the source answered with a PreviousExpires outside the years 0 to 9999")
+	errRevokedCurrent = errors.New("the current secret has been revoked, and the source knows no other")
 )
 
 // apply puts an answer of the source in force. v.mu is held.
@@ -167,7 +233,10 @@ func (v *Verifier) apply(answer Secrets) error {
 	}
 	answer = answer.normalized()
 	last, set := v.last, v.set.Load()
-	if set != nil && answer.equal(last) {
+	if v.usageOf(answer.Current).revoked {
+		return errRevokedCurrent // the source is behind
+	}
+	if set != nil && answer.equal(last) && set.revoked == 0 {
 		return nil // so that Rotate and RevokePrevious stand
 	}
 	v.last = answer
@@ -197,8 +266,15 @@ func (v *Verifier) keepReplaced(set *secretSet, last, answer Secrets) (Secret, t
 // RotationStatus is the state of a verifier's secrets. It holds no secret and
 // marshals to JSON as it is.
 type RotationStatus struct {
-	// Since is when this verifier began to count.
+	// At is when this status was taken, by the clock of the verifier's server,
+	// and Since when the verifier began to count: that it was not used says
+	// nothing of what was before.
+	At    time.Time `json:"at"`
 	Since time.Time `json:"since"`
+
+	// Changed is when the secrets in force last changed. Until then, one that
+	// is not in force any more may have been used.
+	Changed time.Time `json:"changed,omitzero"`
 
 	// Current and Previous are the secrets in force. Previous is the zero
 	// value where there is none.
@@ -221,6 +297,9 @@ type SecretStatus struct {
 	// Expires is when a previous secret stops, or stopped, being accepted.
 	// The zero time means when it is removed.
 	Expires time.Time `json:"expires,omitzero"`
+
+	// Revoked reports a current secret that [Verifier.Revoke] has revoked.
+	Revoked bool `json:"revoked,omitempty"`
 }
 
 // Status returns the state of the verifier's secrets: which are in force, how
@@ -230,23 +309,29 @@ type SecretStatus struct {
 func (v *Verifier) Status() RotationStatus {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	now := time.Now()
 	status := RotationStatus{
-		Since:        v.since.UTC(),
+		At:           now.UTC(),
+		Since:        begin(v.since, now),
+		Changed:      begin(v.changed, now),
 		LastRefresh:  v.read.lastSuccess.UTC(),
 		RefreshError: errorText(v.read.err),
 	}
 	if set := v.set.Load(); set != nil {
-		status.Current = v.statusOf(set.current, set.usages[matchCurrent])
+		status.Current = v.statusOf(set.current, set.usages[matchCurrent], now)
+		status.Current.Revoked = set.revoked != 0
 		if !set.previous.IsZero() {
-			status.Previous = v.statusOf(set.previous, set.usages[matchPrevious])
-			status.Previous.Expires = set.expires.UTC()
+			status.Previous = v.statusOf(set.previous, set.usages[matchPrevious], now)
+			if status.Previous.Expires = set.expires; !set.expires.IsZero() {
+				status.Previous.Expires = begin(set.expires, now)
+			}
 		}
 	}
 	return status
 }
 
-func (v *Verifier) statusOf(s Secret, u *usage) SecretStatus {
-	return SecretStatus{Fingerprint: s.Fingerprint(), Uses: u.uses.Load(), LastUsed: u.lastUse(v.since)}
+func (v *Verifier) statusOf(s Secret, u *usage, now time.Time) SecretStatus {
+	return SecretStatus{Fingerprint: s.Fingerprint(), Uses: u.uses.Load(), LastUsed: u.lastUse(v.since, now)}
 }
 
 func errorText(err error) string {

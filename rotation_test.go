@@ -330,7 +330,9 @@ func TestStatus(t *testing.T) {
 		r.later(time.Minute)
 
 		want := diffhook.RotationStatus{
+			At:          began.Add(62 * time.Minute),
 			Since:       began,
+			Changed:     began.Add(time.Hour),
 			LastRefresh: began.Add(time.Hour),
 			Current:     diffhook.SecretStatus{Fingerprint: letter(t, "B").Fingerprint(), Uses: 1, LastUsed: began.Add(61 * time.Minute)},
 			Previous: diffhook.SecretStatus{Fingerprint: letter(t, "A").Fingerprint(), Uses: 5, LastUsed: began.Add(61 * time.Minute),

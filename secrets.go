@@ -173,6 +173,9 @@ type signingKey struct {
 // an event shows a part of it.
 const fingerprintLabel = "diffhook-go signing secret fingerprint v1"
 
+// fingerprintBytes is how much of the HMAC a fingerprint shows.
+const fingerprintBytes = 8
+
 func newSigningKey(text string) *signingKey {
 	k := &signingKey{text: strings.Clone(text)}
 	k.macs.New = func() any {
@@ -181,7 +184,7 @@ func newSigningKey(text string) *signingKey {
 	m := k.mac([]byte(fingerprintLabel))
 	defer m.release()
 	k.identity = m.sum
-	k.fingerprint = hex.EncodeToString(k.identity[:8])
+	k.fingerprint = hex.EncodeToString(k.identity[:fingerprintBytes])
 	return k
 }
 

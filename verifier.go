@@ -114,11 +114,12 @@ type Verifier struct {
 
 	set atomic.Pointer[secretSet] // nil in the zero value only
 
-	mu    sync.Mutex        // guards what follows, and every store to set
-	last  Secrets           // the source's last answer, normalized
-	known map[string]*usage // by fingerprint, of every secret there has been
-	read  reading
-	notes []note
+	mu      sync.Mutex        // guards what follows, and every store to set
+	changed time.Time         // when set last was
+	last    Secrets           // the source's last answer, normalized
+	known   map[string]*usage // by fingerprint, of every secret there has been
+	read    reading
+	notes   []note
 }
 
 // NewVerifier returns a verifier whose secrets come from src, which it reads
@@ -263,6 +264,8 @@ func (a *attempt) decideMiss(set *secretSet) error {
 		return a.accept(newer)
 	case err != nil:
 		return err
+	case newer.revoked != 0:
+		return errOnlyRevoked
 	}
 	return ErrSignatureMismatch
 }
@@ -285,7 +288,10 @@ func (a *attempt) accept(set *secretSet) error {
 	return nil
 }
 
-var errZeroVerifier = fmt.Errorf("%w: this Verifier is a zero value; make one with NewVerifier", ErrSecretsUnavailable)
+var (
+	errZeroVerifier = fmt.Errorf("%w: this Verifier is a zero value; make one with NewVerifier", ErrSecretsUnavailable)
+	errOnlyRevoked  = fmt.Errorf("%w: %w", ErrSecretsUnavailable, errRevokedCurrent)
+)
 
 // checkAge applies MaxAge to a delivery whose signature is right. Only then
 // is the time in its body DiffHook's word.
