@@ -34,12 +34,16 @@ type SigningSecretService struct{ client *Client }
 // will do.) For more still, and where the key has other work to do, give
 // receivers a source of their own, such as a secrets manager.
 func (s *SigningSecretService) Load(ctx context.Context) (Secrets, error) {
-	var answer signingSecrets
+	answer, err := s.load(ctx)
+	return answer.Secrets, err
+}
+
+func (s *SigningSecretService) load(ctx context.Context) (answer signingSecrets, err error) {
 	c := &call{method: http.MethodGet, route: pathSigningSecret, out: &answer, repeatable: true, urgent: true}
 	if err := s.client.callPath(ctx, c, pathSigningSecret); err != nil {
-		return Secrets{}, err
+		return signingSecrets{}, err
 	}
-	return answer.Secrets, nil
+	return answer, nil
 }
 
 // Rotate makes DiffHook sign with a new secret from now on, and returns the
@@ -47,13 +51,19 @@ func (s *SigningSecretService) Load(ctx context.Context) (Secrets, error) {
 //
 // It is not safe to repeat: a second rotation replaces the new secret too. After
 // an error that matches [ErrOutcomeUnknown], Load shows whether it was done.
+//
+// It is one step of a rotation: see [SigningSecretService.Replace] for the whole.
 func (s *SigningSecretService) Rotate(ctx context.Context) (Secrets, error) {
-	var answer signingSecrets
+	answer, err := s.rotate(ctx)
+	return answer.Secrets, err
+}
+
+func (s *SigningSecretService) rotate(ctx context.Context) (answer signingSecrets, err error) {
 	c := &call{method: http.MethodPost, route: pathSigningSecret + "/" + pathRotate, out: &answer}
 	if err := s.client.callPath(ctx, c, pathSigningSecret, pathRotate); err != nil {
-		return Secrets{}, err
+		return signingSecrets{}, err
 	}
-	return answer.Secrets, nil
+	return answer, nil
 }
 
 // RevokePrevious makes the platform forget the previous secret. It is safe to
@@ -66,7 +76,17 @@ func (s *SigningSecretService) RevokePrevious(ctx context.Context) error {
 
 // signingSecrets decodes the answer of the endpoints, with field names of
 // either generation.
-type signingSecrets struct{ Secrets }
+type signingSecrets struct {
+	Secrets
+	hasPrevious bool      // which Secrets does not show where the API does not
+	rotatedAt   time.Time // zero where the API does not say
+}
+
+// hasAsPrevious reports whether the previous secret is the one with the
+// fingerprint, by the answer or, where that does not show it, by others.
+func (s *signingSecrets) hasAsPrevious(fingerprint string, others bool) bool {
+	return s.hasPrevious && (s.Previous.Fingerprint() == fingerprint || s.Previous.IsZero() && others)
+}
 
 func (s *signingSecrets) UnmarshalJSON(b []byte) (err error) {
 	var w struct {
@@ -76,7 +96,7 @@ func (s *signingSecrets) UnmarshalJSON(b []byte) (err error) {
 	if err := json.Unmarshal(b, &w); err != nil {
 		return err
 	}
-	s.Secrets = Secrets{}
+	*s = signingSecrets{}
 	if s.Current, err = NewSecret(w.Secret); err != nil {
 		return errNoSecretInAnswer
 	}
@@ -89,12 +109,15 @@ func (s *signingSecrets) UnmarshalJSON(b []byte) (err error) {
 	}
 	var previous struct {
 		Secret   string
+		Rotated  time.Time `json:"rotatedAt"`
+		Rotated2 time.Time `json:"rotated_at"`
 		Expires  time.Time `json:"expiresAt"`
 		Expires2 time.Time `json:"expires_at"`
 	}
 	if err := json.Unmarshal(w.Previous, &previous); err != nil {
 		return err
 	}
+	s.hasPrevious, s.rotatedAt = true, firstTime(previous.Rotated, previous.Rotated2)
 	if previous.Secret == "" {
 		return nil // there is one, and the API does not show it
 	}

@@ -433,3 +433,22 @@ func TestTeamsAreApart(t *testing.T) {
 	assert.True(t, one.Secrets().NoPrevious)
 	assert.Panics(t, func() { one.NewMonitor(diffhooktest.Monitor{Generation: 3}) })
 }
+
+// A platform may not tell all that it could.
+func TestTerse(t *testing.T) {
+	s := diffhooktest.NewServer(t)
+	s.Configure(diffhooktest.Settings{Terse: true})
+	s.DefaultTeam().Rotate()
+	client := s.Client(nil)
+
+	secrets, err := client.SigningSecret.Load(t.Context())
+	require.NoError(t, err)
+	assert.True(t, secrets.Current.Equal(s.Secrets().Current))
+	assert.True(t, secrets.Previous.IsZero())
+	assert.False(t, secrets.NoPrevious, "there is one, and it is not told which")
+
+	keys, err := client.Keys.List(t.Context(), nil)
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	assert.Zero(t, keys[0].LastUsedAt)
+}

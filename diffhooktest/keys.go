@@ -105,14 +105,18 @@ func (k *apiKey) shown() Key {
 	return Key{ID: k.id, Label: k.label, Key: key, CreatedAt: k.created, LastUsedAt: k.used, Revoked: k.revoked}
 }
 
-// fields is the key as lists show it: without its text.
-func (k *apiKey) fields() fields {
+// keyFields is the key as lists show it: without its text.
+func (c *call) keyFields(k *apiKey) fields {
+	used := k.used
+	if c.server.settings.Terse {
+		used = time.Time{}
+	}
 	return fields{
 		"id":           k.id,
 		"label":        k.label,
 		"prefix":       k.text[:prefixLength],
 		"created_at":   timestamp(k.created),
-		"last_used_at": timestampOrNull(k.used),
+		"last_used_at": timestampOrNull(used),
 	}
 }
 
@@ -124,7 +128,7 @@ func (c *call) listKeys() (*answer, *failure) {
 	var items []fields
 	for _, k := range slices.Backward(c.team.keys) {
 		if !k.revoked && len(items) < n {
-			items = append(items, k.fields())
+			items = append(items, c.keyFields(k))
 		}
 	}
 	return list(c.generation, items), nil
@@ -137,7 +141,7 @@ func (c *call) createKey() (*answer, *failure) {
 		return nil, failed
 	}
 	k := c.team.addKey(label)
-	f := k.fields()
+	f := c.keyFields(k)
 	f["key"] = k.text
 	return data(http.StatusCreated, c.generation, f), nil
 }

@@ -53,6 +53,7 @@ type Server struct {
 	requests  []Request
 
 	sent      []*delivery // oldest first
+	pending   []*delivery // of sent: those that may have an attempt to come
 	timer     *time.Timer // for the attempt due first; nil: none, or Advance is at work
 	advancing bool
 	inFlight  int
@@ -77,6 +78,11 @@ type Settings struct {
 	// in any 60 s, over all keys. By default, as many as the plan of the
 	// request's team allows for each key.
 	RequestsPerMinutePerIP int
+
+	// Terse leaves out of answers what the platform may not tell: the text of
+	// the replaced signing secret, and when a key was last used. By default,
+	// both are told; neither is documented.
+	Terse bool
 
 	// OnExchange is called with every request to the API, before the answer to
 	// it is sent, on the goroutine that answers. By default, nothing is.

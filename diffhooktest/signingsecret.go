@@ -49,7 +49,11 @@ func (c *call) getSigningSecret() (*answer, *failure) {
 	now := c.team.signing
 	f := fields{"secret": now.current.Reveal(), "created_at": timestamp(now.created), "previous": nil}
 	if !now.previous.IsZero() {
-		f["previous"] = fields{"secret": now.previous.Reveal(), "rotated_at": timestamp(now.created)}
+		previous := fields{"rotated_at": timestamp(now.created)}
+		if !c.server.settings.Terse {
+			previous["secret"] = now.previous.Reveal()
+		}
+		f["previous"] = previous
 	}
 	return data(http.StatusOK, c.generation, f), nil
 }

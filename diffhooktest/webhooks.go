@@ -123,6 +123,7 @@ func (s *Server) detect(m *monitor, diff *diffhook.Diff) *delivery {
 		secret:  m.team.signing.current,
 	}
 	s.sent = append(s.sent, d)
+	s.pending = append(s.pending, d)
 	return d
 }
 
@@ -247,8 +248,10 @@ func (s *Server) settle(d *delivery, a Attempt) {
 // due returns the delivery whose next attempt comes first; nil: there is none.
 // The mutex is held.
 func (s *Server) due() *delivery {
+	// Those that are over are most of them.
+	s.pending = slices.DeleteFunc(s.pending, func(d *delivery) bool { return !d.running && d.Next.IsZero() })
 	var first *delivery
-	for _, d := range s.sent {
+	for _, d := range s.pending {
 		if !d.running && !d.Next.IsZero() && (first == nil || d.Next.Before(first.Next)) {
 			first = d
 		}

@@ -1,0 +1,701 @@
+package diffhook_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+// The replacement of a signing secret is stopped at every point at which it
+// meets the world: before and after each request, each operation of the store
+// and each call of a receiver, and after each step. The points are those that an
+// undisturbed run passes, so that none escapes.
+
+// crashConfig is the world in which it happens.
+type crashConfig struct {
+	generation int
+	emergency  bool          // Revoke, and not Replace
+	terse      bool          // the platform does not show the replaced secret
+	store      bool          // else the receivers read the API
+	lag        time.Duration // until the store shows what was saved in it
+	restart    bool          // the receivers restart after each interruption
+}
+
+func (c crashConfig) String() string {
+	s := fmt.Sprintf("generation %d", c.generation)
+	for _, option := range []struct {
+		set  bool
+		name string
+	}{{c.terse, "terse"}, {c.store, "store"}, {!c.store, "receivers at the API"}, {c.lag > 0, "late store"}, {c.restart, "restarting"}} {
+		if option.set {
+			s += ", " + option.name
+		}
+	}
+	return s
+}
+
+func crashConfigs(emergency bool) (configs []crashConfig) {
+	for _, generation := range []int{1, 2} {
+		for _, terse := range []bool{false, true} {
+			for _, restart := range []bool{false, true} {
+				for _, lag := range []time.Duration{0, 2 * time.Second} {
+					configs = append(configs, crashConfig{generation, emergency, terse, true, lag, restart})
+				}
+				configs = append(configs, crashConfig{generation, emergency, terse, false, 0, restart})
+			}
+		}
+	}
+	return configs
+}
+
+// untold reports a world in which nobody remembers the replaced secret once the
+// receivers have restarted. Deliveries that it signed are lost there, and what
+// the platform does not show must not be revoked by guessing.
+func (c crashConfig) untold() bool { return c.terse && !c.store && c.restart }
+
+// horizon is the default, which is Quiet too.
+func (c crashConfig) horizon() time.Duration {
+	return map[int]time.Duration{1: 2 * time.Minute, 2: 18 * time.Hour}[c.generation]
+}
+
+// attempts are times after a rotation at which a delivery that was signed before
+// it may come, the last possible one included.
+func (c crashConfig) attempts() []time.Duration {
+	return map[int][]time.Duration{
+		1: {0, 5 * time.Second, 65 * time.Second},
+		2: {0, time.Minute, 511 * time.Minute, 17*time.Hour + 10*time.Minute},
+	}[c.generation]
+}
+
+// What may happen at a point. A kill ends the process: a panic that nothing in
+// the library recovers. All else is seen by a process that lives on.
+const (
+	upsetKill     = "killed"
+	upsetCancel   = "cancelled"
+	upsetFail     = "an error"
+	upsetHang     = "no answer"
+	upsetDeaf     = "no answer, whatever the context says"
+	upsetPlatform = "platform, " // and the name of one of platformFaults
+)
+
+var platformFaults = map[string]diffhooktest.Fault{
+	"reset before":   {Reset: diffhooktest.BeforeHandling},
+	"reset after":    {Reset: diffhooktest.AfterHandling},
+	"503":            {Status: http.StatusServiceUnavailable},
+	"502 page after": {Status: http.StatusBadGateway, HTML: true, Handle: true},
+	"truncated":      {Truncate: true},
+	"a minute late":  {Delay: time.Minute},
+}
+
+// upset is what happens, and at which point.
+type upset struct {
+	point    int
+	at       string // the point's name
+	receiver bool   // a point of the receivers, which have a count of their own
+	what     string
+	attempts int // of the client; 0: the default
+}
+
+func (u upset) String() string {
+	s := fmt.Sprintf("%d %s, %s", u.point, u.at, u.what)
+	if u.attempts > 0 {
+		s += ", not repeated"
+	}
+	return strings.ReplaceAll(s, "/", "|")
+}
+
+var errKilled = errors.New("test: killed")
+
+type crashKilled struct{}
+
+// crashWorld is a team, its store and its receivers, and what is known of them
+// without asking the library.
+type crashWorld struct {
+	*testing.T
+	crashConfig
+	server  *diffhooktest.Server
+	old     diffhook.Secret
+	vault   *lateStore // nil: there is no store
+	fleet   []*crashReceiver
+	release chan struct{}  // ends what hangs
+	retries sync.WaitGroup // the old secret's deliveries in flight
+
+	mu       sync.Mutex
+	next     diffhook.Secret // zero until the platform has rotated
+	rotated  time.Time
+	revoked  bool // at the platform
+	upset    *upset
+	cancel   context.CancelFunc
+	points   []string // of this run
+	receiver []string
+}
+
+func newCrashWorld(t *testing.T, config crashConfig) *crashWorld {
+	w := &crashWorld{T: t, crashConfig: config, server: diffhooktest.New(), release: make(chan struct{})}
+	w.server.DefaultTeam().SetPlan(diffhooktest.Plan{RequestsPerMinute: 1e6})
+	w.server.Configure(diffhooktest.Settings{Terse: w.terse, OnExchange: func(diffhooktest.Exchange) { w.look() }})
+	w.old = w.server.Secrets().Current
+	if w.store {
+		w.vault = &lateStore{world: w}
+		w.vault.put(diffhook.Secrets{Current: w.old}, time.Time{})
+	}
+	for _, name := range []string{"web-1", "web-2", "web-3"} {
+		r := &crashReceiver{name: name, world: w}
+		r.restart()
+		w.fleet = append(w.fleet, r)
+	}
+	return w
+}
+
+// close ends the world's goroutines. An exchange for a token that nobody waits
+// for any more takes its time.
+func (w *crashWorld) close() {
+	close(w.release)
+	w.retries.Wait()
+	<-time.After(time.Hour)
+	w.server.Close()
+}
+
+// look is called whenever the platform may have changed. It must have rotated
+// once at most, and forget the old secret only when that is drained.
+func (w *crashWorld) look() {
+	now := w.server.Secrets()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now.Current.Equal(w.old) {
+		return
+	}
+	if w.next.IsZero() {
+		w.next, w.rotated = now.Current, time.Now()
+		if !w.emergency {
+			w.retries.Go(w.retry)
+		}
+	}
+	assert.True(w, now.Current.Equal(w.next), "rotated twice")
+	assert.True(w, now.Previous.IsZero() || now.Previous.Equal(w.old), "rotated twice")
+	if now.Previous.IsZero() && !w.revoked {
+		w.revoked = true
+		w.assertDrained()
+	}
+}
+
+// assertDrained is the promise, by what the test knows itself.
+func (w *crashWorld) assertDrained() {
+	if w.emergency {
+		return
+	}
+	assert.GreaterOrEqual(w, time.Since(w.rotated), w.horizon(), "revoked within the retry horizon")
+	for _, r := range w.fleet {
+		v, unused := r.state()
+		assert.Equal(w, w.next.Fingerprint(), v.Status().Current.Fingerprint, "revoked before %s has the new secret", r.name)
+		assert.GreaterOrEqual(w, unused, w.horizon(), "revoked while %s uses the old secret", r.name)
+	}
+}
+
+// retry plays the deliveries that were signed before the rotation: every
+// receiver must accept every attempt at them.
+func (w *crashWorld) retry() {
+	began := time.Now()
+	for _, at := range w.attempts() {
+		select {
+		case <-w.release:
+			return
+		case <-time.After(at - time.Since(began)):
+		}
+		w.assertInFlight()
+	}
+}
+
+func (w *crashWorld) assertInFlight() {
+	for _, r := range w.fleet {
+		err := r.deliver(w.Context(), w.old)
+		if w.untold() && errors.Is(err, diffhook.ErrSignatureMismatch) {
+			continue
+		}
+		assert.NoError(w, err, "a delivery in flight, at %s", r.name)
+	}
+}
+
+// reach is called at every point of a run.
+func (w *crashWorld) reach(receiver bool, name string) error {
+	w.mu.Lock()
+	points := &w.points
+	if receiver {
+		points = &w.receiver
+	}
+	*points = append(*points, name)
+	u := w.upset
+	if u == nil || u.receiver != receiver || u.point != len(*points)-1 {
+		w.mu.Unlock()
+		return nil
+	}
+	w.upset = nil
+	w.mu.Unlock()
+	switch u.what {
+	case upsetKill:
+		panic(crashKilled{})
+	case upsetCancel:
+		w.cancel()
+		return nil
+	case upsetFail, upsetHang, upsetDeaf:
+		return errors.New(u.what)
+	}
+	w.server.Fail(platformFaults[strings.TrimPrefix(u.what, upsetPlatform)])
+	return nil
+}
+
+func (w *crashWorld) assertMet() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	assert.Nil(w, w.upset, "the point was not reached")
+}
+
+// run replaces the secret once, with a new client as in a new process.
+func (w *crashWorld) run(u *upset) (err error) {
+	ctx, stop := context.WithCancel(w.Context())
+	defer stop()
+	w.mu.Lock()
+	w.upset, w.cancel, w.points, w.receiver = u, stop, nil, nil
+	w.mu.Unlock()
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case crashKilled{}:
+			err = errKilled
+		default:
+			panic(p)
+		}
+		w.assertHidden(fmt.Sprintf("%v %+v %#v", err, err, err))
+	}()
+	options := &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: roundTripper(w.roundTrip)}}
+	if u != nil {
+		options.MaxAttempts = u.attempts
+	}
+	client := teamClient(w.server.DefaultTeam(), w.generation, options)
+	var store diffhook.SecretStore
+	if w.store {
+		store = operatorsStore{w}
+	}
+	do := client.SigningSecret.Replace
+	if w.emergency {
+		do = client.SigningSecret.Revoke
+	}
+	return do(ctx, w.old.Fingerprint(), store, &diffhook.SecretRotationOptions{
+		Receivers:    w.receivers(),
+		PollInterval: w.horizon() / 2,
+		Observe: func(_ context.Context, step diffhook.RotationStep) {
+			w.assertHidden(step.Name + step.Text)
+			_ = w.reach(false, "after step "+step.Name)
+		},
+	})
+}
+
+func (w *crashWorld) receivers() map[string]diffhook.Receiver {
+	receivers := make(map[string]diffhook.Receiver)
+	for _, r := range w.fleet {
+		receivers[r.name] = r
+	}
+	return receivers
+}
+
+func (w *crashWorld) assertHidden(shown string) {
+	for _, s := range []diffhook.Secret{w.old, w.server.Secrets().Current} {
+		assert.NotContains(w, shown, s.Reveal())
+	}
+}
+
+// roundTrip is the operator's way to the platform.
+func (w *crashWorld) roundTrip(r *http.Request) (*http.Response, error) {
+	name := r.Method + " " + r.URL.Path
+	if err := w.reach(false, "before "+name); err != nil {
+		return nil, err
+	}
+	resp, err := diffhooktest.Transport(w.server).RoundTrip(r)
+	if err := w.reach(false, "after "+name); err != nil {
+		return nil, err
+	}
+	return resp, err
+}
+
+// interrupted is what happens before somebody runs it again: time passes,
+// receivers may restart, and deliveries come.
+func (w *crashWorld) interrupted(gap time.Duration) {
+	w.server.ClearFaults()
+	<-time.After(gap)
+	if w.crashConfig.restart {
+		for _, r := range w.fleet {
+			r.restart()
+		}
+	}
+	w.mu.Lock()
+	current, inFlight := w.server.Secrets().Current, !w.revoked && !w.next.IsZero() && time.Since(w.rotated) < slices.Max(w.attempts())
+	w.mu.Unlock()
+	if w.emergency || w.store && !w.vault.shows(current) {
+		return // nothing has told the receivers
+	}
+	for _, r := range w.fleet {
+		v, _ := r.state()
+		require.NoError(w, v.Refresh(w.Context()))
+		assert.NoError(w, r.deliver(w.Context(), current), "the new secret, after one refresh, at %s", r.name)
+	}
+	if inFlight {
+		w.assertInFlight()
+	}
+}
+
+// finish runs it again, undisturbed, and checks the end.
+func (w *crashWorld) finish(before error) {
+	err := w.run(nil)
+	if w.untold() && errors.Is(err, diffhook.ErrRotationOpen) {
+		return
+	}
+	if before == nil || err != nil {
+		require.ErrorIs(w, err, diffhook.ErrNotFound, "nothing may be left to do after: %v", before)
+	}
+	w.assertEnd()
+	rotations, deletes := w.server.Count("POST /api/signing-secret/rotate"), w.server.Count("DELETE")
+	require.ErrorIs(w, w.run(nil), diffhook.ErrNotFound, "once more")
+	assert.Equal(w, rotations, w.server.Count("POST /api/signing-secret/rotate"), "once more")
+	assert.Equal(w, deletes, w.server.Count("DELETE"), "once more")
+	w.assertEnd()
+}
+
+// assertEnd: one secret everywhere, and the old one nowhere.
+func (w *crashWorld) assertEnd() {
+	now := w.server.Secrets()
+	require.False(w, w.next.IsZero(), "it was never rotated")
+	assert.True(w, now.Current.Equal(w.next), "the platform")
+	assert.True(w, now.Previous.IsZero(), "the platform")
+	if w.store {
+		held := w.vault.newest()
+		assert.True(w, held.Current.Equal(w.next), "the store")
+		assert.True(w, held.Previous.IsZero(), "the store")
+	}
+	for _, r := range w.fleet {
+		v, _ := r.state()
+		if w.emergency {
+			<-time.After(w.lag)
+			require.NoError(w, v.Refresh(w.Context()), "which it need not have been able to before")
+		}
+		assert.NoError(w, r.deliver(w.Context(), w.next), r.name)
+		assert.ErrorIs(w, r.deliver(w.Context(), w.old), diffhook.ErrSignatureMismatch, r.name)
+		assert.Equal(w, w.next.Fingerprint(), v.Status().Current.Fingerprint, r.name)
+		assert.Zero(w, v.Status().Previous, r.name)
+	}
+}
+
+// crashReceiver is a receiver with points of its own.
+type crashReceiver struct {
+	name  string
+	world *crashWorld
+
+	mu      sync.Mutex
+	v       *diffhook.Verifier
+	lastOld time.Time // that it accepted the old secret, or was made
+}
+
+func (r *crashReceiver) restart() {
+	var source diffhook.SecretSource = r.world.vault
+	if !r.world.store {
+		source = teamClient(r.world.server.DefaultTeam(), r.world.generation, &diffhook.ClientOptions{
+			HTTPClient: &http.Client{Transport: roundTripper(r.roundTrip)},
+		}).SigningSecret
+	}
+	v := newVerifier(r.world, source, nil)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.v, r.lastOld = v, time.Now()
+}
+
+func (r *crashReceiver) state() (v *diffhook.Verifier, unused time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.v, time.Since(r.lastOld)
+}
+
+// deliver has the receiver judge a delivery that s signed.
+func (r *crashReceiver) deliver(ctx context.Context, s diffhook.Secret) error {
+	v, _ := r.state()
+	body := diffhooktest.PageChanged()
+	err := v.Verify(ctx, body, s.Sign(body))
+	if err == nil && s.Equal(r.world.old) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.lastOld = time.Now()
+	}
+	return err
+}
+
+// roundTrip is the receiver's way to the platform, where there is no store.
+func (r *crashReceiver) roundTrip(req *http.Request) (resp *http.Response, err error) {
+	err = r.answer(req.Context(), req.Method+" "+req.URL.Path, func(*diffhook.Verifier) (err error) {
+		resp, err = diffhooktest.Transport(r.world.server).RoundTrip(req)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// answer passes the points before and after do.
+func (r *crashReceiver) answer(ctx context.Context, name string, do func(*diffhook.Verifier) error) error {
+	reach := func(when string) error {
+		err := r.world.reach(true, when+" "+name)
+		switch {
+		case err == nil:
+		case err.Error() == upsetHang, err.Error() == upsetDeaf && strings.Contains(name, "/api/"):
+			<-ctx.Done() // which transports listen to
+		case err.Error() == upsetDeaf:
+			<-r.world.release
+		}
+		return err
+	}
+	if err := reach("before"); err != nil {
+		return err
+	}
+	v, _ := r.state()
+	err := do(v)
+	return errors.Join(err, reach("after"))
+}
+
+func (r *crashReceiver) Status(ctx context.Context) (status diffhook.RotationStatus, err error) {
+	err = r.answer(ctx, "status", func(v *diffhook.Verifier) error {
+		status = v.Status()
+		return nil
+	})
+	return status, err
+}
+
+func (r *crashReceiver) Refresh(ctx context.Context) error {
+	return r.answer(ctx, "refresh", func(v *diffhook.Verifier) error { return v.Refresh(ctx) })
+}
+
+func (r *crashReceiver) Revoke(ctx context.Context, fingerprint string) error {
+	if !r.world.emergency {
+		assert.True(r.world, r.world.server.Secrets().NoPrevious, "%s is told to refuse what the platform has not revoked", r.name)
+	}
+	return r.answer(ctx, "revoke", func(v *diffhook.Verifier) error { return v.Revoke(fingerprint) })
+}
+
+// lateStore shows what was saved in it only after a while.
+type lateStore struct {
+	world *crashWorld
+
+	mu    sync.Mutex
+	saved []savedSecrets
+}
+
+type savedSecrets struct {
+	diffhook.Secrets
+	at time.Time
+}
+
+func (s *lateStore) put(secrets diffhook.Secrets, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.saved = append(s.saved, savedSecrets{secrets, at})
+}
+
+func (s *lateStore) newest() diffhook.Secrets {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.saved[len(s.saved)-1].Secrets
+}
+
+// shows reports that the store has current and would say so.
+func (s *lateStore) shows(current diffhook.Secret) bool {
+	shown, err := s.Load(s.world.Context())
+	require.NoError(s.world, err)
+	return shown.Current.Equal(current) && s.newest().Current.Equal(current)
+}
+
+func (s *lateStore) Load(context.Context) (diffhook.Secrets, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, saved := range slices.Backward(s.saved) {
+		if time.Since(saved.at) >= s.world.lag {
+			return saved.Secrets, nil
+		}
+	}
+	return diffhook.Secrets{}, errors.New("test: nothing was saved")
+}
+
+// save is where the store must not lose the old secret while it is needed.
+func (s *lateStore) save(secrets diffhook.Secrets) {
+	now := s.world.server.Secrets()
+	assert.True(s.world, secrets.Current.Equal(now.Current), "saved what the platform does not sign with")
+	if !s.world.emergency && !secrets.Previous.Equal(s.world.old) {
+		assert.True(s.world, now.NoPrevious, "taken out of the store before it is revoked")
+	}
+	s.put(secrets, time.Now())
+}
+
+// operatorsStore is the store as the run under test sees it. The receivers read
+// it past these points, on goroutines where a panic would end the tests.
+type operatorsStore struct{ world *crashWorld }
+
+func (s operatorsStore) Load(ctx context.Context) (diffhook.Secrets, error) {
+	if err := s.world.reach(false, "before load"); err != nil {
+		return diffhook.Secrets{}, err
+	}
+	secrets, err := s.world.vault.Load(ctx)
+	return secrets, errors.Join(err, s.world.reach(false, "after load"))
+}
+
+func (s operatorsStore) Save(_ context.Context, secrets diffhook.Secrets) error {
+	if err := s.world.reach(false, "before save"); err != nil {
+		return err
+	}
+	s.world.vault.save(secrets)
+	return s.world.reach(false, "after save")
+}
+
+// crashPoints returns the points of a run in which nothing goes wrong, and sees
+// that no request and nothing saved went past them.
+func crashPoints(t *testing.T, config crashConfig) (points, receiver []string) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCrashWorld(t, config)
+		defer w.close()
+		require.NoError(t, w.run(nil))
+		points, receiver = w.points, w.receiver
+		passed := make(map[string]int)
+		for _, point := range slices.Concat(points, receiver) {
+			passed[strings.TrimPrefix(point, "before ")]++
+		}
+		for _, request := range w.server.Requests() {
+			passed[request.Method+" "+request.Path]--
+		}
+		if w.store {
+			passed["save"] -= len(w.vault.saved) - 1
+		} else {
+			for _, made := range []string{"GET /api/signing-secret", "POST /api/oauth/token"} {
+				if passed[made] < 0 {
+					passed[made] += len(w.fleet) // when the receivers were made
+				}
+			}
+		}
+		for name, n := range passed {
+			if strings.Contains(name, "/api/") && !strings.HasPrefix(name, "after ") || name == "save" {
+				assert.Zero(t, n, name)
+			}
+		}
+		w.finish(nil)
+	})
+	return points, receiver
+}
+
+// upsets returns what may happen at the points of a run. Each point of the
+// receivers, of which there are many, has one of four turns.
+func upsets(points, receiver []string, turn int) (all []upset) {
+	for i, at := range points {
+		whats := []string{upsetCancel}
+		if !strings.Contains(at, "oauth/token") { // which has a goroutine of its own
+			whats = append(whats, upsetKill)
+		}
+		if strings.HasSuffix(at, "load") || strings.HasSuffix(at, "save") {
+			whats = append(whats, upsetFail)
+		}
+		for _, what := range whats {
+			all = append(all, upset{point: i, at: at, what: what})
+		}
+		if strings.HasPrefix(at, "before ") && strings.Contains(at, "/api/") {
+			for _, name := range slices.Sorted(maps.Keys(platformFaults)) {
+				for _, attempts := range []int{0, 1} {
+					all = append(all, upset{point: i, at: at, what: upsetPlatform + name, attempts: attempts})
+				}
+			}
+		}
+	}
+	whats := []string{upsetCancel, upsetFail, upsetHang, upsetDeaf}
+	for i, at := range receiver {
+		all = append(all, upset{point: i, at: at, receiver: true, what: whats[(i+turn)%len(whats)]})
+	}
+	return all
+}
+
+// gapAfter is how long it takes until somebody runs it again.
+func gapAfter(i int) time.Duration {
+	return []time.Duration{0, 20 * time.Second, 10 * time.Minute, 20 * time.Hour}[i%4]
+}
+
+// crashOnce interrupts a run once, everywhere and in every way.
+func crashOnce(t *testing.T, emergency bool) {
+	for turn, config := range crashConfigs(emergency) {
+		t.Run(config.String(), func(t *testing.T) {
+			t.Parallel()
+			points, receiver := crashPoints(t, config)
+			for i, u := range upsets(points, receiver, turn) {
+				t.Run(u.String(), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w := newCrashWorld(t, config)
+						defer w.close()
+						err := w.run(&u)
+						w.assertMet()
+						w.interrupted(gapAfter(i))
+						w.finish(err)
+					})
+				})
+			}
+		})
+	}
+}
+
+func TestSecretReplaceCrash(t *testing.T) { crashOnce(t, false) }
+
+// TestSecretReplaceCrashTwice kills it, and kills it again when it is run again:
+// in some worlds at every pair of points, in the others at a few.
+func TestSecretReplaceCrashTwice(t *testing.T) {
+	for n, config := range crashConfigs(false) {
+		if config.untold() {
+			continue
+		}
+		t.Run(config.String(), func(t *testing.T) {
+			t.Parallel()
+			points, _ := crashPoints(t, config)
+			random := rand.New(rand.NewPCG(uint64(n), 4))
+			for i, first := range upsets(points, nil, 0) {
+				if first.what != upsetKill {
+					continue
+				}
+				crash := func(t *testing.T, second *upset) (points []string) {
+					synctest.Test(t, func(t *testing.T) {
+						w := newCrashWorld(t, config)
+						defer w.close()
+						require.ErrorIs(t, w.run(&first), errKilled)
+						w.interrupted(gapAfter(i))
+						err := w.run(second)
+						points = w.points
+						w.assertMet()
+						w.interrupted(gapAfter(i / 2))
+						w.finish(err)
+					})
+					return points
+				}
+				seconds := slices.DeleteFunc(upsets(crash(t, nil), nil, 0), func(u upset) bool { return u.what != upsetKill })
+				for _, second := range seconds {
+					if config.generation == 1 && config.lag == 0 && !config.restart || random.IntN(len(seconds)) < 2 {
+						t.Run(first.String()+", then "+second.String(), func(t *testing.T) { crash(t, &second) })
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestSecretRevokeCrash(t *testing.T) { crashOnce(t, true) }

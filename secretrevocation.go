@@ -1,0 +1,94 @@
+package diffhook
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+)
+
+// Revoke ends a signing secret that has leaked, at once and everywhere it can
+// reach: the receivers refuse it, the platform rotates if it is the current one
+// and revokes it, and it is removed from the store. old is its fingerprint.
+//
+// A part that fails does not keep it from the others; the errors are joined.
+// Run it again until it returns nil, or [ErrNotFound]: the secret is in force
+// nowhere, unless its name is wrong. Deliveries signed with it are lost.
+// Where the platform cannot be reached and old is current there, receivers that
+// refuse it answer 503 until they learn a new one: no forgery is let in.
+//
+// Options and errors are those of [SigningSecretService.Replace]. It does not
+// wait for anything to drain, but for up to a minute for receivers to answer.
+func (s *SigningSecretService) Revoke(ctx context.Context, old string, store SecretStore, opts *SecretRotationOptions) error {
+	r, err := s.newRotation(old, store, opts)
+	if err != nil {
+		return err
+	}
+	var known atomic.Bool
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		r.each(ctx, r.names, func(ctx context.Context, _ string, receiver Receiver) error {
+			if status, err := receiver.Status(ctx); err == nil && (status.accepts(old, status.Current) || status.accepts(old, status.Previous)) {
+				known.Store(true)
+			}
+			return receiver.Revoke(ctx, old)
+		})
+	}()
+	errStore := r.load(ctx)
+	errPlatform := r.endAtPlatform(ctx)
+	if r.storeKnows() || r.stage != stageUnknown {
+		known.Store(true)
+	}
+	if errStore == nil {
+		errStore = r.endInStore(ctx)
+	}
+	<-told
+	r.each(ctx, r.names, func(ctx context.Context, _ string, receiver Receiver) error { return receiver.Refresh(ctx) })
+	err = errors.Join(errPlatform, errStore, r.refuse(ctx))
+	if err == nil && !known.Load() {
+		return r.notFound()
+	}
+	return err
+}
+
+// endAtPlatform is the emergency at the platform. It sets the stage where the
+// platform has the old secret.
+func (r *secretRotation) endAtPlatform(ctx context.Context) (err error) {
+	if r.platform, err = r.service.load(ctx); err != nil {
+		return err
+	}
+	if r.platform.Current.Fingerprint() == r.old {
+		r.stage = stageCurrent
+		if err := r.rotate(ctx); err != nil {
+			return err
+		}
+	}
+	if !r.platform.hasAsPrevious(r.old, true) { // one that is not shown may be it
+		return nil
+	}
+	if err := r.service.RevokePrevious(ctx); err != nil {
+		return err
+	}
+	r.stage = stageRevoked
+	r.report(ctx, "revoked", "DiffHook has forgotten %s", r.old)
+	return nil
+}
+
+// endInStore is the emergency in the store, which does not need the
+// platform where it knows a newer secret.
+func (r *secretRotation) endInStore(ctx context.Context) error {
+	if !r.storeKnows() {
+		if r.store != nil && !r.platform.Current.IsZero() && !r.stored.Current.Equal(r.platform.Current) {
+			return r.notThisTeams()
+		}
+		return nil
+	}
+	next := r.stored.Current
+	if next.Fingerprint() == r.old {
+		next = r.platform.Current
+	}
+	if next.IsZero() || next.Fingerprint() == r.old {
+		return r.mismatch("its current secret is the one to be revoked, and the platform has not given a new one")
+	}
+	return r.saveAs(ctx, "removed", Secrets{Current: next, NoPrevious: true})
+}
