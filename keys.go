@@ -22,8 +22,7 @@ type Key struct {
 	Label  string
 	Prefix string // the key's first characters
 
-	// CreatedAt is in UTC. A key older than 90 days is a candidate for
-	// rotation, says DiffHook's page "API Keys".
+	// CreatedAt is in UTC. See [Key.Stale].
 	CreatedAt time.Time
 
 	// LastUsedAt is in UTC, and the zero time if the key was never used.
@@ -38,6 +37,19 @@ func (k Key) MayBe(key APIKey) bool {
 		prefix = prefix[:end] // what follows stands for characters left out
 	}
 	return !key.IsZero() && strings.HasPrefix(key.Reveal(), prefix)
+}
+
+// StaleKeyAge is 90 days: DiffHook's page "API Keys" has any older key treated
+// as a candidate for rotation.
+const StaleKeyAge = 90 * 24 * time.Hour
+
+// Stale reports whether k is older than age, where 0 means [StaleKeyAge]. A key
+// of unknown age is. Replace it with [KeyService.Replace].
+func (k Key) Stale(age time.Duration) bool {
+	if age == 0 {
+		age = StaleKeyAge
+	}
+	return time.Since(k.CreatedAt) > age
 }
 
 // UnmarshalJSON reads a key with field names of either generation.

@@ -426,3 +426,44 @@ func TestListAnswers(t *testing.T) {
 		}
 	}
 }
+
+// TestKeyStale: older than, to the nanosecond, and not as old as.
+func TestKeyStale(t *testing.T) {
+	const day = 24 * time.Hour
+	assert.Equal(t, 90*day, diffhook.StaleKeyAge)
+	for _, c := range []struct {
+		name     string
+		is, than time.Duration
+		want     bool
+	}{
+		{"90 days is the default", 90*day + 1, 0, true},
+		{"as old as the default", 90 * day, 0, false},
+		{"younger than the default", 90*day - 1, 0, false},
+		{"new", 0, 0, false},
+		{"older than a week", 7*day + 1, 7 * day, true},
+		{"a week old", 7 * day, 7 * day, false},
+		{"the default no longer counts", 91 * day, 365 * day, false},
+		{"a nanosecond", 1, 1, false},
+		{"by a clock ahead of ours", -time.Hour, 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				key := diffhook.Key{CreatedAt: time.Now().Add(-c.is)}
+				assert.Equal(t, c.want, key.Stale(c.than))
+				key.CreatedAt = key.CreatedAt.UTC().Round(0)
+				assert.Equal(t, c.want, key.Stale(c.than))
+			})
+		})
+	}
+	for _, age := range []time.Duration{0, 1, 100 * 365 * day} {
+		assert.True(t, diffhook.Key{}.Stale(age), "of unknown age")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newBubbleServer(t)
+		s.DefaultTeam().AgeKey(s.DefaultTeam().NewKey("ci-pipeline").ID, 91*day)
+		keys, err := s.Client(nil).Keys.List(t.Context(), nil)
+		require.NoError(t, err)
+		assert.True(t, keys[0].Stale(0))
+		assert.False(t, keys[1].Stale(0))
+	})
+}

@@ -92,18 +92,18 @@ func confirm(ctx context.Context, load func(context.Context) error, holds func()
 	}
 }
 
-// storeError is a failure of a customer's store. Its text is without the secrets
-// and keys that the store was to hold, which its cause, kept from reflection,
-// may have.
-type storeError struct {
+// foreignError is a failure of what the customer gave: a store, a check or
+// credentials. Its text is without the secrets and keys that were in their
+// hands, which its cause, kept from reflection, may have.
+type foreignError struct {
 	text  string
 	cause func() error
 }
 
-func newStoreError(doing string, cause error, secrets ...string) error {
-	return &storeError{text: doing + ": " + scrub(fmt.Sprint(cause), 300, secrets...), cause: hide(cause)}
+func newForeignError(doing string, cause error, secrets ...string) error {
+	return &foreignError{text: "diffhook: " + doing + ": " + scrub(fmt.Sprint(cause), 300, secrets...), cause: hide(cause)}
 }
 
-func (e *storeError) Error() string        { return "diffhook: the store failed to " + e.text }
-func (e *storeError) Is(target error) bool { return errors.Is(e.cause(), target) }
-func (e *storeError) As(target any) bool   { return errors.As(e.cause(), target) }
+func (e *foreignError) Error() string        { return e.text }
+func (e *foreignError) Is(target error) bool { return errors.Is(e.cause(), target) }
+func (e *foreignError) As(target any) bool   { return errors.As(e.cause(), target) }

@@ -180,7 +180,7 @@ func (r *secretRotation) load(ctx context.Context) error {
 	}
 	stored, err := r.store.Load(ctx)
 	if err != nil {
-		return newStoreError("load the signing secret", err, stored.Current.Reveal(), stored.Previous.Reveal())
+		return newForeignError("the store failed to load the signing secret", err, stored.Current.Reveal(), stored.Previous.Reveal())
 	}
 	r.stored = stored.normalized()
 	return nil
@@ -312,7 +312,7 @@ func (r *secretRotation) saveAs(ctx context.Context, step string, want Secrets) 
 		return nil
 	}
 	if err := r.store.Save(ctx, want); err != nil {
-		return newStoreError("save the signing secret", err, want.Current.Reveal(), want.Previous.Reveal())
+		return newForeignError("the store failed to save the signing secret", err, want.Current.Reveal(), want.Previous.Reveal())
 	}
 	if err := confirm(ctx, r.load, func() bool { return r.holds(want) }); err != nil {
 		return fmt.Errorf("%w: it gives back current %q and previous %q where current %q and previous %q were saved; correct it and run it again", err,

@@ -1,5 +1,6 @@
 // Keys lists a team's API keys, marks those that are due for rotation, creates
-// one and deletes it again.
+// one and deletes it again. To replace a key that applications use, see
+// Keys.Replace and examples/rotate-key.
 //
 // With credentials in the environment (DIFFHOOK_API_KEY, or DIFFHOOK_CLIENT_ID
 // and DIFFHOOK_CLIENT_SECRET) it calls DiffHook; without, an emulator that it
@@ -20,10 +21,6 @@ import (
 	"github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
-
-// maxAge is from DiffHook's page "API Keys": an older key is a candidate for
-// rotation.
-const maxAge = 90 * 24 * time.Hour
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -92,8 +89,8 @@ func show(out io.Writer, key diffhook.Key) {
 		used = "last used " + key.LastUsedAt.Format(time.DateOnly)
 	}
 	due := ""
-	if time.Since(key.CreatedAt) > maxAge {
-		due = "  older than 90 days: rotate it"
+	if key.Stale(0) {
+		due = "  older than 90 days: replace it (examples/rotate-key)"
 	}
 	fmt.Fprintf(out, "%s  %-20s %s…  created %s, %s%s\n", key.ID, key.Label, key.Prefix, key.CreatedAt.Format(time.DateOnly), used, due)
 }

@@ -16,7 +16,7 @@ func TestKeysOnEmulator(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, run(t.Context(), &out))
 	assert.Contains(t, out.String(), "Calling an emulator")
-	assert.Regexp(t, `ci-pipeline .* older than 90 days`, out.String())
+	assert.Regexp(t, `ci-pipeline .* older than 90 days: replace it \(examples/rotate-key\)`, out.String())
 	assert.NotRegexp(t, `default .* older than 90 days`, out.String())
 	assert.Regexp(t, `Created key_\w+ \(dh_live_…\w{4}\)\.\nDeleted key_`, out.String())
 }
