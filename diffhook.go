@@ -41,11 +41,18 @@
 // once when a delivery comes that no known secret signed; such a flood cannot
 // make it ask more often than [VerifierOptions].MinRefreshInterval allows.
 // [Verifier.Rotate] and [Verifier.RevokePrevious] do the same by hand.
-// [Verifier.Status] shows whether the old secret is still in use.
+// [Verifier.Status] shows whether the old secret is still in use, and
+// [MergeStatuses] whether it is on any of several servers.
 //
 // Where the source knows the previous secret too (a directory with the files
 // current and previous, say), a restart inside the window loses nothing.
 // Otherwise the replaced secret is remembered by the running process only.
+//
+// [SigningSecretService.Replace] does the whole for all servers: it rotates at
+// the platform, saves both secrets in your [SecretStore], waits until every
+// [Receiver] has learned the new one and none needs the old one, and revokes
+// that. It can be interrupted and run again at any point. After a leak,
+// [SigningSecretService.Revoke] refuses a secret at once, and everywhere.
 //
 // # Calling the API
 //
@@ -67,11 +74,15 @@
 //
 // # Rotating API keys
 //
-// Nothing replaces a key in place: create the new key ([KeyService.Create]) and
-// store it, move every application to it ([Client.SetCredentials] moves a
-// client), verify that it works, and then delete the old one
-// ([KeyService.Delete]), which ends it at once. [Key].CreatedAt shows which are
-// older than 90 days, and [Key].LastUsedAt which are still used.
+// Nothing replaces a key in place, says DiffHook's page "API Keys": create the
+// new one, migrate, delete the old one. [KeyService.Replace] does that with your
+// [KeyStore], which applications take their key from, and can be interrupted and
+// run again at any point. [Key.Stale] says which keys are older than 90 days.
+// [Client.SetCredentials] moves a client to another key.
+//
+// A key that got into a log or a repository is to be revoked at once
+// ([KeyService.Delete]): [FindAPIKeys] finds keys in text, and a
+// [RedactingWriter] under a logger keeps them out of it.
 //
 // # Errors
 //
@@ -105,6 +116,14 @@
 //	ErrUnexpectedResponse   any     not what the API documents: check BaseURL
 //	ErrOutcomeUnknown       any     it may have been carried out: look before repeating it
 //	ErrInvalidAPIKey        –       correct the credentials; the text says how
+//
+// Replacing a signing secret or an API key adds these.
+//
+//	replacing               what to do
+//	ErrRotationOpen         finish the rotation that the text names first
+//	ErrStoreMismatch        see whether it is the right store, and correct what is in it
+//	ErrNotFound             nothing: it has been replaced already, or the name is wrong
+//	*OrphanError            delete those of its Keys that you do not know
 //
 // A request without an answer matches the error that the connection or the
 // context gave, such as [*net.OpError] or [context.DeadlineExceeded], and

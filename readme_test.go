@@ -3,7 +3,6 @@ package diffhook_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -34,22 +33,25 @@ func readmeClient(ctx context.Context) error {
 		WebhookURL:      "https://hooks.example.org/webhooks/diffhook",
 		IntervalMinutes: 15,
 	})
-	if errors.Is(err, diffhook.ErrMonitorLimit) {
-		log.Print("the plan's monitors are used up")
-	}
-	if err != nil {
-		return err
-	}
-	log.Print(monitor.ID)
-	return nil
+	_ = monitor
+	return err
 }
 
-func readmeEmulator(t *testing.T) {
-	server := diffhooktest.NewServer(t)
-	client := server.Client(nil)
-	server.Fail(diffhooktest.Fault{Route: "POST /api/keys", Status: http.StatusBadGateway})
-	_, _, err := client.Keys.Create(t.Context(), "ci-pipeline")
-	require.ErrorIs(t, err, diffhook.ErrOutcomeUnknown)
+func readmeRotateSecret(ctx context.Context, client *diffhook.Client, old string, store diffhook.SecretStore, authorize func(*http.Request)) error {
+	err := client.SigningSecret.Replace(ctx, old, store, &diffhook.SecretRotationOptions{
+		Receivers: map[string]diffhook.Receiver{
+			"web-1": &diffhook.RemoteReceiver{URL: "https://web-1.internal/diffhook", Authorize: authorize},
+			"web-2": &diffhook.RemoteReceiver{URL: "https://web-2.internal/diffhook", Authorize: authorize},
+		},
+		Observe: func(_ context.Context, step diffhook.RotationStep) { log.Print(step.Name, ": ", step.Text) },
+	})
+	return err
+}
+
+func readmeRotateKey(ctx context.Context, client *diffhook.Client, keyStore diffhook.KeyStore) error {
+	orphans, err := client.Keys.Replace(ctx, "key_abc123", keyStore, nil) // nil: every default of diffhook.KeyRotationOptions
+	_ = orphans
+	return err
 }
 
 func readmeTesting(t *testing.T, ctx context.Context, h http.Handler) {
@@ -66,7 +68,10 @@ func readmeTesting(t *testing.T, ctx context.Context, h http.Handler) {
 func TestReadmeFragments(t *testing.T) {
 	t.Setenv("DIFFHOOK_API_KEY", "")
 	require.ErrorIs(t, readmeClient(t.Context()), diffhook.ErrInvalidAPIKey)
-	readmeEmulator(t)
+	server := newServer(t)
+	require.ErrorIs(t, readmeRotateSecret(t.Context(), server.Client(nil), "not a fingerprint", nil, nil), diffhook.ErrInvalidOptions)
+	keyStore := newMemoryStore(diffhook.APIKeys{Current: server.APIKey()})
+	require.ErrorIs(t, readmeRotateKey(t.Context(), server.Client(nil), keyStore), diffhook.ErrNotFound)
 	readmeTesting(t, t.Context(), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 
 	self, err := os.ReadFile("readme_test.go")

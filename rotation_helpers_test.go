@@ -205,7 +205,7 @@ func (w *webServer) Status(ctx context.Context) (status diffhook.RotationStatus,
 		return status, err
 	}
 	status = w.v.Load().Status()
-	for _, at := range []*time.Time{&status.At, &status.Since, &status.LastRefresh, &status.Current.LastUsed, &status.Previous.LastUsed} {
+	for _, at := range []*time.Time{&status.At, &status.Since, &status.Changed, &status.LastRefresh, &status.Current.LastUsed, &status.Previous.LastUsed} {
 		if !at.IsZero() {
 			*at = at.Add(w.shift)
 		}

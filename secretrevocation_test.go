@@ -358,6 +358,40 @@ func TestSecretRevokeUnknown(t *testing.T) {
 	})
 }
 
+// TestSecretRevokeSparesOthers: what a terse platform hides may be the secret that
+// leaked, but not where somebody names another one, which deliveries in flight
+// still need.
+func TestSecretRevokeSparesOthers(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		set  func(*changeover) diffhook.SecretStore
+	}{
+		{"as the store says", func(c *changeover) diffhook.SecretStore {
+			c.leakPrevious()
+			return c.store
+		}},
+		{"as a receiver at the API says", func(c *changeover) diffhook.SecretStore {
+			web := c.add("web-1", c.client.SigningSecret)
+			c.server.Rotate()
+			require.NoError(c, web.Refresh(c.Context()))
+			return nil
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1")
+				c.server.Configure(diffhooktest.Settings{Terse: true, OnExchange: recorder(t)})
+				store := test.set(c)
+				err := c.client.SigningSecret.Revoke(t.Context(), diffhooktest.NewSecret().Fingerprint(), store, &c.options)
+				require.ErrorIs(t, err, diffhook.ErrNotFound)
+				assert.Zero(t, c.server.Count("DELETE"))
+				assert.False(t, c.server.Secrets().NoPrevious, "at the platform")
+				require.NoError(t, c.web["web-1"].deliver(c.old), "a delivery in flight")
+			})
+		})
+	}
+}
+
 // TestSecretRevokeWrongStore: a store that knows nothing of the secret is not
 // written to, and that the new secret is in no store is said.
 func TestSecretRevokeWrongStore(t *testing.T) {

@@ -400,6 +400,23 @@ func TestSecretReplaceRefuses(t *testing.T) {
 	}
 }
 
+// TestSecretReplaceSuperseded: at a terse platform, where the receivers read the
+// API, they know of the secret before the last. It is not the hidden one.
+func TestSecretReplaceSuperseded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1)
+		c.server.Configure(diffhooktest.Settings{Terse: true, OnExchange: recorder(t)})
+		web := c.add("web-1", c.client.SigningSecret)
+		between := c.server.Rotate().Current
+		require.NoError(t, web.Refresh(t.Context()))
+		c.server.Rotate()
+		err := c.client.SigningSecret.Replace(t.Context(), c.old.Fingerprint(), nil, &c.options)
+		require.ErrorIs(t, err, diffhook.ErrRotationOpen)
+		assert.True(t, c.server.Secrets().Previous.Equal(between), "at the platform")
+		require.NoError(t, web.deliver(between), "a delivery in flight")
+	})
+}
+
 // openWindow has the old secret be the outcome of a rotation that is not
 // finished.
 func (c *changeover) openWindow(terse bool) {
