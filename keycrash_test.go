@@ -480,13 +480,15 @@ func TestKeyRotationKilledTwice(t *testing.T) {
 			t.Parallel()
 			events := undisturbed(t, is)
 			for n := range events {
-				for m, reached := 0, true; reached; m++ {
+				kills := 0
+				for reached := true; reached; kills++ {
 					reached = false
-					inRig(t, is, fmt.Sprintf("killed %s, and then at %d", rigPlace(n, events), m), func(r *keyRig) {
+					inRig(t, is, fmt.Sprintf("killed %s, and then at %d", rigPlace(n, events), kills), func(r *keyRig) {
 						require.True(t, r.run(r.client(r.old.Key), rigKill.on(r, n)).killed)
-						reached = r.settle(rigKill.on(r, m)).killed
+						reached = r.settle(rigKill.on(r, kills)).killed
 					})
 				}
+				assert.Greater(t, kills, 4)
 			}
 		})
 	}
@@ -497,22 +499,26 @@ func TestKeyRotationKilledTwice(t *testing.T) {
 func TestKeyRotationDisrupted(t *testing.T) {
 	for _, d := range keyDisruptions {
 		for _, is := range keyRigs {
-			for _, is.attempts = range []int{1, 4} {
+			for _, attempts := range []int{1, 4} {
+				is := is
+				is.attempts = attempts
 				t.Run(d.name+", "+is.String(), func(t *testing.T) {
 					t.Parallel()
-					events := undisturbed(t, is)
+					events, kills := undisturbed(t, is), 0
 					for n := range events {
 						if d.hits(events[n]) {
-							disrupt(t, is, d, n, d.name+" "+rigPlace(n, events))
+							kills += disrupt(t, is, d, n, d.name+" "+rigPlace(n, events))
 						}
 					}
+					assert.Equal(t, is.inDepth(), kills > 0)
 				})
 			}
 		}
 	}
 }
 
-func disrupt(t *testing.T, is rigOptions, d keyDisruption, n int, what string) {
+// disrupt returns how often it has killed the process besides.
+func disrupt(t *testing.T, is rigOptions, d keyDisruption, n int, what string) (kills int) {
 	var givenUp []string
 	inRig(t, is, what, func(r *keyRig) {
 		run := r.run(r.client(r.old.Key), d.on(r, n))
@@ -523,10 +529,11 @@ func disrupt(t *testing.T, is rigOptions, d keyDisruption, n int, what string) {
 		r.settle(nil)
 	})
 	if !is.inDepth() {
-		return
+		return 0
 	}
 	const most = 30 // an outage that is waited out repeats itself
 	for m := n + 1; m < min(len(givenUp), n+most); m++ {
+		kills++
 		inRig(t, is, what+", and killed "+rigPlace(m, givenUp), func(r *keyRig) {
 			first, second := d.on(r, n), rigKill.on(r, m)
 			run := r.run(r.client(r.old.Key), func(i int, event string) error {
@@ -536,4 +543,5 @@ func disrupt(t *testing.T, is rigOptions, d keyDisruption, n int, what string) {
 			r.settle(nil)
 		})
 	}
+	return kills
 }

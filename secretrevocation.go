@@ -63,7 +63,12 @@ func (r *secretRotation) endAtPlatform(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if !r.platform.hasAsPrevious(r.old, true) { // one that is not shown may be it
+	mayBe := r.stage == stageOpen // one that is not shown, and that nobody names another
+	if r.platform.hides() && !mayBe {
+		name := r.hiddenPrevious(ctx)
+		mayBe = name == "" || name == r.old
+	}
+	if !r.platform.hasAsPrevious(r.old, mayBe) {
 		return nil
 	}
 	if err := r.service.RevokePrevious(ctx); err != nil {

@@ -190,20 +190,28 @@ func (r *secretRotation) storeKnows() bool {
 	return r.stored.Current.Fingerprint() == r.old || r.stored.Previous.Fingerprint() == r.old
 }
 
-// othersSay reports whether the old secret is the platform's previous one, where
-// the platform does not show that: by the store, or the receivers if they read
-// the API themselves.
-func (r *secretRotation) othersSay(ctx context.Context) bool {
-	if r.store != nil {
-		return r.stored.Current.Fingerprint() == r.old || r.storeKnows() && r.stored.Current.Equal(r.platform.Current)
+// hiddenPrevious returns the fingerprint of the platform's previous secret where
+// the platform does not show it, by the store or, where that does not know, by a
+// receiver; "" where nobody knows.
+func (r *secretRotation) hiddenPrevious(ctx context.Context) string {
+	now := r.platform.Current.Fingerprint()
+	replaced := func(current, previous string) string {
+		if current != now {
+			return current // which has not heard of the rotation yet
+		}
+		return previous
+	}
+	if name := replaced(r.stored.Current.Fingerprint(), r.stored.Previous.Fingerprint()); name != "" && r.store != nil {
+		return name
 	}
 	statuses, _ := r.statuses(ctx)
+	name := ""
 	for _, status := range statuses {
-		if status.has(r.old) {
-			return true
+		if known := replaced(status.Current.Fingerprint, status.Previous.Fingerprint); known == r.old || name == "" {
+			name = known
 		}
 	}
-	return false
+	return name
 }
 
 // locate finds where the rotation stands.
@@ -224,7 +232,7 @@ func (r *secretRotation) locate(ctx context.Context) (err error) {
 		if r.store != nil && r.stored.Current.Fingerprint() != r.old {
 			return r.mismatch("DiffHook signs with another secret than it has as current; is it this team's store?")
 		}
-	case p.hasAsPrevious(r.old, r.othersSay(ctx)):
+	case p.hasAsPrevious(r.old, p.hides() && r.hiddenPrevious(ctx) == r.old):
 		r.stage = stageOpen
 		if r.store != nil && !r.storeKnows() && !r.stored.Current.Equal(p.Current) {
 			return r.notThisTeams()

@@ -85,8 +85,11 @@ type signingSecrets struct {
 // hasAsPrevious reports whether the previous secret is the one with the
 // fingerprint, by the answer or, where that does not show it, by others.
 func (s *signingSecrets) hasAsPrevious(fingerprint string, others bool) bool {
-	return s.hasPrevious && (s.Previous.Fingerprint() == fingerprint || s.Previous.IsZero() && others)
+	return s.hasPrevious && s.Previous.Fingerprint() == fingerprint || s.hides() && others
 }
+
+// hides reports whether there is a previous secret that is not shown.
+func (s *signingSecrets) hides() bool { return s.hasPrevious && s.Previous.IsZero() }
 
 func (s *signingSecrets) UnmarshalJSON(b []byte) (err error) {
 	var w struct {
