@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// lastUseUnit is longer than the second in which the platform tells times.
+const lastUseUnit = 2 * time.Second
+
 // switchOver gives this client the new key, where it uses the old one.
 func (r *keyRotation) switchOver(ctx context.Context) error {
 	before := r.client.auth.Load()
@@ -43,7 +46,7 @@ func (r *keyRotation) drain(ctx context.Context) error {
 			return "", nil
 		}
 		err := r.list(ctx, r.successor())
-		if errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrForbidden) || ctx.Err() != nil {
+		if errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrForbidden) || errors.Is(err, errManyKeys) || ctx.Err() != nil {
 			return "", err
 		}
 		if err != nil {
@@ -121,8 +124,8 @@ func (r *keyRotation) delete(ctx context.Context) error {
 	if err := r.list(ctx, successor); err != nil {
 		return err
 	}
-	if !r.created && !r.hasSuccessor() {
-		return fmt.Errorf("%w: its current key seems to be %s, which is to be deleted; the key is kept", ErrStoreMismatch, r.name())
+	if err := r.checkNotCurrent(ctx, successor); err != nil {
+		return err
 	}
 	if err := r.switchOver(ctx); err != nil { // in case that it was switched back
 		return err
@@ -153,12 +156,25 @@ func (r *keyRotation) previousWorks(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// hasSuccessor reports whether another key than the old one may be the current
-// one: where the old one may be that too, one that was created after it.
-func (r *keyRotation) hasSuccessor() bool {
+// checkNotCurrent refuses to delete the key that applications use, where the id
+// of that was given. If prefixes do not tell, its last use does: it must not be
+// moved by a call with the current key.
+func (r *keyRotation) checkNotCurrent(ctx context.Context, successor *Client) error {
 	current := r.stored.Current
-	old, _ := r.find(r.old)
-	return len(r.others(func(k Key) bool {
-		return k.MayBe(current) && (!old.MayBe(current) || old.ID == "" || k.CreatedAt.After(old.CreatedAt))
-	})) > 0
+	old, there := r.find(r.old)
+	if r.created || !there || !old.MayBe(current) {
+		return nil
+	}
+	if err := sleep(ctx, lastUseUnit); err != nil {
+		return err
+	}
+	if err := r.list(ctx, successor); err != nil {
+		return err
+	}
+	again, there := r.find(r.old)
+	others := r.others(func(k Key) bool { return k.MayBe(current) && !k.LastUsedAt.IsZero() })
+	if there && (len(others) == 0 || !again.LastUsedAt.Equal(old.LastUsedAt)) {
+		return fmt.Errorf("%w: its current key may be %s, which is to be deleted; the key is kept: if it is not that, delete it by hand", ErrStoreMismatch, r.name())
+	}
+	return nil
 }

@@ -111,9 +111,9 @@ func describeKeys(keys []Key) string {
 //  5. delete the old one, and remove it from the store.
 //
 // Run it again with the same old after any error, or a crash: it finds from the
-// platform and the store where it stands. A failure before step 3 is undone: the
-// store is put back and the new key deleted, or the error says that it could not
-// be. Do not run it twice at a time.
+// platform and the store where it stands. A failure before step 3, the end of
+// ctx too, is undone: the store is put back and the new key deleted, or the error
+// says that it could not be. Do not run it twice at a time.
 //
 // It returns, also with a nil error, the keys that an interrupted run may have
 // created without learning of them: those with the new key's label that were
@@ -155,6 +155,7 @@ type keyRotation struct {
 	newKey   Key     // zero where it cannot be told which one it is
 	created  bool    // by this run, so that newKey is certain
 	alive    bool    // a call with it has succeeded in this run
+	dead     bool    // or was answered 401
 }
 
 func (s *KeyService) newRotation(old string, store KeyStore, opts *KeyRotationOptions) (*keyRotation, error) {
@@ -275,11 +276,13 @@ func (r *keyRotation) list(ctx context.Context, client *Client) error {
 		return err
 	}
 	if all.Full(len(keys)) {
-		return fmt.Errorf("%w: the team has more API keys than the API lists; delete those that nobody needs", ErrUnexpectedResponse)
+		return errManyKeys
 	}
 	r.keys = keys
 	return nil
 }
+
+var errManyKeys = fmt.Errorf("%w: the team has, or would have, more API keys than the API lists; delete those that nobody needs", ErrUnexpectedResponse)
 
 func (r *keyRotation) find(id string) (Key, bool) {
 	for _, k := range r.keys {
@@ -297,6 +300,10 @@ func (r *keyRotation) create(ctx context.Context) error {
 	}
 	if next := r.stored.Next; !next.IsZero() && len(r.others(func(k Key) bool { return k.MayBe(next) })) > 0 {
 		return nil // else it has been deleted
+	}
+	var all *ListOptions
+	if all.Full(len(r.keys) + 1) {
+		return errManyKeys
 	}
 	key, text, err := r.client.Keys.Create(ctx, r.opts.Label)
 	if errors.Is(err, ErrOutcomeUnknown) {
@@ -332,7 +339,7 @@ func (r *keyRotation) prove(ctx context.Context) error {
 	}
 	client := r.client.WithCredentials(r.stored.Next)
 	_, err := client.Monitors.List(ctx, &ListOptions{Limit: 1})
-	r.alive = err == nil
+	r.alive, r.dead = err == nil, errors.Is(err, ErrUnauthorized)
 	if err == nil && r.opts.Prove != nil {
 		err = r.opts.Prove(ctx, client)
 	}
@@ -357,23 +364,24 @@ func (r *keyRotation) promote(ctx context.Context) error {
 	return nil
 }
 
-// undo puts the store back and deletes the new key, which no application uses.
+// undo deletes the new key, which no application uses, and puts the store back:
+// in this order, so that a key is never live without being in the store.
 func (r *keyRotation) undo(ctx context.Context, cause error) error {
 	// Which of the API's keys one of an earlier run is can be told by its prefix
 	// only if it is one of them. A key that is dead needs no deletion.
 	certain := r.created || r.alive && r.newKey.ID != ""
-	if !certain && !errors.Is(cause, ErrUnauthorized) {
+	if !certain && !r.dead {
 		return fmt.Errorf("%w; the new key is kept in the store, since it cannot be told which one of the API's it is: run it again", cause)
+	}
+	if certain {
+		err := lately(ctx, func(ctx context.Context) error { return r.client.Keys.Delete(ctx, r.newKey.ID) })
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return &OrphanError{Keys: []Key{r.newKey}, cause: errors.Join(cause, err)}
+		}
+		r.report(ctx, "undone", "%s is deleted again", bounded(r.newKey.ID, 40))
 	}
 	r.stored = APIKeys{} // it may be anything
 	errStore := lately(ctx, func(ctx context.Context) error { return r.saveAs(ctx, "undone", APIKeys{Current: r.original}) })
-	if !certain {
-		return errors.Join(cause, errStore)
-	}
-	err := lately(ctx, func(ctx context.Context) error { return r.client.Keys.Delete(ctx, r.newKey.ID) })
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return &OrphanError{Keys: []Key{r.newKey}, cause: errors.Join(cause, errStore, err)}
-	}
 	return errors.Join(cause, errStore)
 }
 
@@ -386,8 +394,12 @@ func (r *keyRotation) saveAs(ctx context.Context, step string, want APIKeys) err
 	if err := r.store.Save(ctx, want); err != nil {
 		return r.foreignError("the store failed to save the API keys", err, want)
 	}
-	if err := confirm(ctx, r.load, func() bool { return r.holds(want) }); err != nil {
-		return fmt.Errorf("%w: it does not give back the keys that were saved (current %v, next %v, previous %v)", err, want.Current, want.Next, want.Previous)
+	err := confirm(ctx, r.load, func() bool { return r.holds(want) })
+	if errors.Is(err, ErrStoreMismatch) {
+		return fmt.Errorf("%w: it does not give back the keys that were saved (current %v%s%s)", err, want.Current, role("next", want.Next), role("previous", want.Previous))
+	}
+	if err != nil {
+		return err
 	}
 	r.report(ctx, step, "the store has %v as current%s%s", want.Current, role("next", want.Next), role("previous", want.Previous))
 	return nil

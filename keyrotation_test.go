@@ -34,10 +34,18 @@ type keyTest struct {
 	steps
 }
 
-// newKeyTest is for a bubble, and no two tries of a request.
+// newKeyTest is for a bubble. Its client tries nothing twice.
 func newKeyTest(t *testing.T) *keyTest {
 	t.Helper()
 	return newKeyTestOf(t, newBubbleServer(t), nil)
+}
+
+// newLongKeyTest is newKeyTest with more requests than are worth recording.
+func newLongKeyTest(t *testing.T) *keyTest {
+	t.Helper()
+	s := diffhooktest.New()
+	t.Cleanup(s.Close)
+	return newKeyTestOf(t, s, nil)
 }
 
 func newKeyTestOf(t *testing.T, s *diffhooktest.Server, transport func(http.RoundTripper) http.RoundTripper) *keyTest {
@@ -105,7 +113,7 @@ func TestReplaceKey(t *testing.T) {
 				}
 				require.NoError(t, listKeys(t.Context(), teamClient(k.team, 1, nil).WithCredentials(before)))
 				began := time.Now()
-				orphans, err := k.replace(diffhook.KeyRotationOptions{})
+				orphans, err := k.replace(diffhook.KeyRotationOptions{PollInterval: time.Hour})
 				require.NoError(t, err)
 				assert.Empty(t, orphans)
 				assert.Equal(t, want, k.names)
@@ -150,7 +158,7 @@ func TestReplaceKeyLabel(t *testing.T) {
 // TestReplaceKeyWithoutOptions: nil is the zero value.
 func TestReplaceKeyWithoutOptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeyTest(t)
+		k := newLongKeyTest(t)
 		began := time.Now()
 		_, err := k.client.Keys.Replace(t.Context(), k.old.ID, k.store, nil)
 		require.NoError(t, err)
@@ -240,30 +248,30 @@ func TestReplaceKeyRefusals(t *testing.T) {
 
 // TestReplaceKeyOfMany: a key that is not in the list would pass for deleted.
 func TestReplaceKeyOfMany(t *testing.T) {
-	for _, n := range []int{199, 200, 201} {
-		t.Run(fmt.Sprint(n, " keys"), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := diffhooktest.New() // its answers are too long to record
-				t.Cleanup(s.Close)
-				k := newKeyTestOf(t, s, nil)
-				for len(k.team.Keys()) < n {
-					k.team.NewKey("other")
-				}
-				_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: atOnce})
-				if n < 200 {
-					// That the new one makes it 200 is found when it is too late
-					// to delete anything by the list.
-					require.ErrorContains(t, err, "more API keys than the API lists")
-					assert.False(t, k.revoked(k.old))
-					assert.NoError(t, listKeys(t.Context(), k.client))
-					return
-				}
-				require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
-				assert.Len(t, k.team.Keys(), n, "nothing was created")
-				k.requireStore(diffhook.APIKeys{Current: k.old.Key})
-				assert.Zero(t, s.Count("DELETE /api/keys/{id}"))
+	for _, n := range []int{198, 199, 200, 201} {
+		for name, deleteNow := range map[string]func() bool{"": nil, ", deleted now": atOnce} {
+			t.Run(fmt.Sprint(n, " keys", name), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					k := newLongKeyTest(t)
+					for len(k.team.Keys()) < n {
+						k.team.NewKey("other")
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), 100*time.Minute+time.Second)
+					defer cancel()
+					_, err := k.client.Keys.Replace(ctx, k.old.ID, k.store, &diffhook.KeyRotationOptions{Quiet: time.Hour, DeleteNow: deleteNow})
+					if n < 199 {
+						require.NoError(t, err)
+						return
+					}
+					// The 199 are 200 with the new one.
+					require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+					assert.ErrorContains(t, err, "more API keys than the API lists")
+					assert.Len(t, k.team.Keys(), n, "nothing was created")
+					assert.Zero(t, k.server.Count("DELETE /api/keys/{id}"))
+					k.requireStore(diffhook.APIKeys{Current: k.old.Key})
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -698,18 +706,21 @@ func TestReplaceKeyWithoutPrefixes(t *testing.T) {
 		require.ErrorIs(t, err, diffhook.ErrUnauthorized)
 		assert.False(t, k.revoked(k.team.Keys()[0]), "the key of another application")
 		assert.False(t, k.revoked(k.old))
+		k.requireStore(diffhook.APIKeys{Current: k.old.Key})
 	})
-	test("the stored key is one of several, and not proven", func(t *testing.T, k *keyTest) {
-		next := k.team.NewKey(k.old.Label)
-		k.store.held.Next = next.Key
-		_, err := k.replace(diffhook.KeyRotationOptions{Prove: func(context.Context, *diffhook.Client) error { return errNotProven }})
-		require.ErrorIs(t, err, errNotProven)
-		assert.ErrorContains(t, err, "cannot be told which one")
-		for _, other := range k.team.Keys() {
-			assert.False(t, other.Revoked)
-		}
-		k.requireStore(diffhook.APIKeys{Current: k.old.Key, Next: next.Key})
-	})
+	for _, notProven := range []error{errNotProven, diffhook.ErrUnauthorized} { // of another service, perhaps
+		test("the stored key is one of several, and not proven: "+notProven.Error(), func(t *testing.T, k *keyTest) {
+			next := k.team.NewKey(k.old.Label)
+			k.store.held.Next = next.Key
+			_, err := k.replace(diffhook.KeyRotationOptions{Prove: func(context.Context, *diffhook.Client) error { return notProven }})
+			require.ErrorIs(t, err, notProven)
+			assert.ErrorContains(t, err, "cannot be told which one")
+			for _, other := range k.team.Keys() {
+				assert.False(t, other.Revoked)
+			}
+			k.requireStore(diffhook.APIKeys{Current: k.old.Key, Next: next.Key})
+		})
+	}
 	// Another key is drained and deleted; the one in the store must not be
 	// forgotten over it.
 	test("id of another key", func(t *testing.T, k *keyTest) {
@@ -720,13 +731,19 @@ func TestReplaceKeyWithoutPrefixes(t *testing.T) {
 		held := k.store.holds()
 		assert.True(t, held.Current.Equal(k.old.Key) || held.Previous.Equal(k.old.Key), "the store has forgotten a live key")
 	})
-	test("id of the new key", func(t *testing.T, k *keyTest) {
-		made := k.team.NewKey(k.old.Label)
-		k.store.held = diffhook.APIKeys{Current: made.Key, Previous: k.old.Key}
-		_, err := k.client.Keys.Replace(t.Context(), made.ID, k.store, &diffhook.KeyRotationOptions{DeleteNow: atOnce})
-		require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
-		assert.False(t, k.revoked(made), "the key that applications use")
-	})
+	for _, hour := range []int{1, 3, 5} { // when another key was created
+		test(fmt.Sprint("id of the new key, with another one of hour ", hour), func(t *testing.T, k *keyTest) {
+			made := k.team.NewKey(k.old.Label)
+			ages := map[string]int{k.team.Keys()[0].ID: hour, k.old.ID: 2, made.ID: 4}
+			for id, hour := range ages {
+				k.team.AgeKey(id, time.Duration(6-hour)*time.Hour)
+			}
+			k.store.held = diffhook.APIKeys{Current: made.Key, Previous: k.old.Key}
+			_, err := k.client.Keys.Replace(t.Context(), made.ID, k.store, &diffhook.KeyRotationOptions{DeleteNow: atOnce})
+			require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
+			assert.False(t, k.revoked(made), "the key that applications use")
+		})
+	}
 	test("id of the new key, which is the only one", func(t *testing.T, k *keyTest) {
 		made := k.team.NewKey(k.old.Label)
 		k.store.held = diffhook.APIKeys{Current: made.Key, Previous: k.old.Key}
@@ -826,9 +843,7 @@ func TestReplaceKeyShowsNoKey(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := diffhooktest.New() // a label that is a key is not to be recorded
-				t.Cleanup(s.Close)
-				k := newKeyTestOf(t, s, nil)
+				k := newLongKeyTest(t) // nor is a label that is a key
 				opts := options{Observe: k.observe, DeleteNow: atOnce}
 				c.set(k, &opts)
 				orphans, err := k.replace(opts)

@@ -20,7 +20,7 @@ type KeyService struct{ client *Client }
 type Key struct {
 	ID     string
 	Label  string
-	Prefix string // the key's first characters
+	Prefix string // the key's first characters, not what an APIKey prints as: see MayBe
 
 	// CreatedAt is in UTC. See [Key.Stale].
 	CreatedAt time.Time

@@ -53,7 +53,7 @@ func (r *secretRotation) drain(ctx context.Context) error {
 	})
 	if err == nil && !r.told {
 		merged := mergeSecret(r.old, statuses)
-		r.report(ctx, "drained", "%s has not been used for %v; it verified %d deliveries", r.old, merged.Unused.Truncate(time.Second), merged.Uses)
+		r.report(ctx, "drained", "%s has not been used for %v; it verified %d deliveries", r.old, merged.Unused.Truncate(time.Millisecond), merged.Uses)
 	}
 	return err
 }

@@ -13,7 +13,7 @@ import (
 type RotationStep struct {
 	// Name is one of a fixed set, fit for a metric's label. Of a signing
 	// secret: rotated, stored, learning, learned, draining, drained, revoked,
-	// removed, refusing, refused. Of an API key: orphans, created, stored,
+	// removed, refusing, refused, failed. Of an API key: orphans, created, stored,
 	// proven, promoted, switched, draining, drained, deleted, removed, undone.
 	Name string
 
@@ -60,12 +60,14 @@ func (o *observer) poll(ctx context.Context, step string, every time.Duration, c
 		if err != nil || left == "" {
 			return err
 		}
-		if ctx.Err() != nil && o.waiting.Name == step {
-			left = o.waiting.Text // and not that nothing answers any more
+		if ctx.Err() == nil { // else left is only that nothing answers any more
+			o.wait(ctx, step, left)
 		}
-		o.wait(ctx, step, left)
 		if err := sleep(ctx, every); err != nil {
-			return fmt.Errorf("diffhook: %s: %s: %w; run it again to go on", step, left, err)
+			if o.waiting.Name == step {
+				step += ": " + o.waiting.Text
+			}
+			return fmt.Errorf("diffhook: %s: %w; run it again to go on", step, err)
 		}
 	}
 }

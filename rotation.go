@@ -119,14 +119,31 @@ func (v *Verifier) store(current, previous Secret, expires time.Time) {
 			next.usages[matchPrevious] = u
 		}
 	}
-	v.changed = time.Now()
-	before := v.set.Swap(next)
-	if v.opts.Logger != nil && before != nil {
-		v.note(slog.LevelInfo, "diffhook: signing secrets changed",
-			slog.String("current", next.current.Fingerprint()),
-			slog.String("previous", next.previous.Fingerprint()),
-			slog.Time("previous_expires", next.expires))
+	before := v.set.Load()
+	if before != nil && before.equal(next) {
+		return
 	}
+	v.changed = time.Now()
+	v.set.Store(next)
+	if v.opts.Logger == nil || before == nil {
+		return
+	}
+	attrs := []slog.Attr{slog.String("current", current.Fingerprint())}
+	if next.revoked != 0 {
+		attrs = append(attrs, slog.Bool("current_revoked", true))
+	}
+	if !next.previous.IsZero() {
+		attrs = append(attrs, slog.String("previous", next.previous.Fingerprint()))
+	}
+	if !next.expires.IsZero() {
+		attrs = append(attrs, slog.Time("previous_expires", next.expires))
+	}
+	v.note(slog.LevelInfo, "diffhook: signing secrets changed", attrs...)
+}
+
+// equal reports whether both accept the same.
+func (s *secretSet) equal(t *secretSet) bool {
+	return s.current.Equal(t.current) && s.previous.Equal(t.previous) && s.expires.Equal(t.expires) && s.revoked == t.revoked
 }
 
 // Rotate makes next the current secret and keeps accepting the one it replaces

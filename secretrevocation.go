@@ -3,6 +3,7 @@ package diffhook
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 )
 
@@ -18,6 +19,8 @@ import (
 //
 // Options and errors are those of [SigningSecretService.Replace]. It does not
 // wait for anything to drain, but for up to a minute for receivers to answer.
+// Name all of them: one that is not told can accept the secret until its source
+// says [Secrets].NoPrevious, or for its RotationWindow.
 func (s *SigningSecretService) Revoke(ctx context.Context, old string, store SecretStore, opts *SecretRotationOptions) error {
 	r, err := s.newRotation(old, store, opts)
 	if err != nil {
@@ -44,11 +47,21 @@ func (s *SigningSecretService) Revoke(ctx context.Context, old string, store Sec
 	}
 	<-told
 	r.each(ctx, r.names, func(ctx context.Context, _ string, receiver Receiver) error { return receiver.Refresh(ctx) })
-	err = errors.Join(errPlatform, errStore, r.refuse(ctx))
-	if err == nil && !known.Load() {
-		return r.notFound()
+	for part, err := range map[string]error{"the platform": errPlatform, "the store": errStore} {
+		if err != nil {
+			r.report(ctx, "failed", "%s: %v", part, err)
+		}
 	}
-	return err
+	err = errors.Join(errPlatform, errStore, r.refuse(ctx))
+	switch {
+	case err != nil:
+		return err
+	case !known.Load():
+		return r.notFound()
+	case len(r.names) == 0:
+		return fmt.Errorf("%w: all is done but at the receivers, of which none is named: each may accept the secret for its RotationWindow more, unless its source says NoPrevious; name them, or restart them", ErrInvalidOptions)
+	}
+	return nil
 }
 
 // endAtPlatform is the emergency at the platform. It sets the stage where the

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,7 +58,7 @@ func (c *changeover) leakPrevious() {
 // It takes no time, and does not ask how long the secret has been unused.
 func TestSecretRevoke(t *testing.T) {
 	const refused = "0s refused: every receiver refuses OLD"
-	revoked := []string{"0s revoked: DiffHook has forgotten OLD", `0s removed: the store has NEW as current and "" as previous`, refused}
+	revoked := []string{"0s revoked: DiffHook has forgotten OLD", "0s removed: the store has NEW as current and none as previous", refused}
 	for _, test := range []struct {
 		name      string
 		set       func(*changeover)
@@ -90,6 +92,9 @@ func TestSecretRevoke(t *testing.T) {
 						test.set(c)
 					}
 					require.ErrorIs(t, c.revoke(), test.err)
+					for name, w := range c.web { // without having met a delivery
+						assert.Equal(t, c.server.Secrets().Current.Fingerprint(), w.v.Load().Status().Current.Fingerprint, name)
+					}
 					c.requireLeakRefused()
 					c.requireRevoked(test.rotations)
 					c.requireSteps(test.want...)
@@ -229,9 +234,12 @@ func TestSecretRevokeFails(t *testing.T) {
 				test.set(c)
 				err := c.revoke()
 				require.ErrorIs(t, err, test.err)
+				steps := c.text(strings.Join(c.steps, "\n"))
 				for _, text := range test.text {
 					assert.Contains(t, c.text(err.Error()), text)
+					assert.Regexp(t, "(?m) failed: the (platform|store): .*"+regexp.QuoteMeta(text), steps)
 				}
+				assert.Empty(t, secretDetector(c.old, c.server.Secrets().Current).find(steps))
 				first := c.server.Secrets().Current
 				assertNoLeak(t, secretDetector(c.old, first), err)
 				c.requireLeakRefused()
@@ -307,7 +315,7 @@ func TestSecretRevokeLaggingSource(t *testing.T) {
 	})
 }
 
-// TestSecretRevokeRefuses what Replace refuses too; but it needs no receivers.
+// TestSecretRevokeRefuses what Replace refuses too.
 func TestSecretRevokeRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		old string
@@ -336,9 +344,15 @@ func TestSecretRevokeRefuses(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSecretRevokeWithoutReceivers does what it can, and says that it is not all.
+func TestSecretRevokeWithoutReceivers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newChangeover(t, 1)
-		require.NoError(t, c.client.SigningSecret.Revoke(t.Context(), c.old.Fingerprint(), c.store, nil))
+		err := c.client.SigningSecret.Revoke(t.Context(), c.old.Fingerprint(), c.store, nil)
+		require.ErrorIs(t, err, diffhook.ErrInvalidOptions)
+		assert.Contains(t, err.Error(), "all is done but at the receivers")
 		c.requireRevoked(1)
 	})
 }

@@ -1,6 +1,7 @@
 package diffhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,8 @@ type SecretStore interface {
 	SecretSource
 
 	// Save makes secrets what Load returns, Current and Previous in one write.
-	// It need not keep NoPrevious, where a set without a previous secret
-	// replaces one with it.
+	// A store that does not keep NoPrevious leaves a leaked secret accepted,
+	// after [SigningSecretService.Revoke], by servers that this did not reach.
 	Save(ctx context.Context, secrets Secrets) error
 }
 
@@ -81,13 +82,15 @@ const (
 //  5. revoke the old one at the platform, and remove it from the store;
 //  6. have every receiver refuse it.
 //
-// Run it again with the same old after any error, or a crash: it finds from the
-// platform and the store where it stands, and never rotates a second time. It
+// Read old once, before the first run, and keep it: after the rotation the
+// current secret is another, and naming that would replace it. Run it again with
+// the same old after any error, or a crash: it finds from the platform and the
+// store where it stands, and never rotates a second time. It
 // takes as long as the receivers do; end ctx to interrupt it. Do not run it
 // twice at a time: the platform offers nothing to prevent it.
 //
-// store is what the receivers' sources read; nil where they read the API
-// itself. Errors wrap [ErrNotFound] where old is neither in force nor waiting
+// store is what the receivers' sources read, and holds the current secret from
+// the start; it is nil where they read the API itself. Errors wrap [ErrNotFound] where old is neither in force nor waiting
 // for one of the steps (it has been replaced already, or the name is wrong),
 // [ErrRotationOpen] where a rotation of another secret is not finished,
 // [ErrStoreMismatch] where the store holds another secret or not what was
@@ -322,11 +325,15 @@ func (r *secretRotation) saveAs(ctx context.Context, step string, want Secrets) 
 	if err := r.store.Save(ctx, want); err != nil {
 		return newForeignError("the store failed to save the signing secret", err, want.Current.Reveal(), want.Previous.Reveal())
 	}
-	if err := confirm(ctx, r.load, func() bool { return r.holds(want) }); err != nil {
+	err := confirm(ctx, r.load, func() bool { return r.holds(want) })
+	if errors.Is(err, ErrStoreMismatch) {
 		return fmt.Errorf("%w: it gives back current %q and previous %q where current %q and previous %q were saved; correct it and run it again", err,
 			r.stored.Current.Fingerprint(), r.stored.Previous.Fingerprint(), want.Current.Fingerprint(), want.Previous.Fingerprint())
 	}
-	r.report(ctx, step, "the store has %s as current and %q as previous", want.Current.Fingerprint(), want.Previous.Fingerprint())
+	if err != nil {
+		return err
+	}
+	r.report(ctx, step, "the store has %s as current and %s as previous", want.Current.Fingerprint(), cmp.Or(want.Previous.Fingerprint(), "none"))
 	return nil
 }
 

@@ -48,7 +48,7 @@ func (c *changeover) behind(d time.Duration) diffhook.SecretSource {
 func TestSecretReplace(t *testing.T) {
 	const (
 		rotated  = "0s rotated: DiffHook signs with NEW instead of OLD"
-		stored   = `0s stored: the store has NEW as current and "OLD" as previous`
+		stored   = "0s stored: the store has NEW as current and OLD as previous"
 		learned  = "0s learned: every receiver has NEW as current"
 		counting = "0s draining: web-1 began to count at 00:00:00Z, which must be 2m0s ago; web-2 began to count at 00:00:00Z, which must be 2m0s ago"
 	)
@@ -182,7 +182,7 @@ func TestSecretReplace(t *testing.T) {
 				c.requireSteps(append(want,
 					fmt.Sprintf("%s drained: OLD has not been used for %s; it verified %d deliveries", test.end, test.unused, test.uses),
 					test.end+" revoked: DiffHook has forgotten OLD",
-					test.end+` removed: the store has NEW as current and "" as previous`,
+					test.end+" removed: the store has NEW as current and none as previous",
 					test.end+" refused: every receiver refuses OLD",
 				)...)
 				if web2 := c.web["web-2"]; strings.Contains(test.name, "once a minute") {
@@ -228,7 +228,7 @@ func TestSecretReplaceRevokeNow(t *testing.T) {
 	end := []string{
 		"1m5s drained: not waited for: RevokeNow says so",
 		"1m5s revoked: DiffHook has forgotten OLD",
-		`1m5s removed: the store has NEW as current and "" as previous`,
+		"1m5s removed: the store has NEW as current and none as previous",
 	}
 	refused := "1m5s refused: every receiver refuses OLD"
 	for _, test := range []struct {
@@ -268,7 +268,7 @@ func TestSecretReplaceRevokeNow(t *testing.T) {
 				require.NoError(t, c.replace())
 				want := append([]string{
 					"0s rotated: DiffHook signs with NEW instead of OLD",
-					`0s stored: the store has NEW as current and "OLD" as previous`,
+					"0s stored: the store has NEW as current and OLD as previous",
 				}, test.want...)
 				want = append(want, end...)
 				if test.end != "" {
@@ -435,18 +435,18 @@ func TestSecretReplaceForced(t *testing.T) {
 			c.options.Force = true
 			require.NoError(t, c.replace())
 			c.requireReplaced()
-			assert.Equal(t, `0s stored: the store has NEW as current and "OLD" as previous`, c.text(c.steps[1]))
+			assert.Equal(t, "0s stored: the store has NEW as current and OLD as previous", c.text(c.steps[1]))
 		})
 	}
 }
 
 // edited has the answers about the signing secret changed on their way.
-func (c *changeover) edited(edit func(body string) string) {
+func (c *changeover) edited(generation int, edit func(body string) string) {
 	transport := diffhooktest.Transport(c.server)
-	c.client = teamClient(c.server.DefaultTeam(), 1, &diffhook.ClientOptions{HTTPClient: &http.Client{
+	c.client = teamClient(c.server.DefaultTeam(), generation, &diffhook.ClientOptions{HTTPClient: &http.Client{
 		Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 			resp, err := transport.RoundTrip(r)
-			if err != nil || resp.StatusCode != http.StatusOK {
+			if err != nil || resp.StatusCode != http.StatusOK || isExchange(r) {
 				return resp, err
 			}
 			body, err := io.ReadAll(resp.Body)
@@ -465,7 +465,7 @@ func TestSecretReplaceExpired(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := newChangeover(t, 1, "web-1")
 			c.openWindow(false)
-			c.edited(func(body string) string {
+			c.edited(1, func(body string) string {
 				return strings.Replace(body, `"rotatedAt"`, `"expiresAt":"`+expires+`","rotatedAt"`, 1)
 			})
 			c.options.RevokeNow = func() bool { return true }
@@ -477,7 +477,10 @@ func TestSecretReplaceExpired(t *testing.T) {
 // TestSecretReplaceAgain: how long a second run waits. It believes the platform's
 // time of the rotation, but for what a clock that is wrong can hide.
 func TestSecretReplaceAgain(t *testing.T) {
-	noTime := regexp.MustCompile(`"rotatedAt":"[^"]*"`)
+	rotatedAt := regexp.MustCompile(`"rotated_?[aA]t":"[^"]*"`)
+	says := func(field string) func(string) string {
+		return func(body string) string { return rotatedAt.ReplaceAllString(body, field) }
+	}
 	for _, test := range []struct {
 		name       string
 		generation int
@@ -489,15 +492,16 @@ func TestSecretReplaceAgain(t *testing.T) {
 		{"long after", 1, time.Hour, nil, time.Hour + 2*time.Minute},
 		{"of generation 2, soon", 2, time.Minute, nil, 18 * time.Hour},
 		{"of generation 2, shortly before the end", 2, 18*time.Hour - time.Minute, nil, 18*time.Hour + time.Minute},
-		{"the platform does not tell the time", 1, time.Hour, func(s string) string { return noTime.ReplaceAllString(s, `"x":0`) }, time.Hour + 2*time.Minute},
-		{"the platform's clock is an hour behind", 1, time.Minute, func(s string) string { return noTime.ReplaceAllString(s, `"rotatedAt":"1999-12-31T23:00:00Z"`) }, 3 * time.Minute},
-		{"the platform's clock is ahead", 1, time.Minute, func(s string) string { return noTime.ReplaceAllString(s, `"rotatedAt":"2000-01-01T00:05:00Z"`) }, 7 * time.Minute},
+		{"of generation 2, and the platform does not tell the time", 2, time.Hour, says(`"x":0`), 19 * time.Hour},
+		{"the platform does not tell the time", 1, time.Hour, says(`"x":0`), time.Hour + 2*time.Minute},
+		{"the platform's clock is an hour behind", 1, time.Minute, says(`"rotatedAt":"1999-12-31T23:00:00Z"`), 3 * time.Minute},
+		{"the platform's clock is ahead", 1, time.Minute, says(`"rotatedAt":"2000-01-01T00:05:00Z"`), 7 * time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newChangeover(t, test.generation, "web-1")
 				if test.edit != nil {
-					c.edited(test.edit)
+					c.edited(test.generation, test.edit)
 				}
 				c.options.PollInterval = time.Second
 				if test.generation == 2 {
@@ -538,6 +542,43 @@ func TestSecretReplaceInterrupted(t *testing.T) {
 	})
 }
 
+// TestSecretReplaceLeftovers: the platform has forgotten the secret, and the store
+// or a receiver has not.
+func TestSecretReplaceLeftovers(t *testing.T) {
+	const learned, refused = "0s learned: every receiver has NEW as current", "0s refused: every receiver refuses OLD"
+	for _, test := range []struct {
+		name string
+		held func(diffhook.Secrets) diffhook.Secrets // in the store
+		want []string
+	}{
+		{
+			"the store has it as previous", func(s diffhook.Secrets) diffhook.Secrets { return s },
+			[]string{"0s stored: the store has NEW as current and none as previous", learned, refused},
+		}, {
+			"the store has it as current", func(s diffhook.Secrets) diffhook.Secrets { return diffhook.Secrets{Current: s.Previous} },
+			[]string{"0s stored: the store has NEW as current and none as previous", learned, refused},
+		}, {
+			"a receiver accepts it", func(s diffhook.Secrets) diffhook.Secrets { return diffhook.Secrets{Current: s.Current} },
+			[]string{learned, refused},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1")
+				c.store.held = test.held(c.server.Rotate())
+				c.server.RevokePrevious()
+				require.NoError(t, c.web["web-1"].deliver(c.old))
+				require.NoError(t, c.replace())
+				c.requireSteps(test.want...)
+				require.ErrorIs(t, c.web["web-1"].deliver(c.old), diffhook.ErrSignatureMismatch)
+				assert.Zero(t, c.server.Count("POST"))
+				assert.Zero(t, c.server.Count("DELETE"))
+				require.ErrorIs(t, c.replace(), diffhook.ErrNotFound)
+			})
+		})
+	}
+}
+
 // TestSecretReplaceUnknownOutcome: the answer to the rotation was lost. It is
 // looked for, and not sent again.
 func TestSecretReplaceUnknownOutcome(t *testing.T) {
@@ -567,7 +608,7 @@ func TestSecretReplaceUnknownOutcome(t *testing.T) {
 func TestSecretReplaceSameSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newChangeover(t, 1, "web-1")
-		c.edited(func(string) string { return `{"data":{"secret":"` + c.old.Reveal() + `","previous":null}}` })
+		c.edited(1, func(string) string { return `{"data":{"secret":"` + c.old.Reveal() + `","previous":null}}` })
 		require.ErrorIs(t, c.replace(), diffhook.ErrUnexpectedResponse)
 		assert.Len(t, c.store.saved, 1)
 	})
@@ -768,7 +809,7 @@ func TestSecretReplaceRaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newChangeover(t, 1, "web-1")
 		raced := false
-		c.edited(func(body string) string {
+		c.edited(1, func(body string) string {
 			if !raced {
 				raced = true
 				c.named[c.server.Rotate().Current.Fingerprint()] = "THEIRS"

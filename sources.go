@@ -78,11 +78,16 @@ func (envSource) Load(context.Context) (Secrets, error) {
 //   - a directory with the files current, and optionally previous and
 //     previous_expires (RFC 3339), as a mounted Kubernetes secret has them.
 //
+// Without the file previous it is not known whether there is a previous secret,
+// and a verifier keeps a replaced one for [VerifierOptions].RotationWindow. An
+// empty file previous states that there is none ([Secrets].NoPrevious).
+//
 // One newline at the end of a file is not part of the secret. All files of a
 // directory are read from one version of it where versions are swapped by a
 // symbolic link, as Kubernetes does (..data), or where path itself is such a
-// link. In a plain directory that is written file by file, write
-// previous_expires, then previous, and then current.
+// link; a [SecretStore] does that, see examples/rotate-secret. In a plain
+// directory that is written file by file, write previous_expires, then previous,
+// and then current; to take them away any order will do.
 //
 // Errors name the file, never its content. They wrap [ErrInvalidSecret] where
 // a content is not a secret or not a time, and the error of the file system,
@@ -149,14 +154,18 @@ func (s fileSource) readVersion(path string) (Secrets, error) {
 		return parseSecrets(namedText{s.path, text}, namedText{}, namedText{})
 	}
 	var texts [3]namedText
+	none := false // previous is there, and empty
 	for i, name := range [...]string{"current", "previous", "previous_expires"} {
 		text, err := readSecretFile(filepath.Join(path, name))
 		if err != nil && !(i > 0 && errors.Is(err, fs.ErrNotExist)) {
 			return Secrets{}, err
 		}
 		texts[i] = namedText{filepath.Join(s.path, name), text}
+		none = none || i == 1 && err == nil && text == ""
 	}
-	return parseSecrets(texts[0], texts[1], texts[2])
+	secrets, err := parseSecrets(texts[0], texts[1], texts[2])
+	secrets.NoPrevious = none && err == nil
+	return secrets, err
 }
 
 func readSecretFile(path string) (string, error) {

@@ -154,7 +154,8 @@ func TestFileSecretsDirectory(t *testing.T) {
 		{"current only", map[string]string{"current": currentText}, diffhook.Secrets{Current: current}, nil, ""},
 		{"all three, with newlines", map[string]string{"current": currentText + "\n", "previous": previousText + "\n", "previous_expires": "2026-03-16T14:22:00Z\n"},
 			diffhook.Secrets{Current: current, Previous: previous, PreviousExpires: expiry}, nil, ""},
-		{"empty files for none", map[string]string{"current": currentText, "previous": "", "previous_expires": "\n"}, diffhook.Secrets{Current: current}, nil, ""},
+		{"an empty previous states that there is none", map[string]string{"current": currentText, "previous": "", "previous_expires": "\n"}, diffhook.Secrets{Current: current, NoPrevious: true}, nil, ""},
+		{"one newline is empty", map[string]string{"current": currentText, "previous": "\n"}, diffhook.Secrets{Current: current, NoPrevious: true}, nil, ""},
 		{"other files beside them", map[string]string{"current": currentText, "tls.key": "x"}, diffhook.Secrets{Current: current}, nil, ""},
 		{"no current", map[string]string{"previous": previousText}, diffhook.Secrets{}, fs.ErrNotExist, "current:"},
 		{"bad previous", map[string]string{"current": currentText, "previous": "changeme"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous)"},
@@ -312,4 +313,17 @@ func TestFileSecretsRotates(t *testing.T) {
 	require.NoError(t, v.Refresh(t.Context()))
 	require.NoError(t, verify(currentText))
 	require.ErrorIs(t, verify(previousText), diffhook.ErrSignatureMismatch)
+}
+
+// A secret leaks, and a server that nobody could tell reads what the store says:
+// without the empty file previous, it would keep what was replaced for 24 h.
+func TestFileSecretsRefusesReplaced(t *testing.T) {
+	dir := t.TempDir()
+	writeFiles(t, dir, map[string]string{"current": previousText})
+	v := newVerifier(t, diffhook.FileSecrets(dir), nil)
+	writeFiles(t, dir, map[string]string{"previous": "", "current": currentText})
+	require.NoError(t, v.Refresh(t.Context()))
+	body := []byte("{}")
+	require.NoError(t, v.Verify(t.Context(), body, mustSecret(t, currentText).Sign(body)))
+	require.ErrorIs(t, v.Verify(t.Context(), body, mustSecret(t, previousText).Sign(body)), diffhook.ErrSignatureMismatch)
 }

@@ -132,10 +132,11 @@ func (s dirStore) Save(_ context.Context, secrets diffhook.Secrets) error {
 	if !secrets.PreviousExpires.IsZero() {
 		texts["previous_expires"] = secrets.PreviousExpires.Format(time.RFC3339)
 	}
+	if secrets.Previous.IsZero() && !secrets.NoPrevious {
+		delete(texts, "previous") // an empty file says that there is none
+	}
 	for name, text := range texts {
-		if text != "" {
-			err = errors.Join(err, writeFile(filepath.Join(version, name), text))
-		}
+		err = errors.Join(err, writeFile(filepath.Join(version, name), text))
 	}
 	link := version + "-link"
 	err = errors.Join(err, syncDir(version), os.Symlink(filepath.Base(version), link))
