@@ -35,11 +35,28 @@ func LocalReceiver(v *Verifier) Receiver { return localReceiver{v} }
 
 type localReceiver struct{ v *Verifier }
 
-func (l localReceiver) Status(context.Context) (RotationStatus, error) { return l.v.Status(), nil }
-func (l localReceiver) Refresh(ctx context.Context) error              { return l.v.Refresh(ctx) }
+func (l localReceiver) Status(context.Context) (RotationStatus, error) {
+	if l.v == nil {
+		return RotationStatus{}, errNilReceiver
+	}
+	return l.v.Status(), nil
+}
+
+func (l localReceiver) Refresh(ctx context.Context) error {
+	if l.v == nil {
+		return errNilReceiver
+	}
+	return l.v.Refresh(ctx)
+}
+
 func (l localReceiver) Revoke(_ context.Context, fingerprint string) error {
+	if l.v == nil {
+		return errNilReceiver
+	}
 	return l.v.Revoke(fingerprint)
 }
+
+var errNilReceiver = fmt.Errorf("%w: the Verifier of LocalReceiver is nil", ErrInvalidOptions)
 
 // StatusHandler serves the verifier to a [RemoteReceiver]: GET returns
 // [Verifier.Status] as JSON. POST reads the source anew before that and, with
@@ -91,6 +108,9 @@ func orders(r *http.Request) ([]string, error) {
 		return nil, errors.New("want a form, application/x-www-form-urlencoded, of at most 64 KiB")
 	}
 	fingerprints := r.PostForm[revokeField]
+	if r.URL.Query().Has(revokeField) || len(r.PostForm) > 1 || len(r.PostForm) == 1 && len(fingerprints) == 0 {
+		return nil, errors.New("want the form value revoke, in the body, or nothing")
+	}
 	for _, fingerprint := range fingerprints {
 		if checkFingerprint(fingerprint) != nil {
 			return nil, errors.New("revoke: not a fingerprint")
@@ -124,7 +144,7 @@ func (r *RemoteReceiver) Status(ctx context.Context) (RotationStatus, error) {
 func (r *RemoteReceiver) Refresh(ctx context.Context) error {
 	status, err := r.send(ctx, http.MethodPost, nil)
 	if err == nil && status.RefreshError != "" {
-		err = fmt.Errorf("%w: the receiver says: %s", ErrSecretsUnavailable, bounded(status.RefreshError, 400))
+		err = fmt.Errorf("%w: the receiver says: %s", ErrSecretsUnavailable, scrub(status.RefreshError, 400))
 	}
 	return err
 }
@@ -139,6 +159,9 @@ func (r *RemoteReceiver) Revoke(ctx context.Context, fingerprint string) error {
 }
 
 func (r *RemoteReceiver) send(ctx context.Context, method string, form url.Values) (status RotationStatus, err error) {
+	if r == nil {
+		return status, fmt.Errorf("%w: the RemoteReceiver is nil", ErrInvalidOptions)
+	}
 	req, err := http.NewRequestWithContext(ctx, method, r.URL, strings.NewReader(form.Encode()))
 	if err != nil || req.URL.Scheme != "https" && req.URL.Scheme != "http" || req.URL.Host == "" {
 		return status, fmt.Errorf("%w: the RemoteReceiver's URL is not one of https or http", ErrInvalidOptions)

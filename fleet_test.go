@@ -142,7 +142,7 @@ func TestStatusHandlerRevokes(t *testing.T) {
 
 	// A link is followed by whoever finds it, and an order belongs in no log.
 	require.Equal(t, 200, s.ask(http.MethodGet, "/status?revoke="+fingerprint, "").Code)
-	require.Equal(t, 200, s.ask(http.MethodPost, "/status?revoke="+fingerprint, "").Code)
+	require.Equal(t, 400, s.ask(http.MethodPost, "/status?revoke="+fingerprint, "").Code)
 	require.NoError(t, verifySigned(t, t.Context(), s.v, "A"))
 
 	answer := s.order("revoke=" + fingerprint)

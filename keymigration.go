@@ -10,7 +10,8 @@ import (
 // lastUseUnit is longer than the second in which the platform tells times.
 const lastUseUnit = 2 * time.Second
 
-// switchOver gives this client the new key, where it uses the old one.
+// switchOver gives this client the new key, where it uses the old one: for good,
+// also in the place of a CredentialsFunc that has not learned of it.
 func (r *keyRotation) switchOver(ctx context.Context) error {
 	before := r.client.auth.Load()
 	if before.exchange != nil {
@@ -34,6 +35,20 @@ func (r *keyRotation) switchOver(ctx context.Context) error {
 	}
 	r.report(ctx, "switched", "this client uses %v", r.stored.Current)
 	return nil
+}
+
+// ownKey returns the API key that this client uses; zero where it is none.
+func (r *keyRotation) ownKey(ctx context.Context) APIKey {
+	auth := r.client.auth.Load()
+	if auth.exchange != nil {
+		return APIKey{}
+	}
+	token, err := auth.token(ctx)
+	if err != nil {
+		return APIKey{}
+	}
+	key, _ := NewAPIKey(token)
+	return key
 }
 
 // drain waits until the old key is no longer used. Each look is a call with the
@@ -90,7 +105,7 @@ func (u *lastUse) look(old Key, keys []Key, quiet time.Duration) (left string) {
 	for _, k := range keys {
 		told = told || !k.LastUsedAt.IsZero()
 		for _, at := range []time.Time{k.CreatedAt, k.LastUsedAt} {
-			if at.After(now) {
+			if at.After(now) && time.Until(at) <= 2*time.Hour { // else it is no date of today
 				now = at
 			}
 		}
@@ -113,7 +128,7 @@ func (u *lastUse) look(old Key, keys []Key, quiet time.Duration) (left string) {
 
 // delete ends the old key, once nothing has changed that it is not needed for.
 func (r *keyRotation) delete(ctx context.Context) error {
-	before := r.stored
+	before, current := r.stored, r.stored.Current
 	if err := r.load(ctx); err != nil {
 		return err
 	}
@@ -127,10 +142,14 @@ func (r *keyRotation) delete(ctx context.Context) error {
 	if err := r.checkNotCurrent(ctx, successor); err != nil {
 		return err
 	}
+	old, there := r.find(r.old)
 	if err := r.switchOver(ctx); err != nil { // in case that it was switched back
 		return err
 	}
-	if _, there := r.find(r.old); there {
+	if own := r.ownKey(ctx); !own.Equal(current) && old.MayBe(own) {
+		return fmt.Errorf("%w: this client may use %s itself, which is to be deleted; the key is kept", ErrStoreMismatch, r.name())
+	}
+	if there {
 		if err := successor.Keys.Delete(ctx, r.old); err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}

@@ -230,7 +230,7 @@ func TestReplaceKeyDrains(t *testing.T) {
 		{"never used since an hour ago", 0, time.Hour, never, 0, day - time.Hour},
 
 		{"the platform is ahead", time.Hour, day, time.Minute, time.Hour, 59 * time.Minute},
-		{"the platform is far ahead", 100 * day, day, time.Minute, time.Hour, 59 * time.Minute},
+		{"the platform is far ahead, so that its dates are not believed", 100 * day, day, time.Minute, time.Hour, time.Hour},
 		{"the platform is behind", -time.Hour, day, time.Minute, time.Hour, 59 * time.Minute},
 		{"the platform is far behind", -100 * day, day, time.Minute, time.Hour, 59 * time.Minute},
 		{"the platform is ahead, long unused", time.Hour, 2 * day, day, day, 0},

@@ -94,7 +94,7 @@ func (e *OrphanError) Unwrap() error { return e.cause }
 func describeKeys(keys []Key) string {
 	texts := make([]string, len(keys))
 	for i, k := range keys {
-		texts[i] = fmt.Sprintf("%s (%s, created %s)", bounded(k.ID, 40), scrub(k.Label, 40), k.CreatedAt.Format(time.RFC3339))
+		texts[i] = fmt.Sprintf("%s (%s, created %s)", scrub(k.ID, 40), scrub(k.Label, 40), k.CreatedAt.Format(time.RFC3339))
 	}
 	return strings.Join(texts, ", ")
 }
@@ -188,9 +188,16 @@ func (r *keyRotation) locate(ctx context.Context) error {
 	if err := r.load(ctx); err != nil {
 		return err
 	}
-	err := r.list(ctx, r.client)
-	if errors.Is(err, ErrUnauthorized) && !r.stored.Previous.IsZero() {
-		err = r.list(ctx, r.successor()) // the old key has been deleted already
+	if r.stored.Current.IsZero() {
+		return fmt.Errorf("%w: it has no current key; save the key to be replaced in it", ErrStoreMismatch)
+	}
+	client := r.client
+	if !r.stored.Previous.IsZero() {
+		client = r.successor() // to use the old one would keep it in use
+	}
+	err := r.list(ctx, client)
+	if errors.Is(err, ErrUnauthorized) && client != r.client {
+		err = r.list(ctx, r.client)
 	}
 	if err != nil {
 		return err
@@ -199,8 +206,6 @@ func (r *keyRotation) locate(ctx context.Context) error {
 	r.original = r.stored.Current
 	r.findOrphans(ctx, old)
 	switch {
-	case r.stored.Current.IsZero():
-		return fmt.Errorf("%w: it has no current key; save the key to be replaced in it", ErrStoreMismatch)
 	case !there && r.stored.Next.IsZero() && r.stored.Previous.IsZero():
 		return fmt.Errorf("%w: the team has no key with the id %s: it has been replaced already, or the id is wrong", ErrNotFound, r.name())
 	case !there && !r.stored.Next.IsZero():
@@ -313,7 +318,7 @@ func (r *keyRotation) create(ctx context.Context) error {
 		return err
 	}
 	r.newKey, r.created = key, true
-	r.report(ctx, "created", "%s (%v) replaces %s", bounded(key.ID, 40), text, r.name())
+	r.report(ctx, "created", "%s (%v) replaces %s", scrub(key.ID, 40), text, r.name())
 	if err := r.saveAs(ctx, "stored", APIKeys{Current: r.original, Next: text}); err != nil {
 		return r.undo(ctx, err)
 	}
@@ -378,7 +383,7 @@ func (r *keyRotation) undo(ctx context.Context, cause error) error {
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return &OrphanError{Keys: []Key{r.newKey}, cause: errors.Join(cause, err)}
 		}
-		r.report(ctx, "undone", "%s is deleted again", bounded(r.newKey.ID, 40))
+		r.report(ctx, "undone", "%s is deleted again", scrub(r.newKey.ID, 40))
 	}
 	r.stored = APIKeys{} // it may be anything
 	errStore := lately(ctx, func(ctx context.Context) error { return r.saveAs(ctx, "undone", APIKeys{Current: r.original}) })

@@ -275,6 +275,24 @@ func TestReplaceKeyOfMany(t *testing.T) {
 	}
 }
 
+// TestReplaceKeyOfTooManyMeanwhile: waiting would not help.
+func TestReplaceKeyOfTooManyMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newLongKeyTest(t)
+		began := time.Now()
+		_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: func() bool {
+			for time.Since(began) > time.Hour && len(k.team.Keys()) < 201 {
+				k.team.NewKey("other")
+			}
+			return false
+		}})
+		require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+		assert.Less(t, time.Since(began), 2*time.Hour)
+		assert.False(t, k.revoked(k.old))
+		k.requireStore(diffhook.APIKeys{Current: k.newKeys()[0].Key, Previous: k.old.Key})
+	})
+}
+
 var errNotProven = errors.New("the canary did not start")
 
 // TestReplaceKeyProve: the customer's check comes after ours, with the new key,
@@ -731,8 +749,9 @@ func TestReplaceKeyWithoutPrefixes(t *testing.T) {
 		held := k.store.holds()
 		assert.True(t, held.Current.Equal(k.old.Key) || held.Previous.Equal(k.old.Key), "the store has forgotten a live key")
 	})
-	for _, hour := range []int{1, 3, 5} { // when another key was created
+	for _, hour := range []int{1, 3, 5, 0} { // when another key was created; 0: the platform is terse
 		test(fmt.Sprint("id of the new key, with another one of hour ", hour), func(t *testing.T, k *keyTest) {
+			k.server.Configure(diffhooktest.Settings{Terse: hour == 0, OnExchange: recorder(t)})
 			made := k.team.NewKey(k.old.Label)
 			ages := map[string]int{k.team.Keys()[0].ID: hour, k.old.ID: 2, made.ID: 4}
 			for id, hour := range ages {
@@ -744,6 +763,14 @@ func TestReplaceKeyWithoutPrefixes(t *testing.T) {
 			assert.False(t, k.revoked(made), "the key that applications use")
 		})
 	}
+	test("it goes on", func(t *testing.T, k *keyTest) {
+		made := k.team.NewKey(k.old.Label)
+		k.store.held = diffhook.APIKeys{Current: made.Key, Previous: k.old.Key}
+		_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: atOnce})
+		require.NoError(t, err)
+		assert.True(t, k.revoked(k.old))
+		k.requireStore(diffhook.APIKeys{Current: made.Key})
+	})
 	test("id of the new key, which is the only one", func(t *testing.T, k *keyTest) {
 		made := k.team.NewKey(k.old.Label)
 		k.store.held = diffhook.APIKeys{Current: made.Key, Previous: k.old.Key}

@@ -2,6 +2,7 @@ package diffhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,10 +36,18 @@ func (r *secretRotation) drain(ctx context.Context) error {
 		return nil
 	}
 	horizon := r.horizon()
+	var looked time.Time // at the platform, where somebody may have revoked it
 	var statuses map[string]RotationStatus
 	err := r.poll(ctx, "draining", r.opts.PollInterval, func() (string, error) {
 		if r.toldNow(ctx) {
 			return "", nil
+		}
+		if time.Since(looked) >= max(platformPoll, r.opts.RetryHorizon/60) {
+			looked = time.Now()
+			if now, err := r.service.load(ctx); err == nil && now.NoPrevious && now.Current.Equal(r.platform.Current) {
+				r.stage = stageRevoked
+				return "", nil
+			}
 		}
 		var errs map[string]error
 		statuses, errs = r.statuses(ctx)
@@ -51,7 +60,9 @@ func (r *secretRotation) drain(ctx context.Context) error {
 		}
 		return left.String(), nil
 	})
-	if err == nil && !r.told {
+	if err == nil && r.stage == stageRevoked {
+		r.report(ctx, "drained", "not waited for: %s has been revoked at the platform by somebody else", r.old)
+	} else if err == nil && !r.told {
 		merged := mergeSecret(r.old, statuses)
 		r.report(ctx, "drained", "%s has not been used for %v; it verified %d deliveries", r.old, merged.Unused.Truncate(time.Millisecond), merged.Uses)
 	}
@@ -91,10 +102,21 @@ func (r *secretRotation) refuse(ctx context.Context) error {
 		return nil
 	}
 	deadline := time.Now().Add(refuseTimeout)
-	var left leftReceivers
-	err := r.poll(ctx, "refusing", r.opts.PollInterval, func() (string, error) {
-		r.each(ctx, r.names, func(ctx context.Context, _ string, receiver Receiver) error { return receiver.Revoke(ctx, r.old) })
-		left = r.accepting(r.statuses(ctx))
+	names, left := r.names, leftReceivers(nil)
+	err := r.poll(ctx, "refusing", min(r.opts.PollInterval, defaultReceiverPoll), func() (string, error) {
+		errs := r.each(ctx, names, func(ctx context.Context, _ string, receiver Receiver) error { return receiver.Revoke(ctx, r.old) })
+		left = r.accepting(r.statusesOf(ctx, names))
+		for name, err := range errs {
+			if left[name] == "" {
+				left[name] = "does not obey (" + r.show(err) + ")"
+			}
+		}
+		for name := range left {
+			if !slices.Contains(names, name) {
+				delete(left, name) // it has obeyed already
+			}
+		}
+		names = left.names()
 		if time.Now().After(deadline) {
 			return "", nil
 		}
@@ -111,12 +133,16 @@ func (r *secretRotation) refuse(ctx context.Context) error {
 
 // statuses asks all receivers.
 func (r *secretRotation) statuses(ctx context.Context) (map[string]RotationStatus, map[string]error) {
+	return r.statusesOf(ctx, r.names)
+}
+
+func (r *secretRotation) statusesOf(ctx context.Context, names []string) (map[string]RotationStatus, map[string]error) {
 	type answer struct {
 		name   string
 		status RotationStatus
 	}
-	answers := make(chan answer, len(r.names))
-	errs := r.each(ctx, r.names, func(ctx context.Context, name string, receiver Receiver) error {
+	answers := make(chan answer, len(names))
+	errs := r.each(ctx, names, func(ctx context.Context, name string, receiver Receiver) error {
 		status, err := receiver.Status(ctx)
 		if err == nil {
 			answers <- answer{name, status}
@@ -144,7 +170,9 @@ func (r *secretRotation) each(ctx context.Context, names []string, do func(conte
 	errs := make(map[string]error)
 	for _, name := range names {
 		errs[name] = context.DeadlineExceeded // until it has answered
-		go func() { results <- result{name, do(ctx, name, r.opts.Receivers[name])} }()
+		go func() {
+			results <- result{name, guarded(func() error { return do(ctx, name, r.opts.Receivers[name]) })}
+		}()
 	}
 	for range names {
 		select {
@@ -158,6 +186,18 @@ func (r *secretRotation) each(ctx context.Context, names []string, do func(conte
 		}
 	}
 	return errs
+}
+
+// guarded calls a customer's function, on a goroutine of ours: it must not end
+// the process.
+func guarded(do func() error) (err error) {
+	err = errors.New("the receiver ended its goroutine")
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the receiver panicked: %v", p)
+		}
+	}()
+	return do()
 }
 
 // leftReceivers are those that are waited for, by name, and why.
@@ -199,10 +239,19 @@ func (r *secretRotation) left(statuses map[string]RotationStatus, errs map[strin
 		}
 		left[name] = "does not answer"
 		if err := errs[name]; err != nil {
-			left[name] += " (" + scrub(err.Error(), 200, r.oldSecret.Reveal(), r.platform.Current.Reveal()) + ")"
+			left[name] += " (" + r.show(err) + ")"
 		}
 	}
 	return left
+}
+
+// show returns the text of a receiver's error, without the secrets.
+func (r *secretRotation) show(err error) string {
+	var texts []string
+	for _, s := range r.known() {
+		texts = append(texts, s.Reveal())
+	}
+	return scrub(err.Error(), 200, texts...)
 }
 
 // behind returns the receivers that do not have the new secret as current.

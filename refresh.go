@@ -297,7 +297,11 @@ func (v *Verifier) sourceError(cause error, others ...Secret) error {
 		}
 	}
 	text = strings.TrimPrefix(text, ErrSecretsUnavailable.Error()+": ")
-	return newSourceError(bounded(strings.TrimPrefix(text, "diffhook: "), 300), cause)
+	var reveal []string // once more, as URLs have them, and credentials of any kind
+	for _, s := range others {
+		reveal = append(reveal, s.Reveal())
+	}
+	return newSourceError(scrub(strings.TrimPrefix(text, "diffhook: "), 300, reveal...), cause)
 }
 
 // bounded cuts s to about n bytes and takes out of it what could make it look

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 )
 
 // Revoke ends a signing secret that has leaked, at once and everywhere it can
@@ -31,13 +32,14 @@ func (s *SigningSecretService) Revoke(ctx context.Context, old string, store Sec
 	go func() {
 		defer close(told)
 		r.each(ctx, r.names, func(ctx context.Context, _ string, receiver Receiver) error {
-			if status, err := receiver.Status(ctx); err == nil && (status.accepts(old, status.Current) || status.accepts(old, status.Previous)) {
+			if knew(ctx, receiver, old) {
 				known.Store(true)
 			}
 			return receiver.Revoke(ctx, old)
 		})
 	}()
-	errStore := r.load(ctx)
+	errStore := r.loadInTime(ctx)
+	r.findOld()
 	errPlatform := r.endAtPlatform(ctx)
 	if r.storeKnows() || r.stage != stageUnknown {
 		known.Store(true)
@@ -64,6 +66,52 @@ func (s *SigningSecretService) Revoke(ctx context.Context, old string, store Sec
 	return nil
 }
 
+// knew reports whether a receiver accepts the secret. It does not keep it from
+// being told for long.
+func knew(ctx context.Context, receiver Receiver, fingerprint string) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	answer := make(chan bool, 1)
+	go func() {
+		_ = guarded(func() error {
+			status, err := receiver.Status(ctx)
+			answer <- err == nil && (status.accepts(fingerprint, status.Current) || status.accepts(fingerprint, status.Previous))
+			return err
+		})
+	}()
+	select {
+	case knew := <-answer:
+		return knew
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// loadInTime reads the store, and goes on without it where it hangs.
+func (r *secretRotation) loadInTime(ctx context.Context) error {
+	if r.store == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	type answer struct {
+		stored Secrets
+		err    error
+	}
+	loaded := make(chan answer, 1)
+	go callSource(ctx, r.store.Load, func(stored Secrets, err error) { loaded <- answer{stored, err} })
+	select {
+	case a := <-loaded:
+		if a.err != nil {
+			return r.storeError("load", a.err, a.stored.Current, a.stored.Previous)
+		}
+		r.stored = a.stored.normalized()
+		return nil
+	case <-ctx.Done():
+		return r.storeError("load", errReadTimeout)
+	}
+}
+
 // endAtPlatform is the emergency at the platform. It sets the stage where the
 // platform has the old secret.
 func (r *secretRotation) endAtPlatform(ctx context.Context) (err error) {
@@ -79,12 +127,12 @@ func (r *secretRotation) endAtPlatform(ctx context.Context) (err error) {
 	mayBe := r.stage == stageOpen // one that is not shown, and that nobody names another
 	if r.platform.hides() && !mayBe {
 		name := r.hiddenPrevious(ctx)
-		mayBe = name == "" || name == r.old
+		mayBe = name == r.old || name == "" && r.platform.hasPrevious
 	}
 	if !r.platform.hasAsPrevious(r.old, mayBe) {
 		return nil
 	}
-	if err := r.service.RevokePrevious(ctx); err != nil {
+	if err := r.service.RevokePrevious(ctx); err != nil && (r.platform.hasPrevious || !errors.Is(err, ErrNotFound)) {
 		return err
 	}
 	r.stage = stageRevoked

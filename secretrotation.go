@@ -67,7 +67,8 @@ const (
 	defaultReceiverPoll = 5 * time.Second
 	receiverTimeout     = 10 * time.Second // of one request to a receiver
 	refreshEvery        = time.Minute      // a receiver that is behind; its source may be the API
-	refuseTimeout       = time.Minute      // for receivers to confirm, when all else is done
+	platformPoll        = time.Minute
+	refuseTimeout       = time.Minute // for receivers to confirm, when all else is done
 )
 
 // Replace replaces the team's signing secret without losing a delivery. old
@@ -183,10 +184,24 @@ func (r *secretRotation) load(ctx context.Context) error {
 	}
 	stored, err := r.store.Load(ctx)
 	if err != nil {
-		return newForeignError("the store failed to load the signing secret", err, stored.Current.Reveal(), stored.Previous.Reveal())
+		return r.storeError("load", err, stored.Current, stored.Previous)
 	}
 	r.stored = stored.normalized()
 	return nil
+}
+
+// storeError hides all secrets that a store may know.
+func (r *secretRotation) storeError(doing string, err error, secrets ...Secret) error {
+	var texts []string
+	for _, s := range append(secrets, r.known()...) {
+		texts = append(texts, s.Reveal())
+	}
+	return newForeignError("the store failed to "+doing+" the signing secret", err, texts...)
+}
+
+// known returns the secrets that have been seen so far.
+func (r *secretRotation) known() []Secret {
+	return []Secret{r.platform.Current, r.platform.Previous, r.stored.Current, r.stored.Previous, r.oldSecret}
 }
 
 func (r *secretRotation) storeKnows() bool {
@@ -246,18 +261,30 @@ func (r *secretRotation) locate(ctx context.Context) (err error) {
 		r.stage = stageRevoked
 	case r.store != nil && !r.stored.Current.Equal(p.Current):
 		return r.notThisTeams()
-	case len(r.accepting(r.statuses(ctx))) > 0:
-		r.stage = stageRevoked
 	default:
-		return r.notFound()
+		return r.locateAtReceivers(ctx)
 	}
 	r.findOld()
 	return nil
 }
 
+// locateAtReceivers is for when the platform and the store have done with the
+// old secret, if there ever was one of that name.
+func (r *secretRotation) locateAtReceivers(ctx context.Context) error {
+	statuses, errs := r.statuses(ctx)
+	if merged := mergeSecret(r.old, statuses); len(merged.CurrentAt)+len(merged.PreviousAt) > 0 {
+		r.stage = stageRevoked
+		return nil
+	}
+	if left := r.accepting(statuses, errs); len(left) > 0 {
+		return fmt.Errorf("%w; of the receivers, %s", r.notFound(), left)
+	}
+	return r.notFound()
+}
+
 // findOld takes the old secret from whoever shows it, to be saved as previous.
 func (r *secretRotation) findOld() {
-	for _, s := range []Secret{r.platform.Current, r.platform.Previous, r.stored.Current, r.stored.Previous} {
+	for _, s := range r.known() {
 		if s.Fingerprint() == r.old {
 			r.oldSecret = s
 		}
@@ -323,7 +350,7 @@ func (r *secretRotation) saveAs(ctx context.Context, step string, want Secrets) 
 		return nil
 	}
 	if err := r.store.Save(ctx, want); err != nil {
-		return newForeignError("the store failed to save the signing secret", err, want.Current.Reveal(), want.Previous.Reveal())
+		return r.storeError("save", err, want.Current, want.Previous)
 	}
 	err := confirm(ctx, r.load, func() bool { return r.holds(want) })
 	if errors.Is(err, ErrStoreMismatch) {
@@ -363,8 +390,8 @@ func (r *secretRotation) revoke(ctx context.Context) error {
 	if r.store != nil && !r.stored.Current.Equal(now.Current) {
 		return r.mismatch("it no longer has the new secret, " + now.Current.Fingerprint() + ", as current")
 	}
-	if now.hasPrevious {
-		if err := r.service.RevokePrevious(ctx); err != nil {
+	if !now.NoPrevious {
+		if err := r.service.RevokePrevious(ctx); err != nil && (now.hasPrevious || !errors.Is(err, ErrNotFound)) {
 			return err
 		}
 	}

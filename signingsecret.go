@@ -88,8 +88,8 @@ func (s *signingSecrets) hasAsPrevious(fingerprint string, others bool) bool {
 	return s.hasPrevious && s.Previous.Fingerprint() == fingerprint || s.hides() && others
 }
 
-// hides reports whether there is a previous secret that is not shown.
-func (s *signingSecrets) hides() bool { return s.hasPrevious && s.Previous.IsZero() }
+// hides reports whether there is, or may be, a previous secret that is not shown.
+func (s *signingSecrets) hides() bool { return s.Previous.IsZero() && !s.NoPrevious }
 
 func (s *signingSecrets) UnmarshalJSON(b []byte) (err error) {
 	var w struct {
