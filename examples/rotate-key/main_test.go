@@ -38,7 +38,7 @@ func TestDemonstration(t *testing.T) {
 		`FindAPIKeys found dh_live_…\w{4} in it, at 18\.`,
 		`created   key_\w+ \(dh_live_…\w{4}\) replaces key_\w+\n.*stored .* as next\n\n2\.`,
 		`proven .*\n.*promoted .*\n.*switched `,
-		`draining  the old key was last used at`,
+		`draining  the old key was created or last used at`,
 		`deleted   key_\w+ gets 401 from now on`,
 		`3\. Afterwards\nkey_\w+  default            created \S+\nThe old key: .*401 INVALID_API_KEY`,
 		`The application made \d+ calls, of which 0 failed\.`,

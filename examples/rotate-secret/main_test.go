@@ -37,7 +37,7 @@ func TestDemonstration(t *testing.T) {
 		`\w{16} is current at \[web-1 web-2 web-3\] and previous at \[\]: verified 30,`,
 		`learning  web-3 has "\w{16}" as current`,
 		`draining  .*web-2 began to count`,
-		`drained   \w{16} has not been used for 2s`,
+		`drained   \w{16} has not been used for 2(\.\d+)?s`,
 		`is current at \[web-1 web-2 web-3\] and previous at \[\]`,
 		`events: \d+, lost: 0\n   of which \d+ were signed with the old secret`,
 		`signed with the old secret      web-3  401`,
