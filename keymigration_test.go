@@ -272,6 +272,26 @@ func TestReplaceKeyDrainsWithoutClock(t *testing.T) {
 	})
 }
 
+// TestReplaceKeyDrainsByDatesThatCannotBe: a key from the future would make the
+// old one seem unused for long.
+func TestReplaceKeyDrainsByDatesThatCannotBe(t *testing.T) {
+	for name, set := range map[string]func(team *diffhooktest.Team, id string){
+		"created": func(team *diffhooktest.Team, id string) { team.AgeKey(id, -1000*24*time.Hour) },
+		"used":    func(team *diffhooktest.Team, id string) { team.SetKeyUsed(id, time.Now().Add(3*time.Hour)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKeyTest(t)
+				set(k.team, k.team.NewKey("of another application").ID)
+				began := time.Now()
+				_, err := k.replace(diffhook.KeyRotationOptions{Quiet: time.Hour})
+				require.NoError(t, err)
+				assert.Equal(t, time.Hour, time.Since(began))
+			})
+		})
+	}
+}
+
 // TestReplaceKeyStillUsed: by an application that has not read the store since.
 func TestReplaceKeyStillUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -374,24 +394,32 @@ func TestReplaceKeyWaitsOutErrors(t *testing.T) {
 	}
 }
 
-// TestReplaceKeyDrainEnds with its context, and goes on when it is run again.
+// TestReplaceKeyDrainEnds with its context, and goes on when it is run again: by
+// a process that was started with the old key too.
 func TestReplaceKeyDrainEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newKeyTest(t)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute+time.Second)
-		defer cancel()
-		opts := &diffhook.KeyRotationOptions{Quiet: time.Hour, Observe: k.observe}
-		began := time.Now()
-		_, err := k.client.Keys.Replace(ctx, k.old.ID, k.store, opts)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.ErrorContains(t, err, "run it again to go on")
-		assert.False(t, k.revoked(k.old))
+	for _, restarted := range []bool{false, true} {
+		t.Run(fmt.Sprint("restarted: ", restarted), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKeyTest(t)
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute+time.Second)
+				defer cancel()
+				opts := &diffhook.KeyRotationOptions{Quiet: time.Hour, Observe: k.observe}
+				began := time.Now()
+				_, err := k.client.Keys.Replace(ctx, k.old.ID, k.store, opts)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				assert.ErrorContains(t, err, "run it again to go on")
+				assert.False(t, k.revoked(k.old))
 
-		_, err = k.client.Keys.Replace(t.Context(), k.old.ID, k.store, opts)
-		require.NoError(t, err)
-		assert.InDelta(t, float64(time.Hour), float64(time.Since(began)), float64(time.Minute), "the time before counts")
-		assert.True(t, k.revoked(k.old))
-	})
+				if restarted {
+					k.client.SetCredentials(k.old.Key)
+				}
+				_, err = k.client.Keys.Replace(t.Context(), k.old.ID, k.store, opts)
+				require.NoError(t, err)
+				assert.InDelta(t, float64(time.Hour), float64(time.Since(began)), float64(time.Minute), "the time before counts")
+				assert.True(t, k.revoked(k.old))
+			})
+		})
+	}
 }
 
 // TestReplaceKeyDeletedByOthers: there is nothing left to wait for.
@@ -407,6 +435,7 @@ func TestReplaceKeyDeletedByOthers(t *testing.T) {
 		}})
 		require.NoError(t, err)
 		assert.Equal(t, 3, polls)
+		assert.NotContains(t, k.names, "drained")
 		assert.NotContains(t, k.names, "deleted")
 		assert.NoError(t, listKeys(t.Context(), k.client))
 		k.requireStore(diffhook.APIKeys{Current: k.newKeys()[0].Key})

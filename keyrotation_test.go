@@ -703,12 +703,15 @@ func TestReplaceKeyWithoutPrefixes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { test(t, newKeyTestOf(t, newBubbleServer(t), shortPrefixes)) })
 		})
 	}
-	test("it runs", func(t *testing.T, k *keyTest) {
-		_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: atOnce})
-		require.NoError(t, err)
-		assert.True(t, k.revoked(k.old))
-		k.requireStore(diffhook.APIKeys{Current: k.newKeys()[0].Key})
-	})
+	for _, terse := range []bool{false, true} {
+		test(fmt.Sprint("it runs, terse: ", terse), func(t *testing.T, k *keyTest) {
+			k.server.Configure(diffhooktest.Settings{Terse: terse, OnExchange: recorder(t)})
+			_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: atOnce})
+			require.NoError(t, err)
+			assert.True(t, k.revoked(k.old))
+			k.requireStore(diffhook.APIKeys{Current: k.newKeys()[0].Key})
+		})
+	}
 	test("what was created is deleted again", func(t *testing.T, k *keyTest) {
 		_, err := k.replace(diffhook.KeyRotationOptions{Prove: func(context.Context, *diffhook.Client) error { return errNotProven }})
 		require.ErrorIs(t, err, errNotProven)
@@ -770,6 +773,16 @@ func TestReplaceKeyWithoutPrefixes(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, k.revoked(k.old))
 		k.requireStore(diffhook.APIKeys{Current: made.Key})
+	})
+	test("id of the client's own key", func(t *testing.T, k *keyTest) {
+		own := k.team.Keys()[0]
+		k.client = k.client.WithCredentials(own.Key)
+		_, err := k.client.Keys.Replace(t.Context(), own.ID, k.store, &diffhook.KeyRotationOptions{DeleteNow: atOnce})
+		require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
+		assert.NoError(t, listKeys(t.Context(), k.client))
+		for _, key := range k.team.Keys() {
+			assert.False(t, key.Revoked)
+		}
 	})
 	test("id of the new key, which is the only one", func(t *testing.T, k *keyTest) {
 		made := k.team.NewKey(k.old.Label)
