@@ -38,6 +38,11 @@ type call struct {
 	// urgent says that it does not stand in line behind other calls.
 	urgent bool
 
+	// unbroken says that an attempt, once sent, is not broken off when the
+	// context ends, but has AttemptTimeout to be answered: else it could be
+	// carried out after whoever sent it has looked, and found nothing done.
+	unbroken bool
+
 	body        []byte
 	contentType string
 	plain       bool          // the answer is not in a data envelope
@@ -180,6 +185,9 @@ func (c *core) wait(ctx context.Context, call *call, limiter Limiter) error {
 
 // send sends one request and reads its answer.
 func (c *core) send(ctx context.Context, call *call, token string) outcome {
+	if call.unbroken {
+		ctx = context.WithoutCancel(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.opts.AttemptTimeout)
 	defer cancel()
 	var left atomic.Bool // there was a connection for the request to leave by

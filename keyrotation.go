@@ -310,7 +310,7 @@ func (r *keyRotation) create(ctx context.Context) error {
 	if all.Full(len(r.keys) + 1) {
 		return errManyKeys
 	}
-	key, text, err := r.client.Keys.Create(ctx, r.opts.Label)
+	key, text, err := r.client.Keys.create(ctx, r.opts.Label, true)
 	if errors.Is(err, ErrOutcomeUnknown) {
 		return r.orphaned(ctx, err)
 	}

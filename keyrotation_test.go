@@ -614,8 +614,31 @@ func TestReplaceKeyOutcomeUnknownUnlisted(t *testing.T) {
 	})
 }
 
-// TestReplaceKeyInterruptedInCreation: it is still found out what was created.
+// TestReplaceKeyInterruptedInCreation: the request is on its way when the context
+// ends. Its answer is waited for, and what it created is undone.
 func TestReplaceKeyInterruptedInCreation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newBubbleServer(t)
+		k := newKeyTestOf(t, server, func(http.RoundTripper) http.RoundTripper {
+			return diffhooktest.Transport(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPost {
+					<-time.After(5 * time.Second)
+				}
+				server.ServeHTTP(w, r)
+			}))
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := k.client.Keys.Replace(ctx, k.old.ID, k.store, nil)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown)
+		k.requireStore(diffhook.APIKeys{Current: k.old.Key})
+		assert.True(t, k.revoked(k.newKeys()[0]))
+	})
+}
+
+// TestReplaceKeyInterruptedWithoutAnswer: it is still found out what was created.
+func TestReplaceKeyInterruptedWithoutAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		k := newKeyTestOf(t, newBubbleServer(t), func(next http.RoundTripper) http.RoundTripper {

@@ -92,11 +92,15 @@ func (s *KeyService) List(ctx context.Context, opts *ListOptions) ([]Key, error)
 // It is not safe to repeat. An error that matches [ErrOutcomeUnknown] may have
 // left a live key that nobody holds: list the keys and look for the label.
 func (s *KeyService) Create(ctx context.Context, label string) (Key, APIKey, error) {
+	return s.create(ctx, label, false)
+}
+
+func (s *KeyService) create(ctx context.Context, label string, unbroken bool) (Key, APIKey, error) {
 	if strings.TrimSpace(label) == "" {
 		return Key{}, APIKey{}, fmt.Errorf("%w: a key needs a label, such as production-server", ErrInvalidRequest)
 	}
 	var answer createdKey
-	c := &call{method: http.MethodPost, route: pathKeys, in: map[string]string{"label": label}, out: &answer}
+	c := &call{method: http.MethodPost, route: pathKeys, in: map[string]string{"label": label}, out: &answer, unbroken: unbroken}
 	if err := s.client.callPath(ctx, c, pathKeys); err != nil {
 		return Key{}, APIKey{}, err
 	}

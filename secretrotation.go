@@ -316,7 +316,7 @@ func (r *secretRotation) rotate(ctx context.Context) error {
 	if r.stage != stageCurrent {
 		return nil
 	}
-	answer, err := r.service.rotate(ctx)
+	answer, err := r.service.rotate(ctx, true)
 	if errors.Is(err, ErrOutcomeUnknown) {
 		// Look, and never send it again: it would replace the new secret.
 		if now, loadErr := r.service.load(ctx); loadErr == nil && now.hasAsPrevious(r.old, true) && now.Current.Fingerprint() != r.old {

@@ -542,6 +542,40 @@ func TestSecretReplaceInterrupted(t *testing.T) {
 	})
 }
 
+// TestSecretReplaceInterruptedInRotation: the request is on its way when the
+// context ends. The run waits for its answer: the next one, begun before it
+// arrived, would find the old secret current and rotate again.
+func TestSecretReplaceInterruptedInRotation(t *testing.T) {
+	for name, run := range map[string]func(*diffhook.SigningSecretService, context.Context, string, diffhook.SecretStore, *diffhook.SecretRotationOptions) error{
+		"replace": (*diffhook.SigningSecretService).Replace,
+		"revoke":  (*diffhook.SigningSecretService).Revoke,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1")
+				slow := diffhooktest.Transport(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.Method == http.MethodPost {
+						<-time.After(5 * time.Second)
+					}
+					c.server.ServeHTTP(w, r)
+				}))
+				c.client = teamClient(c.server.DefaultTeam(), 1, &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: slow}})
+				for _, patience := range []time.Duration{time.Second, time.Hour} {
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					err := run(c.client.SigningSecret, ctx, c.old.Fingerprint(), c.store, &c.options)
+					if cancel(); patience == time.Hour {
+						require.NoError(t, err)
+					} else {
+						require.ErrorIs(t, err, context.DeadlineExceeded)
+						require.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown)
+					}
+				}
+				c.requireReplaced()
+			})
+		})
+	}
+}
+
 // TestSecretReplaceLeftovers: the platform has forgotten the secret, and the store
 // or a receiver has not.
 func TestSecretReplaceLeftovers(t *testing.T) {

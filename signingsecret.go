@@ -54,12 +54,12 @@ func (s *SigningSecretService) load(ctx context.Context) (answer signingSecrets,
 //
 // It is one step of a rotation: see [SigningSecretService.Replace] for the whole.
 func (s *SigningSecretService) Rotate(ctx context.Context) (Secrets, error) {
-	answer, err := s.rotate(ctx)
+	answer, err := s.rotate(ctx, false)
 	return answer.Secrets, err
 }
 
-func (s *SigningSecretService) rotate(ctx context.Context) (answer signingSecrets, err error) {
-	c := &call{method: http.MethodPost, route: pathSigningSecret + "/" + pathRotate, out: &answer}
+func (s *SigningSecretService) rotate(ctx context.Context, unbroken bool) (answer signingSecrets, err error) {
+	c := &call{method: http.MethodPost, route: pathSigningSecret + "/" + pathRotate, out: &answer, unbroken: unbroken}
 	if err := s.client.callPath(ctx, c, pathSigningSecret, pathRotate); err != nil {
 		return signingSecrets{}, err
 	}
