@@ -4,9 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -166,10 +163,6 @@ func (e *APIError) Is(target error) bool {
 // error is not unwrapped, since it may show what this one must not.
 func (e *APIError) As(target any) bool { return e.cause != nil && errors.As(e.cause(), target) }
 
-// hide keeps an error, whose fields may hold a credential, from reflection, as
-// a Secret keeps its key.
-func hide(err error) func() error { return func() error { return err } }
-
 // transportError is a request that got no answer. Its cause, which may show
 // what it must not, can be asked for with errors.Is and errors.As only.
 type transportError struct {
@@ -194,30 +187,3 @@ func (e *transportError) Is(target error) bool {
 }
 
 func (e *transportError) As(target any) bool { return errors.As(e.cause(), target) }
-
-var (
-	looksLikeKey   = regexp.MustCompile(apiKeyPrefix + `[0-9A-Za-z_-]*`)
-	looksLikeToken = regexp.MustCompile(`(?i)bearer\s+[^\s"',;]+`)
-)
-
-// scrub makes a text from outside fit to show: on one line, about n bytes at
-// most, and without anything that looks like a key, or is one of secrets, as it
-// is or as forms and quoted strings have it.
-func scrub(text string, n int, secrets ...string) string {
-	for _, secret := range secrets {
-		if secret == "" {
-			continue
-		}
-		quoted := strconv.Quote(secret)
-		for _, form := range [...]string{secret, url.QueryEscape(secret), url.PathEscape(secret), quoted[1 : len(quoted)-1]} {
-			text = strings.ReplaceAll(text, form, "[REDACTED]")
-		}
-	}
-	// What is far behind the end is not shown, and not worth the work. The
-	// secrets are out of it already: none is cut in two.
-	const margin = 4 << 10
-	text = text[:min(len(text), n+margin)]
-	text = looksLikeKey.ReplaceAllString(text, apiKeyPrefix+"…")
-	text = looksLikeToken.ReplaceAllString(text, "Bearer [REDACTED]")
-	return bounded(text, n)
-}

@@ -45,18 +45,19 @@ type call struct {
 
 	body        []byte
 	contentType string
-	plain       bool          // the answer is not in a data envelope
-	hidden      func() string // beside the token, what no error may show
+	plain       bool            // the answer is not in a data envelope
+	hidden      func() []string // beside the token, what no error may show
 
-	generation   int  // that body is encoded for
-	attempts     int  // begun
-	tokenRenewed bool // for this call, after a 401
+	generation   int       // that body is encoded for
+	attempts     int       // begun
+	date         time.Time // of the answer, by the API's clock; zero where it does not say
+	tokenRenewed bool      // for this call, after a 401
 }
 
 // scrub makes a text from outside fit for an error of the call.
 func (call *call) scrub(text string, n int, token string) string {
 	if call.hidden != nil {
-		return scrub(text, n, token, call.hidden())
+		return scrub(text, n, append(call.hidden(), token)...)
 	}
 	return scrub(text, n, token)
 }

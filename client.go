@@ -125,7 +125,7 @@ func newClient(core *core, auth *auth) *Client {
 	c := &Client{core: core}
 	c.auth.Store(auth)
 	c.Keys = &KeyService{c}
-	c.SigningSecret = &SigningSecretService{c}
+	c.SigningSecret = &SigningSecretService{client: c}
 	c.Monitors = &MonitorService{c}
 	c.Logs = &LogService{c}
 	return c

@@ -69,7 +69,7 @@ func TestStatusAfterClockWasSet(t *testing.T) {
 			assert.InDelta(t, 15*time.Minute, status.At.Sub(status.Since), float64(time.Minute))
 			assert.InDelta(t, 5*time.Minute, status.At.Sub(status.Previous.LastUsed), float64(time.Minute))
 
-			merged := MergeStatuses(map[string]RotationStatus{"w1": status}).Secrets
+			merged := MergeStatuses(map[string]RotationStatus{"w1": status})
 			require.Len(t, merged, 2)
 			assert.Equal(t, b.Fingerprint(), merged[0].Fingerprint)
 			assert.InDelta(t, 15*time.Minute, merged[0].Unused, float64(time.Minute))

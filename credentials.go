@@ -90,8 +90,14 @@ func (k APIKey) Equal(other APIKey) bool {
 // IsZero reports whether k is the zero APIKey.
 func (k APIKey) IsZero() bool { return k.text == nil }
 
-// String returns the key's prefix and last four characters.
-func (k APIKey) String() string { return redactAPIKey(k.Reveal()) }
+// String returns the key's prefix and last four characters, or (none) for the
+// zero APIKey.
+func (k APIKey) String() string {
+	if k.IsZero() {
+		return shownZero
+	}
+	return redactAPIKey(k.Reveal())
+}
 
 // Format writes what String returns under every verb.
 func (k APIKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }

@@ -155,7 +155,7 @@ func TestZeroAPIKey(t *testing.T) {
 	var zero diffhook.APIKey
 	assert.True(t, zero.IsZero())
 	assert.Empty(t, zero.Reveal())
-	assert.Equal(t, "dh_live_…", fmt.Sprint(zero))
+	assert.Equal(t, "(none)", fmt.Sprint(zero))
 	token, err := zero.Token(t.Context())
 	require.ErrorIs(t, err, diffhook.ErrInvalidAPIKey)
 	assert.Empty(t, token)

@@ -122,7 +122,7 @@
 //	replacing               what to do
 //	ErrRotationOpen         finish the rotation that the text names first
 //	ErrStoreMismatch        see whether it is the right store, and correct what is in it
-//	ErrNotFound             nothing: it has been replaced already, or the name is wrong
+//	ErrNotInForce           nothing: it has been replaced already, or the name is wrong
 //	*OrphanError            delete those of its Keys that you do not know
 //
 // A request without an answer matches the error that the connection or the

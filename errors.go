@@ -60,6 +60,23 @@ var (
 	ErrInvalidOptions = errors.New("diffhook: invalid options")
 )
 
+// Errors of replacing and revoking a signing secret or an API key.
+var (
+	// ErrNotInForce is returned where the secret or the key that is to be
+	// replaced or revoked is in force nowhere: that has been done already, or
+	// its name is wrong. What there is to look at has been looked at: an API
+	// without the endpoint is [ErrNotFound].
+	ErrNotInForce = errors.New("diffhook: not in force")
+
+	// ErrRotationOpen is returned where another rotation than the one asked for
+	// is not finished: to go on would end the secret that it still needs.
+	ErrRotationOpen = errors.New("diffhook: another rotation is not finished")
+
+	// ErrStoreMismatch is returned where a store does not hold what it must:
+	// another secret than the one to be replaced, or not what was saved in it.
+	ErrStoreMismatch = errors.New("diffhook: the store does not hold what it must")
+)
+
 // HTTPStatus returns the status to answer a delivery with: 200 for a nil
 // error, the status in this table for an error of this package, and 500 for
 // any other. [Verifier.Handler] answers so by itself; use HTTPStatus with a

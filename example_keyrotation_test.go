@@ -40,10 +40,6 @@ func ExampleKeyService_Replace() {
 		// Without it, the key is deleted when it has not been used for 24 h.
 		DeleteNow: func() bool { return true },
 	})
-	var left *diffhook.OrphanError
-	if errors.As(err, &left) {
-		orphans = append(orphans, left.Keys...)
-	}
 	for _, key := range orphans {
 		log.Printf("delete %s (%s), unless you know it", key.ID, key.Label)
 	}
@@ -51,14 +47,14 @@ func ExampleKeyService_Replace() {
 		log.Fatal(err) // run it again
 	}
 	_, err = client.Keys.Replace(ctx, old.ID, vault, nil)
-	fmt.Println("again:", errors.Is(err, diffhook.ErrNotFound))
+	fmt.Println("again:", errors.Is(err, diffhook.ErrNotInForce))
 	// Output:
 	// created
 	// stored
 	// proven
 	// promoted
 	// switched
-	// drained
+	// skipped
 	// deleted
 	// removed
 	// again: true

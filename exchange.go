@@ -120,7 +120,8 @@ func (x *exchanger) exchange(f *flight) {
 		}.Encode()),
 		repeatable: true, // a token too many does no harm
 		plain:      true,
-		hidden:     x.creds.secret,
+		hidden:     func() []string { return []string{x.creds.secret()} },
+		urgent:     true, // who waits for it may be
 	}, x.attempt)
 }
 

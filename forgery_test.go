@@ -153,7 +153,7 @@ func mismatchForgeries(t *testing.T, right string) []forgery {
 		{name: "the secret with a newline", signature: by(currentText + "\n")},
 		{name: "the secret in capitals", signature: by(strings.ToUpper(currentText))},
 		{name: "the secret without its last byte", signature: by(currentText[:len(currentText)-1])},
-		{name: "the placeholder as a key", signature: by(diffhook.Secret{}.String())},
+		{name: "the placeholder as a key", signature: by(hiddenSecret)},
 		{name: "an API key as a key", signature: by("dh_live_" + strings.Repeat("x", 20))},
 		{name: "the hex-decoded secret", signature: by(strings.Repeat("\x00\x11\x22\x33", 8)), secrets: hexLike},
 		{name: "previous secret, not configured", signature: by(previousText)},

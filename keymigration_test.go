@@ -108,7 +108,7 @@ func TestReplaceKeyInUse(t *testing.T) {
 				return true
 			}})
 			require.NoError(t, err)
-			assert.Equal(t, []string{"created", "stored", "proven", "promoted", "switched", "drained", "switched", "deleted", "removed"}, k.names)
+			assert.Equal(t, []string{"created", "stored", "proven", "promoted", "switched", "skipped", "switched", "deleted", "removed"}, k.names)
 			assert.NoError(t, listKeys(t.Context(), k.client))
 		})
 	})
@@ -220,14 +220,16 @@ func TestReplaceKeyDrains(t *testing.T) {
 		quiet time.Duration
 		want  time.Duration // that it takes
 	}{
-		{"used just now", 0, 0, 0, 0, day},
-		{"used an hour ago", 0, day, time.Hour, 0, day - time.Hour},
-		{"used a day ago", 0, 2 * day, day, 0, 0},
+		{"used just now", 0, 0, 0, 0, 26 * time.Hour},
+		{"used an hour ago", 0, day, time.Hour, 0, 25 * time.Hour},
+		// A nightly job, on the night on which clocks are set back.
+		{"used 25 h ago", 0, 2 * day, 25 * time.Hour, 0, time.Hour},
+		{"used 26 h ago", 0, 2 * day, 26 * time.Hour, 0, 0},
 		{"used a year ago", 0, 365 * day, 365 * day, 0, 0},
 		{"Quiet is given", 0, day, time.Minute, 10 * time.Minute, 9 * time.Minute},
 		{"never used for long", 0, 90 * day, never, 0, 0},
 		// Those who have just been given it may still begin to.
-		{"never used since an hour ago", 0, time.Hour, never, 0, day - time.Hour},
+		{"never used since an hour ago", 0, time.Hour, never, 0, 25 * time.Hour},
 
 		{"the platform is ahead", time.Hour, day, time.Minute, time.Hour, 59 * time.Minute},
 		{"the platform is far ahead, so that its dates are not believed", 100 * day, day, time.Minute, time.Hour, time.Hour},
@@ -316,6 +318,24 @@ func TestReplaceKeyStillUsed(t *testing.T) {
 			}
 		}
 		assert.Equal(t, 1+10, draining, "it tells when what it waits for has changed, and not else")
+	})
+}
+
+// TestReplaceKeyUsedAgain: just when it was to be deleted.
+func TestReplaceKeyUsedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newLongKeyTest(t)
+		other := teamClient(k.team, 1, nil).WithCredentials(k.old.Key)
+		began := time.Now()
+		_, err := k.replace(diffhook.KeyRotationOptions{Quiet: time.Hour, Observe: func(ctx context.Context, step diffhook.RotationStep) {
+			if k.observe(ctx, step); step.Name == "drained" && time.Since(began) < 90*time.Minute {
+				<-time.After(20 * time.Second) // the store takes its time
+				assert.NoError(t, listKeys(t.Context(), other))
+			}
+		}})
+		require.NoError(t, err)
+		assert.GreaterOrEqual(t, time.Since(began), 2*time.Hour)
+		assert.Equal(t, []string{"drained", "draining", "drained", "deleted", "removed"}, k.names[len(k.names)-5:])
 	})
 }
 

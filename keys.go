@@ -39,15 +39,15 @@ func (k Key) MayBe(key APIKey) bool {
 	return !key.IsZero() && strings.HasPrefix(key.Reveal(), prefix)
 }
 
-// StaleKeyAge is 90 days: DiffHook's page "API Keys" has any older key treated
-// as a candidate for rotation.
-const StaleKeyAge = 90 * 24 * time.Hour
+// staleKeyAge is from DiffHook's page "API Keys".
+const staleKeyAge = 90 * 24 * time.Hour
 
-// Stale reports whether k is older than age, where 0 means [StaleKeyAge]. A key
-// of unknown age is. Replace it with [KeyService.Replace].
+// Stale reports whether k is older than age, where 0 means 90 days: DiffHook's
+// page "API Keys" has any older key treated as a candidate for rotation. A key of
+// unknown age is. Replace it with [KeyService.Replace].
 func (k Key) Stale(age time.Duration) bool {
 	if age == 0 {
-		age = StaleKeyAge
+		age = staleKeyAge
 	}
 	return time.Since(k.CreatedAt) > age
 }

@@ -64,8 +64,8 @@ func (l *planLimiter) Wait(ctx context.Context) error {
 	return l.Limiter.Wait(ctx)
 }
 
-// slot is a place for one, of capacity 1. Those who wait for it get it in the
-// order in which they came.
+// slot is a place for as many as its capacity says. Those who wait for it get it
+// in the order in which they came.
 type slot chan struct{}
 
 func (s slot) take(ctx context.Context) error {

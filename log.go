@@ -122,6 +122,12 @@ func (a *attempt) logAttrs() []slog.Attr {
 		slog.Any("error", a.err),
 		slog.Int("body_bytes", len(a.body)),
 	}
+	if set := a.v.set.Load(); a.err == ErrSignatureMismatch && set != nil { // to compare with those of the secrets that should be
+		attrs = append(attrs, slog.String("current", set.current.Fingerprint()))
+		if !set.previous.IsZero() {
+			attrs = append(attrs, slog.String("previous", set.previous.Fingerprint()))
+		}
+	}
 	if hint := a.hint(); hint != "" {
 		attrs = append(attrs, slog.String("hint", hint))
 	}

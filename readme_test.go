@@ -71,7 +71,7 @@ func TestReadmeFragments(t *testing.T) {
 	server := newServer(t)
 	require.ErrorIs(t, readmeRotateSecret(t.Context(), server.Client(nil), "not a fingerprint", nil, nil), diffhook.ErrInvalidOptions)
 	keyStore := newMemoryStore(diffhook.APIKeys{Current: server.APIKey()})
-	require.ErrorIs(t, readmeRotateKey(t.Context(), server.Client(nil), keyStore), diffhook.ErrNotFound)
+	require.ErrorIs(t, readmeRotateKey(t.Context(), server.Client(nil), keyStore), diffhook.ErrNotInForce)
 	readmeTesting(t, t.Context(), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 
 	self, err := os.ReadFile("readme_test.go")

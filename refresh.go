@@ -7,10 +7,8 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
 )
 
 const (
@@ -283,38 +281,14 @@ func (v *Verifier) sourceError(cause error, others ...Secret) error {
 	if cause == nil {
 		return nil
 	}
-	text := fmt.Sprint(cause) // which survives an Error method that panics
+	var texts []string
 	for _, u := range v.known {
-		others = append(others, u.secret)
+		texts = append(texts, u.secret.Reveal())
 	}
 	for _, s := range others {
-		if s.IsZero() {
-			continue
-		}
-		quoted := strconv.Quote(s.Reveal()) // as %q and JSON show it
-		for _, form := range [...]string{s.Reveal(), quoted[1 : len(quoted)-1]} {
-			text = strings.ReplaceAll(text, form, redactedSecret)
-		}
+		texts = append(texts, s.Reveal())
 	}
-	text = strings.TrimPrefix(text, ErrSecretsUnavailable.Error()+": ")
-	var reveal []string // once more, as URLs have them, and credentials of any kind
-	for _, s := range others {
-		reveal = append(reveal, s.Reveal())
-	}
-	return newSourceError(scrub(strings.TrimPrefix(text, "diffhook: "), 300, reveal...), cause)
-}
-
-// bounded cuts s to about n bytes and takes out of it what could make it look
-// like something else: control and format characters.
-func bounded(s string, n int) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	if len(s) > n {
-		s = strings.ToValidUTF8(s[:n], "") + "…"
-	}
-	return s
+	// Sprint survives an Error method that panics.
+	text := strings.TrimPrefix(fmt.Sprint(cause), ErrSecretsUnavailable.Error()+": ")
+	return newSourceError(scrub(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
 }

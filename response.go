@@ -26,6 +26,7 @@ func (c *core) read(call *call, resp *http.Response, token string) outcome {
 		Attempts:   call.attempts,
 	}
 	o := outcome{err: e, status: resp.StatusCode}
+	call.date, _ = http.ParseTime(resp.Header.Get("Date"))
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponseBytes+1))
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		o.maybeDone = true

@@ -4,51 +4,60 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"maps"
+	"sync"
 	"time"
 )
 
 // Revoke ends a signing secret that has leaked, at once and everywhere it can
-// reach: the receivers refuse it, the platform rotates if it is the current one
-// and revokes it, and it is removed from the store. old is its fingerprint.
+// reach: the receivers refuse it, the platform rotates if it is the current one,
+// the store gets the new one, and the platform revokes the old one. old is its
+// fingerprint.
 //
 // A part that fails does not keep it from the others; the errors are joined.
-// Run it again until it returns nil, or [ErrNotFound]: the secret is in force
-// nowhere, unless its name is wrong. Deliveries signed with it are lost.
-// Where the platform cannot be reached and old is current there, receivers that
-// refuse it answer 503 until they learn a new one: no forgery is let in.
+// Run it again until it returns nil, or [ErrNotInForce]: the secret is in force
+// nowhere, unless its name is wrong. Deliveries signed with it are lost, and
+// where it was current, those signed with the secret before it, which the
+// platform drops at the rotation. Where the platform cannot be reached and old is
+// current there, receivers that refuse it answer 503 until they learn a new one:
+// no forgery is let in.
 //
-// Options and errors are those of [SigningSecretService.Replace]. It does not
-// wait for anything to drain, but for up to a minute for receivers to answer.
-// Name all of them: one that is not told can accept the secret until its source
-// says [Secrets].NoPrevious, or for its RotationWindow.
+// Options and errors are those of [SigningSecretService.Replace]. Where the store
+// failed, a later run needs Force: it cannot be told from one with the API key of
+// another team. It does not wait for anything to drain, but for up to a minute
+// for receivers to answer, and 10 s for a store. Name all receivers: one that is
+// not told can accept the secret until its source says [Secrets].NoPrevious, or
+// for its RotationWindow.
 func (s *SigningSecretService) Revoke(ctx context.Context, old string, store SecretStore, opts *SecretRotationOptions) error {
 	r, err := s.newRotation(old, store, opts)
 	if err != nil {
 		return err
 	}
-	var known atomic.Bool
-	told := make(chan struct{})
-	go func() {
-		defer close(told)
-		r.each(ctx, r.names, func(ctx context.Context, _ string, receiver Receiver) error {
-			if knew(ctx, receiver, old) {
-				known.Store(true)
-			}
-			return receiver.Revoke(ctx, old)
-		})
-	}()
-	errStore := r.loadInTime(ctx)
+	r.leaked = true
+	before, told := r.tell(ctx)
+	stored, errStore := r.callStore(ctx, r.loadStore)
+	errPlatform := r.rotateLeaked(ctx)
+	errStore = r.loaded(stored, errStore) // now, when the texts to be hidden are known
 	r.findOld()
-	errPlatform := r.endAtPlatform(ctx)
-	if r.storeKnows() || r.stage != stageUnknown {
-		known.Store(true)
-	}
+	known := r.storeKnows()
+	var want Secrets
 	if errStore == nil {
-		errStore = r.endInStore(ctx)
+		want, errStore = r.replaceInStore(ctx)
+	}
+	if errPlatform == nil {
+		errPlatform = r.revokeLeaked(ctx, before)
+	}
+	if errStore == nil && !want.Current.IsZero() {
+		errStore = r.confirmStored(ctx, "removed", want)
 	}
 	<-told
-	r.each(ctx, r.names, func(ctx context.Context, _ string, receiver Receiver) error { return receiver.Refresh(ctx) })
+	r.refresh(ctx, r.names)
+	for _, status := range before() {
+		known = known || r.acceptsOld(status) != ""
+	}
+	if known && errPlatform == nil && r.stage == stageUnknown {
+		errPlatform = r.checkTeam(ctx)
+	}
 	for part, err := range map[string]error{"the platform": errPlatform, "the store": errStore} {
 		if err != nil {
 			r.report(ctx, "failed", "%s: %v", part, err)
@@ -58,103 +67,137 @@ func (s *SigningSecretService) Revoke(ctx context.Context, old string, store Sec
 	switch {
 	case err != nil:
 		return err
-	case !known.Load():
-		return r.notFound()
+	case !known && r.stage == stageUnknown:
+		return r.notInForce()
 	case len(r.names) == 0:
 		return fmt.Errorf("%w: all is done but at the receivers, of which none is named: each may accept the secret for its RotationWindow more, unless its source says NoPrevious; name them, or restart them", ErrInvalidOptions)
 	}
 	return nil
 }
 
-// knew reports whether a receiver accepts the secret. It does not keep it from
-// being told for long.
-func knew(ctx context.Context, receiver Receiver, fingerprint string) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	answer := make(chan bool, 1)
+// knewTime is how long the order to a receiver is put off at most, to learn what
+// it accepts.
+const knewTime = time.Second
+
+// tell has all receivers refuse the old secret. told is closed when they do, or
+// have not answered; before returns their statuses from before the order.
+func (r *secretRotation) tell(ctx context.Context) (before func() map[string]RotationStatus, told <-chan struct{}) {
+	if len(r.names) > 0 {
+		r.report(ctx, "telling", "the receivers are told to refuse %s", r.old)
+	}
+	var mu sync.Mutex
+	statuses := make(map[string]RotationStatus)
+	asked, done := time.After(knewTime+knewTime/10), make(chan struct{})
 	go func() {
+		defer close(done)
+		r.receivers.each(ctx, r.names, func(ctx context.Context, name string, receiver Receiver) error {
+			if status, ok := statusSoon(ctx, receiver); ok {
+				mu.Lock()
+				statuses[name] = status
+				mu.Unlock()
+			}
+			return receiver.Revoke(ctx, r.old)
+		})
+	}()
+	return func() map[string]RotationStatus {
+		select {
+		case <-done:
+		case <-asked:
+		case <-ctx.Done():
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		return maps.Clone(statuses)
+	}, done
+}
+
+// statusSoon asks a receiver that may hang for its status.
+func statusSoon(ctx context.Context, receiver Receiver) (status RotationStatus, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, knewTime)
+	defer cancel()
+	answer := make(chan RotationStatus, 1)
+	go func() {
+		defer cancel()
 		_ = guarded(func() error {
 			status, err := receiver.Status(ctx)
-			answer <- err == nil && (status.accepts(fingerprint, status.Current) || status.accepts(fingerprint, status.Previous))
+			if err == nil {
+				answer <- status
+			}
 			return err
 		})
 	}()
+	<-ctx.Done()
 	select {
-	case knew := <-answer:
-		return knew
-	case <-ctx.Done():
-		return false
+	case status = <-answer:
+		return status, true
+	default:
+		return status, false
 	}
 }
 
-// loadInTime reads the store, and goes on without it where it hangs.
-func (r *secretRotation) loadInTime(ctx context.Context) error {
-	if r.store == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	type answer struct {
-		stored Secrets
-		err    error
-	}
-	loaded := make(chan answer, 1)
-	go callSource(ctx, r.store.Load, func(stored Secrets, err error) { loaded <- answer{stored, err} })
-	select {
-	case a := <-loaded:
-		if a.err != nil {
-			return r.storeError("load", a.err, a.stored.Current, a.stored.Previous)
-		}
-		r.stored = a.stored.normalized()
-		return nil
-	case <-ctx.Done():
-		return r.storeError("load", errReadTimeout)
-	}
-}
-
-// endAtPlatform is the emergency at the platform. It sets the stage where the
-// platform has the old secret.
-func (r *secretRotation) endAtPlatform(ctx context.Context) (err error) {
+// rotateLeaked has the platform sign with another secret, if it signs with the
+// leaked one.
+func (r *secretRotation) rotateLeaked(ctx context.Context) (err error) {
 	if r.platform, err = r.service.load(ctx); err != nil {
 		return err
 	}
 	if r.platform.Current.Fingerprint() == r.old {
 		r.stage = stageCurrent
-		if err := r.rotate(ctx); err != nil {
-			return err
-		}
 	}
-	mayBe := r.stage == stageOpen // one that is not shown, and that nobody names another
-	if r.platform.hides() && !mayBe {
-		name := r.hiddenPrevious(ctx)
-		mayBe = name == r.old || name == "" && r.platform.hasPrevious
-	}
-	if !r.platform.hasAsPrevious(r.old, mayBe) {
-		return nil
-	}
-	if err := r.service.RevokePrevious(ctx); err != nil && (r.platform.hasPrevious || !errors.Is(err, ErrNotFound)) {
-		return err
-	}
-	r.stage = stageRevoked
-	r.report(ctx, "revoked", "DiffHook has forgotten %s", r.old)
-	return nil
+	return r.rotate(ctx)
 }
 
-// endInStore is the emergency in the store, which does not need the
-// platform where it knows a newer secret.
-func (r *secretRotation) endInStore(ctx context.Context) error {
-	if !r.storeKnows() {
-		if r.store != nil && !r.platform.Current.IsZero() && !r.stored.Current.Equal(r.platform.Current) {
-			return r.notThisTeams()
+// revokeLeaked has the platform revoke the leaked secret, if that is what it has
+// as previous.
+func (r *secretRotation) revokeLeaked(ctx context.Context, before func() map[string]RotationStatus) error {
+	p := &r.platform
+	mayBe := r.stage == stageOpen || r.stored.NoPrevious && r.stored.Current.Equal(p.Current) // an earlier run got so far
+	if p.hides() && !mayBe {
+		name := r.previousBy(before)
+		if name == "" && p.hasPrevious {
+			return fmt.Errorf("%w: DiffHook has a previous secret that it does not show, and nobody knows whether it is %s; if it may be, end it with SigningSecret.RevokePrevious", ErrRotationOpen, r.old)
 		}
+		mayBe = name == r.old
+	}
+	if !p.hasAsPrevious(r.old, mayBe) {
 		return nil
 	}
+	return r.revoked(ctx, r.service.RevokePrevious(ctx), p.hasPrevious)
+}
+
+// replaceInStore saves what is left when the leaked secret is gone, and returns
+// it: nothing where there is nothing to save. The platform is not needed for it
+// where the store knows a newer secret.
+func (r *secretRotation) replaceInStore(ctx context.Context) (want Secrets, err error) {
 	next := r.stored.Current
 	if next.Fingerprint() == r.old {
 		next = r.platform.Current
 	}
-	if next.IsZero() || next.Fingerprint() == r.old {
-		return r.mismatch("its current secret is the one to be revoked, and the platform has not given a new one")
+	switch {
+	case r.store == nil:
+		return Secrets{}, nil
+	case r.storeKnows() && (next.IsZero() || next.Fingerprint() == r.old):
+		return Secrets{}, r.mismatch("its current secret is the one to be revoked, and the platform has not given a new one")
+	case r.stored.Current.Fingerprint() == r.old && !r.opts.Force && !r.platformKnows():
+		return Secrets{}, r.unknownToPlatform()
+	case r.storeKnows():
+	case r.platform.Current.IsZero():
+		return Secrets{}, nil
+	case !next.Equal(r.platform.Current):
+		return Secrets{}, r.notThisTeams()
+	case !r.platformKnows():
+		return Secrets{}, nil
 	}
-	return r.saveAs(ctx, "removed", Secrets{Current: next, NoPrevious: true})
+	want = Secrets{Current: next, NoPrevious: true}
+	if r.holds(want) {
+		return Secrets{}, nil
+	}
+	return want, r.put(ctx, want)
+}
+
+// platformKnows reports whether the platform has the old secret, or has had it
+// until this run.
+func (r *secretRotation) platformKnows() bool {
+	p := &r.platform
+	return r.stage != stageUnknown || p.hasAsPrevious(r.old, p.hasPrevious && r.storeKnows())
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,7 +76,7 @@ func TestSecretRevoke(t *testing.T) {
 				c.leakPrevious()
 				c.server.RevokePrevious()
 				c.store.held.Previous = diffhook.Secret{}
-			}, 0, diffhook.ErrNotFound, []string{refused},
+			}, 0, diffhook.ErrNotInForce, []string{refused},
 		},
 		{
 			"one that the platform has forgotten, and the store has not", func(c *changeover) {
@@ -97,10 +99,10 @@ func TestSecretRevoke(t *testing.T) {
 					}
 					c.requireLeakRefused()
 					c.requireRevoked(test.rotations)
-					c.requireSteps(test.want...)
+					c.requireSteps(append([]string{"0s telling: the receivers are told to refuse OLD"}, test.want...)...)
 					c.web["web-1"].restart()
 					c.requireRevoked(test.rotations)
-					require.ErrorIs(t, c.revoke(), diffhook.ErrNotFound, "there is nothing left to do")
+					require.ErrorIs(t, c.revoke(), diffhook.ErrNotInForce, "there is nothing left to do")
 				})
 			})
 		}
@@ -164,6 +166,7 @@ func TestSecretRevokeFails(t *testing.T) {
 		err   error
 		text  []string
 		check func(*changeover) // after the first run
+		force bool              // that the next run needs it
 	}{
 		{
 			name: "the platform is down, and the secret is current", set: down(""), err: diffhook.ErrServer,
@@ -202,17 +205,17 @@ func TestSecretRevokeFails(t *testing.T) {
 			},
 			text: []string{"POST signing-secret/rotate"},
 		}, {
-			name: "the store cannot be read", err: errDown,
+			name: "the store cannot be read", err: errDown, force: true,
 			set:   func(c *changeover) { c.store.before = func(string) error { return errDown } },
 			text:  []string{"the store failed to load the signing secret: connection refused"},
 			check: func(c *changeover) { assert.True(c, c.server.Secrets().NoPrevious, "at the platform") },
 		}, {
-			name: "the store does not save", err: errDown,
+			name: "the store does not save", err: errDown, force: true,
 			set:   func(c *changeover) { c.fails("save", errDown) },
 			text:  []string{"the store failed to save the signing secret: connection refused"},
 			check: func(c *changeover) { assert.True(c, c.server.Secrets().NoPrevious, "at the platform") },
 		}, {
-			name: "the store shows the secrets in its error", err: errDown,
+			name: "the store shows the secrets in its error", err: errDown, force: true,
 			set: func(c *changeover) {
 				c.store.after = func(operation string, s *diffhook.Secrets) error {
 					return errors.Join(&leakyError{*s}, errDown)
@@ -250,6 +253,11 @@ func TestSecretRevokeFails(t *testing.T) {
 
 				c.server.ClearFaults()
 				c.store.before, c.store.after = nil, nil
+				if test.force { // the platform has forgotten what the store has as current
+					require.ErrorIs(t, c.revoke(), diffhook.ErrStoreMismatch)
+					assert.Len(t, c.store.saved, 1)
+					c.options.Force = true
+				}
 				require.NoError(t, c.revoke(), "run it again until it returns nil")
 				last := c.server.Secrets()
 				assert.True(t, last.NoPrevious, "at the platform")
@@ -363,7 +371,7 @@ func TestSecretRevokeUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newChangeover(t, 1, "web-1")
 		unknown := diffhooktest.NewSecret()
-		require.ErrorIs(t, c.client.SigningSecret.Revoke(t.Context(), unknown.Fingerprint(), c.store, &c.options), diffhook.ErrNotFound)
+		require.ErrorIs(t, c.client.SigningSecret.Revoke(t.Context(), unknown.Fingerprint(), c.store, &c.options), diffhook.ErrNotInForce)
 		assert.Zero(t, c.server.Count("POST"))
 		assert.Zero(t, c.server.Count("DELETE"))
 		assert.Len(t, c.store.saved, 1)
@@ -397,7 +405,7 @@ func TestSecretRevokeSparesOthers(t *testing.T) {
 				c.server.Configure(diffhooktest.Settings{Terse: true, OnExchange: recorder(t)})
 				store := test.set(c)
 				err := c.client.SigningSecret.Revoke(t.Context(), diffhooktest.NewSecret().Fingerprint(), store, &c.options)
-				require.ErrorIs(t, err, diffhook.ErrNotFound)
+				require.ErrorIs(t, err, diffhook.ErrNotInForce)
 				assert.Zero(t, c.server.Count("DELETE"))
 				assert.False(t, c.server.Secrets().NoPrevious, "at the platform")
 				require.NoError(t, c.web["web-1"].deliver(c.old), "a delivery in flight")
@@ -416,5 +424,156 @@ func TestSecretRevokeWrongStore(t *testing.T) {
 		assert.Len(t, c.store.saved, 1)
 		assert.False(t, c.server.Secrets().Current.Equal(c.old), "at the platform")
 		assert.True(t, c.server.Secrets().NoPrevious, "at the platform")
+	})
+}
+
+// TestSecretRevokeTellsOfDisobedience: a receiver that does not carry the order
+// out is not one that refuses, though its status may look like it; one that
+// panics, or ends its goroutine, does not end the process.
+func TestSecretRevokeTellsOfDisobedience(t *testing.T) {
+	for name, test := range map[string]struct {
+		revoke func() error
+		want   string
+	}{
+		"an error":               {func() error { return errors.New("405") }, "web-1 does not obey (405)"},
+		"a panic":                {func() error { panic("no") }, "web-1 does not obey (the receiver panicked: no)"},
+		"the end of a goroutine": {func() error { runtime.Goexit(); return nil }, "web-1 does not obey (the receiver ended its goroutine)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1")
+				c.options.Receivers["web-1"] = disobedient{c.web["web-1"], test.revoke}
+				require.ErrorContains(t, c.revoke(), test.want)
+				assert.True(t, c.server.Secrets().NoPrevious, "the platform has done its part")
+			})
+		})
+	}
+}
+
+// disobedient is a receiver that refuses no secret.
+type disobedient struct {
+	diffhook.Receiver
+	revoke func() error
+}
+
+func (d disobedient) Revoke(context.Context, string) error { return d.revoke() }
+
+// TestSecretRevokeHangingStore: it keeps the emergency from neither the platform
+// nor the receivers, whatever its context says.
+func TestSecretRevokeHangingStore(t *testing.T) {
+	for _, hangs := range []string{"load", "save"} {
+		t.Run(hangs, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1")
+				release := make(chan struct{})
+				defer close(release)
+				c.store.before = func(operation string) error {
+					if operation == hangs {
+						<-release
+					}
+					return nil
+				}
+				err := c.revoke()
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				assert.ErrorContains(t, err, "the store failed to "+hangs+" the signing secret: it has not answered")
+				assert.LessOrEqual(t, time.Since(c.began), 20*time.Second)
+				assert.False(t, c.server.Secrets().Current.Equal(c.old), "at the platform")
+				assert.True(t, c.server.Secrets().NoPrevious, "at the platform")
+				c.requireLeakRefused()
+			})
+		})
+	}
+}
+
+// TestSecretRevokeSlowPlatform: receivers learn the new secret before the platform
+// has revoked the old one, for they refuse all else meanwhile.
+func TestSecretRevokeSlowPlatform(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1, "web-1")
+		c.server.Fail(diffhooktest.Fault{Route: "DELETE", Delay: 10 * time.Minute, Times: -1})
+		done := make(chan error)
+		go func() { done <- c.revoke() }()
+		c.at(time.Second)
+		require.NoError(t, c.web["web-1"].deliver(c.server.Secrets().Current))
+		c.requireLeakRefused()
+		require.Error(t, <-done)
+	})
+}
+
+// TestSecretRevokeGoesAhead of the client's other calls.
+func TestSecretRevokeGoesAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1, "web-1")
+		c.server.Configure(diffhooktest.Settings{}) // not worth recording
+		client := c.server.Client(&diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(diffhook.FreePlan)})
+		ctx, cancel := context.WithCancel(t.Context())
+		var queue sync.WaitGroup
+		for range 300 {
+			queue.Go(func() { _, _ = client.Monitors.List(ctx, nil) })
+		}
+		synctest.Wait()
+		require.NoError(t, client.SigningSecret.Revoke(t.Context(), c.old.Fingerprint(), c.store, &c.options))
+		assert.Less(t, time.Since(c.began), 10*time.Second, "three requests, with one of the others before each")
+		cancel()
+		queue.Wait()
+		c.requireRevoked(1)
+	})
+}
+
+// TestSecretRevokeGuessesNothing: what a terse platform hides is not revoked where
+// nobody knows what it is, and that is said.
+func TestSecretRevokeGuessesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1)
+		c.server.Configure(diffhooktest.Settings{Terse: true, OnExchange: recorder(t)})
+		c.server.Rotate()                      // deliveries in flight need the secret before it
+		c.add("web-1", c.client.SigningSecret) // which has started since, and so does not know it
+		wrong := diffhooktest.NewSecret().Fingerprint()
+		err := c.client.SigningSecret.Revoke(t.Context(), wrong, nil, &c.options)
+		require.ErrorIs(t, err, diffhook.ErrRotationOpen)
+		assert.ErrorContains(t, err, "nobody knows whether it is "+wrong)
+		assert.Zero(t, c.server.Count("DELETE"))
+	})
+	// One receiver is two rotations behind and names another secret. That must
+	// not keep the leaked one in force.
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1)
+		c.server.Configure(diffhooktest.Settings{Terse: true, OnExchange: recorder(t)})
+		stuck := diffhook.Secrets{Current: c.old}
+		c.server.Rotate()
+		c.server.RevokePrevious()
+		c.old = c.server.Secrets().Current
+		web := c.add("web-1", c.client.SigningSecret)
+		c.add("web-2", stuck)
+		c.server.Rotate()
+		require.NoError(t, web.Refresh(t.Context()))
+		require.NoError(t, web.deliver(c.old))
+		require.NoError(t, c.client.SigningSecret.Revoke(t.Context(), c.old.Fingerprint(), nil, &c.options))
+		assert.True(t, c.server.Secrets().NoPrevious)
+		require.Error(t, web.deliver(c.old))
+	})
+}
+
+// TestSecretRevokeForgetfulStore: a store that does not keep NoPrevious leaves the
+// leaked secret accepted by servers that nobody has told.
+func TestSecretRevokeForgetfulStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1, "web-1")
+		untold := &webServer{t: t, source: c.store}
+		untold.restart()
+		c.store.after = func(_ string, s *diffhook.Secrets) error { s.NoPrevious = false; return nil }
+		err := c.revoke()
+		require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
+		assert.ErrorContains(t, err, "it does not keep NoPrevious")
+		require.NoError(t, untold.v.Load().Refresh(t.Context()))
+		require.NoError(t, untold.deliver(c.old), "which is why")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1, "web-1")
+		untold := &webServer{t: t, source: c.store}
+		untold.restart()
+		require.NoError(t, c.revoke())
+		require.NoError(t, untold.v.Load().Refresh(t.Context()))
+		require.ErrorIs(t, untold.deliver(c.old), diffhook.ErrSignatureMismatch)
 	})
 }

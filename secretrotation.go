@@ -1,24 +1,11 @@
 package diffhook
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
-
-// SecretStore is where the signing secret is kept for the receivers: a secrets
-// manager, a file, a database. It is a [SecretSource] that can be written.
-type SecretStore interface {
-	SecretSource
-
-	// Save makes secrets what Load returns, Current and Previous in one write.
-	// A store that does not keep NoPrevious leaves a leaked secret accepted,
-	// after [SigningSecretService.Revoke], by servers that this did not reach.
-	Save(ctx context.Context, secrets Secrets) error
-}
 
 // SecretRotationOptions configures [SigningSecretService.Replace] and
 // [SigningSecretService.Revoke]. The zero value, and a nil pointer, mean every
@@ -46,7 +33,10 @@ type SecretRotationOptions struct {
 	PollInterval time.Duration
 
 	// Force rotates although the secret that an earlier rotation replaced is
-	// still valid. The platform drops that one then.
+	// still valid, which the platform drops then. And it goes on where DiffHook
+	// does not know the secret that the store has as current, or the receivers:
+	// it is your word that they and the API key are of one team. By default,
+	// both are errors.
 	Force bool
 
 	// RevokeNow is asked whenever receivers are waited for. Where it says true
@@ -65,8 +55,7 @@ const (
 	horizonGen2 = 18 * time.Hour
 
 	defaultReceiverPoll = 5 * time.Second
-	receiverTimeout     = 10 * time.Second // of one request to a receiver
-	refreshEvery        = time.Minute      // a receiver that is behind; its source may be the API
+	refreshEvery        = time.Minute // a receiver that is behind; its source may be the API
 	platformPoll        = time.Minute
 	refuseTimeout       = time.Minute // for receivers to confirm, when all else is done
 )
@@ -91,7 +80,7 @@ const (
 // twice at a time: the platform offers nothing to prevent it.
 //
 // store is what the receivers' sources read, and holds the current secret from
-// the start; it is nil where they read the API itself. Errors wrap [ErrNotFound] where old is neither in force nor waiting
+// the start; it is nil where they read the API itself. Errors wrap [ErrNotInForce] where old is neither in force nor waiting
 // for one of the steps (it has been replaced already, or the name is wrong),
 // [ErrRotationOpen] where a rotation of another secret is not finished,
 // [ErrStoreMismatch] where the store holds another secret or not what was
@@ -105,7 +94,7 @@ func (s *SigningSecretService) Replace(ctx context.Context, old string, store Se
 		return fmt.Errorf("%w: name the Receivers, or give RevokeNow: else nothing tells when the old secret is drained", ErrInvalidOptions)
 	}
 	for _, step := range []func(context.Context) error{
-		r.locate, r.rotate, r.save, r.teach, r.drain, r.revoke, r.remove, r.refuse,
+		r.locate, r.reach, r.rotate, r.save, r.teach, r.drain, r.revoke, r.remove, r.refuse,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -121,15 +110,20 @@ type secretRotation struct {
 	old     string // fingerprint
 	store   SecretStore
 	opts    SecretRotationOptions // defaults filled in
-	names   []string              // of the receivers
 	began   time.Time
 
+	receivers *receiverGroup
+	names     []string // of all of them
+
 	stage     stage
-	platform  signingSecrets // as last seen
+	platform  signingSecrets // as it was located, or has answered the rotation
+	looked    time.Time      // at the platform, while receivers are waited for
 	stored    Secrets        // as last seen
+	shown     []Secret       // what else has been seen
 	oldSecret Secret         // zero where nobody shows it
 	rotated   time.Time      // by this run; zero: by an earlier one
 	told      bool           // by RevokeNow
+	leaked    bool           // it is Revoke: nothing may accept the old secret
 }
 
 // stage is where the platform stands in the rotation.
@@ -146,7 +140,8 @@ func (s *SigningSecretService) newRotation(old string, store SecretStore, opts *
 	if err := checkFingerprint(old); err != nil {
 		return nil, err
 	}
-	r := &secretRotation{service: s, old: old, store: store, began: time.Now()}
+	r := &secretRotation{old: old, store: store, began: time.Now()}
+	r.service = &SigningSecretService{client: s.client, unbroken: true, hidden: func() []string { return r.texts() }}
 	if opts != nil {
 		r.opts = *opts
 	}
@@ -167,148 +162,12 @@ func (s *SigningSecretService) newRotation(old string, store SecretStore, opts *
 		o.PollInterval = defaultReceiverPoll
 	}
 	r.observe = o.Observe
-	for name, receiver := range o.Receivers {
-		if receiver == nil {
-			return nil, fmt.Errorf("%w: the Receiver %q is nil", ErrInvalidOptions, name)
-		}
-		r.names = append(r.names, name)
+	var err error
+	if r.receivers, err = newReceiverGroup(o.Receivers); err != nil {
+		return nil, err
 	}
-	slices.Sort(r.names)
+	r.names = r.receivers.names()
 	return r, nil
-}
-
-// load reads the store.
-func (r *secretRotation) load(ctx context.Context) error {
-	if r.store == nil {
-		return nil
-	}
-	stored, err := r.store.Load(ctx)
-	if err != nil {
-		return r.storeError("load", err, stored.Current, stored.Previous)
-	}
-	r.stored = stored.normalized()
-	return nil
-}
-
-// storeError hides all secrets that a store may know.
-func (r *secretRotation) storeError(doing string, err error, secrets ...Secret) error {
-	var texts []string
-	for _, s := range append(secrets, r.known()...) {
-		texts = append(texts, s.Reveal())
-	}
-	return newForeignError("the store failed to "+doing+" the signing secret", err, texts...)
-}
-
-// known returns the secrets that have been seen so far.
-func (r *secretRotation) known() []Secret {
-	return []Secret{r.platform.Current, r.platform.Previous, r.stored.Current, r.stored.Previous, r.oldSecret}
-}
-
-func (r *secretRotation) storeKnows() bool {
-	return r.stored.Current.Fingerprint() == r.old || r.stored.Previous.Fingerprint() == r.old
-}
-
-// hiddenPrevious returns the fingerprint of the platform's previous secret where
-// the platform does not show it, by the store or, where that does not know, by a
-// receiver; "" where nobody knows.
-func (r *secretRotation) hiddenPrevious(ctx context.Context) string {
-	now := r.platform.Current.Fingerprint()
-	replaced := func(current, previous string) string {
-		if current != now {
-			return current // which has not heard of the rotation yet
-		}
-		return previous
-	}
-	if name := replaced(r.stored.Current.Fingerprint(), r.stored.Previous.Fingerprint()); name != "" && r.store != nil {
-		return name
-	}
-	statuses, _ := r.statuses(ctx)
-	name := ""
-	for _, status := range statuses {
-		if known := replaced(status.Current.Fingerprint, status.Previous.Fingerprint); known == r.old || name == "" {
-			name = known
-		}
-	}
-	return name
-}
-
-// locate finds where the rotation stands.
-func (r *secretRotation) locate(ctx context.Context) (err error) {
-	// A store that cannot be read is found before anything has changed.
-	if err := r.load(ctx); err != nil {
-		return err
-	}
-	if r.platform, err = r.service.load(ctx); err != nil {
-		return err
-	}
-	switch p := &r.platform; {
-	case p.Current.Fingerprint() == r.old:
-		r.stage = stageCurrent
-		if open := p.hasPrevious && (p.PreviousExpires.IsZero() || time.Now().Before(p.PreviousExpires)); open && !r.opts.Force {
-			return r.anotherOpen(p.Previous)
-		}
-		if r.store != nil && r.stored.Current.Fingerprint() != r.old {
-			return r.mismatch("DiffHook signs with another secret than it has as current; is it this team's store?")
-		}
-	case p.hasAsPrevious(r.old, p.hides() && r.hiddenPrevious(ctx) == r.old):
-		r.stage = stageOpen
-		if r.store != nil && !r.storeKnows() && !r.stored.Current.Equal(p.Current) {
-			return r.notThisTeams()
-		}
-	case p.hasPrevious:
-		return r.anotherOpen(p.Previous)
-	case r.storeKnows():
-		r.stage = stageRevoked
-	case r.store != nil && !r.stored.Current.Equal(p.Current):
-		return r.notThisTeams()
-	default:
-		return r.locateAtReceivers(ctx)
-	}
-	r.findOld()
-	return nil
-}
-
-// locateAtReceivers is for when the platform and the store have done with the
-// old secret, if there ever was one of that name.
-func (r *secretRotation) locateAtReceivers(ctx context.Context) error {
-	statuses, errs := r.statuses(ctx)
-	if merged := mergeSecret(r.old, statuses); len(merged.CurrentAt)+len(merged.PreviousAt) > 0 {
-		r.stage = stageRevoked
-		return nil
-	}
-	if left := r.accepting(statuses, errs); len(left) > 0 {
-		return fmt.Errorf("%w; of the receivers, %s", r.notFound(), left)
-	}
-	return r.notFound()
-}
-
-// findOld takes the old secret from whoever shows it, to be saved as previous.
-func (r *secretRotation) findOld() {
-	for _, s := range r.known() {
-		if s.Fingerprint() == r.old {
-			r.oldSecret = s
-		}
-	}
-}
-
-func (r *secretRotation) notFound() error {
-	return fmt.Errorf("%w: no signing secret with the fingerprint %s is in force: it has been replaced already, or the name is wrong", ErrNotFound, r.old)
-}
-
-func (r *secretRotation) anotherOpen(previous Secret) error {
-	name := "a secret that the API does not show"
-	if !previous.IsZero() {
-		name = previous.Fingerprint()
-	}
-	return fmt.Errorf("%w: the one that replaces %s; run that to its end first", ErrRotationOpen, name)
-}
-
-func (r *secretRotation) mismatch(text string) error {
-	return fmt.Errorf("%w: current %q, previous %q: %s", ErrStoreMismatch, r.stored.Current.Fingerprint(), r.stored.Previous.Fingerprint(), text)
-}
-
-func (r *secretRotation) notThisTeams() error {
-	return r.mismatch("it has neither the secret to be replaced nor the one that DiffHook signs with; is it this team's store?")
 }
 
 // rotate has the platform sign with a new secret, if the old one is current.
@@ -316,7 +175,7 @@ func (r *secretRotation) rotate(ctx context.Context) error {
 	if r.stage != stageCurrent {
 		return nil
 	}
-	answer, err := r.service.rotate(ctx, true)
+	answer, err := r.service.rotate(ctx)
 	if errors.Is(err, ErrOutcomeUnknown) {
 		// Look, and never send it again: it would replace the new secret.
 		if now, loadErr := r.service.load(ctx); loadErr == nil && now.hasAsPrevious(r.old, true) && now.Current.Fingerprint() != r.old {
@@ -332,40 +191,6 @@ func (r *secretRotation) rotate(ctx context.Context) error {
 	r.stage, r.platform, r.rotated = stageOpen, answer, time.Now()
 	r.report(ctx, "rotated", "DiffHook signs with %s instead of %s", answer.Current.Fingerprint(), r.old)
 	return nil
-}
-
-// save has the store hold both secrets, or, where the old one has been revoked
-// already, the new one alone.
-func (r *secretRotation) save(ctx context.Context) error {
-	want := Secrets{Current: r.platform.Current, Previous: r.oldSecret, PreviousExpires: r.platform.PreviousExpires}
-	if r.stage == stageRevoked {
-		want = Secrets{Current: r.platform.Current, NoPrevious: true}
-	}
-	return r.saveAs(ctx, "stored", want)
-}
-
-// saveAs saves and compares, unless the store has what is wanted.
-func (r *secretRotation) saveAs(ctx context.Context, step string, want Secrets) error {
-	if r.store == nil || r.holds(want) {
-		return nil
-	}
-	if err := r.store.Save(ctx, want); err != nil {
-		return r.storeError("save", err, want.Current, want.Previous)
-	}
-	err := confirm(ctx, r.load, func() bool { return r.holds(want) })
-	if errors.Is(err, ErrStoreMismatch) {
-		return fmt.Errorf("%w: it gives back current %q and previous %q where current %q and previous %q were saved; correct it and run it again", err,
-			r.stored.Current.Fingerprint(), r.stored.Previous.Fingerprint(), want.Current.Fingerprint(), want.Previous.Fingerprint())
-	}
-	if err != nil {
-		return err
-	}
-	r.report(ctx, step, "the store has %s as current and %s as previous", want.Current.Fingerprint(), cmp.Or(want.Previous.Fingerprint(), "none"))
-	return nil
-}
-
-func (r *secretRotation) holds(want Secrets) bool {
-	return r.stored.Current.Equal(want.Current) && r.stored.Previous.Equal(want.Previous)
 }
 
 // revoke ends the old secret at the platform, once nothing has changed since it
@@ -390,17 +215,20 @@ func (r *secretRotation) revoke(ctx context.Context) error {
 	if r.store != nil && !r.stored.Current.Equal(now.Current) {
 		return r.mismatch("it no longer has the new secret, " + now.Current.Fingerprint() + ", as current")
 	}
-	if !now.NoPrevious {
-		if err := r.service.RevokePrevious(ctx); err != nil && (now.hasPrevious || !errors.Is(err, ErrNotFound)) {
-			return err
-		}
+	if now.NoPrevious {
+		r.stage = stageRevoked
+		return nil
+	}
+	return r.revoked(ctx, r.service.RevokePrevious(ctx), now.hasPrevious)
+}
+
+// revoked takes the platform's answer to the revocation. known says that it has
+// said that there is a previous secret; else that there is none is no failure.
+func (r *secretRotation) revoked(ctx context.Context, err error, known bool) error {
+	if err != nil && (known || !errors.Is(err, ErrNotFound)) {
+		return err
 	}
 	r.stage = stageRevoked
 	r.report(ctx, "revoked", "DiffHook has forgotten %s", r.old)
 	return nil
-}
-
-// remove takes the old secret out of the store.
-func (r *secretRotation) remove(ctx context.Context) error {
-	return r.saveAs(ctx, "removed", Secrets{Current: r.platform.Current, NoPrevious: true})
 }

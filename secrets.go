@@ -36,8 +36,12 @@ const minSecretBytes = 16
 // apiKeyPrefix begins every API key, the other credential of the platform.
 const apiKeyPrefix = "dh_live_"
 
-// redactedSecret stands wherever a Secret is shown.
-const redactedSecret = "[REDACTED SIGNING SECRET]"
+// redactedSecret stands wherever a Secret is shown, and shownZero for one, or an
+// APIKey, that is zero.
+const (
+	redactedSecret = "[REDACTED SIGNING SECRET]"
+	shownZero      = "(none)"
+)
 
 // NewSecret returns the signing secret with the given text, which is used byte
 // for byte. The text is found at App → Settings → API Keys → Signing secret.
@@ -110,14 +114,20 @@ func (s Secret) Equal(t Secret) bool {
 // IsZero reports whether s is the zero Secret.
 func (s Secret) IsZero() bool { return s.key == nil }
 
-// String returns a placeholder.
-func (s Secret) String() string { return redactedSecret }
+// String returns a placeholder, or (none) for the zero Secret.
+func (s Secret) String() string {
+	if s.IsZero() {
+		return shownZero
+	}
+	return redactedSecret
+}
 
-// Format writes a placeholder under every verb.
-func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redactedSecret) }
+// Format writes what String returns under every verb.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
-// MarshalText returns a placeholder, for encoding/json, log/slog and the like.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(redactedSecret), nil }
+// MarshalText returns what String returns, for encoding/json, log/slog and the
+// like.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Secrets is what a [SecretSource] answers: the secrets in force at one moment.
 // Only Current is required.

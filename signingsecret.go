@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -13,7 +14,13 @@ import (
 //
 // Its endpoints are assumed: DiffHook documents the signing secret and its
 // rotation, but lets it be managed at App → Settings → API Keys only.
-type SigningSecretService struct{ client *Client }
+type SigningSecretService struct {
+	client *Client
+
+	// Of the copy that a rotation uses.
+	unbroken bool            // for Rotate: see call
+	hidden   func() []string // for all: see call
+}
 
 // Load returns the signing secrets in force: the service is a [SecretSource].
 // Where the API says that there is no previous one, NoPrevious is set.
@@ -38,12 +45,24 @@ func (s *SigningSecretService) Load(ctx context.Context) (Secrets, error) {
 	return answer.Secrets, err
 }
 
-func (s *SigningSecretService) load(ctx context.Context) (answer signingSecrets, err error) {
-	c := &call{method: http.MethodGet, route: pathSigningSecret, out: &answer, repeatable: true, urgent: true}
-	if err := s.client.callPath(ctx, c, pathSigningSecret); err != nil {
+func (s *SigningSecretService) load(ctx context.Context) (signingSecrets, error) {
+	return s.ask(ctx, &call{method: http.MethodGet, repeatable: true}, pathSigningSecret)
+}
+
+// ask makes a call that is answered with the secrets in force.
+func (s *SigningSecretService) ask(ctx context.Context, c *call, path ...string) (answer signingSecrets, err error) {
+	c.out = &answer
+	if err := s.call(ctx, c, path...); err != nil {
 		return signingSecrets{}, err
 	}
+	answer.at = c.date
 	return answer, nil
+}
+
+// call makes an urgent call: a delivery waits for it, or a secret has leaked.
+func (s *SigningSecretService) call(ctx context.Context, c *call, path ...string) error {
+	c.route, c.urgent, c.hidden = strings.Join(path, "/"), true, s.hidden
+	return s.client.callPath(ctx, c, path...)
 }
 
 // Rotate makes DiffHook sign with a new secret from now on, and returns the
@@ -54,24 +73,19 @@ func (s *SigningSecretService) load(ctx context.Context) (answer signingSecrets,
 //
 // It is one step of a rotation: see [SigningSecretService.Replace] for the whole.
 func (s *SigningSecretService) Rotate(ctx context.Context) (Secrets, error) {
-	answer, err := s.rotate(ctx, false)
+	answer, err := s.rotate(ctx)
 	return answer.Secrets, err
 }
 
-func (s *SigningSecretService) rotate(ctx context.Context, unbroken bool) (answer signingSecrets, err error) {
-	c := &call{method: http.MethodPost, route: pathSigningSecret + "/" + pathRotate, out: &answer, unbroken: unbroken}
-	if err := s.client.callPath(ctx, c, pathSigningSecret, pathRotate); err != nil {
-		return signingSecrets{}, err
-	}
-	return answer, nil
+func (s *SigningSecretService) rotate(ctx context.Context) (signingSecrets, error) {
+	return s.ask(ctx, &call{method: http.MethodPost, unbroken: s.unbroken}, pathSigningSecret, pathRotate)
 }
 
 // RevokePrevious makes the platform forget the previous secret. It is safe to
 // repeat. Receivers go on accepting it until they learn of that, or until
 // [Verifier.RevokePrevious].
 func (s *SigningSecretService) RevokePrevious(ctx context.Context) error {
-	c := &call{method: http.MethodDelete, route: pathSigningSecret + "/" + pathPrevious, repeatable: true}
-	return s.client.callPath(ctx, c, pathSigningSecret, pathPrevious)
+	return s.call(ctx, &call{method: http.MethodDelete, repeatable: true}, pathSigningSecret, pathPrevious)
 }
 
 // signingSecrets decodes the answer of the endpoints, with field names of
@@ -80,6 +94,16 @@ type signingSecrets struct {
 	Secrets
 	hasPrevious bool      // which Secrets does not show where the API does not
 	rotatedAt   time.Time // zero where the API does not say
+	at          time.Time // when this was answered, by the same clock; likewise
+}
+
+// open reports whether there is a previous secret that is still valid, as far as
+// the API says.
+func (s *signingSecrets) open() bool { return s.hasPrevious && !s.expired() }
+
+// expired reports whether the previous secret's time is over.
+func (s *Secrets) expired() bool {
+	return !s.PreviousExpires.IsZero() && !time.Now().Before(s.PreviousExpires)
 }
 
 // hasAsPrevious reports whether the previous secret is the one with the

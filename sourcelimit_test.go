@@ -233,12 +233,12 @@ func TestSigningSecretInAPause(t *testing.T) {
 	}
 }
 
-// TestFleetUnderForgeries: receivers that read the secret from the API, each in
+// TestReceiversUnderForgeries: receivers that read the secret from the API, each in
 // a process of its own, with one key and from one address. All start at once,
 // into a flood of forgeries that goes on for ten minutes, and halfway through
 // the secret is rotated, right after all have read it: the worst moment. The
 // documentation of SigningSecretService.Load recommends what follows from it.
-func TestFleetUnderForgeries(t *testing.T) {
+func TestReceiversUnderForgeries(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		plan      int
@@ -262,7 +262,7 @@ func TestFleetUnderForgeries(t *testing.T) {
 				s := diffhooktest.New()
 				t.Cleanup(s.Close)
 				s.DefaultTeam().SetPlan(diffhooktest.Plan{RequestsPerMinute: c.plan})
-				f := &floodedFleet{server: s, plan: c.plan, opts: diffhook.VerifierOptions{MinRefreshInterval: c.interval}, watch: c.watch}
+				f := &floodedReceivers{server: s, plan: c.plan, opts: diffhook.VerifierOptions{MinRefreshInterval: c.interval}, watch: c.watch}
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 				defer cancel()
 				f.start(t, ctx, c.receivers)
@@ -300,8 +300,8 @@ func TestFleetUnderForgeries(t *testing.T) {
 	}
 }
 
-// floodedFleet is receivers under a flood of forgeries.
-type floodedFleet struct {
+// floodedReceivers is receivers under a flood of forgeries.
+type floodedReceivers struct {
 	server *diffhooktest.Server
 	plan   int
 	opts   diffhook.VerifierOptions
@@ -313,7 +313,7 @@ type floodedFleet struct {
 }
 
 // start starts n receivers and the floods to them, which end with ctx.
-func (f *floodedFleet) start(t *testing.T, ctx context.Context, n int) {
+func (f *floodedReceivers) start(t *testing.T, ctx context.Context, n int) {
 	f.server.Configure(diffhooktest.Settings{Deliver: diffhooktest.Transport(f)})
 	for i := range n {
 		host := fmt.Sprintf("receiver-%d.example.org", i)
@@ -323,7 +323,7 @@ func (f *floodedFleet) start(t *testing.T, ctx context.Context, n int) {
 }
 
 // receive is one receiver, behind a network that takes its time.
-func (f *floodedFleet) receive(t *testing.T, ctx context.Context, host string) {
+func (f *floodedReceivers) receive(t *testing.T, ctx context.Context, host string) {
 	network := delayed{diffhooktest.Transport(f.server), func() time.Duration { return rand.N(300 * time.Millisecond) }}
 	client := f.server.Client(&diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(f.plan), HTTPClient: &http.Client{Transport: network}})
 	v, err := diffhook.NewVerifier(ctx, client.SigningSecret, &f.opts)
@@ -343,7 +343,7 @@ func (f *floodedFleet) receive(t *testing.T, ctx context.Context, host string) {
 }
 
 // ServeHTTP hands a delivery to the receiver that it is for.
-func (f *floodedFleet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (f *floodedReceivers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h, ok := f.receivers.Load(r.Host); ok {
 		h.(http.Handler).ServeHTTP(w, r)
 		return
@@ -352,11 +352,34 @@ func (f *floodedFleet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // change has every receiver told of a change.
-func (f *floodedFleet) change(t *testing.T, changes *sync.WaitGroup) {
+func (f *floodedReceivers) change(t *testing.T, changes *sync.WaitGroup) {
 	for _, m := range f.monitors {
 		changes.Go(func() {
 			_, err := f.server.Change(m.ID, nil)
 			assert.NoError(t, err)
+		})
+	}
+}
+
+// TestSigningSecretAfterFailedExchange: where the token has ended, and the first
+// exchange for another fails, the next one does not stand in line either.
+func TestSigningSecretAfterFailedExchange(t *testing.T) {
+	for _, fails := range []int{0, 1, 2} {
+		t.Run(fmt.Sprint(fails, " fail"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := diffhooktest.New()
+				t.Cleanup(s.Close)
+				client := s.ClientGen2(&diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(diffhook.FreePlan)})
+				leave := crowd(t, client)
+				defer leave()
+				<-time.After(10 * time.Minute)
+				s.DefaultTeam().ExpireTokens()
+				s.Fail(diffhooktest.Fault{Route: "POST /api/oauth/token", Status: http.StatusServiceUnavailable, Times: max(1, fails), Skip: map[bool]int{true: 1 << 20}[fails == 0]})
+				began := time.Now()
+				_, err := client.SigningSecret.Load(t.Context())
+				require.NoError(t, err)
+				assert.Less(t, time.Since(began), 10*time.Second)
+			})
 		})
 	}
 }

@@ -100,8 +100,10 @@ func (s *Server) enter() bool {
 func (s *Server) handle(in *incoming) *answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.answer(in, s.clock.now())
+	now := s.clock.now()
+	a := s.answer(in, now)
 	a.header.Set("X-Request-Id", newID("req"))
+	a.header.Set("Date", now.UTC().Format(http.TimeFormat)) // by the clock that all times in the answer are of
 	return a
 }
 

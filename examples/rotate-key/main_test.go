@@ -114,7 +114,7 @@ func TestReplace(t *testing.T) {
 
 		_, err = client.Keys.List(t.Context(), nil)
 		require.NoError(t, err)
-		require.ErrorIs(t, replace(t.Context(), &out, client, old.ID, store, diffhook.KeyRotationOptions{}), diffhook.ErrNotFound)
+		require.ErrorIs(t, replace(t.Context(), &out, client, old.ID, store, diffhook.KeyRotationOptions{}), diffhook.ErrNotInForce)
 		for range diffhook.FindAPIKeys(out.Bytes()) {
 			assert.Fail(t, "a key is shown")
 		}

@@ -178,7 +178,7 @@ func (d *demo) rotate(ctx context.Context, wait time.Duration) error {
 	}
 	d.down.Store(false)
 	fmt.Fprintf(d.out, "   %d deliveries signed with %s have failed once, for the database was down, and will be retried\n", inFlight, old.Fingerprint())
-	if err := d.showFleet(ctx); err != nil {
+	if err := d.showMerged(ctx); err != nil {
 		return err
 	}
 
@@ -221,7 +221,7 @@ func (d *demo) rotate(ctx context.Context, wait time.Duration) error {
 	if err := errors.Join(err, failed, streamed); err != nil {
 		return err
 	}
-	if err := d.showFleet(ctx); err != nil {
+	if err := d.showMerged(ctx); err != nil {
 		return err
 	}
 	if err := d.nothingLost(); err != nil {
@@ -265,7 +265,7 @@ func (d *demo) leak(ctx context.Context) error {
 	if err := d.change(10); err != nil {
 		return err
 	}
-	return errors.Join(d.nothingLost(), d.showFleet(ctx))
+	return errors.Join(d.nothingLost(), d.showMerged(ctx))
 }
 
 // change has the page change so often, one after the other.
@@ -314,8 +314,8 @@ func (d *demo) show(_ context.Context, step diffhook.RotationStep) {
 	fmt.Fprintf(d.out, "   %3.1fs  %-8s  %s\n", time.Since(d.began).Seconds(), step.Name, step.Text)
 }
 
-// showFleet shows what the servers say together.
-func (d *demo) showFleet(ctx context.Context) error {
+// showMerged shows what the servers say together.
+func (d *demo) showMerged(ctx context.Context) error {
 	statuses := make(map[string]diffhook.RotationStatus)
 	for name, receiver := range d.receivers {
 		status, err := receiver.Status(ctx)
@@ -324,7 +324,7 @@ func (d *demo) showFleet(ctx context.Context) error {
 		}
 		statuses[name] = status
 	}
-	for _, s := range diffhook.MergeStatuses(statuses).Secrets {
+	for _, s := range diffhook.MergeStatuses(statuses) {
 		fmt.Fprintf(d.out, "   %s is current at [%s] and previous at [%s]: verified %d, unused for %v\n", s.Fingerprint,
 			strings.Join(s.CurrentAt, " "), strings.Join(s.PreviousAt, " "), s.Uses, s.Unused.Truncate(10*time.Millisecond))
 	}

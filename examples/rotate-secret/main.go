@@ -13,9 +13,9 @@
 // DIR with FileSecrets:
 //
 //	export DIFFHOOK_RECEIVER_TOKEN=…
-//	go run ./examples/rotate-secret -replaces FINGERPRINT -store DIR -receiver web-1=https://web-1.internal/diffhook/status -receiver …
+//	go run ./examples/rotate-secret -old FINGERPRINT -store DIR -receiver web-1=https://web-1.internal/diffhook/status -receiver …
 //
-// Interrupted, run it again. Without -replaces it changes nothing, and says what
+// Interrupted, run it again. Without -old it changes nothing, and says what
 // is in force.
 package main
 
@@ -48,7 +48,7 @@ func main() {
 func run(ctx context.Context, out io.Writer, args []string) error {
 	flags := flag.NewFlagSet("rotate-secret", flag.ContinueOnError)
 	flags.SetOutput(out)
-	replaces := flags.String("replaces", "", "the `fingerprint` of the secret to be replaced")
+	old := flags.String("old", "", "the `fingerprint` of the secret to be replaced")
 	dir := flags.String("store", "", "the `directory` that the receivers read; by default, they read the API")
 	receivers := make(map[string]diffhook.Receiver)
 	flags.Func("receiver", "`name=URL` of a receiver's status; repeat it for each", func(s string) error {
@@ -73,13 +73,13 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	if *dir != "" {
 		store = dirStore(*dir)
 	}
-	return rotate(ctx, out, client, *replaces, store, receivers)
+	return rotate(ctx, out, client, *old, store, receivers)
 }
 
 // rotate is the real thing.
-func rotate(ctx context.Context, out io.Writer, client *diffhook.Client, replaces string, store diffhook.SecretStore, receivers map[string]diffhook.Receiver) error {
-	if replaces != "" {
-		return client.SigningSecret.Replace(ctx, replaces, store, &diffhook.SecretRotationOptions{
+func rotate(ctx context.Context, out io.Writer, client *diffhook.Client, old string, store diffhook.SecretStore, receivers map[string]diffhook.Receiver) error {
+	if old != "" {
+		return client.SigningSecret.Replace(ctx, old, store, &diffhook.SecretRotationOptions{
 			Receivers: receivers,
 			Observe: func(_ context.Context, step diffhook.RotationStep) {
 				fmt.Fprintf(out, "%s  %-8s  %s\n", time.Now().Format(time.TimeOnly), step.Name, step.Text)
@@ -90,9 +90,9 @@ func rotate(ctx context.Context, out io.Writer, client *diffhook.Client, replace
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "DiffHook signs with %s. To replace it, add -replaces %[1]s\n", secrets.Current.Fingerprint())
+	fmt.Fprintf(out, "DiffHook signs with %s. To replace it, add -old %[1]s\n", secrets.Current.Fingerprint())
 	if previous := secrets.Previous.Fingerprint(); previous != "" {
-		fmt.Fprintf(out, "First finish the rotation that replaces %s: -replaces %[1]s\n", previous)
+		fmt.Fprintf(out, "First finish the rotation that replaces %s: -old %[1]s\n", previous)
 	}
 	return nil
 }

@@ -35,8 +35,8 @@ func TestDemonstration(t *testing.T) {
 	for _, line := range []string{
 		`20 deliveries signed with \w{16} have failed once`,
 		`\w{16} is current at \[web-1 web-2 web-3\] and previous at \[\]: verified 30,`,
-		`learning  web-3 has "\w{16}" as current`,
-		`draining  .*web-2 began to count`,
+		`learning  web-3 has "\w{16}" as current, not \w{16}`,
+		`draining  .*web-2 has counted only since`,
 		`drained   \w{16} has not been used for 2(\.\d+)?s`,
 		`is current at \[web-1 web-2 web-3\] and previous at \[\]`,
 		`events: \d+, lost: 0\n   of which \d+ were signed with the old secret`,
@@ -73,7 +73,7 @@ func TestDemonstrationInterrupted(t *testing.T) {
 func TestBadCredentials(t *testing.T) {
 	withoutCredentials(t)
 	var out bytes.Buffer
-	require.ErrorIs(t, run(t.Context(), &out, []string{"-replaces", "0123456789abcdef"}), diffhook.ErrInvalidAPIKey)
+	require.ErrorIs(t, run(t.Context(), &out, []string{"-old", "0123456789abcdef"}), diffhook.ErrInvalidAPIKey)
 	require.ErrorContains(t, run(t.Context(), &out, []string{"-receiver", "http://web-1.internal"}), "want name=URL")
 	require.ErrorContains(t, run(t.Context(), &out, []string{"-receiver", "a=http://a", "-receiver", "a=http://b"}), "each name once")
 	t.Setenv("DIFFHOOK_API_KEY", "not a key")
@@ -100,7 +100,7 @@ func TestRotate(t *testing.T) {
 		client, old := platform.Client(nil), platform.Secrets().Current
 		var out bytes.Buffer
 		require.NoError(t, rotate(t.Context(), &out, client, "", store, receivers))
-		assert.Equal(t, "DiffHook signs with "+old.Fingerprint()+". To replace it, add -replaces "+old.Fingerprint()+"\n", out.String())
+		assert.Equal(t, "DiffHook signs with "+old.Fingerprint()+". To replace it, add -old "+old.Fingerprint()+"\n", out.String())
 		assert.Zero(t, platform.Count("POST /api/signing-secret/rotate"))
 
 		// Interrupted, it says how to go on.
@@ -121,7 +121,7 @@ func TestRotate(t *testing.T) {
 		assert.True(t, held.Current.Equal(platform.Secrets().Current) && held.Previous.IsZero())
 		assert.Equal(t, 1, platform.Count("POST /api/signing-secret/rotate"))
 
-		require.ErrorIs(t, rotate(t.Context(), &out, client, old.Fingerprint(), store, receivers), diffhook.ErrNotFound)
+		require.ErrorIs(t, rotate(t.Context(), &out, client, old.Fingerprint(), store, receivers), diffhook.ErrNotInForce)
 	})
 }
 

@@ -28,11 +28,11 @@ func exampleRotation() (before, after diffhook.Secrets) {
 	return diffhook.Secrets{Current: old}, diffhook.Secrets{Current: current, Previous: old}
 }
 
-// showFleet prints what servers say together: which secrets they have, where,
+// showMerged prints what servers say together: which secrets they have, where,
 // and how many deliveries each verified.
-func showFleet(statuses map[string]diffhook.RotationStatus) {
+func showMerged(statuses map[string]diffhook.RotationStatus) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	for _, s := range diffhook.MergeStatuses(statuses).Secrets {
+	for _, s := range diffhook.MergeStatuses(statuses) {
 		fmt.Fprintf(w, "%s\tcurrent %v\tprevious %v\tuses %d\n", s.Fingerprint, s.CurrentAt, s.PreviousAt, s.Uses)
 	}
 	w.Flush()
@@ -56,7 +56,7 @@ func ExampleMergeStatuses() {
 		statuses[name] = v.Status()
 	}
 
-	showFleet(statuses)
+	showMerged(statuses)
 	// Output:
 	// e59e0ec3f3c4efaa  current [web-1 web-2]  previous []             uses 0
 	// 39929fe00f085297  current [web-3]        previous [web-1 web-2]  uses 3
@@ -112,7 +112,7 @@ func ExampleVerifier_StatusHandler() {
 		}
 		statuses[name] = status
 	}
-	showFleet(statuses)
+	showMerged(statuses)
 
 	stranger := diffhook.RemoteReceiver{URL: receivers["web-1"].URL}
 	_, err := stranger.Status(ctx)

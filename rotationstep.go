@@ -2,7 +2,6 @@ package diffhook
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -20,17 +19,6 @@ type RotationStep struct {
 	// Text says the same for people, on one line.
 	Text string
 }
-
-// Errors of replacing a signing secret or an API key.
-var (
-	// ErrRotationOpen is returned where another rotation than the one asked for
-	// is not finished: to go on would end the secret that it still needs.
-	ErrRotationOpen = errors.New("diffhook: another rotation is not finished")
-
-	// ErrStoreMismatch is returned where a store does not hold what it must:
-	// another secret than the one to be replaced, or not what was saved in it.
-	ErrStoreMismatch = errors.New("diffhook: the store does not hold what it must")
-)
 
 // observer reports the steps of one rotation to its customer.
 type observer struct {
@@ -78,7 +66,7 @@ const (
 )
 
 // confirm loads until the store holds what was saved in it, which need not be
-// at once. Its error wraps the last of load, or ErrStoreMismatch.
+// at once. Its error wraps the last of load, ErrStoreMismatch, or that of ctx.
 func confirm(ctx context.Context, load func(context.Context) error, holds func() bool) error {
 	for tries := storeTimeout / storePoll; ; tries-- {
 		err := load(ctx)
@@ -88,24 +76,11 @@ func confirm(ctx context.Context, load func(context.Context) error, holds func()
 		case err == nil:
 			err = ErrStoreMismatch
 		}
-		if tries == 0 || sleep(ctx, storePoll) != nil {
+		if tries == 0 {
 			return err
+		}
+		if sleep(ctx, storePoll) != nil && ctx.Err() != nil {
+			return fmt.Errorf("diffhook: the store does not show yet what was saved in it: %w; run it again to go on", contextError(ctx))
 		}
 	}
 }
-
-// foreignError is a failure of what the customer gave: a store, a check or
-// credentials. Its text is without the secrets and keys that were in their
-// hands, which its cause, kept from reflection, may have.
-type foreignError struct {
-	text  string
-	cause func() error
-}
-
-func newForeignError(doing string, cause error, secrets ...string) error {
-	return &foreignError{text: "diffhook: " + doing + ": " + scrub(fmt.Sprint(cause), 300, secrets...), cause: hide(cause)}
-}
-
-func (e *foreignError) Error() string        { return e.text }
-func (e *foreignError) Is(target error) bool { return errors.Is(e.cause(), target) }
-func (e *foreignError) As(target any) bool   { return errors.As(e.cause(), target) }

@@ -1,7 +1,6 @@
 package diffhook
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,9 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
-	"time"
 )
 
 // Receiver is the verifier of one server, as a rotation sees it: in this
@@ -83,13 +80,13 @@ func (v *Verifier) serveStatus(w http.ResponseWriter, r *http.Request) {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodPost:
 		r.Body = http.MaxBytesReader(w, r.Body, maxStatusBytes)
-		fingerprints, err := orders(r)
+		fingerprint, err := order(r)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		for _, fingerprint := range fingerprints {
-			_ = v.Revoke(fingerprint) // of a zero Verifier, which refuses all
+		if fingerprint != "" {
+			_ = v.Revoke(fingerprint) // fails for a zero Verifier, which refuses all
 		}
 		_ = v.Refresh(r.Context()) // the status shows where it failed
 	default:
@@ -101,22 +98,23 @@ func (v *Verifier) serveStatus(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(v.Status())
 }
 
-// orders returns the fingerprints that a POST wants revoked. What cannot be read
-// is an error: it may be an order.
-func orders(r *http.Request) ([]string, error) {
+// order returns the fingerprint that a POST wants revoked, or "". What cannot be
+// read is an error: it may be an order.
+func order(r *http.Request) (fingerprint string, err error) {
 	if err := r.ParseForm(); err != nil || len(r.PostForm) == 0 && r.ContentLength != 0 {
-		return nil, errors.New("want a form, application/x-www-form-urlencoded, of at most 64 KiB")
+		return "", errors.New("want a form, application/x-www-form-urlencoded, of at most 64 KiB")
 	}
-	fingerprints := r.PostForm[revokeField]
-	if r.URL.Query().Has(revokeField) || len(r.PostForm) > 1 || len(r.PostForm) == 1 && len(fingerprints) == 0 {
-		return nil, errors.New("want the form value revoke, in the body, or nothing")
+	values := r.PostForm[revokeField]
+	if r.URL.Query().Has(revokeField) || len(r.PostForm) > 1 || len(values) != len(r.PostForm) {
+		return "", errors.New("want one form value revoke, in the body, or nothing")
 	}
-	for _, fingerprint := range fingerprints {
-		if checkFingerprint(fingerprint) != nil {
-			return nil, errors.New("revoke: not a fingerprint")
-		}
+	if len(values) == 0 {
+		return "", nil
 	}
-	return fingerprints, nil
+	if checkFingerprint(values[0]) != nil {
+		return "", errors.New("revoke: not a fingerprint")
+	}
+	return values[0], nil
 }
 
 // RemoteReceiver is a [Receiver] on another server, at the URL where its
@@ -197,105 +195,4 @@ func (r *RemoteReceiver) send(ctx context.Context, method string, form url.Value
 		return RotationStatus{}, fmt.Errorf("%w: the receiver did not answer with a RotationStatus", ErrUnexpectedResponse)
 	}
 	return status, nil
-}
-
-// FleetStatus is what the statuses of several receivers say together, secret by
-// secret. It holds no secret and marshals to JSON as it is.
-type FleetStatus struct {
-	// Secrets are those that a receiver has in force, by fingerprint: the ones
-	// that most have as current come first.
-	Secrets []FleetSecretStatus `json:"secrets"`
-}
-
-// FleetSecretStatus is the state of one secret over several receivers.
-type FleetSecretStatus struct {
-	Fingerprint string `json:"fingerprint"`
-
-	// CurrentAt and PreviousAt name the receivers that accept it in that role.
-	CurrentAt  []string `json:"currentAt,omitempty"`
-	PreviousAt []string `json:"previousAt,omitempty"`
-
-	// Uses is the sum of the receivers' counts. It falls when one restarts.
-	Uses uint64 `json:"uses"`
-
-	// LastUsed is the latest use that is known, by the clock of the receiver
-	// which saw it.
-	LastUsed time.Time `json:"lastUsed,omitzero"`
-
-	// Unused is for how long it is certain that none of the receivers has used
-	// it, in nanoseconds of JSON. Each counts by its own clock. One that began to
-	// count a minute ago, or that says nothing of when, leaves a minute or none.
-	Unused time.Duration `json:"unused"`
-}
-
-// MergeStatuses merges statuses, by the receivers' names, into one. It goes by
-// what a status says of each fingerprint and not of roles, since a receiver that
-// has not learned of a rotation still has the old secret as its current one.
-func MergeStatuses(statuses map[string]RotationStatus) FleetStatus {
-	fleet := FleetStatus{Secrets: []FleetSecretStatus{}} // [] in JSON, not null
-	for _, status := range statuses {
-		for _, s := range []SecretStatus{status.Current, status.Previous} {
-			known := slices.ContainsFunc(fleet.Secrets, func(f FleetSecretStatus) bool { return f.Fingerprint == s.Fingerprint })
-			if s.Fingerprint != "" && !known {
-				fleet.Secrets = append(fleet.Secrets, mergeSecret(s.Fingerprint, statuses))
-			}
-		}
-	}
-	slices.SortFunc(fleet.Secrets, func(a, b FleetSecretStatus) int {
-		return cmp.Or(len(b.CurrentAt)-len(a.CurrentAt), cmp.Compare(a.Fingerprint, b.Fingerprint))
-	})
-	return fleet
-}
-
-// mergeSecret is MergeStatuses for one secret, whether any receiver has it or not.
-func mergeSecret(fingerprint string, statuses map[string]RotationStatus) FleetSecretStatus {
-	merged := FleetSecretStatus{Fingerprint: fingerprint}
-	first := true
-	for name, status := range statuses {
-		last := status.Since
-		if !status.has(fingerprint) && status.Changed.After(last) {
-			last = status.Changed // it may have used it until then
-		}
-		for _, s := range []SecretStatus{status.Current, status.Previous} {
-			if s.Fingerprint != fingerprint {
-				continue
-			}
-			merged.Uses += s.Uses
-			if s.LastUsed.After(merged.LastUsed) {
-				merged.LastUsed = s.LastUsed
-			}
-			if s.LastUsed.After(last) {
-				last = s.LastUsed
-			}
-		}
-		if status.accepts(fingerprint, status.Current) {
-			merged.CurrentAt = append(merged.CurrentAt, name)
-		}
-		if status.accepts(fingerprint, status.Previous) {
-			merged.PreviousAt = append(merged.PreviousAt, name)
-		}
-		unused := max(0, status.At.Sub(last))
-		if last.IsZero() {
-			unused = 0
-		}
-		if first || unused < merged.Unused {
-			merged.Unused = unused
-		}
-		first = false
-	}
-	slices.Sort(merged.CurrentAt)
-	slices.Sort(merged.PreviousAt)
-	return merged
-}
-
-// accepts reports whether the secret of the given role, when the status was
-// taken, was the one with the fingerprint and was accepted.
-func (s RotationStatus) accepts(fingerprint string, role SecretStatus) bool {
-	return role.Fingerprint == fingerprint && !role.Revoked && (role.Expires.IsZero() || s.At.Before(role.Expires))
-}
-
-// has reports whether the secret with the fingerprint is one of the two, whether
-// it is accepted or not.
-func (s RotationStatus) has(fingerprint string) bool {
-	return s.Current.Fingerprint == fingerprint || s.Previous.Fingerprint == fingerprint
 }

@@ -2,61 +2,10 @@ package diffhook
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
-	"iter"
-	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 )
-
-// FindAPIKeys yields everything in text that looks like an API key, with its
-// offset in bytes: dh_live_ and all letters, digits, - and _ that follow, of
-// which there must be one. Client ids of generation 2 look the same.
-//
-// "If a key appears in a public repository or log, revoke it immediately", says
-// DiffHook's page "API Keys". [Key.MayBe] tells which of the keys that
-// [KeyService.List] returns it may be, and [KeyService.Delete] revokes that.
-// Printing the [APIKey] does not leak it again. text is read during the
-// iteration and must not change until its end.
-func FindAPIKeys(text []byte) iter.Seq2[int, APIKey] {
-	return func(yield func(int, APIKey) bool) {
-		for start, end := nextKey(text, 0); start >= 0; start, end = nextKey(text, end) {
-			key := string(text[start:end])
-			if !yield(start, APIKey{text: func() string { return key }}) {
-				return
-			}
-		}
-	}
-}
-
-// nextKey returns where the first key at or after from is; start is negative
-// where there is none.
-func nextKey(text []byte, from int) (start, end int) {
-	for {
-		i := bytes.Index(text[from:], []byte(apiKeyPrefix))
-		if i < 0 {
-			return -1, -1
-		}
-		start, end = from+i, from+i+len(apiKeyPrefix)
-		if n := keyRun(text[end:]); n > 0 {
-			return start, end + n
-		}
-		from = end
-	}
-}
-
-// keyRun returns how many of the first bytes of text may stand in a key.
-func keyRun(text []byte) int {
-	for i, b := range text {
-		if !isKeyRune(rune(b)) {
-			return i
-		}
-	}
-	return len(text)
-}
 
 // RedactingWriter is an [io.Writer] to put under a logger. What is written to
 // it goes on to another writer, with dh_live_… in place of each API key and a
@@ -322,38 +271,4 @@ func spare(b []byte) []byte {
 		return nil
 	}
 	return b[:0]
-}
-
-// secretForms returns text as it is and as it may stand in a log: in a URL, and
-// quoted up to twice, like an error made with %q in a line of JSON. No form is
-// shorter than text, and for one of letters and digits there is one.
-func secretForms(text string) []string {
-	forms := []string{text, url.QueryEscape(text), url.PathEscape(text), (&url.URL{Path: text}).EscapedPath()}
-	for range 2 {
-		for _, form := range forms {
-			forms = append(forms, quotings(form)...)
-		}
-		slices.Sort(forms)
-		forms = slices.Compact(forms)
-	}
-	return forms
-}
-
-// In these an escaped backslash comes first, lest its second half be taken for
-// the beginning of another escape.
-var (
-	unescapeHTML = strings.NewReplacer(`\\`, `\\`, `\u003c`, "<", `\u003e`, ">", `\u0026`, "&")
-	escapeAsSlog = strings.NewReplacer(`\\`, `\\`, `\b`, `\u0008`, `\f`, `\u000c`)
-)
-
-// quotings returns text as it stands within quotes: by %q, %+q, json.Marshal, a
-// json.Encoder that does not escape HTML, and log/slog.
-func quotings(text string) []string {
-	forHTML, _ := json.Marshal(text) // which has no error for a string
-	asJSON := unescapeHTML.Replace(string(forHTML))
-	quoted := []string{strconv.Quote(text), strconv.QuoteToASCII(text), string(forHTML), asJSON, escapeAsSlog.Replace(asJSON)}
-	for i, q := range quoted {
-		quoted[i] = q[1 : len(q)-1]
-	}
-	return quoted
 }

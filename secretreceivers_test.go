@@ -1,0 +1,223 @@
+package diffhook_test
+
+import (
+	"context"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+// TestSecretReplaceReachesReceiversFirst: one that cannot be asked is found before
+// anything has changed. What waiting does not mend is an error at once.
+func TestSecretReplaceReachesReceiversFirst(t *testing.T) {
+	answering := func(h http.Handler) diffhook.Receiver {
+		return &diffhook.RemoteReceiver{URL: "https://web-2.internal/diffhook", HTTPClient: &http.Client{Transport: diffhooktest.Transport(h)}}
+	}
+	for _, test := range []struct {
+		name     string
+		receiver diffhook.Receiver
+		err      error
+		text     string
+	}{
+		{"no URL", &diffhook.RemoteReceiver{}, diffhook.ErrInvalidOptions, "the RemoteReceiver's URL is not one of https or http"},
+		{"a nil RemoteReceiver", (*diffhook.RemoteReceiver)(nil), diffhook.ErrInvalidOptions, "the RemoteReceiver is nil"},
+		{"a nil Verifier", diffhook.LocalReceiver(nil), diffhook.ErrInvalidOptions, "the Verifier of LocalReceiver is nil"},
+		{"a wrong token", answering(answeringJSON(http.StatusUnauthorized, `{}`)), diffhook.ErrUnexpectedResponse, "the receiver answered 401"},
+		{"a wrong path", answering(http.NotFoundHandler()), diffhook.ErrUnexpectedResponse, "the receiver answered 404"},
+		{"another page", answering(answeringJSON(http.StatusOK, `{}`)), diffhook.ErrUnexpectedResponse, "did not answer with a RotationStatus"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1")
+				c.options.Receivers["web-2"] = test.receiver
+				err := c.replace()
+				require.ErrorIs(t, err, test.err)
+				assert.ErrorContains(t, err, "nothing has been changed, for the receiver web-2 gives no status: ")
+				assert.ErrorContains(t, err, test.text)
+				assert.Zero(t, time.Since(c.began))
+				c.requireUntouched()
+
+				c.options.RevokeNow = atOnce // the operator says to go on without it
+				require.ErrorContains(t, c.replace(), "receivers that may still accept")
+				assert.True(t, c.server.Secrets().NoPrevious)
+			})
+		})
+	}
+	for name, fails := range map[string]func(*changeover){
+		"is down":               func(c *changeover) { c.web["web-2"].fails = c.until(10 * time.Minute) },
+		"has an earlier secret": func(c *changeover) { c.add("web-2", c.laggingFrom(10*time.Minute)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1", "web-2")
+				fails(c)
+				go func() { c.at(10*time.Minute - time.Second); c.requireUntouchedButRefreshed() }()
+				require.NoError(t, c.replace())
+				assert.Contains(t, c.steps[0], "0s reaching: web-2 ")
+				c.requireReplaced()
+			})
+		})
+	}
+}
+
+// laggingFrom is a source that has another secret until a time since the
+// beginning, and then what the store has.
+func (c *changeover) laggingFrom(d time.Duration) diffhook.SecretSource {
+	earlier := diffhook.Secrets{Current: diffhooktest.NewSecret()}
+	return diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
+		if time.Since(c.began) < d {
+			return earlier, nil
+		}
+		return c.store.Load(ctx)
+	})
+}
+
+func (c *changeover) requireUntouchedButRefreshed() {
+	assert.Zero(c, c.server.Count("POST /api/signing-secret/rotate"))
+	assert.Len(c, c.store.saved, 1)
+}
+
+// deaf is a receiver that, once told to, answers nothing and ignores its context.
+type deaf struct {
+	diffhook.Receiver
+	hang  atomic.Pointer[chan struct{}]
+	calls atomic.Int32
+}
+
+func (d *deaf) Status(ctx context.Context) (diffhook.RotationStatus, error) {
+	if hang := d.hang.Load(); hang != nil {
+		d.calls.Add(1)
+		<-*hang
+	}
+	return d.Receiver.Status(ctx)
+}
+
+// TestSecretReplaceDeafReceiver: calls that hang do not pile up.
+func TestSecretReplaceDeafReceiver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1, "web-1", "web-2")
+		web := &deaf{Receiver: c.web["web-2"]}
+		c.options.Receivers["web-2"] = web
+		release := make(chan struct{})
+		c.options.Observe = func(_ context.Context, step diffhook.RotationStep) {
+			if step.Name == "rotated" {
+				web.hang.Store(&release)
+			}
+		}
+		go func() {
+			c.at(6 * time.Hour)
+			web.hang.Store(nil)
+			close(release)
+		}()
+		require.NoError(t, c.replace())
+		assert.GreaterOrEqual(t, time.Since(c.began), 6*time.Hour)
+		assert.LessOrEqual(t, web.calls.Load(), int32(4))
+		c.requireReplaced()
+	})
+}
+
+// TestSecretReplaceSupersededWhileWaiting: where somebody else rotates, what it
+// waits for never comes.
+func TestSecretReplaceSupersededWhileWaiting(t *testing.T) {
+	for _, step := range []string{"learning", "draining"} {
+		t.Run(step, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 2, "web-1")
+				if step == "learning" {
+					c.add("web-2", c.behind(100*time.Hour))
+				}
+				c.options.PollInterval = time.Minute
+				next := ""
+				c.options.Observe = func(ctx context.Context, s diffhook.RotationStep) {
+					if s.Name != step || next != "" {
+						return
+					}
+					// The new secret has leaked.
+					next = c.server.Secrets().Current.Fingerprint()
+					opts := diffhook.SecretRotationOptions{Receivers: map[string]diffhook.Receiver{"web-1": c.web["web-1"]}}
+					assert.NoError(t, c.client.SigningSecret.Revoke(ctx, next, c.store, &opts))
+				}
+				err := c.replace()
+				require.ErrorIs(t, err, diffhook.ErrRotationOpen)
+				assert.ErrorContains(t, err, "the one that replaces "+next)
+				assert.Less(t, time.Since(c.began), time.Hour)
+				assert.Equal(t, 2, c.server.Count("POST /api/signing-secret/rotate"))
+			})
+		})
+	}
+}
+
+// TestSecretReplaceAgainstThePlatformsWord: deliveries in flight are signed with
+// the old secret, whatever the platform says of it when it has rotated.
+func TestSecretReplaceAgainstThePlatformsWord(t *testing.T) {
+	previous := regexp.MustCompile(`"previous":\{[^}]*\}`)
+	for name, edit := range map[string]func(string) string{
+		"there is none": func(body string) string { return previous.ReplaceAllString(body, `"previous":null`) },
+		"it ends in 20 s": func(body string) string {
+			return strings.Replace(body, `"rotatedAt"`, `"expiresAt":"2000-01-01T00:00:20Z","rotatedAt"`, 1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1")
+				c.edited(1, edit)
+				var retries sync.WaitGroup
+				for _, at := range []time.Duration{5 * time.Second, 65 * time.Second} {
+					retries.Go(func() { c.at(at); assert.NoError(t, c.web["web-1"].deliver(c.old), at) })
+				}
+				require.NoError(t, c.replace())
+				retries.Wait()
+				assert.GreaterOrEqual(t, time.Since(c.began), 3*time.Minute, "2 minutes after the last use")
+				require.ErrorIs(t, c.web["web-1"].deliver(c.old), diffhook.ErrSignatureMismatch)
+			})
+		})
+	}
+}
+
+// TestSecretReplaceClocks: how long ago an earlier run has rotated is the platform's
+// word, by the platform's clock. The operator's may be anything.
+func TestSecretReplaceClocks(t *testing.T) {
+	stamp := regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
+	for name, off := range map[string]time.Duration{"right": 0, "behind ours": -12 * time.Hour, "ahead of ours": 12 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				<-time.After(20 * time.Hour) // the server has been up for a while
+				c := newChangeover(t, 2, "web-1")
+				c.options.PollInterval = time.Minute
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				require.ErrorIs(t, c.client.SigningSecret.Replace(ctx, c.old.Fingerprint(), c.store, &c.options), context.DeadlineExceeded)
+
+				transport := diffhooktest.Transport(c.server)
+				c.client = teamClient(c.server.DefaultTeam(), 2, &diffhook.ClientOptions{HTTPClient: &http.Client{
+					Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+						shifted := rewrittenBy(transport, stamp, func(s string) string {
+							at, err := time.Parse(time.RFC3339, s)
+							require.NoError(t, err)
+							return at.Add(off).Format(time.RFC3339)
+						})
+						resp, err := shifted.RoundTrip(r)
+						if err == nil {
+							resp.Header.Set("Date", time.Now().Add(off).UTC().Format(http.TimeFormat))
+						}
+						return resp, err
+					}),
+				}})
+				require.NoError(t, c.replace())
+				assert.Equal(t, 18*time.Hour, time.Since(c.began).Truncate(time.Hour))
+				c.requireReplaced()
+			})
+		})
+	}
+}
