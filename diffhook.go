@@ -50,9 +50,10 @@
 //
 // [SigningSecretService.Replace] does the whole for all servers: it rotates at
 // the platform, saves both secrets in your [SecretStore], waits until every
-// [Receiver] has learned the new one and none needs the old one, and revokes
-// that. It can be interrupted and run again at any point. After a leak,
-// [SigningSecretService.Revoke] refuses a secret at once, and everywhere.
+// [Receiver] (the verifier of one server) has learned the new one and none needs
+// the old one, and revokes that. It can be interrupted and run again at any
+// point. After a leak, [SigningSecretService.Revoke] refuses a secret at once,
+// wherever it can reach. Both call endpoints that are assumed.
 //
 // # Calling the API
 //
@@ -77,7 +78,8 @@
 // Nothing replaces a key in place, says DiffHook's page "API Keys": create the
 // new one, migrate, delete the old one. [KeyService.Replace] does that with your
 // [KeyStore], which applications take their key from, and can be interrupted and
-// run again at any point. [Key.Stale] says which keys are older than 90 days.
+// run again at any point. It returns keys that perhaps nobody holds, which are
+// yours to delete. [Key.Stale] says which keys are older than 90 days.
 // [Client.SetCredentials] moves a client to another key.
 //
 // A key that got into a log or a repository is to be revoked at once
@@ -117,13 +119,12 @@
 //	ErrOutcomeUnknown       any     it may have been carried out: look before repeating it
 //	ErrInvalidAPIKey        –       correct the credentials; the text says how
 //
-// Replacing a signing secret or an API key adds these.
+// Replacing and revoking a signing secret, and replacing an API key, add these.
 //
 //	replacing               what to do
+//	ErrNotInForce           nothing: it has been done already, or the name is wrong
 //	ErrRotationOpen         finish the rotation that the text names first
 //	ErrStoreMismatch        see whether it is the right store, and correct what is in it
-//	ErrNotInForce           nothing: it has been replaced already, or the name is wrong
-//	*OrphanError            delete those of its Keys that you do not know
 //
 // A request without an answer matches the error that the connection or the
 // context gave, such as [*net.OpError] or [context.DeadlineExceeded], and

@@ -24,9 +24,10 @@ type KeyRotationOptions struct {
 	// which is a request. By default, 1 minute.
 	PollInterval time.Duration
 
-	// DeleteNow is asked whenever the old key's use is waited for. Where it says
-	// true, the key is deleted. It is the only way where the platform does not
-	// tell when keys were used. By default, it is false.
+	// DeleteNow is called at each look while the old key's use is waited for.
+	// Once it returns true, the key is deleted, whoever still uses it. It is the
+	// only way where the platform does not tell when keys were used. By default,
+	// Replace waits.
 	DeleteNow func() bool
 
 	// Observe is called for every step, and when what is waited for changes, on

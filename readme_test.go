@@ -37,11 +37,12 @@ func readmeClient(ctx context.Context) error {
 	return err
 }
 
-func readmeRotateSecret(ctx context.Context, client *diffhook.Client, old string, store diffhook.SecretStore, authorize func(*http.Request)) error {
+func readmeRotateSecret(ctx context.Context, client *diffhook.Client, old string, store diffhook.SecretStore, token string) error {
+	authorize := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
 	err := client.SigningSecret.Replace(ctx, old, store, &diffhook.SecretRotationOptions{
 		Receivers: map[string]diffhook.Receiver{
-			"web-1": &diffhook.RemoteReceiver{URL: "https://web-1.internal/diffhook", Authorize: authorize},
-			"web-2": &diffhook.RemoteReceiver{URL: "https://web-2.internal/diffhook", Authorize: authorize},
+			"web-1": &diffhook.RemoteReceiver{URL: "https://web-1.internal/diffhook/status", Authorize: authorize},
+			"web-2": &diffhook.RemoteReceiver{URL: "https://web-2.internal/diffhook/status", Authorize: authorize},
 		},
 		Observe: func(_ context.Context, step diffhook.RotationStep) { log.Print(step.Name, ": ", step.Text) },
 	})
@@ -69,7 +70,7 @@ func TestReadmeFragments(t *testing.T) {
 	t.Setenv("DIFFHOOK_API_KEY", "")
 	require.ErrorIs(t, readmeClient(t.Context()), diffhook.ErrInvalidAPIKey)
 	server := newServer(t)
-	require.ErrorIs(t, readmeRotateSecret(t.Context(), server.Client(nil), "not a fingerprint", nil, nil), diffhook.ErrInvalidOptions)
+	require.ErrorIs(t, readmeRotateSecret(t.Context(), server.Client(nil), "not a fingerprint", nil, ""), diffhook.ErrInvalidOptions)
 	keyStore := newMemoryStore(diffhook.APIKeys{Current: server.APIKey()})
 	require.ErrorIs(t, readmeRotateKey(t.Context(), server.Client(nil), keyStore), diffhook.ErrNotInForce)
 	readmeTesting(t, t.Context(), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

@@ -27,33 +27,24 @@ type Receiver interface {
 	Revoke(ctx context.Context, fingerprint string) error
 }
 
-// LocalReceiver returns v as a [Receiver].
-func LocalReceiver(v *Verifier) Receiver { return localReceiver{v} }
+// LocalReceiver returns v as a [Receiver]; nil, which a rotation refuses, for a
+// nil v.
+func LocalReceiver(v *Verifier) Receiver {
+	if v == nil {
+		return nil
+	}
+	return localReceiver{v}
+}
 
 type localReceiver struct{ v *Verifier }
 
-func (l localReceiver) Status(context.Context) (RotationStatus, error) {
-	if l.v == nil {
-		return RotationStatus{}, errNilReceiver
-	}
-	return l.v.Status(), nil
-}
+func (l localReceiver) Status(context.Context) (RotationStatus, error) { return l.v.Status(), nil }
 
-func (l localReceiver) Refresh(ctx context.Context) error {
-	if l.v == nil {
-		return errNilReceiver
-	}
-	return l.v.Refresh(ctx)
-}
+func (l localReceiver) Refresh(ctx context.Context) error { return l.v.Refresh(ctx) }
 
 func (l localReceiver) Revoke(_ context.Context, fingerprint string) error {
-	if l.v == nil {
-		return errNilReceiver
-	}
 	return l.v.Revoke(fingerprint)
 }
-
-var errNilReceiver = fmt.Errorf("%w: the Verifier of LocalReceiver is nil", ErrInvalidOptions)
 
 // StatusHandler serves the verifier to a [RemoteReceiver]: GET returns
 // [Verifier.Status] as JSON. POST reads the source anew before that and, with

@@ -9,9 +9,9 @@ import (
 
 // RedactingWriter is an [io.Writer] to put under a logger. What is written to
 // it goes on to another writer, with dh_live_… in place of each API key and a
-// placeholder in place of each of the signing secrets that it knows: as they
-// are, and as JSON, %q, %+q and the paths and queries of URLs have them, but not in
-// base64 or the like.
+// placeholder in place of each of the signing secrets that it is given: as they
+// are, and as JSON, %q, %+q and the paths and queries of URLs have them, but not
+// in base64 or the like.
 // Matches that overlap or touch are replaced as one.
 //
 // However the text is cut into writes, the same comes out: what may be the

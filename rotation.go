@@ -184,8 +184,9 @@ func (v *Verifier) RevokePrevious() {
 //
 // It is forgotten with the verifier: after a restart only the source decides.
 // Other servers have verifiers of their own; [SigningSecretService.Revoke]
-// reaches them, the platform and the source too. It returns an error that wraps [ErrInvalidOptions] for what
-// is no fingerprint, and [ErrSecretsUnavailable] from a zero Verifier.
+// reaches them, the platform and the source too. It returns an error that wraps
+// [ErrInvalidOptions] for what is no fingerprint, and [ErrSecretsUnavailable]
+// from a zero Verifier.
 func (v *Verifier) Revoke(fingerprint string) error {
 	if err := checkFingerprint(fingerprint); err != nil {
 		return err

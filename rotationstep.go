@@ -10,10 +10,12 @@ import (
 // [SigningSecretService.Revoke] or [KeyService.Replace]: something that has been
 // done, or what is waited for. It holds no secret and no key.
 type RotationStep struct {
-	// Name is one of a fixed set, fit for a metric's label. Of a signing
-	// secret: rotated, stored, learning, learned, draining, drained, revoked,
-	// removed, refusing, refused, failed. Of an API key: orphans, created, stored,
-	// proven, promoted, switched, draining, drained, deleted, removed, undone.
+	// Name is one of a fixed set, fit for a metric's label; those in -ing are
+	// waited for. Of a signing secret: reaching, rotated, stored, learning,
+	// learned, draining, drained, revoked, removed, refusing, refused; skipped,
+	// where something is not waited for; of Revoke also telling and failed. Of an
+	// API key: orphans, created, stored, proven, promoted, switched, draining,
+	// drained or skipped, deleted, removed, undone.
 	Name string
 
 	// Text says the same for people, on one line.

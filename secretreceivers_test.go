@@ -32,7 +32,6 @@ func TestSecretReplaceReachesReceiversFirst(t *testing.T) {
 	}{
 		{"no URL", &diffhook.RemoteReceiver{}, diffhook.ErrInvalidOptions, "the RemoteReceiver's URL is not one of https or http"},
 		{"a nil RemoteReceiver", (*diffhook.RemoteReceiver)(nil), diffhook.ErrInvalidOptions, "the RemoteReceiver is nil"},
-		{"a nil Verifier", diffhook.LocalReceiver(nil), diffhook.ErrInvalidOptions, "the Verifier of LocalReceiver is nil"},
 		{"a wrong token", answering(answeringJSON(http.StatusUnauthorized, `{}`)), diffhook.ErrUnexpectedResponse, "the receiver answered 401"},
 		{"a wrong path", answering(http.NotFoundHandler()), diffhook.ErrUnexpectedResponse, "the receiver answered 404"},
 		{"another page", answering(answeringJSON(http.StatusOK, `{}`)), diffhook.ErrUnexpectedResponse, "did not answer with a RotationStatus"},
@@ -194,7 +193,7 @@ func TestSecretReplaceClocks(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				<-time.After(20 * time.Hour) // the server has been up for a while
 				c := newChangeover(t, 2, "web-1")
-				c.options.PollInterval = time.Minute
+				c.options.PollInterval, c.options.Quiet = time.Minute, time.Minute
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
 				require.ErrorIs(t, c.client.SigningSecret.Replace(ctx, c.old.Fingerprint(), c.store, &c.options), context.DeadlineExceeded)

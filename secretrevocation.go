@@ -12,22 +12,26 @@ import (
 // Revoke ends a signing secret that has leaked, at once and everywhere it can
 // reach: the receivers refuse it, the platform rotates if it is the current one,
 // the store gets the new one, and the platform revokes the old one. old is its
-// fingerprint.
+// fingerprint; store is as for [SigningSecretService.Replace].
 //
 // A part that fails does not keep it from the others; the errors are joined.
 // Run it again until it returns nil, or [ErrNotInForce]: the secret is in force
-// nowhere, unless its name is wrong. Deliveries signed with it are lost, and
-// where it was current, those signed with the secret before it, which the
-// platform drops at the rotation. Where the platform cannot be reached and old is
-// current there, receivers that refuse it answer 503 until they learn a new one:
-// no forgery is let in.
+// nowhere, unless its name is wrong. Nothing is waited for to drain, but
+// receivers for up to two minutes, and a store for 10 s at a time.
 //
-// Options and errors are those of [SigningSecretService.Replace]. Where the store
-// failed, a later run needs Force: it cannot be told from one with the API key of
-// another team. It does not wait for anything to drain, but for up to a minute
-// for receivers to answer, and 10 s for a store. Name all receivers: one that is
-// not told can accept the secret until its source says [Secrets].NoPrevious, or
-// for its RotationWindow.
+// Deliveries signed with the secret are lost and, where it was the current one,
+// those signed with the one before it, which the platform drops at the rotation.
+// Where the platform cannot be reached and old is current there, receivers
+// answer 503 until they learn a new one: no forgery is let in.
+//
+// Of opts it uses Receivers, PollInterval, Observe and Force. Name all receivers:
+// one that is not told can accept the secret until its source says
+// [Secrets].NoPrevious, or for its RotationWindow. Without any, the rest is done
+// and the error wraps [ErrInvalidOptions]. Where the store failed, a later run
+// needs Force: by then the platform does not know what the store has, as if the
+// API key were another team's ([ErrStoreMismatch]). [ErrRotationOpen] means that
+// the platform has a previous secret that it does not show, and nobody knows
+// which. Other errors are those of Replace.
 func (s *SigningSecretService) Revoke(ctx context.Context, old string, store SecretStore, opts *SecretRotationOptions) error {
 	r, err := s.newRotation(old, store, opts)
 	if err != nil {

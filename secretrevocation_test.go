@@ -331,6 +331,7 @@ func TestSecretRevokeRefuses(t *testing.T) {
 	}{
 		"no fingerprint":         {old: "dh-not-a-fingerprint"},
 		"a nil receiver":         {set: func(c *changeover) { c.options.Receivers["web-9"] = nil }},
+		"a nil verifier":         {set: func(c *changeover) { c.options.Receivers["web-9"] = diffhook.LocalReceiver(nil) }},
 		"a negative option":      {set: func(c *changeover) { c.options.Quiet = -1 }},
 		"an upper-case one":      {old: "0123456789ABCDEF"},
 		"a fingerprint and more": {old: "0123456789abcdef0"},

@@ -11,37 +11,36 @@ import (
 // [SigningSecretService.Revoke]. The zero value, and a nil pointer, mean every
 // default.
 type SecretRotationOptions struct {
-	// Receivers are all servers that verify deliveries, by names for reports.
-	// Replace goes on when each of them has learned the new secret, and revokes
-	// when none uses the old one. By default, there are none, and RevokeNow
-	// must say when.
+	// Receivers are the verifiers of all servers, each under a name for reports.
+	// Replace waits until all of them have the new secret and none uses the old
+	// one. By default, there are none, and RevokeNow is required.
 	Receivers map[string]Receiver
 
-	// RetryHorizon is for how long after a rotation DiffHook may retry a
-	// delivery that it signed before. By default, by the client's generation:
-	// 2 minutes (generation 1: 35 s, and 10 s for each answer) or 18 h
-	// (generation 2: 1,023 minutes and some). A team with monitors of both
-	// needs the longer.
+	// RetryHorizon is how long DiffHook may go on retrying a delivery that it
+	// signed before the rotation. By default, 2 minutes (generation 1: 35 s, and
+	// 10 s for each answer) or 18 h (generation 2: 1,023 minutes and some), by the
+	// client's generation. A team with monitors of both needs 18 h.
 	RetryHorizon time.Duration
 
-	// Quiet is for how long every receiver must have counted, and the old
-	// secret verified nothing, before it is revoked. By default, RetryHorizon.
+	// Quiet is how long the old secret must have been unused at every receiver.
+	// One that restarts begins anew. By default, RetryHorizon.
 	Quiet time.Duration
 
 	// PollInterval is the time from one look at the receivers to the next. By
 	// default, 5 s.
 	PollInterval time.Duration
 
-	// Force rotates although the secret that an earlier rotation replaced is
-	// still valid, which the platform drops then. And it goes on where DiffHook
-	// does not know the secret that the store has as current, or the receivers:
-	// it is your word that they and the API key are of one team. By default,
-	// both are errors.
+	// Force is your word for two things that are errors by default. It rotates
+	// although the secret that an earlier rotation replaced is still valid,
+	// which the platform drops then. And it goes on where DiffHook does not know
+	// the secret that the store or the receivers have: that they and the API key
+	// are of one team.
 	Force bool
 
-	// RevokeNow is asked whenever receivers are waited for. Where it says true
-	// they no longer are: the old secret is revoked, though it may still verify
-	// deliveries. By default, it is false.
+	// RevokeNow is called at each look while Replace waits for receivers. Once it
+	// returns true, it is not called again and none is waited for: the old secret
+	// is revoked, and deliveries that still carry it are lost. By default,
+	// Replace waits.
 	RevokeNow func() bool
 
 	// Observe is called for every step, and when what is waited for changes, on
@@ -64,27 +63,44 @@ const (
 // names the rotation: it is the [Secret.Fingerprint] of the secret to be
 // replaced, which is the current one when it begins. The steps:
 //
-//  1. rotate at the platform, unless it has been done;
-//  2. save the new secret, with the old one as previous, and load both again;
-//  3. wait until every receiver has the new one;
-//  4. wait until the old one is drained: every receiver has counted for Quiet
+//  1. see that every receiver can be asked, and has the old secret;
+//  2. rotate at the platform, unless it has been done;
+//  3. save the new secret, with the old one as previous, and load both again;
+//  4. wait until every receiver has the new one;
+//  5. wait until the old one is drained: every receiver has counted for Quiet
 //     and not used it, and the retry horizon since the rotation is past;
-//  5. revoke the old one at the platform, and remove it from the store;
-//  6. have every receiver refuse it.
-//
-// Read old once, before the first run, and keep it: after the rotation the
-// current secret is another, and naming that would replace it. Run it again with
-// the same old after any error, or a crash: it finds from the platform and the
-// store where it stands, and never rotates a second time. It
-// takes as long as the receivers do; end ctx to interrupt it. Do not run it
-// twice at a time: the platform offers nothing to prevent it.
+//  6. revoke the old one at the platform, and remove it from the store;
+//  7. have every receiver refuse it.
 //
 // store is what the receivers' sources read, and holds the current secret from
-// the start; it is nil where they read the API itself. Errors wrap [ErrNotInForce] where old is neither in force nor waiting
-// for one of the steps (it has been replaced already, or the name is wrong),
-// [ErrRotationOpen] where a rotation of another secret is not finished,
-// [ErrStoreMismatch] where the store holds another secret or not what was
-// saved, [ErrInvalidOptions], or what the client, the store or ctx gave.
+// the start; it is nil where they read the API itself.
+//
+// Read old once, before the first run, and pass the same after an error or a
+// crash, since the current secret is another by then: Replace finds from the
+// platform, the store and the receivers where it stands, and goes on. It does not
+// rotate a second time. A run that goes on waits for two minutes of the retry
+// horizon again, or for all of it where the platform does not say when it
+// rotated.
+//
+// Replace blocks until all is done, which takes as long as the receivers do; end
+// ctx to interrupt it. Where ctx ends in step 2, the answer is waited for, for
+// [ClientOptions].AttemptTimeout at most. After an error that matches
+// [ErrOutcomeUnknown], wait a minute before you run it again: until then the
+// request may still arrive. Run one at a time: the platform has no lock.
+//
+// Errors wrap:
+//
+//   - [ErrNotInForce] where there is nothing to do: the secret has been replaced
+//     already, or its name is wrong;
+//   - [ErrRotationOpen] where a rotation of another secret is not finished, or
+//     somebody else has begun one meanwhile;
+//   - [ErrStoreMismatch] where the store holds another secret or not what was
+//     saved, or where it and the API key may be of two teams;
+//   - [ErrUnexpectedResponse] or [ErrInvalidOptions] where a receiver can never
+//     answer, before anything has changed;
+//   - [ErrInvalidOptions] also for options and names that cannot be right;
+//   - or what the client, the store or ctx gave. [ErrNotFound] means that the API
+//     does not have the endpoints, which are assumed.
 func (s *SigningSecretService) Replace(ctx context.Context, old string, store SecretStore, opts *SecretRotationOptions) error {
 	r, err := s.newRotation(old, store, opts)
 	if err != nil {

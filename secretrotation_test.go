@@ -69,6 +69,7 @@ func TestSecretReplace(t *testing.T) {
 		end        string
 		unused     string
 		uses       int
+		refreshes  int32 // of web-2; 0: any number
 	}{
 		{
 			name: "the defaults",
@@ -115,7 +116,7 @@ func TestSecretReplace(t *testing.T) {
 			want: []string{
 				`0s learning: web-2 has "OLD" as current, not NEW`,
 				"3m0s learned: every receiver has NEW as current",
-			}, end: "3m0s", unused: "3m0s",
+			}, end: "3m0s", unused: "3m0s", refreshes: 4,
 		}, {
 			name: "a receiver is down when it is to learn",
 			set:  func(c *changeover) { c.web["web-2"].fails = c.afterwards(c.until(93 * time.Second)) },
@@ -193,8 +194,8 @@ func TestSecretReplace(t *testing.T) {
 					test.end+" removed: the store has NEW as current and none as previous",
 					test.end+" refused: every receiver refuses OLD",
 				)...)
-				if web2 := c.web["web-2"]; strings.Contains(test.name, "once a minute") {
-					assert.EqualValues(t, 4, web2.refreshes.Load())
+				if test.refreshes > 0 {
+					assert.Equal(t, test.refreshes, c.web["web-2"].refreshes.Load())
 				}
 				c.requireReplaced()
 				require.ErrorIs(t, c.replace(), diffhook.ErrNotInForce, "it has been done")
@@ -271,8 +272,12 @@ func TestSecretReplaceRevokeNow(t *testing.T) {
 				if test.set != nil {
 					test.set(c)
 				}
-				asked := 0
-				c.options.RevokeNow = func() bool { asked++; return time.Since(c.began) > time.Minute }
+				said := false
+				c.options.RevokeNow = func() bool {
+					assert.False(t, said, "it is not called again")
+					said = time.Since(c.began) > time.Minute
+					return said
+				}
 				require.NoError(t, c.replace())
 				want := append([]string{
 					"0s rotated: DiffHook signs with NEW instead of OLD",
