@@ -2,7 +2,10 @@ package diffhook_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -227,4 +230,61 @@ func (w *webServer) Revoke(ctx context.Context, fingerprint string) error {
 		return err
 	}
 	return w.v.Load().Revoke(fingerprint)
+}
+
+var errDown = errors.New("connection refused")
+
+// until fails until a time since the beginning.
+func (c *changeover) until(d time.Duration) func(context.Context) error {
+	return func(context.Context) error {
+		if time.Since(c.began) < d {
+			return errDown
+		}
+		return nil
+	}
+}
+
+// afterwards fails as then does, once the platform has rotated.
+func (c *changeover) afterwards(then func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if c.server.Secrets().Current.Equal(c.old) {
+			return nil
+		}
+		return then(ctx)
+	}
+}
+
+// behind is a source that learns what the store has at a time since the
+// beginning.
+func (c *changeover) behind(d time.Duration) diffhook.SecretSource {
+	return diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
+		if time.Since(c.began) < d {
+			return diffhook.Secrets{Current: c.old}, nil
+		}
+		return c.store.Load(ctx)
+	})
+}
+
+// edited has the answers about the signing secret changed on their way.
+func (c *changeover) edited(generation int, edit func(body string) string) {
+	transport := diffhooktest.Transport(c.server)
+	edited := rewrittenBy(transport, regexp.MustCompile(`(?s)^.*$`), edit)
+	c.client = teamClient(c.server.DefaultTeam(), generation, &diffhook.ClientOptions{HTTPClient: &http.Client{
+		Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			if isExchange(r) {
+				return transport.RoundTrip(r)
+			}
+			return edited.RoundTrip(r)
+		}),
+	}})
+}
+
+// fails has an operation of the store fail.
+func (c *changeover) fails(operation string, err error) {
+	c.store.before = func(o string) error {
+		if o == operation {
+			return err
+		}
+		return nil
+	}
 }

@@ -175,38 +175,199 @@ func TestSecretRotationWithoutEndpoints(t *testing.T) {
 	}
 }
 
-// TestSecretRotationShowsNoSecret, neither in errors nor in steps, also where the
-// store or the platform does, and before anything else has shown it.
-func TestSecretRotationShowsNoSecret(t *testing.T) {
-	for name, rotate := range wholeRotations {
-		for what, set := range map[string]func(*changeover){
-			"the store, at once": func(c *changeover) {
-				c.store.before = func(string) error { return &leakyError{c.server.Secrets()} }
+// What is refused before anything has been changed.
+func TestSecretReplaceRefuses(t *testing.T) {
+	other := diffhooktest.NewSecret()
+	for _, test := range []struct {
+		name     string
+		old      func(*changeover) string // by default, the current secret's fingerprint
+		set      func(*changeover)
+		requests int
+		err      error
+		text     string
+	}{
+		{name: "no fingerprint", old: func(*changeover) string { return "" }, err: diffhook.ErrInvalidOptions, text: "16 digits"},
+		{name: "the secret itself, which must not be repeated", old: func(c *changeover) string { return c.old.Reveal() }, err: diffhook.ErrInvalidOptions, text: "16 digits"},
+		{name: "a short one", old: func(c *changeover) string { return c.old.Fingerprint()[1:] }, err: diffhook.ErrInvalidOptions, text: "16 digits"},
+		{name: "in upper case", old: func(*changeover) string { return strings.Repeat("A", 16) }, err: diffhook.ErrInvalidOptions, text: "16 digits"},
+		{name: "a nil receiver", set: func(c *changeover) { c.options.Receivers["web-9"] = nil }, err: diffhook.ErrInvalidOptions, text: `the Receiver "web-9" is nil`},
+		{name: "a negative RetryHorizon", set: func(c *changeover) { c.options.RetryHorizon = -1 }, err: diffhook.ErrInvalidOptions, text: "must not be negative"},
+		{name: "a negative Quiet", set: func(c *changeover) { c.options.Quiet = -1 }, err: diffhook.ErrInvalidOptions, text: "must not be negative"},
+		{name: "a negative PollInterval", set: func(c *changeover) { c.options.PollInterval = -1 }, err: diffhook.ErrInvalidOptions, text: "must not be negative"},
+		{name: "nothing that tells when it is drained", set: func(c *changeover) { clear(c.options.Receivers) }, err: diffhook.ErrInvalidOptions, text: "name the Receivers, or give RevokeNow"},
+		{
+			name: "the store cannot be read", requests: 1, err: errDown, text: "the store failed to load the signing secret: connection refused",
+			set: func(c *changeover) { c.store.before = func(string) error { return errDown } },
+		}, {
+			name: "the key has been revoked", requests: 1, err: diffhook.ErrUnauthorized,
+			set: func(c *changeover) { c.server.DefaultTeam().RevokeKey(c.server.DefaultTeam().Keys()[0].ID) },
+		}, {
+			name: "the platform is down", requests: 4, err: diffhook.ErrServer,
+			set: func(c *changeover) {
+				c.server.Fail(diffhooktest.Fault{Route: "GET /api/signing-secret", Status: 503, Times: 4})
 			},
-			"the platform, of the old one and the new one": func(c *changeover) {
-				transport := diffhooktest.Transport(c.server)
-				c.client = teamClient(c.server.DefaultTeam(), 1, &diffhook.ClientOptions{MaxAttempts: 1, HTTPClient: &http.Client{
-					Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-						if r.Method != http.MethodDelete {
-							return transport.RoundTrip(r)
-						}
-						body := `{"error":{"code":"SERVER_ERROR","message":"constraint: ` + c.old.Reveal() + ` ` + c.server.Secrets().Current.Reveal() + `"}}`
-						return diffhooktest.Transport(answeringJSON(http.StatusInternalServerError, body)).RoundTrip(r)
-					}),
-				}})
+		}, {
+			name: "a name that nobody knows", requests: 1, err: diffhook.ErrNotInForce, text: "0123456789abcdef is in force",
+			old: func(*changeover) string { return "0123456789abcdef" },
+		}, {
+			name: "the secret before the last", requests: 1, err: diffhook.ErrRotationOpen, text: "the one that replaces BETWEEN;",
+			set: func(c *changeover) {
+				c.named[c.server.Rotate().Current.Fingerprint()] = "BETWEEN"
+				c.server.Rotate()
 			},
-		} {
-			t.Run(name+", "+what, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					c := newChangeover(t, 1, "web-1")
-					set(c)
-					err := rotate(c.client.SigningSecret, t.Context(), c.old.Fingerprint(), c.store, &c.options)
-					require.Error(t, err)
-					detector := secretDetector(c.old, c.server.Secrets().Current)
-					assertNoLeak(t, detector, err)
-					assert.Empty(t, detector.find(strings.Join(c.steps, "\n")))
-				})
+		}, {
+			// What the API hides is what the store has as current, and not
+			// what it has as previous.
+			name: "the secret before the last, of a terse platform", requests: 1, err: diffhook.ErrRotationOpen, text: "run that to its end first",
+			set: func(c *changeover) {
+				c.server.Configure(diffhooktest.Settings{Terse: true})
+				c.store.held = diffhook.Secrets{Current: c.server.Rotate().Current, Previous: c.old}
+				c.server.Rotate()
+			},
+		}, {
+			name: "the window of an earlier rotation is open", requests: 1, err: diffhook.ErrRotationOpen, text: "the one that replaces BEFORE; run that to its end first",
+			set: func(c *changeover) { c.openWindow(false) },
+		}, {
+			name: "the window of an earlier rotation is open, of a terse platform", requests: 1, err: diffhook.ErrRotationOpen, text: "the one that replaces a secret that the API does not show;",
+			set: func(c *changeover) { c.openWindow(true) },
+		}, {
+			name: "another team's store", requests: 1, err: diffhook.ErrStoreMismatch, text: `current "OTHER", previous ""`,
+			set: func(c *changeover) { c.store.held = diffhook.Secrets{Current: other} },
+		}, {
+			name: "a store that is ahead", requests: 1, err: diffhook.ErrStoreMismatch, text: `current "OTHER", previous "OLD"`,
+			set: func(c *changeover) { c.store.held = diffhook.Secrets{Current: other, Previous: c.old} },
+		}, {
+			name: "another team's store, when it has been rotated", requests: 1, err: diffhook.ErrStoreMismatch, text: `current "OTHER", previous ""`,
+			set: func(c *changeover) { c.server.Rotate(); c.store.held = diffhook.Secrets{Current: other} },
+		}, {
+			name: "another team's store, when it has been revoked", requests: 1, err: diffhook.ErrStoreMismatch, text: `current "OTHER", previous ""`,
+			set: func(c *changeover) {
+				c.server.Rotate()
+				c.server.RevokePrevious()
+				c.store.held = diffhook.Secrets{Current: other}
+			},
+		}, {
+			name: "an empty store", requests: 1, err: diffhook.ErrStoreMismatch, text: `current "", previous ""`,
+			set: func(c *changeover) { c.store.held = diffhook.Secrets{} },
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1")
+				c.named[other.Fingerprint()] = "OTHER"
+				if test.set != nil {
+					test.set(c)
+				}
+				old := c.old.Fingerprint()
+				if test.old != nil {
+					old = test.old(c)
+				}
+				err := c.client.SigningSecret.Replace(t.Context(), old, c.store, &c.options)
+				require.ErrorIs(t, err, test.err)
+				assert.Contains(t, c.text(err.Error()), test.text)
+				assert.Equal(t, test.requests, c.server.Count(""))
+				c.requireUntouched()
+				assert.Empty(t, c.steps)
+				assertNoLeak(t, secretDetector(c.old, other), err)
 			})
-		}
+		})
+	}
+}
+
+// TestSecretReplaceSuperseded: at a terse platform, where the receivers read the
+// API, they know of the secret before the last. It is not the hidden one.
+func TestSecretReplaceSuperseded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1)
+		c.server.Configure(diffhooktest.Settings{Terse: true, OnExchange: recorder(t)})
+		web := c.add("web-1", c.client.SigningSecret)
+		between := c.server.Rotate().Current
+		require.NoError(t, web.Refresh(t.Context()))
+		c.server.Rotate()
+		err := c.client.SigningSecret.Replace(t.Context(), c.old.Fingerprint(), nil, &c.options)
+		require.ErrorIs(t, err, diffhook.ErrRotationOpen)
+		assert.True(t, c.server.Secrets().Previous.Equal(between), "at the platform")
+		require.NoError(t, web.deliver(between), "a delivery in flight")
+	})
+}
+
+// openWindow has the old secret be the outcome of a rotation that is not
+// finished.
+func (c *changeover) openWindow(terse bool) {
+	c.server.Configure(diffhooktest.Settings{Terse: terse, OnExchange: recorder(c.T)})
+	before := c.old
+	c.old = c.server.Rotate().Current
+	c.named[before.Fingerprint()] = "BEFORE"
+	c.store.held = diffhook.Secrets{Current: c.old, Previous: before}
+}
+
+func TestSecretReplaceForced(t *testing.T) {
+	for _, terse := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newChangeover(t, 1, "web-1")
+			c.openWindow(terse)
+			c.options.Force = true
+			require.NoError(t, c.replace())
+			c.requireReplaced()
+			assert.Equal(t, "0s stored: the store has NEW as current and OLD as previous", c.text(c.steps[1]))
+		})
+	}
+}
+
+// TestSecretReplaceExpired: a platform may end a window by itself, and so the
+// earlier rotation.
+func TestSecretReplaceExpired(t *testing.T) {
+	for expires, want := range map[string]error{"2000-01-01T00:00:00Z": nil, "2000-01-01T00:00:01Z": diffhook.ErrRotationOpen} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newChangeover(t, 1, "web-1")
+			c.openWindow(false)
+			c.edited(1, func(body string) string {
+				return strings.Replace(body, `"rotatedAt"`, `"expiresAt":"`+expires+`","rotatedAt"`, 1)
+			})
+			c.options.RevokeNow = func() bool { return true }
+			require.ErrorIs(t, c.replace(), want)
+		})
+	}
+}
+
+// TestSecretReplaceLeftovers: the platform has forgotten the secret, and the store
+// or a receiver has not.
+func TestSecretReplaceLeftovers(t *testing.T) {
+	const learned, refused = "0s learned: every receiver has NEW as current", "0s refused: every receiver refuses OLD"
+	for _, test := range []struct {
+		name string
+		held func(diffhook.Secrets) diffhook.Secrets // in the store
+		want []string
+	}{
+		{
+			"the store has it as previous", func(s diffhook.Secrets) diffhook.Secrets { return s },
+			[]string{"0s stored: the store has NEW as current and none as previous", learned, refused},
+		}, {
+			"the store has it as current", func(s diffhook.Secrets) diffhook.Secrets { return diffhook.Secrets{Current: s.Previous} },
+			[]string{"0s stored: the store has NEW as current and none as previous", learned, refused},
+		}, {
+			"a receiver accepts it", func(s diffhook.Secrets) diffhook.Secrets { return diffhook.Secrets{Current: s.Current} },
+			[]string{learned, refused},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1")
+				c.store.held = test.held(c.server.Rotate())
+				c.server.RevokePrevious()
+				require.NoError(t, c.web["web-1"].deliver(c.old))
+				if c.store.held.Current.Equal(c.old) { // which an API key of another team would look like
+					require.ErrorIs(t, c.replace(), diffhook.ErrStoreMismatch)
+					assert.Empty(t, c.steps)
+					c.options.Force = true
+				}
+				require.NoError(t, c.replace())
+				c.requireSteps(test.want...)
+				require.ErrorIs(t, c.web["web-1"].deliver(c.old), diffhook.ErrSignatureMismatch)
+				assert.Zero(t, c.server.Count("POST"))
+				assert.Zero(t, c.server.Count("DELETE"))
+				require.ErrorIs(t, c.replace(), diffhook.ErrNotInForce)
+			})
+		})
 	}
 }

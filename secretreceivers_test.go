@@ -220,3 +220,142 @@ func TestSecretReplaceClocks(t *testing.T) {
 		})
 	}
 }
+
+// TestSecretReplaceRevokeNow: the operator decides, at any time.
+func TestSecretReplaceRevokeNow(t *testing.T) {
+	end := []string{
+		"1m5s skipped: no receiver is waited for: RevokeNow says so",
+		"1m5s revoked: DiffHook has forgotten OLD",
+		"1m5s removed: the store has NEW as current and none as previous",
+	}
+	refused := "1m5s refused: every receiver refuses OLD"
+	for _, test := range []struct {
+		name string
+		set  func(*changeover)
+		want []string
+		end  string
+	}{
+		{
+			"while one has to learn", func(c *changeover) { c.add("web-2", c.behind(time.Hour)) },
+			[]string{`0s learning: web-2 has "OLD" as current, not NEW`}, refused,
+		}, {
+			"while it drains", nil,
+			[]string{
+				"0s learned: every receiver has NEW as current",
+				"0s draining: web-1 has counted only since 00:00:00Z, waiting until 00:02:00Z; web-2 has counted only since 00:00:00Z, waiting until 00:02:00Z",
+			}, refused,
+		}, {
+			"within the retry horizon, and nobody is named", func(c *changeover) { clear(c.options.Receivers) },
+			[]string{"0s draining: deliveries signed with it may be retried until 00:02:00Z"}, "",
+		}, {
+			"after it, and nobody is named", func(c *changeover) { clear(c.options.Receivers); c.options.RetryHorizon = time.Minute },
+			[]string{
+				"0s draining: deliveries signed with it may be retried until 00:01:00Z",
+				"1m0s draining: no receiver is named, so RevokeNow decides",
+			}, "",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1", "web-2")
+				if test.set != nil {
+					test.set(c)
+				}
+				said := false
+				c.options.RevokeNow = func() bool {
+					assert.False(t, said, "it is not called again")
+					said = time.Since(c.began) > time.Minute
+					return said
+				}
+				require.NoError(t, c.replace())
+				want := append([]string{
+					"0s rotated: DiffHook signs with NEW instead of OLD",
+					"0s stored: the store has NEW as current and OLD as previous",
+				}, test.want...)
+				want = append(want, end...)
+				if test.end != "" {
+					want = append(want, test.end)
+				}
+				c.requireSteps(want...)
+				if web := c.web["web-2"]; test.end != "" {
+					require.Error(t, web.deliver(c.old))
+				}
+			})
+		})
+	}
+}
+
+// TestSecretReplaceTellsLaggingReceiver: one that refuses its only secret says
+// 503, so that deliveries are retried, until it learns the new one.
+func TestSecretReplaceTellsLaggingReceiver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1)
+		web := c.add("web-1", c.behind(time.Minute))
+		c.options.RevokeNow = func() bool { return true }
+		require.NoError(t, c.replace())
+		next := c.server.Secrets().Current
+		for _, s := range []diffhook.Secret{c.old, next} {
+			require.Equal(t, http.StatusServiceUnavailable, diffhook.HTTPStatus(web.deliver(s)))
+		}
+		c.at(time.Minute)
+		require.NoError(t, web.deliver(next))
+		require.ErrorIs(t, web.deliver(c.old), diffhook.ErrSignatureMismatch)
+	})
+}
+
+// What others do while it waits. The old secret is then not revoked, or not by
+// it, and never one that it was not told to revoke.
+func TestSecretReplaceOthers(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		set   func(*changeover)
+		while func(*changeover) // a minute after the beginning
+		took  time.Duration     // 0: 2 minutes
+		err   error
+		text  string
+	}{
+		{
+			name: "somebody rotates", err: diffhook.ErrRotationOpen, text: "the one that replaces MINE; run that to its end first",
+			while: func(c *changeover) { c.named[c.server.Rotate().Previous.Fingerprint()] = "MINE" },
+		}, {
+			name: "somebody rotates at a terse platform", err: diffhook.ErrRotationOpen, text: "the one that replaces MINE; run that to its end first",
+			set:   func(c *changeover) { c.server.Configure(diffhooktest.Settings{Terse: true}) },
+			while: func(c *changeover) { c.named[c.server.Rotate().Previous.Fingerprint()] = "MINE" },
+		}, {
+			name: "somebody puts the store back", took: 10 * time.Minute, err: diffhook.ErrStoreMismatch, text: `current "OLD", previous "": it no longer has the new secret, NEW, as current`,
+			while: func(c *changeover) { _ = c.store.Save(c.Context(), diffhook.Secrets{Current: c.old}) },
+		}, {
+			name:  "somebody revokes it early",
+			while: func(c *changeover) { c.server.RevokePrevious() },
+		}, {
+			name: "somebody finishes it early",
+			while: func(c *changeover) {
+				c.server.RevokePrevious()
+				_ = c.store.Save(c.Context(), diffhook.Secrets{Current: c.server.Secrets().Current})
+			},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1")
+				if test.set != nil {
+					test.set(c)
+				}
+				c.options.Quiet = 10 * time.Minute
+				go func() { c.at(time.Minute + time.Second); test.while(c) }()
+				err := c.replace()
+				require.ErrorIs(t, err, test.err)
+				assert.Equal(t, max(2*time.Minute, test.took), time.Since(c.began))
+				if err == nil {
+					assert.Zero(t, c.server.Count("DELETE"), "there was nothing to revoke")
+					c.requireReplaced()
+					return
+				}
+				assert.Contains(t, c.text(err.Error()), test.text)
+				assert.Zero(t, c.server.Count("DELETE"))
+				assert.False(t, c.server.Secrets().NoPrevious)
+				assert.NoError(t, c.web["web-1"].deliver(c.old))
+			})
+		})
+	}
+}

