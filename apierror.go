@@ -8,47 +8,6 @@ import (
 	"time"
 )
 
-// Errors of calling the API. Test for them with [errors.Is]; [errors.As] with
-// an [*APIError] gives the details of an answer.
-var (
-	// ErrUnauthorized is a 401: the key is missing, malformed or revoked.
-	ErrUnauthorized = errors.New("diffhook: unauthorized")
-
-	// ErrForbidden is a 403: the credentials are valid but have no access to
-	// the resource, such as a monitor of another team.
-	ErrForbidden = errors.New("diffhook: forbidden")
-
-	// ErrMonitorLimit is the 403 of a plan whose monitors are used up. It is
-	// ErrForbidden too.
-	ErrMonitorLimit = errors.New("diffhook: monitor limit reached")
-
-	// ErrNotFound is a 404.
-	ErrNotFound = errors.New("diffhook: not found")
-
-	// ErrInvalidRequest is a 400 or another 4xx that says that the request is
-	// wrong, and what the client itself refuses to send.
-	ErrInvalidRequest = errors.New("diffhook: invalid request")
-
-	// ErrRateLimited is a 429 that could not be waited out.
-	ErrRateLimited = errors.New("diffhook: rate limited")
-
-	// ErrServer is a 5xx.
-	ErrServer = errors.New("diffhook: server error")
-
-	// ErrUnexpectedResponse is an answer that is not what the API documents:
-	// not JSON, cut off, too long, empty, without data, or a redirect.
-	ErrUnexpectedResponse = errors.New("diffhook: unexpected response")
-
-	// ErrOutcomeUnknown is matched, beside what else there is to say, by the
-	// error of a request that may have been carried out and is not safe to
-	// send again. Look before you repeat it: creating a key twice leaves a
-	// live key that nobody holds.
-	ErrOutcomeUnknown = errors.New("diffhook: outcome unknown")
-
-	// ErrInvalidAPIKey is returned for credentials that cannot be right.
-	ErrInvalidAPIKey = errors.New("diffhook: invalid API key")
-)
-
 // Codes of errors that generation 1 documents.
 const (
 	codeMonitorLimit = "MONITOR_LIMIT"

@@ -148,6 +148,5 @@
 //
 // # Compatibility
 //
-// The package follows semantic versioning. It needs one of the two newest
-// releases of Go.
+// The package follows semantic versioning. It needs Go 1.26 or newer.
 package diffhook

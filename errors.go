@@ -49,6 +49,48 @@ var (
 	ErrInvalidEvent = errors.New("diffhook: invalid event: the body is not a JSON object with the documented fields")
 )
 
+// Errors of calling the API. Test for them with [errors.Is]; [errors.As] with
+// an [*APIError] gives the details of an answer.
+var (
+	// ErrUnauthorized is a 401: the key is missing, malformed or revoked.
+	ErrUnauthorized = errors.New("diffhook: unauthorized")
+
+	// ErrForbidden is a 403: the credentials are valid but have no access to
+	// the resource, such as a monitor of another team.
+	ErrForbidden = errors.New("diffhook: forbidden")
+
+	// ErrMonitorLimit is the 403 of a plan whose monitors are used up. It is
+	// ErrForbidden too.
+	ErrMonitorLimit = errors.New("diffhook: monitor limit reached")
+
+	// ErrNotFound is a 404.
+	ErrNotFound = errors.New("diffhook: not found")
+
+	// ErrInvalidRequest is a 400 or another 4xx that says that the request is
+	// wrong, and what the client itself refuses to send.
+	ErrInvalidRequest = errors.New("diffhook: invalid request")
+
+	// ErrRateLimited is a 429 that could not be waited out.
+	ErrRateLimited = errors.New("diffhook: rate limited")
+
+	// ErrServer is a 5xx.
+	ErrServer = errors.New("diffhook: server error")
+
+	// ErrUnexpectedResponse is an answer that is not what the API documents:
+	// not JSON, cut off, too long, empty, without data, or a redirect. From a
+	// [RemoteReceiver] it is any answer but a status, and below 500.
+	ErrUnexpectedResponse = errors.New("diffhook: unexpected response")
+
+	// ErrOutcomeUnknown is matched, beside what else there is to say, by the
+	// error of a request that may have been carried out and is not safe to
+	// send again. Look before you repeat it: creating a key twice leaves a
+	// live key that nobody holds.
+	ErrOutcomeUnknown = errors.New("diffhook: outcome unknown")
+
+	// ErrInvalidAPIKey is returned for credentials that cannot be right.
+	ErrInvalidAPIKey = errors.New("diffhook: invalid API key")
+)
+
 // Errors of configuring the package.
 var (
 	// ErrInvalidSecret is returned by [NewSecret], and by what calls it, for a
@@ -64,8 +106,8 @@ var (
 var (
 	// ErrNotInForce is returned where the secret or the key that is to be
 	// replaced or revoked is in force nowhere: that has been done already, or
-	// its name is wrong. What there is to look at has been looked at: an API
-	// without the endpoint is [ErrNotFound].
+	// its fingerprint or id is wrong. Everything has been looked at: an API
+	// without the endpoint gives [ErrNotFound] instead.
 	ErrNotInForce = errors.New("diffhook: not in force")
 
 	// ErrRotationOpen is returned where another rotation than the one asked for
@@ -74,6 +116,7 @@ var (
 
 	// ErrStoreMismatch is returned where a store does not hold what it must:
 	// another secret than the one to be replaced, or not what was saved in it.
+	// So it is where the API key may be of another team than the store.
 	ErrStoreMismatch = errors.New("diffhook: the store does not hold what it must")
 )
 

@@ -37,7 +37,7 @@ func ExampleKeyService_Replace() {
 		},
 		Observe: func(_ context.Context, step diffhook.RotationStep) { fmt.Println(step.Name) },
 
-		// Without it, the key is deleted when it has not been used for 24 h.
+		// Without it, the key is deleted when it has not been used for 26 h.
 		DeleteNow: func() bool { return true },
 	})
 	for _, key := range orphans {

@@ -102,13 +102,17 @@ func (u *lastUse) look(old Key, keys []Key, quiet time.Duration) (left string) {
 		return "the platform does not tell when keys were used, so DeleteNow decides"
 	}
 	last := old.LastUsedAt
-	if last.IsZero() {
-		last = old.CreatedAt // never: but whoever was given it may be about to
+	if last.Before(old.CreatedAt) { // never, by whatever date: but whoever was given it may be about to
+		last = old.CreatedAt
 	}
 	if u.seen.IsZero() || !u.at.Equal(last) {
 		u.at, u.seen = last, time.Now()
 	}
-	if max(now.Sub(u.at), time.Since(u.seen)) >= quiet {
+	unused := time.Since(u.seen)
+	if !u.at.IsZero() {
+		unused = max(unused, now.Sub(u.at))
+	}
+	if unused >= quiet {
 		return ""
 	}
 	return fmt.Sprintf("the old key was created or last used at %s, waiting until %s", u.at.Format(time.RFC3339), u.at.Add(quiet).Format(time.RFC3339))

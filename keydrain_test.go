@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -178,6 +180,43 @@ func TestKeyReplaceDrainsByDatesThatCannotBe(t *testing.T) {
 				_, err := k.replace(diffhook.KeyRotationOptions{Quiet: time.Hour})
 				require.NoError(t, err)
 				assert.Equal(t, time.Hour, time.Since(began))
+			})
+		})
+	}
+}
+
+// TestKeyReplaceDrainsByDatesThatAreMissing: that they are does not make a key long
+// unused.
+func TestKeyReplaceDrainsByDatesThatAreMissing(t *testing.T) {
+	for name, edit := range map[string]func(old string) (pattern, with string){
+		"when the old key was used, and when any was created": func(old string) (string, string) {
+			return `"createdAt":"[^"]*",|("id":"` + old + `"[^{}]*"lastUsedAt":)"[^"]*"`, `${1}`
+		},
+		"when the old key was used, as 1970": func(old string) (string, string) {
+			return `("id":"` + old + `"[^{}]*"lastUsedAt":)(?:null|"[^"]*")`, `${1}"1970-01-01T00:00:00Z"`
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var old diffhooktest.Key
+				server := diffhooktest.New()
+				t.Cleanup(server.Close)
+				k := newKeyTestOf(t, server, func(next http.RoundTripper) http.RoundTripper {
+					return roundTripper(func(r *http.Request) (*http.Response, error) {
+						pattern, with := edit(old.ID)
+						matches := regexp.MustCompile(pattern)
+						return rewrittenBy(next, regexp.MustCompile(`(?s)^.*$`), func(body string) string {
+							body = matches.ReplaceAllString(body, with)
+							return strings.ReplaceAll(body, `"lastUsedAt":,`, `"lastUsedAt":null,`)
+						}).RoundTrip(r)
+					})
+				})
+				old = k.old
+				k.client = k.client.WithCredentials(k.team.Keys()[0].Key)
+				began := time.Now()
+				_, err := k.replace(diffhook.KeyRotationOptions{})
+				require.NoError(t, err)
+				assert.GreaterOrEqual(t, time.Since(began), 26*time.Hour)
 			})
 		})
 	}

@@ -3,6 +3,7 @@ package diffhook
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -36,6 +37,9 @@ func (r *keyRotation) locate(ctx context.Context) error {
 	case there && !r.promoted() && !old.MayBe(r.stored.Current):
 		return fmt.Errorf("%w: its current key is not %s: is it the right store, and the right id?", ErrStoreMismatch, r.name())
 	}
+	if !r.promoted() && !old.tells() {
+		return r.checkTeam(ctx)
+	}
 	if there || !r.promoted() {
 		return nil
 	}
@@ -44,6 +48,23 @@ func (r *keyRotation) locate(ctx context.Context) error {
 		return fmt.Errorf("%w: the store has a key in Previous that is not %s, and works; run that to its end first", ErrRotationOpen, r.name())
 	}
 	return err
+}
+
+// checkTeam sees that the store's current key is of the team whose keys were
+// listed, before its successor is created there, where prefixes do not tell. It
+// uses the key, which then has to be unused for Quiet from now on.
+func (r *keyRotation) checkTeam(ctx context.Context) error {
+	keys, err := r.client.WithCredentials(r.stored.Current).Keys.List(ctx, nil)
+	if errors.Is(err, ErrUnauthorized) {
+		return fmt.Errorf("%w: its current key does not work, so it is not %s: is it the right store, and the right id?", ErrStoreMismatch, r.name())
+	}
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(keys, func(k Key) bool { return k.ID == r.old }) {
+		return fmt.Errorf("%w: its current key is of a team that has no key %s: is it this team's store?", ErrStoreMismatch, r.name())
+	}
+	return nil
 }
 
 // findOrphans looks for keys that an interrupted run may have created. old is

@@ -188,6 +188,23 @@ func TestKeyReplaceWithoutPrefixes(t *testing.T) {
 			k.requireStore(diffhook.APIKeys{Current: k.old.Key, Next: next.Key})
 		})
 	}
+	test("the store is another team's", func(t *testing.T, k *keyTest) {
+		production := k.server.NewTeam(diffhooktest.Plan{})
+		k.store.held.Current = production.Keys()[0].Key
+		_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: atOnce})
+		require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
+		assert.ErrorContains(t, err, "is it this team's store?")
+		assert.Empty(t, k.newKeys())
+		assert.Len(t, k.store.saved, 1)
+	})
+	test("the store's key has been revoked", func(t *testing.T, k *keyTest) {
+		k.store.held.Current = k.team.NewKey("before").Key
+		k.team.RevokeKey(k.team.Keys()[2].ID)
+		_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: atOnce})
+		require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
+		assert.ErrorContains(t, err, "its current key does not work")
+		assert.Zero(t, k.server.Count("POST /api/keys"))
+	})
 	// Another key is drained and deleted; the one in the store must not be
 	// forgotten over it.
 	test("id of another key", func(t *testing.T, k *keyTest) {

@@ -148,6 +148,9 @@ func (r *keyRotation) create(ctx context.Context) error {
 		return errManyKeys
 	}
 	key, text, err := r.client.Keys.create(ctx, r.label, true)
+	if _, known := r.find(key.ID); err == nil && (known || text.Equal(r.original)) {
+		err = fmt.Errorf("%w: %w: the API answered the creation of a key with one that was there before", ErrUnexpectedResponse, ErrOutcomeUnknown)
+	}
 	if errors.Is(err, ErrOutcomeUnknown) {
 		return r.lostAnswer(ctx, err)
 	}

@@ -39,6 +39,10 @@ func (k Key) MayBe(key APIKey) bool {
 	return !key.IsZero() && strings.HasPrefix(key.Reveal(), prefix)
 }
 
+// tells reports whether the prefix has enough of the key's own characters to tell
+// it from others.
+func (k Key) tells() bool { return len(k.Prefix) >= len(apiKeyPrefix)+4 }
+
 // staleKeyAge is from DiffHook's page "API Keys".
 const staleKeyAge = 90 * 24 * time.Hour
 

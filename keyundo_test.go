@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -310,6 +311,43 @@ func TestKeyReplaceOfChangedLabel(t *testing.T) {
 					assert.Contains(t, idsOf(orphans), created.ID)
 				}
 				assert.False(t, k.revoked(old))
+			})
+		})
+	}
+}
+
+// TestKeyReplaceNotCreated: an API that answers the creation with a key that was
+// there before has that one neither deleted, as if it were new, nor taken for its
+// own successor.
+func TestKeyReplaceNotCreated(t *testing.T) {
+	for name, edit := range map[string]func(k *keyTest, body string) string{
+		"its id": func(k *keyTest, body string) string {
+			return regexp.MustCompile(`"id":"[^"]*"`).ReplaceAllString(body, `"id":"`+k.old.ID+`"`)
+		},
+		"its text": func(k *keyTest, body string) string {
+			return regexp.MustCompile(`"key":"[^"]*"`).ReplaceAllString(body, `"key":"`+k.old.Key.Reveal()+`"`)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := diffhooktest.New() // whose answers are not those of the contract
+				t.Cleanup(server.Close)
+				var k *keyTest
+				k = newKeyTestOf(t, server, func(next http.RoundTripper) http.RoundTripper {
+					edited := rewrittenBy(next, regexp.MustCompile(`(?s)^.*$`), func(body string) string { return edit(k, body) })
+					return roundTripper(func(r *http.Request) (*http.Response, error) {
+						if r.Method == http.MethodPost {
+							return edited.RoundTrip(r)
+						}
+						return next.RoundTrip(r)
+					})
+				})
+				orphans, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: atOnce, Prove: func(context.Context, *diffhook.Client) error { return errNotProven }})
+				require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+				require.ErrorIs(t, err, diffhook.ErrOutcomeUnknown)
+				assert.Equal(t, []string{k.newKeys()[0].ID}, idsOf(orphans), "what was really created")
+				assert.Zero(t, k.server.Count("DELETE /api/keys/{id}"))
+				k.requireStore(diffhook.APIKeys{Current: k.old.Key})
 			})
 		})
 	}

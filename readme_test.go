@@ -58,7 +58,7 @@ func readmeRotateKey(ctx context.Context, client *diffhook.Client, keyStore diff
 func readmeTesting(t *testing.T, ctx context.Context, h http.Handler) {
 	secret := diffhooktest.NewSecret()
 	v, err := diffhook.NewVerifier(ctx, diffhook.Secrets{Current: secret}, nil)
-	// …
+	// … h is your handler around v
 	require.NoError(t, err)
 	h = v.Handler(h)
 	w := httptest.NewRecorder()

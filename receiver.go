@@ -175,6 +175,9 @@ func (r *RemoteReceiver) send(ctx context.Context, method string, form url.Value
 		return status, fmt.Errorf("diffhook: the receiver does not answer: %w", err)
 	}
 	defer closeBody(resp.Body)
+	if resp.StatusCode >= http.StatusInternalServerError { // perhaps of a proxy before a server that is down
+		return status, fmt.Errorf("diffhook: the receiver answered %d", resp.StatusCode)
+	}
 	if resp.StatusCode != http.StatusOK {
 		return status, fmt.Errorf("%w: the receiver answered %d; is its StatusHandler mounted there, and does it accept what Authorize adds?", ErrUnexpectedResponse, resp.StatusCode)
 	}

@@ -421,12 +421,23 @@ func TestRemoteReceiverFollowsNoRedirect(t *testing.T) {
 	assert.Zero(t, elsewhere.Load())
 }
 
+// A server that is down behind a proxy is one to wait for, and not a wrong URL.
+func TestRemoteReceiverBehindProxy(t *testing.T) {
+	for _, code := range []int{500, 502, 503, 504} {
+		r := &diffhook.RemoteReceiver{URL: serve(t, answering(code, "application/json", `{"at":"2026-03-16T14:22:00Z"}`), nil).URL}
+		status, err := r.Status(t.Context())
+		require.EqualError(t, err, fmt.Sprintf("diffhook: the receiver answered %d", code))
+		require.NotErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+		assert.Zero(t, status)
+	}
+}
+
 // A receiver that is not one, or broken, or hostile.
 func TestRemoteReceiverRefusesAnswers(t *testing.T) {
 	whole := `{"at":"2026-03-16T14:22:00Z","since":"2026-03-16T14:00:00Z"}`
 	for name, answer := range map[string]http.HandlerFunc{
 		"not found":              answering(404, "text/plain", "404 page not found\n"),
-		"an error with a status": answering(500, "application/json", whole),
+		"an error with a status": answering(400, "application/json", whole),
 		"created":                answering(201, "application/json", whole),
 		"no content":             answering(204, "", ""),
 		"a login page":           answering(200, "text/html", "<!doctype html><title>Log in</title>"),

@@ -81,8 +81,8 @@ func confirm(ctx context.Context, load func(context.Context) error, holds func()
 		if tries == 0 {
 			return err
 		}
-		if sleep(ctx, storePoll) != nil && ctx.Err() != nil {
-			return fmt.Errorf("diffhook: the store does not show yet what was saved in it: %w; run it again to go on", contextError(ctx))
+		if ended := sleep(ctx, storePoll); ended != nil {
+			return fmt.Errorf("diffhook: the store does not show yet what was saved in it: %w; run it again to go on", ended)
 		}
 	}
 }

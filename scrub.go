@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	looksLikeKey   = regexp.MustCompile(apiKeyPrefix + `[0-9A-Za-z_-]*`)
+	looksLikeKey   = regexp.MustCompile(apiKeyPrefix + `[0-9A-Za-z_-]*…?`)
 	looksLikeToken = regexp.MustCompile(`(?i)bearer\s+[^\s"',;]+`)
 )
 

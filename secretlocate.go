@@ -7,11 +7,11 @@ import (
 
 // locate finds where the rotation stands. It changes nothing.
 func (r *secretRotation) locate(ctx context.Context) (err error) {
-	// First, so that no error of the store shows what it knows.
+	stored, errStore := r.callStore(ctx, r.loadStore)
 	if r.platform, err = r.service.load(ctx); err != nil {
 		return err
 	}
-	if err := r.load(ctx); err != nil {
+	if err := r.loaded(stored, errStore); err != nil { // now, when what it must not show is known
 		return err
 	}
 	switch p := &r.platform; {
@@ -28,6 +28,9 @@ func (r *secretRotation) locate(ctx context.Context) (err error) {
 		if r.store != nil && !r.storeKnows() && !r.stored.Current.Equal(p.Current) {
 			return r.notThisTeams()
 		}
+		if r.store == nil && p.hides() { // the receivers say so
+			return r.checkTeam(ctx)
+		}
 	case p.hasPrevious:
 		return r.anotherOpen(p.Previous)
 	case r.stored.Current.Fingerprint() == r.old:
@@ -39,6 +42,9 @@ func (r *secretRotation) locate(ctx context.Context) (err error) {
 		return r.notThisTeams()
 	case r.storeKnows():
 		r.stage = stageRevoked
+		if !r.stored.PreviousExpires.IsZero() && !r.stored.expired() {
+			r.stage = stageOpen // which the platform has ended before its time; deliveries in flight need it
+		}
 	default:
 		return r.locateAtReceivers(ctx)
 	}
@@ -91,7 +97,7 @@ func (r *secretRotation) findOld() {
 }
 
 func (r *secretRotation) notInForce() error {
-	return fmt.Errorf("%w: no signing secret with the fingerprint %s is in force: it has been replaced already, or the name is wrong", ErrNotInForce, r.old)
+	return fmt.Errorf("%w: no signing secret with the fingerprint %s is in force: it has been replaced or revoked already, or the fingerprint is wrong", ErrNotInForce, r.old)
 }
 
 func (r *secretRotation) anotherOpen(previous Secret) error {

@@ -24,28 +24,40 @@ var wholeRotations = map[string]func(*diffhook.SigningSecretService, context.Con
 
 // TestSecretRotationOfAnotherTeam: the API key is of another team than the store
 // and the receivers, as where the environment is staging's. That nothing is known
-// of the secret there must not pass for its having been revoked: production's
-// secret would be refused, and staging's accepted.
+// of the secret there must not pass for its having been revoked, however often it
+// is run: production's secret would be refused, and staging's accepted.
 func TestSecretRotationOfAnotherTeam(t *testing.T) {
 	for name, rotate := range wholeRotations {
-		for _, held := range []bool{true, false} {
-			t.Run(map[bool]string{true: name + ", with a store", false: name + ", receivers at the API"}[held], func(t *testing.T) {
+		for _, with := range []struct {
+			name         string
+			store, terse bool
+		}{{"a store", true, false}, {"receivers at the API", false, false}, {"receivers at a terse API", false, true}} {
+			t.Run(name+", with "+with.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					c := newChangeover(t, 1)
+					c.server.Configure(diffhooktest.Settings{Terse: with.terse, OnExchange: recorder(t)})
 					var store diffhook.SecretStore
 					var source diffhook.SecretSource = c.client.SigningSecret
-					if held {
+					if with.store {
 						store, source = c.store, c.store
 					}
 					web := c.add("web-1", source)
 					c.options.RevokeNow = atOnce // the operator is in a hurry too
 					staging := c.server.NewTeam(diffhooktest.Plan{RequestsPerMinute: 1000})
-					err := rotate(teamClient(staging, 1, nil).SigningSecret, t.Context(), c.old.Fingerprint(), store, &c.options)
-					require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
-					assert.ErrorContains(t, err, "this team's API key? If so, run it again with Force")
+					staging.Rotate()
+					if !with.terse {
+						staging.RevokePrevious()
+					}
+					before := staging.Secrets()
+					for range 2 {
+						err := rotate(teamClient(staging, 1, nil).SigningSecret, t.Context(), c.old.Fingerprint(), store, &c.options)
+						require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
+						assert.ErrorContains(t, err, "this team's API key? If so, run it again with Force")
+						require.NotErrorIs(t, err, diffhook.ErrNotInForce)
+					}
 					assert.Len(t, c.store.saved, 1)
 					assert.True(t, c.server.Secrets().Current.Equal(c.old))
-					assert.Zero(t, c.server.Count("POST"))
+					assert.True(t, staging.Secrets().Current.Equal(before.Current) && staging.Secrets().Previous.Equal(before.Previous))
 					require.Error(t, web.deliver(staging.Secrets().Current), "another team's delivery")
 					if name == "Replace" {
 						require.NoError(t, web.deliver(c.old))
@@ -54,6 +66,55 @@ func TestSecretRotationOfAnotherTeam(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestSecretRotationBehindReplicaRotatesTwice: what answers for the platform shows
+// the old secret as current, though it has been replaced. That another rotation
+// follows cannot be prevented, but nothing is lost by it.
+func TestSecretRotationBehindReplicaRotatesTwice(t *testing.T) {
+	stale := func(c *changeover) { // once
+		asked := false
+		c.edited(1, func(body string) string {
+			if asked {
+				return body
+			}
+			asked = true
+			return `{"data":{"secret":"` + c.old.Reveal() + `","previous":null}}`
+		})
+	}
+	t.Run("Replace", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newChangeover(t, 1, "web-1")
+			c.fails("save", errDown)
+			require.ErrorIs(t, c.replace(), errDown)
+			second := c.server.Secrets().Current
+			c.store.before = nil
+			stale(c)
+			err := c.replace()
+			require.ErrorIs(t, err, diffhook.ErrRotationOpen)
+			assert.ErrorContains(t, err, "the one that replaces "+second.Fingerprint())
+			held := c.store.holds()
+			assert.True(t, held.Current.Equal(c.server.Secrets().Current) && held.Previous.Equal(second))
+			require.NoError(t, c.web["web-1"].Refresh(t.Context()))
+			require.NoError(t, c.web["web-1"].deliver(second), "a delivery in flight")
+			c.old = second
+			require.NoError(t, c.replace())
+		})
+	})
+	t.Run("Revoke", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newChangeover(t, 1, "web-1")
+			c.leakPrevious()
+			second := c.server.Secrets().Current
+			stale(c)
+			require.NoError(t, c.revoke())
+			held := c.store.holds()
+			assert.True(t, held.Current.Equal(c.server.Secrets().Current) && held.Previous.Equal(second))
+			require.NoError(t, c.web["web-1"].deliver(c.server.Secrets().Current))
+			require.NoError(t, c.web["web-1"].deliver(second), "a delivery in flight")
+			require.Error(t, c.web["web-1"].deliver(c.old))
+		})
+	})
 }
 
 // TestSecretReplaceBehindReplica: what answers for the platform is a rotation
@@ -134,7 +195,7 @@ func TestSecretReplaceNotInForceIsCertain(t *testing.T) {
 		}
 		for range 2 {
 			err := c.replace()
-			require.ErrorContains(t, err, "receivers that may still accept "+c.old.Fingerprint()+": web-2 does not answer (connection refused)")
+			require.ErrorContains(t, err, "receivers that may still accept "+c.old.Fingerprint()+": web-2 gives no status (connection refused)")
 			require.NotErrorIs(t, err, diffhook.ErrNotInForce)
 		}
 		require.NoError(t, c.web["web-2"].deliver(c.old))

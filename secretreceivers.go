@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -17,7 +18,7 @@ func (r *secretRotation) reach(ctx context.Context) error {
 	for _, name := range r.names {
 		err := answers[name].err
 		if wrong := errors.Is(err, ErrUnexpectedResponse) || errors.Is(err, ErrInvalidOptions); wrong && !r.toldNow(ctx) {
-			return newForeignError("nothing has been changed, for the receiver "+name+" gives no status", err, r.texts()...)
+			return newForeignError("nothing has been changed: the receiver "+name+" gives no status", err, r.texts()...)
 		}
 	}
 	return r.awaitCurrent(ctx, "reaching", r.old)
@@ -88,7 +89,7 @@ func (r *secretRotation) drain(ctx context.Context) error {
 		merged = mergeSecret(r.old, answered(answers))
 		left := r.left(answers, r.needs)
 		if wait := time.Until(horizon); wait > 0 && len(left) == 0 {
-			return "deliveries signed with it may be retried until " + horizon.UTC().Format(time.RFC3339), nil
+			return "deliveries signed with " + r.old + " may be retried until " + horizon.UTC().Format(time.RFC3339), nil
 		}
 		if len(r.names) == 0 {
 			return "no receiver is named, so RevokeNow decides", nil
@@ -96,7 +97,7 @@ func (r *secretRotation) drain(ctx context.Context) error {
 		return left.String(), nil
 	})
 	if err == nil && r.stage != stageRevoked && !r.told {
-		r.report(ctx, "drained", "%s has not been used for %v; it verified %d deliveries", r.old, merged.Unused.Truncate(time.Millisecond), merged.Uses)
+		r.report(ctx, "drained", "%s has not been used for %v; deliveries that it verified: %d", r.old, merged.Unused.Truncate(time.Millisecond), merged.Uses)
 	}
 	return err
 }
@@ -138,7 +139,7 @@ func (r *secretRotation) refuse(ctx context.Context) error {
 	deadline := time.Now().Add(refuseTimeout)
 	names, left := r.names, leftReceivers(nil)
 	err := r.poll(ctx, "refusing", min(r.opts.PollInterval, defaultReceiverPoll), func() (string, error) {
-		errs := r.receivers.each(ctx, names, func(ctx context.Context, _ string, receiver Receiver) error { return receiver.Revoke(ctx, r.old) })
+		errs := r.receivers.each(ctx, names, r.order)
 		left = r.left(r.receivers.ask(ctx, names), r.acceptsOld)
 		for name, err := range errs {
 			if left[name] == "" {
@@ -171,7 +172,7 @@ func (r *secretRotation) left(answers map[string]receiverAnswer, why func(Rotati
 	for name, a := range answers {
 		text := ""
 		if a.err != nil {
-			text = "does not answer (" + r.show(a.err) + ")"
+			text = "gives no status (" + r.show(a.err) + ")"
 		} else {
 			text = why(a.status)
 		}
@@ -184,7 +185,7 @@ func (r *secretRotation) left(answers map[string]receiverAnswer, why func(Rotati
 
 // show returns the text of a receiver's error, without the secrets.
 func (r *secretRotation) show(err error) string {
-	return scrub(err.Error(), 200, r.texts()...)
+	return scrub(strings.TrimPrefix(err.Error(), "diffhook: "), 200, r.texts()...)
 }
 
 // behind asks all receivers, and returns those that do not have the secret with
@@ -198,7 +199,11 @@ func lacks(s RotationStatus, fingerprint string) string {
 	if s.accepts(fingerprint, s.Current) {
 		return ""
 	}
-	return fmt.Sprintf("has %q as current, not %s", bounded(s.Current.Fingerprint, 20), fingerprint)
+	has := s.Current.Fingerprint
+	if has != "" && checkFingerprint(has) != nil {
+		has = "what is no fingerprint"
+	}
+	return fmt.Sprintf("has %q as current, not %s", has, fingerprint)
 }
 
 // needs says why a receiver needs the old secret: it is behind, or has not gone

@@ -42,7 +42,7 @@ func TestSecretReplaceReachesReceiversFirst(t *testing.T) {
 				c.options.Receivers["web-2"] = test.receiver
 				err := c.replace()
 				require.ErrorIs(t, err, test.err)
-				assert.ErrorContains(t, err, "nothing has been changed, for the receiver web-2 gives no status: ")
+				assert.ErrorContains(t, err, "nothing has been changed: the receiver web-2 gives no status: ")
 				assert.ErrorContains(t, err, test.text)
 				assert.Zero(t, time.Since(c.began))
 				c.requireUntouched()
@@ -54,7 +54,17 @@ func TestSecretReplaceReachesReceiversFirst(t *testing.T) {
 		})
 	}
 	for name, fails := range map[string]func(*changeover){
-		"is down":               func(c *changeover) { c.web["web-2"].fails = c.until(10 * time.Minute) },
+		"is down": func(c *changeover) { c.web["web-2"].fails = c.until(10 * time.Minute) },
+		"is behind a proxy that answers 503": func(c *changeover) {
+			proxied := diffhooktest.Transport(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if time.Since(c.began) < 10*time.Minute {
+					w.WriteHeader(http.StatusServiceUnavailable)
+					return
+				}
+				c.web["web-2"].v.Load().StatusHandler().ServeHTTP(w, r)
+			}))
+			c.options.Receivers["web-2"] = &diffhook.RemoteReceiver{URL: "https://web-2.internal", HTTPClient: &http.Client{Transport: proxied}}
+		},
 		"has an earlier secret": func(c *changeover) { c.add("web-2", c.laggingFrom(10*time.Minute)) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -225,7 +235,7 @@ func TestSecretReplaceClocks(t *testing.T) {
 func TestSecretReplaceRevokeNow(t *testing.T) {
 	end := []string{
 		"1m5s skipped: no receiver is waited for: RevokeNow says so",
-		"1m5s revoked: DiffHook has forgotten OLD",
+		"1m5s revoked: DiffHook has revoked OLD",
 		"1m5s removed: the store has NEW as current and none as previous",
 	}
 	refused := "1m5s refused: every receiver refuses OLD"
@@ -246,11 +256,11 @@ func TestSecretReplaceRevokeNow(t *testing.T) {
 			}, refused,
 		}, {
 			"within the retry horizon, and nobody is named", func(c *changeover) { clear(c.options.Receivers) },
-			[]string{"0s draining: deliveries signed with it may be retried until 00:02:00Z"}, "",
+			[]string{"0s draining: deliveries signed with OLD may be retried until 00:02:00Z"}, "",
 		}, {
 			"after it, and nobody is named", func(c *changeover) { clear(c.options.Receivers); c.options.RetryHorizon = time.Minute },
 			[]string{
-				"0s draining: deliveries signed with it may be retried until 00:01:00Z",
+				"0s draining: deliveries signed with OLD may be retried until 00:01:00Z",
 				"1m0s draining: no receiver is named, so RevokeNow decides",
 			}, "",
 		},
@@ -342,8 +352,10 @@ func TestSecretReplaceOthers(t *testing.T) {
 					test.set(c)
 				}
 				c.options.Quiet = 10 * time.Minute
-				go func() { c.at(time.Minute + time.Second); test.while(c) }()
+				var others sync.WaitGroup
+				others.Go(func() { c.at(time.Minute + time.Second); test.while(c) })
 				err := c.replace()
+				others.Wait()
 				require.ErrorIs(t, err, test.err)
 				assert.Equal(t, max(2*time.Minute, test.took), time.Since(c.began))
 				if err == nil {
@@ -358,4 +370,57 @@ func TestSecretReplaceOthers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSecretReplaceWindowEndedByPlatform: it has ended the window by itself, when a
+// run that was interrupted goes on. Deliveries in flight still need the old secret.
+func TestSecretReplaceWindowEndedByPlatform(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 2, "web-1")
+		previous := regexp.MustCompile(`"previous":\{[^}]*\}`)
+		c.edited(2, func(body string) string {
+			if time.Since(c.began) >= time.Hour {
+				return previous.ReplaceAllString(body, `"previous":null`)
+			}
+			return strings.Replace(body, `"rotated_at"`, `"expires_at":"2000-01-01T01:00:00Z","rotated_at"`, 1)
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+		defer cancel()
+		require.ErrorIs(t, c.client.SigningSecret.Replace(ctx, c.old.Fingerprint(), c.store, &c.options), context.DeadlineExceeded)
+		c.at(2 * time.Hour)
+		var retries sync.WaitGroup
+		for _, at := range []time.Duration{3 * time.Hour, 10 * time.Hour, 17 * time.Hour} {
+			retries.Go(func() { c.at(at); assert.NoError(t, c.web["web-1"].deliver(c.old), at) })
+		}
+		require.NoError(t, c.replace())
+		retries.Wait()
+		require.ErrorIs(t, c.web["web-1"].deliver(c.old), diffhook.ErrSignatureMismatch)
+		assert.True(t, c.store.holds().Previous.IsZero())
+	})
+}
+
+// TestSecretReplaceShowsNoFingerprintOf what is none: a receiver may put anything
+// there.
+func TestSecretReplaceShowsNoFingerprint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1, "web-1")
+		c.options.Receivers["web-1"] = indiscreet{c.web["web-1"], c.old.Reveal()}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := c.client.SigningSecret.Replace(ctx, c.old.Fingerprint(), c.store, &c.options)
+		require.ErrorContains(t, err, `web-1 has "what is no fingerprint" as current`)
+		assertNoLeak(t, secretDetector(c.old), err)
+	})
+}
+
+// indiscreet is a receiver that names its secret by its text.
+type indiscreet struct {
+	diffhook.Receiver
+	text string
+}
+
+func (i indiscreet) Status(ctx context.Context) (diffhook.RotationStatus, error) {
+	status, err := i.Receiver.Status(ctx)
+	status.Current.Fingerprint = i.text
+	return status, err
 }

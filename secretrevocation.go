@@ -2,9 +2,9 @@ package diffhook
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,7 +17,8 @@ import (
 // A part that fails does not keep it from the others; the errors are joined.
 // Run it again until it returns nil, or [ErrNotInForce]: the secret is in force
 // nowhere, unless its name is wrong. Nothing is waited for to drain, but
-// receivers for up to two minutes, and a store for 10 s at a time.
+// receivers for up to two minutes, and a store for 10 s to answer and 30 s to give
+// back what was saved.
 //
 // Deliveries signed with the secret are lost and, where it was the current one,
 // those signed with the one before it, which the platform drops at the rotation.
@@ -38,10 +39,10 @@ func (s *SigningSecretService) Revoke(ctx context.Context, old string, store Sec
 		return err
 	}
 	r.leaked = true
-	before, told := r.tell(ctx)
+	before, stopTelling := r.tell(ctx)
 	stored, errStore := r.callStore(ctx, r.loadStore)
 	errPlatform := r.rotateLeaked(ctx)
-	errStore = r.loaded(stored, errStore) // now, when the texts to be hidden are known
+	errStore = r.loaded(stored, errStore) // now, when what it must not show is known
 	r.findOld()
 	known := r.storeKnows()
 	var want Secrets
@@ -54,47 +55,64 @@ func (s *SigningSecretService) Revoke(ctx context.Context, old string, store Sec
 	if errStore == nil && !want.Current.IsZero() {
 		errStore = r.confirmStored(ctx, "removed", want)
 	}
-	<-told
+	stopTelling()
 	r.refresh(ctx, r.names)
 	for _, status := range before() {
 		known = known || r.acceptsOld(status) != ""
 	}
-	if known && errPlatform == nil && r.stage == stageUnknown {
+	if errPlatform == nil && r.stage == stageUnknown && (r.store != nil || len(r.names) > 0) {
 		errPlatform = r.checkTeam(ctx)
 	}
-	for part, err := range map[string]error{"the platform": errPlatform, "the store": errStore} {
-		if err != nil {
-			r.report(ctx, "failed", "%s: %v", part, err)
-		}
+	if errPlatform != nil {
+		r.report(ctx, "failed", "at DiffHook: %v", errPlatform)
 	}
-	err = errors.Join(errPlatform, errStore, r.refuse(ctx))
+	if errStore != nil {
+		r.report(ctx, "failed", "in the store: %v", errStore)
+	}
+	err = joinOnLine(errPlatform, errStore, r.refuse(ctx))
 	switch {
 	case err != nil:
 		return err
-	case !known && r.stage == stageUnknown:
-		return r.notInForce()
 	case len(r.names) == 0:
 		return fmt.Errorf("%w: all is done but at the receivers, of which none is named: each may accept the secret for its RotationWindow more, unless its source says NoPrevious; name them, or restart them", ErrInvalidOptions)
+	case !known && r.stage == stageUnknown:
+		return r.notInForce()
 	}
 	return nil
 }
 
-// knewTime is how long the order to a receiver is put off at most, to learn what
-// it accepts.
-const knewTime = time.Second
+// joinOnLine is errors.Join with a text of one line.
+func joinOnLine(errs ...error) (joined error) {
+	for _, err := range errs {
+		switch {
+		case joined == nil:
+			joined = err
+		case err != nil:
+			joined = fmt.Errorf("%w; and %w", joined, err)
+		}
+	}
+	return joined
+}
 
-// tell has all receivers refuse the old secret. told is closed when they do, or
-// have not answered; before returns their statuses from before the order.
-func (r *secretRotation) tell(ctx context.Context) (before func() map[string]RotationStatus, told <-chan struct{}) {
+const (
+	knewTime   = time.Second     // for which the order to a receiver is put off at most, to learn what it accepts
+	tellPeriod = 2 * time.Second // from one order to the next, to those that have not obeyed
+)
+
+// tell has the receivers refuse the old secret, while other things are done, until
+// it is stopped. before returns their statuses from before the order.
+func (r *secretRotation) tell(ctx context.Context) (before func() map[string]RotationStatus, stop func()) {
 	if len(r.names) > 0 {
 		r.report(ctx, "telling", "the receivers are told to refuse %s", r.old)
 	}
 	var mu sync.Mutex
 	statuses := make(map[string]RotationStatus)
-	asked, done := time.After(knewTime+knewTime/10), make(chan struct{})
+	soon := time.Now().Add(knewTime + knewTime/10)
+	telling, cancel := context.WithCancel(ctx)
+	told, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		r.receivers.each(ctx, r.names, func(ctx context.Context, name string, receiver Receiver) error {
+		left := r.receivers.each(ctx, r.names, func(ctx context.Context, name string, receiver Receiver) error {
 			if status, ok := statusSoon(ctx, receiver); ok {
 				mu.Lock()
 				statuses[name] = status
@@ -102,17 +120,31 @@ func (r *secretRotation) tell(ctx context.Context) (before func() map[string]Rot
 			}
 			return receiver.Revoke(ctx, r.old)
 		})
+		close(told)
+		for len(left) > 0 && sleep(telling, tellPeriod) == nil {
+			left = r.receivers.each(telling, slices.Collect(maps.Keys(left)), r.order)
+		}
 	}()
-	return func() map[string]RotationStatus {
+	before = func() map[string]RotationStatus {
 		select {
-		case <-done:
-		case <-asked:
+		case <-told:
+		case <-time.After(time.Until(soon)):
 		case <-ctx.Done():
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		return maps.Clone(statuses)
-	}, done
+	}
+	return before, func() {
+		<-told
+		cancel()
+		<-done
+	}
+}
+
+// order has a receiver refuse the old secret.
+func (r *secretRotation) order(ctx context.Context, _ string, receiver Receiver) error {
+	return receiver.Revoke(ctx, r.old)
 }
 
 // statusSoon asks a receiver that may hang for its status.
@@ -166,7 +198,12 @@ func (r *secretRotation) revokeLeaked(ctx context.Context, before func() map[str
 	if !p.hasAsPrevious(r.old, mayBe) {
 		return nil
 	}
-	return r.revoked(ctx, r.service.RevokePrevious(ctx), p.hasPrevious)
+	if r.store == nil && r.stage == stageUnknown && p.hides() { // the receivers say so
+		if err := r.checkTeam(ctx); err != nil {
+			return err
+		}
+	}
+	return r.revoked(ctx, r.service.RevokePrevious(ctx), p.hasPrevious || !r.rotated.IsZero())
 }
 
 // replaceInStore saves what is left when the leaked secret is gone, and returns
@@ -174,7 +211,11 @@ func (r *secretRotation) revokeLeaked(ctx context.Context, before func() map[str
 // where the store knows a newer secret.
 func (r *secretRotation) replaceInStore(ctx context.Context) (want Secrets, err error) {
 	next := r.stored.Current
-	if next.Fingerprint() == r.old {
+	leaked := next.Fingerprint() == r.old
+	// Or this run has rotated another one away, since what showed the leaked one
+	// as current was behind.
+	replaced := !leaked && r.stage == stageOpen && !next.IsZero() && next.Equal(r.platform.Previous)
+	if leaked || replaced {
 		next = r.platform.Current
 	}
 	switch {
@@ -182,17 +223,20 @@ func (r *secretRotation) replaceInStore(ctx context.Context) (want Secrets, err 
 		return Secrets{}, nil
 	case r.storeKnows() && (next.IsZero() || next.Fingerprint() == r.old):
 		return Secrets{}, r.mismatch("its current secret is the one to be revoked, and the platform has not given a new one")
-	case r.stored.Current.Fingerprint() == r.old && !r.opts.Force && !r.platformKnows():
+	case leaked && !r.opts.Force && !r.platformKnows():
 		return Secrets{}, r.unknownToPlatform()
-	case r.storeKnows():
+	case r.storeKnows(), replaced:
 	case r.platform.Current.IsZero():
 		return Secrets{}, nil
 	case !next.Equal(r.platform.Current):
 		return Secrets{}, r.notThisTeams()
-	case !r.platformKnows():
+	case !r.platformKnows() && !(r.platform.NoPrevious && r.stored.Previous.IsZero()):
 		return Secrets{}, nil
 	}
 	want = Secrets{Current: next, NoPrevious: true}
+	if replaced { // deliveries in flight need it
+		want = Secrets{Current: next, Previous: r.platform.Previous}
+	}
 	if r.holds(want) {
 		return Secrets{}, nil
 	}

@@ -60,7 +60,7 @@ func (c *changeover) leakPrevious() {
 // It takes no time, and does not ask how long the secret has been unused.
 func TestSecretRevoke(t *testing.T) {
 	const refused = "0s refused: every receiver refuses OLD"
-	revoked := []string{"0s revoked: DiffHook has forgotten OLD", "0s removed: the store has NEW as current and none as previous", refused}
+	revoked := []string{"0s revoked: DiffHook has revoked OLD", "0s removed: the store has NEW as current and none as previous", refused}
 	for _, test := range []struct {
 		name      string
 		set       func(*changeover)
@@ -76,7 +76,7 @@ func TestSecretRevoke(t *testing.T) {
 				c.leakPrevious()
 				c.server.RevokePrevious()
 				c.store.held.Previous = diffhook.Secret{}
-			}, 0, diffhook.ErrNotInForce, []string{refused},
+			}, 0, diffhook.ErrNotInForce, revoked[1:],
 		},
 		{
 			"one that the platform has forgotten, and the store has not", func(c *changeover) {
@@ -237,10 +237,11 @@ func TestSecretRevokeFails(t *testing.T) {
 				test.set(c)
 				err := c.revoke()
 				require.ErrorIs(t, err, test.err)
+				assert.NotContains(t, err.Error(), "\n")
 				steps := c.text(strings.Join(c.steps, "\n"))
 				for _, text := range test.text {
 					assert.Contains(t, c.text(err.Error()), text)
-					assert.Regexp(t, "(?m) failed: the (platform|store): .*"+regexp.QuoteMeta(text), steps)
+					assert.Regexp(t, "(?m) failed: (at DiffHook|in the store): .*"+regexp.QuoteMeta(text), steps)
 				}
 				assert.Empty(t, secretDetector(c.old, c.server.Secrets().Current).find(steps))
 				first := c.server.Secrets().Current
@@ -286,7 +287,7 @@ func TestSecretRevokeReceiverDown(t *testing.T) {
 				c := newChangeover(t, 1, "web-1", "web-2")
 				c.web["web-2"].fails = fails(c)
 				err := c.revoke()
-				require.ErrorContains(t, err, "receivers that may still accept "+c.old.Fingerprint()+": web-2 does not answer ("+name+"); run it again when they answer")
+				require.ErrorContains(t, err, "receivers that may still accept "+c.old.Fingerprint()+": web-2 gives no status ("+name+"); run it again when they answer")
 				assert.LessOrEqual(t, time.Since(c.began), 2*time.Minute, "it waits for up to a minute, it says")
 				require.ErrorIs(t, c.web["web-1"].deliver(c.old), diffhook.ErrSignatureMismatch)
 				require.NoError(t, c.web["web-2"].deliver(c.old), "it could not be told")
@@ -363,6 +364,8 @@ func TestSecretRevokeWithoutReceivers(t *testing.T) {
 		require.ErrorIs(t, err, diffhook.ErrInvalidOptions)
 		assert.Contains(t, err.Error(), "all is done but at the receivers")
 		c.requireRevoked(1)
+		err = c.client.SigningSecret.Revoke(t.Context(), c.old.Fingerprint(), c.store, nil)
+		require.ErrorIs(t, err, diffhook.ErrInvalidOptions, "nor does a second run reach them")
 	})
 }
 
@@ -375,9 +378,10 @@ func TestSecretRevokeUnknown(t *testing.T) {
 		require.ErrorIs(t, c.client.SigningSecret.Revoke(t.Context(), unknown.Fingerprint(), c.store, &c.options), diffhook.ErrNotInForce)
 		assert.Zero(t, c.server.Count("POST"))
 		assert.Zero(t, c.server.Count("DELETE"))
-		assert.Len(t, c.store.saved, 1)
 		require.NoError(t, c.web["web-1"].deliver(c.old))
 		require.ErrorIs(t, c.web["web-1"].v.Load().Rotate(unknown, 0), diffhook.ErrInvalidSecret)
+		held := c.store.holds()
+		assert.True(t, held.Current.Equal(c.old) && held.NoPrevious, "what DiffHook says, for servers that nobody has told")
 	})
 }
 
@@ -566,6 +570,7 @@ func TestSecretRevokeForgetfulStore(t *testing.T) {
 		err := c.revoke()
 		require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
 		assert.ErrorContains(t, err, "it does not keep NoPrevious")
+		require.ErrorIs(t, c.revoke(), diffhook.ErrStoreMismatch, "and it is not forgotten")
 		require.NoError(t, untold.v.Load().Refresh(t.Context()))
 		require.NoError(t, untold.deliver(c.old), "which is why")
 	})
@@ -576,5 +581,50 @@ func TestSecretRevokeForgetfulStore(t *testing.T) {
 		require.NoError(t, c.revoke())
 		require.NoError(t, untold.v.Load().Refresh(t.Context()))
 		require.ErrorIs(t, untold.deliver(c.old), diffhook.ErrSignatureMismatch)
+	})
+}
+
+// TestSecretRevokeTellsAgain: a receiver that could not be told is told again
+// soon, and not only when the platform and the store have done their part.
+func TestSecretRevokeTellsAgain(t *testing.T) {
+	for name, hang := range map[string]func(*changeover){
+		"the platform hangs": func(c *changeover) { c.server.Fail(diffhooktest.Fault{Delay: time.Hour, Times: -1}) },
+		"the store hangs once it has saved": func(c *changeover) {
+			saved := false
+			c.store.before = func(operation string) error {
+				if saved {
+					c.at(time.Hour)
+				}
+				saved = saved || operation == "save"
+				return nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newChangeover(t, 1, "web-1", "web-2")
+				hang(c)
+				c.web["web-1"].fails = c.until(time.Second)
+				done := make(chan error)
+				go func() { done <- c.revoke() }()
+				c.at(10 * time.Second)
+				require.Error(t, c.web["web-1"].deliver(c.old))
+				require.Error(t, <-done)
+				assert.LessOrEqual(t, time.Since(c.began), 4*time.Minute)
+				c.at(time.Hour)
+			})
+		})
+	}
+}
+
+// TestSecretRevokeSilentAPIWithoutEndpoint: where this run has rotated there is a
+// previous secret, whatever a 404 says of it.
+func TestSecretRevokeSilentAPIWithoutEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1, "web-1")
+		c.withoutPrevious()
+		c.server.Fail(diffhooktest.Fault{Route: "DELETE", Status: http.StatusNotFound, HTML: true, Times: -1})
+		require.ErrorIs(t, c.revoke(), diffhook.ErrNotFound)
+		assert.NotContains(t, strings.Join(c.steps, "\n"), "revoked: ")
 	})
 }

@@ -1,6 +1,7 @@
 package diffhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,9 +39,9 @@ type SecretRotationOptions struct {
 	Force bool
 
 	// RevokeNow is called at each look while Replace waits for receivers. Once it
-	// returns true, it is not called again and none is waited for: the old secret
-	// is revoked, and deliveries that still carry it are lost. By default,
-	// Replace waits.
+	// returns true, it is not called again and the old secret is revoked without
+	// waiting: deliveries that still carry it are lost. Receivers are then still
+	// asked to refuse it, for a minute. By default, Replace waits.
 	RevokeNow func() bool
 
 	// Observe is called for every step, and when what is waited for changes, on
@@ -78,9 +79,8 @@ const (
 // Read old once, before the first run, and pass the same after an error or a
 // crash, since the current secret is another by then: Replace finds from the
 // platform, the store and the receivers where it stands, and goes on. It does not
-// rotate a second time. A run that goes on waits for two minutes of the retry
-// horizon again, or for all of it where the platform does not say when it
-// rotated.
+// rotate a second time. A run that goes on waits again: for two minutes, or for
+// the whole RetryHorizon where the platform does not say when it rotated.
 //
 // Replace blocks until all is done, which takes as long as the receivers do; end
 // ctx to interrupt it. Where ctx ends in step 2, the answer is waited for, for
@@ -205,7 +205,12 @@ func (r *secretRotation) rotate(ctx context.Context) error {
 		return fmt.Errorf("%w: the API rotated to the same signing secret", ErrUnexpectedResponse)
 	}
 	r.stage, r.platform, r.rotated = stageOpen, answer, time.Now()
-	r.report(ctx, "rotated", "DiffHook signs with %s instead of %s", answer.Current.Fingerprint(), r.old)
+	r.report(ctx, "rotated", "DiffHook signs with %s instead of %s", answer.Current.Fingerprint(), cmp.Or(answer.Previous.Fingerprint(), r.old))
+	if replaced := answer.Previous; !r.leaked && !replaced.IsZero() && replaced.Fingerprint() != r.old {
+		// What it was located by was a rotation behind: not lost, all the same.
+		err := r.saveAs(ctx, "stored", Secrets{Current: answer.Current, Previous: replaced})
+		return joinOnLine(r.anotherOpen(replaced), err)
+	}
 	return nil
 }
 
@@ -235,16 +240,16 @@ func (r *secretRotation) revoke(ctx context.Context) error {
 		r.stage = stageRevoked
 		return nil
 	}
-	return r.revoked(ctx, r.service.RevokePrevious(ctx), now.hasPrevious)
+	return r.revoked(ctx, r.service.RevokePrevious(ctx), now.hasPrevious || !r.rotated.IsZero())
 }
 
-// revoked takes the platform's answer to the revocation. known says that it has
-// said that there is a previous secret; else that there is none is no failure.
+// revoked takes the platform's answer to the revocation. known says that there is
+// a previous secret; else that it is not found is no failure.
 func (r *secretRotation) revoked(ctx context.Context, err error, known bool) error {
 	if err != nil && (known || !errors.Is(err, ErrNotFound)) {
 		return err
 	}
 	r.stage = stageRevoked
-	r.report(ctx, "revoked", "DiffHook has forgotten %s", r.old)
+	r.report(ctx, "revoked", "DiffHook has revoked %s", r.old)
 	return nil
 }

@@ -48,7 +48,7 @@ func TestSecretReplace(t *testing.T) {
 			set:  func(c *changeover) { c.options.Quiet = time.Nanosecond },
 			want: []string{
 				learned, strings.ReplaceAll(counting, "00:02:00Z", "00:00:00Z"),
-				"5s draining: deliveries signed with it may be retried until 00:02:00Z",
+				"5s draining: deliveries signed with OLD may be retried until 00:02:00Z",
 			}, end: "2m0s", unused: "2m0s",
 		}, {
 			name: "a long Quiet",
@@ -87,7 +87,7 @@ func TestSecretReplace(t *testing.T) {
 			name: "a receiver is down when it is to learn",
 			set:  func(c *changeover) { c.web["web-2"].fails = c.afterwards(c.until(93 * time.Second)) },
 			want: []string{
-				"0s learning: web-2 does not answer (connection refused)",
+				"0s learning: web-2 gives no status (connection refused)",
 				`1m35s learning: web-2 has "OLD" as current, not NEW`,
 				"2m0s learned: every receiver has NEW as current",
 			}, end: "2m0s", unused: "2m0s",
@@ -103,8 +103,8 @@ func TestSecretReplace(t *testing.T) {
 			},
 			want: []string{
 				learned, counting,
-				"1m5s draining: web-1 has counted only since 00:00:00Z, waiting until 00:02:00Z; web-2 does not answer (connection refused)",
-				"2m0s draining: web-2 does not answer (connection refused)",
+				"1m5s draining: web-1 has counted only since 00:00:00Z, waiting until 00:02:00Z; web-2 gives no status (connection refused)",
+				"2m0s draining: web-2 gives no status (connection refused)",
 			}, end: "10m0s", unused: "10m0s",
 		}, {
 			name: "a receiver hangs, whatever its context says",
@@ -112,7 +112,7 @@ func TestSecretReplace(t *testing.T) {
 				c.web["web-2"].fails = c.afterwards(func(context.Context) error { c.at(63 * time.Second); return nil })
 			},
 			want: []string{
-				"30s learning: web-2 does not answer (context deadline exceeded)",
+				"30s learning: web-2 gives no status (context deadline exceeded)",
 				`1m5s learning: web-2 has "OLD" as current, not NEW`,
 				"1m10s learned: every receiver has NEW as current",
 				strings.Replace(counting, "0s", "1m10s", 1),
@@ -125,7 +125,7 @@ func TestSecretReplace(t *testing.T) {
 				}
 			},
 			want: []string{
-				"0s learning: web-1 does not answer (connection refused); web-2 does not answer (connection refused); web-3 does not answer (connection refused); web-4 does not answer (connection refused); web-5 does not answer (connection refused); and 2 more",
+				"0s learning: web-1 gives no status (connection refused); web-2 gives no status (connection refused); web-3 gives no status (connection refused); web-4 gives no status (connection refused); web-5 gives no status (connection refused); and 2 more",
 				"2m0s learned: every receiver has NEW as current",
 			}, end: "2m0s", unused: "2m0s",
 		}, {
@@ -155,8 +155,8 @@ func TestSecretReplace(t *testing.T) {
 				require.NoError(t, c.replace())
 				want := append([]string{rotated, stored}, test.want...)
 				c.requireSteps(append(want,
-					fmt.Sprintf("%s drained: OLD has not been used for %s; it verified %d deliveries", test.end, test.unused, test.uses),
-					test.end+" revoked: DiffHook has forgotten OLD",
+					fmt.Sprintf("%s drained: OLD has not been used for %s; deliveries that it verified: %d", test.end, test.unused, test.uses),
+					test.end+" revoked: DiffHook has revoked OLD",
 					test.end+" removed: the store has NEW as current and none as previous",
 					test.end+" refused: every receiver refuses OLD",
 				)...)
@@ -236,7 +236,7 @@ func TestSecretReplaceAgain(t *testing.T) {
 				defer cancel()
 				err := c.client.SigningSecret.Replace(ctx, c.old.Fingerprint(), c.store, &c.options)
 				require.ErrorIs(t, err, context.DeadlineExceeded)
-				assert.Contains(t, err.Error(), "diffhook: learning: web-1 does not answer (connection refused): ")
+				assert.Contains(t, err.Error(), "diffhook: learning: web-1 gives no status (connection refused): ")
 				assert.Contains(t, err.Error(), "; run it again to go on")
 				c.at(test.stop)
 				require.NoError(t, c.replace())

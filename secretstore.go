@@ -22,8 +22,7 @@ type SecretStore interface {
 
 // load reads the store.
 func (r *secretRotation) load(ctx context.Context) error {
-	stored, err := r.callStore(ctx, r.loadStore)
-	return r.loaded(stored, err)
+	return r.loaded(r.callStore(ctx, r.loadStore))
 }
 
 func (r *secretRotation) loadStore(ctx context.Context) (Secrets, error) {
@@ -33,11 +32,22 @@ func (r *secretRotation) loadStore(ctx context.Context) (Secrets, error) {
 	return r.store.Load(ctx)
 }
 
+// loaded takes what the store has given.
+func (r *secretRotation) loaded(stored Secrets, err error) error {
+	if err != nil {
+		return r.storeError("load", err)
+	}
+	r.stored = stored.normalized()
+	return nil
+}
+
 // leakedStoreTime is how long the emergency waits for a store, which may hang.
 const leakedStoreTime = 10 * time.Second
 
-// callStore calls the store, and in an emergency goes on without it.
-func (r *secretRotation) callStore(ctx context.Context, do func(context.Context) (Secrets, error)) (Secrets, error) {
+// callStore calls the store, and in an emergency goes on without it. No error
+// shows what it gave, from then on.
+func (r *secretRotation) callStore(ctx context.Context, do func(context.Context) (Secrets, error)) (stored Secrets, err error) {
+	defer func() { r.shown = append(r.shown, stored.Current, stored.Previous) }()
 	if !r.leaked {
 		return do(ctx)
 	}
@@ -55,16 +65,6 @@ func (r *secretRotation) callStore(ctx context.Context, do func(context.Context)
 	case <-ctx.Done():
 		return Secrets{}, fmt.Errorf("it has not answered: %w", contextError(ctx))
 	}
-}
-
-// loaded takes what the store has given.
-func (r *secretRotation) loaded(stored Secrets, err error) error {
-	r.shown = append(r.shown, stored.Current, stored.Previous)
-	if err != nil {
-		return r.storeError("load", err)
-	}
-	r.stored = stored.normalized()
-	return nil
 }
 
 // storeError hides the secrets.
@@ -105,7 +105,11 @@ func (r *secretRotation) save(ctx context.Context) error {
 	if r.stage == stageRevoked {
 		want = Secrets{Current: r.platform.Current, NoPrevious: true}
 	}
-	return r.saveAs(ctx, "stored", want)
+	err := r.saveAs(ctx, "stored", want)
+	if err != nil && r.stage == stageOpen {
+		err = fmt.Errorf("%w; DiffHook signs with the new secret already, which receivers do not know: run it again soon", err)
+	}
+	return err
 }
 
 // saveAs saves and compares, unless the store has what is wanted.
@@ -129,6 +133,11 @@ func (r *secretRotation) put(ctx context.Context, want Secrets) error {
 
 // confirmStored compares what the store gives back with what was saved in it.
 func (r *secretRotation) confirmStored(ctx context.Context, step string, want Secrets) error {
+	if r.leaked {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, storeTimeout+storePoll)
+		defer cancel()
+	}
 	err := confirm(ctx, r.load, func() bool { return r.holds(want) })
 	switch {
 	case errors.Is(err, ErrStoreMismatch) && r.leaked && r.stored.Current.Equal(want.Current) && r.stored.Previous.IsZero():

@@ -168,6 +168,10 @@ func TestSecretRotationShowsNoSecret(t *testing.T) {
 			"the store, at once": func(c *changeover) {
 				c.store.before = func(string) error { return &leakyError{c.server.Secrets()} }
 			},
+			"the platform, when it is asked": func(c *changeover) {
+				body := `{"error":{"code":"SERVER_ERROR","message":"cannot decode ` + c.old.Reveal() + `"}}`
+				c.client = newHandlerClient(t, answeringJSON(http.StatusInternalServerError, body), &diffhook.ClientOptions{MaxAttempts: 1})
+			},
 			"the platform, of the old one and the new one": func(c *changeover) {
 				transport := diffhooktest.Transport(c.server)
 				c.client = teamClient(c.server.DefaultTeam(), 1, &diffhook.ClientOptions{MaxAttempts: 1, HTTPClient: &http.Client{
@@ -194,4 +198,28 @@ func TestSecretRotationShowsNoSecret(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestSecretReplaceInterruptedInConfirmation: that ctx ends says nothing of what
+// the store holds.
+func TestSecretReplaceInterruptedInConfirmation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1, "web-1")
+		loads := 0
+		c.store.after = func(operation string, s *diffhook.Secrets) error {
+			if operation == "load" {
+				loads++
+				*s = diffhook.Secrets{Current: c.old} // it lags
+			}
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second+time.Millisecond)
+		defer cancel()
+		err := c.client.SigningSecret.Replace(ctx, c.old.Fingerprint(), c.store, &c.options)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotErrorIs(t, err, diffhook.ErrStoreMismatch)
+		assert.ErrorContains(t, err, "the store does not show yet what was saved in it")
+		assert.ErrorContains(t, err, "DiffHook signs with the new secret already, which receivers do not know: run it again soon")
+		assert.LessOrEqual(t, loads, 12)
+	})
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -52,7 +54,11 @@ func (s *SigningSecretService) load(ctx context.Context) (signingSecrets, error)
 // ask makes a call that is answered with the secrets in force.
 func (s *SigningSecretService) ask(ctx context.Context, c *call, path ...string) (answer signingSecrets, err error) {
 	c.out = &answer
-	if err := s.call(ctx, c, path...); err != nil {
+	err = s.call(ctx, c, path...)
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w; this endpoint is assumed, and may not be there: do it in the app", err)
+	}
+	if err != nil {
 		return signingSecrets{}, err
 	}
 	answer.at = c.date

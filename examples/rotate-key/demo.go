@@ -61,7 +61,7 @@ func demonstrate(ctx context.Context, out io.Writer, quiet, reload time.Duration
 
 	fmt.Fprintln(out, "\n1. The key is replaced, and that crashes when the new key has been stored")
 	opts := diffhook.KeyRotationOptions{
-		Quiet:        quiet, // 24 h by default
+		Quiet:        quiet, // 26 h by default
 		PollInterval: 200 * time.Millisecond,
 		Prove: func(ctx context.Context, client *diffhook.Client) error {
 			m, err := client.Monitors.Get(ctx, monitor)
@@ -84,7 +84,7 @@ func demonstrate(ctx context.Context, out io.Writer, quiet, reload time.Duration
 		return err
 	}
 
-	fmt.Fprintf(out, "\n2. It is run again (the old key is to be unused for %v, where it is 24 h by default)\n", quiet)
+	fmt.Fprintf(out, "\n2. It is run again (the old key is to be unused for %v, where it is 26 h by default)\n", quiet)
 	client := platform.Client(nil)
 	seen := make(map[string]bool)
 	again := opts

@@ -46,7 +46,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	flags.SetOutput(out)
 	old := flags.String("old", "", "the `id` of the key to be replaced")
 	path := flags.String("store", "", "the `file` that applications read their key from")
-	quiet := flags.Duration("quiet", 0, "how long the old key must be unused; by default, 24 h")
+	quiet := flags.Duration("quiet", 0, "how long the old key must be unused; by default, 26 h")
 	deleteNow := flags.Bool("delete-now", false, "my word that nobody uses the old key: do not wait")
 	if err := flags.Parse(args); err != nil {
 		return err
