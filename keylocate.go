@@ -37,7 +37,8 @@ func (r *keyRotation) locate(ctx context.Context) error {
 	case there && !r.promoted() && !old.MayBe(r.stored.Current):
 		return fmt.Errorf("%w: its current key is not %s: is it the right store, and the right id?", ErrStoreMismatch, r.name())
 	}
-	if !r.promoted() && !old.tells() {
+	may := func(k Key) bool { return k.MayBe(r.stored.Current) }
+	if !r.promoted() && (!old.tells() || len(r.others(may)) > 0) {
 		return r.checkTeam(ctx)
 	}
 	if there || !r.promoted() {

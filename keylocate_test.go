@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -256,5 +257,20 @@ func TestKeyReplaceWithoutPrefixes(t *testing.T) {
 		_, err := k.client.Keys.Replace(t.Context(), made.ID, k.store, &diffhook.KeyRotationOptions{DeleteNow: atOnce})
 		require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
 		assert.False(t, k.revoked(made), "the key that applications use")
+	})
+}
+
+// TestKeyReplaceWithCommonPrefixes: prefixes that are long, and the same for all
+// keys, tell no more than short ones.
+func TestKeyReplaceWithCommonPrefixes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeyTestOf(t, newBubbleServer(t), func(next http.RoundTripper) http.RoundTripper {
+			return rewritten(next, `"prefix":"[^"]*"`, `"prefix":"dh_live_prod"`)
+		})
+		k.store.held.Current = mustAPIKey(t, "dh_live_prod"+strings.Repeat("k", 20)) // of another team
+		_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: atOnce})
+		require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
+		assert.Empty(t, k.newKeys())
+		assert.Len(t, k.store.saved, 1)
 	})
 }

@@ -39,8 +39,8 @@ func (k Key) MayBe(key APIKey) bool {
 	return !key.IsZero() && strings.HasPrefix(key.Reveal(), prefix)
 }
 
-// tells reports whether the prefix has enough of the key's own characters to tell
-// it from others.
+// tells reports whether the prefix has some of the key's own characters, and not
+// only those that all keys begin with.
 func (k Key) tells() bool { return len(k.Prefix) >= len(apiKeyPrefix)+4 }
 
 // staleKeyAge is from DiffHook's page "API Keys".

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -185,10 +186,14 @@ func TestSecretReplaceOpenByStore(t *testing.T) {
 func TestSecretReplaceNotInForceIsCertain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newChangeover(t, 1, "web-1", "web-2")
-		down := false
-		c.options.Observe = func(_ context.Context, step diffhook.RotationStep) { down = down || step.Name == "removed" }
+		var down atomic.Bool
+		c.options.Observe = func(_ context.Context, step diffhook.RotationStep) {
+			if step.Name == "removed" {
+				down.Store(true)
+			}
+		}
 		c.web["web-2"].fails = func(ctx context.Context) error {
-			if down {
+			if down.Load() {
 				return errDown
 			}
 			return ctx.Err()
@@ -200,7 +205,8 @@ func TestSecretReplaceNotInForceIsCertain(t *testing.T) {
 		}
 		require.NoError(t, c.web["web-2"].deliver(c.old))
 
-		down = false
+		down.Store(false)
+		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		c.web["web-1"].fails = func(ctx context.Context) error { cancel(); <-ctx.Done(); return ctx.Err() }
 		c.web["web-2"].fails = c.web["web-1"].fails
@@ -208,6 +214,7 @@ func TestSecretReplaceNotInForceIsCertain(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		require.NotErrorIs(t, err, diffhook.ErrNotInForce)
 
+		synctest.Wait()
 		c.web["web-1"].fails, c.web["web-2"].fails = nil, nil
 		require.NoError(t, c.replace())
 		c.requireReplaced()

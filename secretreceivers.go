@@ -21,24 +21,26 @@ func (r *secretRotation) reach(ctx context.Context) error {
 			return newForeignError("nothing has been changed: the receiver "+name+" gives no status", err, r.texts()...)
 		}
 	}
-	return r.awaitCurrent(ctx, "reaching", r.old)
+	_, err := r.awaitCurrent(ctx, "reaching", r.old)
+	return err
 }
 
 // teach waits until every receiver has the new secret.
 func (r *secretRotation) teach(ctx context.Context) error {
-	err := r.awaitCurrent(ctx, "learning", r.platform.Current.Fingerprint())
-	if err == nil && !r.told && len(r.names) > 0 {
+	behind, err := r.awaitCurrent(ctx, "learning", r.platform.Current.Fingerprint())
+	if err == nil && len(behind) == 0 && len(r.names) > 0 {
 		r.report(ctx, "learned", "every receiver has %s as current", r.platform.Current.Fingerprint())
 	}
 	return err
 }
 
-// awaitCurrent waits until every receiver has a secret as current. Those that
-// have not are made to read their source.
-func (r *secretRotation) awaitCurrent(ctx context.Context, step, fingerprint string) error {
+// awaitCurrent waits until every receiver has a secret as current, and returns
+// those that have not where it is not waited for any more. They are made to read
+// their source.
+func (r *secretRotation) awaitCurrent(ctx context.Context, step, fingerprint string) (behind leftReceivers, err error) {
 	var refreshed time.Time
-	return r.poll(ctx, step, r.opts.PollInterval, func() (string, error) {
-		behind := r.behind(ctx, fingerprint)
+	err = r.poll(ctx, step, r.opts.PollInterval, func() (string, error) {
+		behind = r.behind(ctx, fingerprint)
 		if len(behind) > 0 && time.Since(refreshed) >= refreshEvery {
 			refreshed = time.Now()
 			r.refresh(ctx, behind.names())
@@ -47,8 +49,13 @@ func (r *secretRotation) awaitCurrent(ctx context.Context, step, fingerprint str
 		if len(behind) == 0 || r.toldNow(ctx) {
 			return "", nil
 		}
-		return behind.String(), r.look(ctx)
+		stage := r.stage
+		if err := r.look(ctx); err != nil || r.stage != stage { // revoked: it is to be refused now
+			return "", err
+		}
+		return behind.String(), nil
 	})
+	return behind, err
 }
 
 func (r *secretRotation) refresh(ctx context.Context, names []string) {

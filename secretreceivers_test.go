@@ -424,3 +424,24 @@ func (i indiscreet) Status(ctx context.Context) (diffhook.RotationStatus, error)
 	status.Current.Fingerprint = i.text
 	return status, err
 }
+
+// TestSecretReplaceRevokedWhileLearning: where somebody else revokes the old secret
+// while a receiver has yet to learn the new one, all refuse it, and soon.
+func TestSecretReplaceRevokedWhileLearning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1, "web-1")
+		c.add("web-2", c.behind(time.Hour))
+		var others sync.WaitGroup
+		others.Go(func() { c.at(30 * time.Second); c.server.RevokePrevious() })
+		require.NoError(t, c.replace())
+		others.Wait()
+		assert.LessOrEqual(t, time.Since(c.began), 2*time.Minute)
+		for name, w := range c.web {
+			require.Error(t, w.deliver(c.old), name)
+		}
+		assert.True(t, c.store.holds().NoPrevious)
+		assert.NotContains(t, strings.Join(c.steps, "\n"), " learned: ")
+		c.at(time.Hour)
+		require.NoError(t, c.web["web-2"].deliver(c.server.Secrets().Current))
+	})
+}

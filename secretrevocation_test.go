@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -590,12 +591,14 @@ func TestSecretRevokeTellsAgain(t *testing.T) {
 	for name, hang := range map[string]func(*changeover){
 		"the platform hangs": func(c *changeover) { c.server.Fail(diffhooktest.Fault{Delay: time.Hour, Times: -1}) },
 		"the store hangs once it has saved": func(c *changeover) {
-			saved := false
+			var saved atomic.Bool
 			c.store.before = func(operation string) error {
-				if saved {
+				if saved.Load() {
 					c.at(time.Hour)
 				}
-				saved = saved || operation == "save"
+				if operation == "save" {
+					saved.Store(true)
+				}
 				return nil
 			}
 		},

@@ -43,11 +43,12 @@ type VerifierOptions struct {
 	RotationWindow time.Duration
 
 	// MinRefreshInterval is the shortest time from one read of the source
-	// that an unknown signature starts to the next. Where deliveries come before the source
-	// has the secret that signed them, it decides which retry finds it: of
-	// generation 1's, after 5 s and after 30 s more, the default leaves the
-	// second. Many receivers whose source is the API need a longer one: see
-	// [SigningSecretService.Load]. Negative: no limit. By default, 10 s.
+	// that an unknown signature starts to the next. Where deliveries come
+	// before the source has the secret that signed them, it decides which
+	// retry finds it: of generation 1's, after 5 s and after 30 s more, the
+	// default leaves the second. Many receivers whose source is the API need a
+	// longer one: see [SigningSecretService.Load]. Negative: no limit. By
+	// default, 10 s.
 	MinRefreshInterval time.Duration
 
 	// MaxAge refuses, with ErrStale, events triggered longer ago, and events
