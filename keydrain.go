@@ -109,7 +109,7 @@ func (u *lastUse) look(old Key, keys []Key, quiet time.Duration) (left string) {
 		u.at, u.seen = last, time.Now()
 	}
 	unused := time.Since(u.seen)
-	if !u.at.IsZero() {
+	if u.at.Unix() > 0 { // else it is no date
 		unused = max(unused, now.Sub(u.at))
 	}
 	if unused >= quiet {

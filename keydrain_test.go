@@ -192,6 +192,9 @@ func TestKeyReplaceDrainsByDatesThatAreMissing(t *testing.T) {
 		"when the old key was used, and when any was created": func(old string) (string, string) {
 			return `"createdAt":"[^"]*",|("id":"` + old + `"[^{}]*"lastUsedAt":)"[^"]*"`, `${1}`
 		},
+		"when the old key was used, and when any was created, as 1970": func(old string) (string, string) {
+			return `"createdAt":"[^"]*",|("id":"` + old + `"[^{}]*"lastUsedAt":)(?:null|"[^"]*")`, `${1}"1970-01-01T00:00:00Z"`
+		},
 		"when the old key was used, as 1970": func(old string) (string, string) {
 			return `("id":"` + old + `"[^{}]*"lastUsedAt":)(?:null|"[^"]*")`, `${1}"1970-01-01T00:00:00Z"`
 		},
@@ -207,6 +210,7 @@ func TestKeyReplaceDrainsByDatesThatAreMissing(t *testing.T) {
 						matches := regexp.MustCompile(pattern)
 						return rewrittenBy(next, regexp.MustCompile(`(?s)^.*$`), func(body string) string {
 							body = matches.ReplaceAllString(body, with)
+							body = strings.ReplaceAll(body, `{"1970-01-01T00:00:00Z""id"`, `{"id"`) // where createdAt was
 							return strings.ReplaceAll(body, `"lastUsedAt":,`, `"lastUsedAt":null,`)
 						}).RoundTrip(r)
 					})

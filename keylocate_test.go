@@ -263,6 +263,17 @@ func TestKeyReplaceWithoutPrefixes(t *testing.T) {
 // TestKeyReplaceWithCommonPrefixes: prefixes that are long, and the same for all
 // keys, tell no more than short ones.
 func TestKeyReplaceWithCommonPrefixes(t *testing.T) {
+	// Nor do characters that stand for others.
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeyTestOf(t, newBubbleServer(t), func(next http.RoundTripper) http.RoundTripper {
+			return rewritten(next, `"prefix":"[^"]*"`, `"prefix":"dh_live_••••"`)
+		})
+		k.team.RevokeKey(k.team.Keys()[0].ID) // so that there is one key only
+		k.store.held.Current = k.server.NewTeam(diffhooktest.Plan{}).Keys()[0].Key
+		_, err := k.replace(diffhook.KeyRotationOptions{DeleteNow: atOnce})
+		require.ErrorIs(t, err, diffhook.ErrStoreMismatch)
+		assert.Empty(t, k.newKeys())
+	})
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeyTestOf(t, newBubbleServer(t), func(next http.RoundTripper) http.RoundTripper {
 			return rewritten(next, `"prefix":"[^"]*"`, `"prefix":"dh_live_prod"`)

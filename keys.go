@@ -32,16 +32,20 @@ type Key struct {
 // MayBe reports whether k may be key, judging by its first characters: false
 // is certain, true is not.
 func (k Key) MayBe(key APIKey) bool {
-	prefix := k.Prefix
-	if end := strings.IndexFunc(prefix, func(r rune) bool { return !isKeyRune(r) }); end >= 0 {
-		prefix = prefix[:end] // what follows stands for characters left out
+	return !key.IsZero() && strings.HasPrefix(key.Reveal(), k.shown())
+}
+
+// shown returns the prefix without what stands for characters left out.
+func (k Key) shown() string {
+	if end := strings.IndexFunc(k.Prefix, func(r rune) bool { return !isKeyRune(r) }); end >= 0 {
+		return k.Prefix[:end]
 	}
-	return !key.IsZero() && strings.HasPrefix(key.Reveal(), prefix)
+	return k.Prefix
 }
 
 // tells reports whether the prefix has some of the key's own characters, and not
 // only those that all keys begin with.
-func (k Key) tells() bool { return len(k.Prefix) >= len(apiKeyPrefix)+4 }
+func (k Key) tells() bool { return len(k.shown()) >= len(apiKeyPrefix)+4 }
 
 // staleKeyAge is from DiffHook's page "API Keys".
 const staleKeyAge = 90 * 24 * time.Hour

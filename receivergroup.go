@@ -90,6 +90,9 @@ func guarded(do func() error) (err error) {
 	return do()
 }
 
+// isBusy reports whether a call to a receiver has not returned.
+func (g *receiverGroup) isBusy(name string) bool { return len(g.busy[name]) > 0 }
+
 // receiverAnswer is the status of a receiver, or why there is none.
 type receiverAnswer struct {
 	status RotationStatus

@@ -70,7 +70,7 @@ const (
 // confirm loads until the store holds what was saved in it, which need not be
 // at once. Its error wraps the last of load, ErrStoreMismatch, or that of ctx.
 func confirm(ctx context.Context, load func(context.Context) error, holds func() bool) error {
-	for tries := storeTimeout / storePoll; ; tries-- {
+	for deadline := time.Now().Add(storeTimeout); ; {
 		err := load(ctx)
 		switch {
 		case err == nil && holds():
@@ -78,7 +78,7 @@ func confirm(ctx context.Context, load func(context.Context) error, holds func()
 		case err == nil:
 			err = ErrStoreMismatch
 		}
-		if tries == 0 {
+		if !time.Now().Before(deadline) {
 			return err
 		}
 		if ended := sleep(ctx, storePoll); ended != nil {

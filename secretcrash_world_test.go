@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -417,6 +418,7 @@ func (w *crashWorld) assertEnd() {
 		v, _ := r.state()
 		if w.emergency {
 			<-time.After(w.lag)
+			synctest.Wait() // for a read that has just been given up to return
 			require.NoError(w, v.Refresh(w.Context()), "which it need not have been able to before")
 		}
 		assert.NoError(w, r.deliver(w.Context(), w.next), r.name)

@@ -3,6 +3,7 @@ package diffhook
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // locate finds where the rotation stands. It changes nothing.
@@ -25,11 +26,8 @@ func (r *secretRotation) locate(ctx context.Context) (err error) {
 		}
 	case p.hasAsPrevious(r.old, p.hides() && r.hiddenPrevious(ctx) == r.old):
 		r.stage = stageOpen
-		if r.store != nil && !r.storeKnows() && !r.stored.Current.Equal(p.Current) {
-			return r.notThisTeams()
-		}
-		if r.store == nil && p.hides() { // the receivers say so
-			return r.checkTeam(ctx)
+		if r.store != nil && !r.storeKnows() && !r.stored.Current.Equal(p.Current) && !r.opts.Force {
+			return fmt.Errorf("%w If so, run it again with Force", r.notThisTeams())
 		}
 	case p.hasPrevious:
 		return r.anotherOpen(p.Previous)
@@ -42,8 +40,12 @@ func (r *secretRotation) locate(ctx context.Context) (err error) {
 		return r.notThisTeams()
 	case r.storeKnows():
 		r.stage = stageRevoked
-		if !r.stored.PreviousExpires.IsZero() && !r.stored.expired() {
-			r.stage = stageOpen // which the platform has ended before its time; deliveries in flight need it
+		// An expiry that save has put off: the platform has ended it by itself, and
+		// deliveries in flight need it. A later one is the platform's own, and has
+		// not come yet: somebody has revoked it.
+		expires := r.stored.PreviousExpires
+		if !expires.IsZero() && !r.stored.expired() && time.Until(expires) <= r.opts.RetryHorizon+expiryMargin {
+			r.stage = stageOpen
 		}
 	default:
 		return r.locateAtReceivers(ctx)

@@ -2,6 +2,7 @@ package diffhook_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -73,48 +74,99 @@ func TestSecretRotationOfAnotherTeam(t *testing.T) {
 // the old secret as current, though it has been replaced. That another rotation
 // follows cannot be prevented, but nothing is lost by it.
 func TestSecretRotationBehindReplicaRotatesTwice(t *testing.T) {
-	stale := func(c *changeover) { // once
+	stale := func(c *changeover, silent bool) { // once
 		asked := false
+		previous := regexp.MustCompile(`,"previous":(null|\{[^}]*\})`)
 		c.edited(1, func(body string) string {
-			if asked {
-				return body
+			if !asked {
+				asked = true
+				return `{"data":{"secret":"` + c.old.Reveal() + `","previous":null}}`
 			}
-			asked = true
-			return `{"data":{"secret":"` + c.old.Reveal() + `","previous":null}}`
+			if silent {
+				return previous.ReplaceAllString(body, "")
+			}
+			return body
 		})
 	}
-	t.Run("Replace", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			c := newChangeover(t, 1, "web-1")
+	test := func(name string, test func(c *changeover)) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(newChangeover(t, 1, "web-1")) })
+		})
+	}
+	// ends checks that what is signed with the third secret, and in flight with the
+	// second, is accepted, and that the store knows both.
+	ends := func(c *changeover, second diffhook.Secret) {
+		third := c.server.Secrets().Current
+		held := c.store.holds()
+		assert.True(c, held.Current.Equal(third) && held.Previous.Equal(second), "%v", held)
+		require.NoError(c, c.web["web-1"].Refresh(c.Context()))
+		require.NoError(c, c.web["web-1"].deliver(third))
+		require.NoError(c, c.web["web-1"].deliver(second), "a delivery in flight")
+		assert.True(c, c.server.Secrets().Previous.Equal(second))
+	}
+	for _, again := range []bool{false, true} { // the store fails once more
+		test(fmt.Sprint("Replace, and the store fails again: ", again), func(c *changeover) {
 			c.fails("save", errDown)
-			require.ErrorIs(t, c.replace(), errDown)
+			require.ErrorIs(c, c.replace(), errDown)
 			second := c.server.Secrets().Current
-			c.store.before = nil
-			stale(c)
+			if !again {
+				c.store.before = nil
+			}
+			stale(c, false)
 			err := c.replace()
-			require.ErrorIs(t, err, diffhook.ErrRotationOpen)
-			assert.ErrorContains(t, err, "the one that replaces "+second.Fingerprint())
-			held := c.store.holds()
-			assert.True(t, held.Current.Equal(c.server.Secrets().Current) && held.Previous.Equal(second))
-			require.NoError(t, c.web["web-1"].Refresh(t.Context()))
-			require.NoError(t, c.web["web-1"].deliver(second), "a delivery in flight")
+			require.ErrorIs(c, err, diffhook.ErrRotationOpen)
+			assert.ErrorContains(c, err, "the one that replaces "+second.Fingerprint())
+			c.store.before = nil
 			c.old = second
-			require.NoError(t, c.replace())
+			if again { // the store knows neither of the two
+				require.ErrorIs(c, c.replace(), diffhook.ErrStoreMismatch)
+				c.options.Force = true
+			} else {
+				ends(c, second)
+			}
+			require.NoError(c, c.replace())
+			assert.True(c, c.store.holds().Current.Equal(c.server.Secrets().Current))
 		})
+	}
+	for _, terse := range []bool{false, true} {
+		for _, silent := range []bool{false, true} {
+			test(fmt.Sprintf("Revoke, terse %v, silent %v", terse, silent), func(c *changeover) {
+				c.server.Configure(diffhooktest.Settings{Terse: terse})
+				c.leakPrevious()
+				second := c.server.Secrets().Current
+				stale(c, silent)
+				require.NoError(c, c.revoke())
+				ends(c, second)
+				require.Error(c, c.web["web-1"].deliver(c.old))
+			})
+		}
+	}
+	test("Revoke, and the store fails", func(c *changeover) {
+		c.leakPrevious()
+		second := c.server.Secrets().Current
+		stale(c, false)
+		c.fails("save", errDown)
+		require.ErrorIs(c, c.revoke(), errDown)
+		c.store.before = nil
+		require.NoError(c, c.revoke())
+		ends(c, second)
+		require.ErrorIs(c, c.revoke(), diffhook.ErrNotInForce)
 	})
-	t.Run("Revoke", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			c := newChangeover(t, 1, "web-1")
-			c.leakPrevious()
-			second := c.server.Secrets().Current
-			stale(c)
-			require.NoError(t, c.revoke())
-			held := c.store.holds()
-			assert.True(t, held.Current.Equal(c.server.Secrets().Current) && held.Previous.Equal(second))
-			require.NoError(t, c.web["web-1"].deliver(c.server.Secrets().Current))
-			require.NoError(t, c.web["web-1"].deliver(second), "a delivery in flight")
-			require.Error(t, c.web["web-1"].deliver(c.old))
-		})
+	test("Revoke, and the store has failed before", func(c *changeover) {
+		c.fails("save", errDown)
+		require.ErrorIs(c, c.replace(), errDown)
+		second := c.server.Secrets().Current
+		c.store.before = nil
+		stale(c, false)
+		require.NoError(c, c.revoke())
+		ends(c, second)
+	})
+	test("Revoke, and the store is another team's", func(c *changeover) {
+		c.leakPrevious()
+		c.store.held = diffhook.Secrets{Current: diffhooktest.NewSecret()}
+		stale(c, false)
+		require.ErrorIs(c, c.revoke(), diffhook.ErrStoreMismatch)
+		assert.Len(c, c.store.saved, 1)
 	})
 }
 
@@ -438,4 +490,26 @@ func TestSecretReplaceLeftovers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSecretReplaceLaggingReceiversAtTerseAPI: that no receiver has learned the new
+// secret yet does not make a team another one.
+func TestSecretReplaceLaggingReceiversAtTerseAPI(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1)
+		c.server.Configure(diffhooktest.Settings{Terse: true, OnExchange: recorder(t)})
+		api := c.client.SigningSecret
+		c.add("web-1", diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
+			if time.Since(c.began) < 10*time.Minute {
+				return diffhook.Secrets{Current: c.old}, nil
+			}
+			return api.Load(ctx)
+		}))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.ErrorIs(t, api.Replace(ctx, c.old.Fingerprint(), nil, &c.options), context.DeadlineExceeded)
+		require.NoError(t, api.Replace(t.Context(), c.old.Fingerprint(), nil, &c.options))
+		assert.True(t, c.server.Secrets().NoPrevious)
+		assert.Equal(t, 1, c.server.Count("POST"))
+	})
 }

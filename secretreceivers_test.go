@@ -445,3 +445,22 @@ func TestSecretReplaceRevokedWhileLearning(t *testing.T) {
 		require.NoError(t, c.web["web-2"].deliver(c.server.Secrets().Current))
 	})
 }
+
+// TestSecretReplaceRevokedBetweenRuns: the platform's own expiry has not come yet,
+// so somebody has revoked the old secret, and it is refused at once.
+func TestSecretReplaceRevokedBetweenRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 2, "web-1")
+		c.edited(2, func(body string) string {
+			return strings.Replace(body, `"rotated_at"`, `"expires_at":"2000-01-02T00:00:00Z","rotated_at"`, 1)
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		require.ErrorIs(t, c.client.SigningSecret.Replace(ctx, c.old.Fingerprint(), c.store, &c.options), context.DeadlineExceeded)
+		c.server.RevokePrevious()
+		c.at(10 * time.Minute)
+		require.NoError(t, c.replace())
+		assert.Equal(t, 10*time.Minute, time.Since(c.began))
+		c.requireReplaced()
+	})
+}

@@ -30,19 +30,24 @@ import (
 // [Secrets].NoPrevious, or for its RotationWindow. Without any, the rest is done
 // and the error wraps [ErrInvalidOptions]. Where the store failed, a later run
 // needs Force: by then the platform does not know what the store has, as if the
-// API key were another team's ([ErrStoreMismatch]). [ErrRotationOpen] means that
-// the platform has a previous secret that it does not show, and nobody knows
-// which. Other errors are those of Replace.
+// API key were another team's ([ErrStoreMismatch]). So it is, without a store,
+// where no receiver has yet read what the platform signs with and the platform
+// does not show its previous secret: that one is not revoked then, until a later
+// run. [ErrRotationOpen] means that nobody knows which one that is. Other errors
+// are those of Replace.
 func (s *SigningSecretService) Revoke(ctx context.Context, old string, store SecretStore, opts *SecretRotationOptions) error {
 	r, err := s.newRotation(old, store, opts)
 	if err != nil {
 		return err
 	}
 	r.leaked = true
-	before, stopTelling := r.tell(ctx)
+	telling, cancel := context.WithCancel(ctx) // also where Observe panics
+	defer cancel()
+	before, stopTelling := r.tell(telling)
 	stored, errStore := r.callStore(ctx, r.loadStore)
 	errPlatform := r.rotateLeaked(ctx)
 	errStore = r.loaded(stored, errStore) // now, when what it must not show is known
+	r.findReplaced()
 	r.findOld()
 	known := r.storeKnows()
 	var want Secrets
@@ -122,7 +127,10 @@ func (r *secretRotation) tell(ctx context.Context) (before func() map[string]Rot
 		})
 		close(told)
 		for len(left) > 0 && sleep(telling, tellPeriod) == nil {
-			left = r.receivers.each(telling, slices.Collect(maps.Keys(left)), r.order)
+			// Not those whose calls hang, which need their places for refuse.
+			idle := slices.DeleteFunc(slices.Collect(maps.Keys(left)), r.receivers.isBusy)
+			failed := r.receivers.each(telling, idle, r.order)
+			maps.DeleteFunc(left, func(name string, _ error) bool { return slices.Contains(idle, name) && failed[name] == nil })
 		}
 	}()
 	before = func() map[string]RotationStatus {
@@ -183,6 +191,16 @@ func (r *secretRotation) rotateLeaked(ctx context.Context) (err error) {
 	return r.rotate(ctx)
 }
 
+// findReplaced finds which secret this run has rotated away at a platform that does
+// not show it. It is not the leaked one where the store says that this had been
+// replaced already, and what showed it as current was behind.
+func (r *secretRotation) findReplaced() {
+	p := &r.platform
+	if r.stage == stageOpen && p.hides() && r.stored.Previous.Fingerprint() == r.old && !r.stored.Current.Equal(p.Current) {
+		p.Previous, p.hasPrevious = r.stored.Current, true
+	}
+}
+
 // revokeLeaked has the platform revoke the leaked secret, if that is what it has
 // as previous.
 func (r *secretRotation) revokeLeaked(ctx context.Context, before func() map[string]RotationStatus) error {
@@ -212,9 +230,10 @@ func (r *secretRotation) revokeLeaked(ctx context.Context, before func() map[str
 func (r *secretRotation) replaceInStore(ctx context.Context) (want Secrets, err error) {
 	next := r.stored.Current
 	leaked := next.Fingerprint() == r.old
-	// Or this run has rotated another one away, since what showed the leaked one
-	// as current was behind.
-	replaced := !leaked && r.stage == stageOpen && !next.IsZero() && next.Equal(r.platform.Previous)
+	// Or another one has been rotated away, by a run to which the leaked one was
+	// shown as current by what was behind. Deliveries in flight need it.
+	innocent := r.platform.Previous
+	replaced := !innocent.IsZero() && innocent.Fingerprint() != r.old && (leaked && r.stage == stageOpen || next.Equal(innocent))
 	if leaked || replaced {
 		next = r.platform.Current
 	}
@@ -234,8 +253,8 @@ func (r *secretRotation) replaceInStore(ctx context.Context) (want Secrets, err 
 		return Secrets{}, nil
 	}
 	want = Secrets{Current: next, NoPrevious: true}
-	if replaced { // deliveries in flight need it
-		want = Secrets{Current: next, Previous: r.platform.Previous}
+	if replaced {
+		want = Secrets{Current: next, Previous: innocent}
 	}
 	if r.holds(want) {
 		return Secrets{}, nil

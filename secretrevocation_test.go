@@ -563,6 +563,14 @@ func TestSecretRevokeGuessesNothing(t *testing.T) {
 // TestSecretRevokeForgetfulStore: a store that does not keep NoPrevious leaves the
 // leaked secret accepted by servers that nobody has told.
 func TestSecretRevokeForgetfulStore(t *testing.T) {
+	for _, latency := range []time.Duration{20 * time.Millisecond, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newChangeover(t, 1, "web-1")
+			c.store.before = func(string) error { <-time.After(latency); return nil }
+			c.store.after = func(_ string, s *diffhook.Secrets) error { s.NoPrevious = false; return nil }
+			require.ErrorContains(t, c.revoke(), "it does not keep NoPrevious")
+		})
+	}
 	synctest.Test(t, func(t *testing.T) {
 		c := newChangeover(t, 1, "web-1")
 		untold := &webServer{t: t, source: c.store}
@@ -629,5 +637,43 @@ func TestSecretRevokeSilentAPIWithoutEndpoint(t *testing.T) {
 		c.server.Fail(diffhooktest.Fault{Route: "DELETE", Status: http.StatusNotFound, HTML: true, Times: -1})
 		require.ErrorIs(t, c.revoke(), diffhook.ErrNotFound)
 		assert.NotContains(t, strings.Join(c.steps, "\n"), "revoked: ")
+	})
+}
+
+// TestSecretRevokeObservePanics: nothing goes on once the caller has recovered.
+func TestSecretRevokeObservePanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1, "web-1")
+		c.web["web-1"].fails = func(context.Context) error { return errDown }
+		c.options.Observe = func(_ context.Context, step diffhook.RotationStep) {
+			if step.Name == "rotated" {
+				panic("observe")
+			}
+		}
+		assert.PanicsWithValue(t, "observe", func() { _ = c.revoke() })
+		synctest.Wait()
+		orders := c.web["web-1"].orders.Load()
+		<-time.After(time.Hour)
+		assert.Equal(t, orders, c.web["web-1"].orders.Load())
+	})
+}
+
+// TestSecretRevokeReceiverRecovers: that its first calls hang for ever leaves places
+// for the last.
+func TestSecretRevokeReceiverRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChangeover(t, 1, "web-1")
+		release := make(chan struct{})
+		defer close(release)
+		c.web["web-1"].fails = func(context.Context) error {
+			if time.Since(c.began) < 45*time.Second {
+				<-release
+			}
+			return nil
+		}
+		c.server.Fail(diffhooktest.Fault{Delay: time.Hour, Times: -1})
+		require.Error(t, c.revoke())
+		require.Error(t, c.web["web-1"].deliver(c.old))
+		assert.Contains(t, c.steps[len(c.steps)-1], " refused: ")
 	})
 }

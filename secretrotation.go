@@ -236,6 +236,12 @@ func (r *secretRotation) revoke(ctx context.Context) error {
 	if r.store != nil && !r.stored.Current.Equal(now.Current) {
 		return r.mismatch("it no longer has the new secret, " + now.Current.Fingerprint() + ", as current")
 	}
+	if r.told && r.store == nil && r.rotated.IsZero() && now.hides() {
+		// Else the store, or every receiver, has what it signs with.
+		if err := r.checkTeam(ctx); err != nil {
+			return err
+		}
+	}
 	if now.NoPrevious {
 		r.stage = stageRevoked
 		return nil

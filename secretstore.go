@@ -89,16 +89,17 @@ func (r *secretRotation) storeKnows() bool {
 	return r.stored.Current.Fingerprint() == r.old || r.stored.Previous.Fingerprint() == r.old
 }
 
+// expiryMargin is for clocks that are wrong.
+const expiryMargin = time.Hour
+
 // save has the store hold both secrets, or, where the old one has been revoked
 // already, the new one alone.
 func (r *secretRotation) save(ctx context.Context) error {
 	want := Secrets{Current: r.platform.Current, Previous: r.oldSecret}
 	if expires := r.platform.PreviousExpires; !expires.IsZero() {
-		// Deliveries in flight need it, whatever the platform says, by clocks
-		// that may be wrong.
-		const margin = time.Hour
+		// Deliveries in flight need it, whatever the platform says.
 		want.PreviousExpires = expires
-		if last := r.horizon().Add(margin).UTC().Truncate(time.Second); last.After(expires) {
+		if last := r.horizon().Add(expiryMargin).UTC().Truncate(time.Second); last.After(expires) {
 			want.PreviousExpires = last
 		}
 	}
@@ -133,11 +134,6 @@ func (r *secretRotation) put(ctx context.Context, want Secrets) error {
 
 // confirmStored compares what the store gives back with what was saved in it.
 func (r *secretRotation) confirmStored(ctx context.Context, step string, want Secrets) error {
-	if r.leaked {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, storeTimeout+storePoll)
-		defer cancel()
-	}
 	err := confirm(ctx, r.load, func() bool { return r.holds(want) })
 	switch {
 	case errors.Is(err, ErrStoreMismatch) && r.leaked && r.stored.Current.Equal(want.Current) && r.stored.Previous.IsZero():
