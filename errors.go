@@ -111,7 +111,8 @@ var (
 	ErrNotInForce = errors.New("diffhook: not in force")
 
 	// ErrRotationOpen is returned where another rotation than the one asked for
-	// is not finished: to go on would end the secret that it still needs.
+	// is not finished, or has been begun meanwhile: to go on would end the secret
+	// that it still needs.
 	ErrRotationOpen = errors.New("diffhook: another rotation is not finished")
 
 	// ErrStoreMismatch is returned where a store does not hold what it must:

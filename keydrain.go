@@ -45,7 +45,7 @@ func (r *keyRotation) drain(ctx context.Context) error {
 	return r.poll(ctx, "draining", r.opts.PollInterval, func() (string, error) {
 		if r.opts.DeleteNow != nil && r.opts.DeleteNow() {
 			r.told = true
-			r.report(ctx, "skipped", "its last use is not waited for: DeleteNow says so")
+			r.report(ctx, "skipped", "%s is deleted, whoever uses it: DeleteNow says so", r.name())
 			return "", nil
 		}
 		err := r.list(ctx, r.successor())

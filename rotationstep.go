@@ -86,3 +86,16 @@ func confirm(ctx context.Context, load func(context.Context) error, holds func()
 		}
 	}
 }
+
+// joinOnLine is errors.Join with a text of one line.
+func joinOnLine(errs ...error) (joined error) {
+	for _, err := range errs {
+		switch {
+		case joined == nil:
+			joined = err
+		case err != nil:
+			joined = fmt.Errorf("%w; and %w", joined, err)
+		}
+	}
+	return joined
+}

@@ -86,19 +86,6 @@ func (s *SigningSecretService) Revoke(ctx context.Context, old string, store Sec
 	return nil
 }
 
-// joinOnLine is errors.Join with a text of one line.
-func joinOnLine(errs ...error) (joined error) {
-	for _, err := range errs {
-		switch {
-		case joined == nil:
-			joined = err
-		case err != nil:
-			joined = fmt.Errorf("%w; and %w", joined, err)
-		}
-	}
-	return joined
-}
-
 const (
 	knewTime   = time.Second     // for which the order to a receiver is put off at most, to learn what it accepts
 	tellPeriod = 2 * time.Second // from one order to the next, to those that have not obeyed
@@ -123,7 +110,7 @@ func (r *secretRotation) tell(ctx context.Context) (before func() map[string]Rot
 				statuses[name] = status
 				mu.Unlock()
 			}
-			return receiver.Revoke(ctx, r.old)
+			return r.order(ctx, name, receiver)
 		})
 		close(told)
 		for len(left) > 0 && sleep(telling, tellPeriod) == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -201,4 +202,29 @@ func TestSigningSecretSourceFails(t *testing.T) {
 		require.ErrorIs(t, v.Verify(t.Context(), body, s.Rotate().Current.Sign(body)), diffhook.ErrSecretsUnavailable)
 		require.NoError(t, v.Verify(t.Context(), body, s.Secrets().Previous.Sign(body)))
 	})
+}
+
+// TestSigningSecretIsWatched: a verifier fed by the API learns of a rotation, and
+// of a revocation, also where no delivery comes.
+func TestSigningSecretIsWatched(t *testing.T) {
+	for generation := 1; generation <= 2; generation++ {
+		synctest.Test(t, func(t *testing.T) {
+			s := newBubbleServer(t)
+			old := s.Secrets().Current
+			v := newVerifier(t, teamClient(s.DefaultTeam(), generation, nil).SigningSecret, nil)
+			ctx, cancel := context.WithCancel(t.Context())
+			var watching sync.WaitGroup
+			watching.Go(func() { v.Watch(ctx, time.Minute) })
+			s.Rotate()
+			<-time.After(2 * time.Minute)
+			status := v.Status()
+			assert.Equal(t, s.Secrets().Current.Fingerprint(), status.Current.Fingerprint)
+			assert.Equal(t, old.Fingerprint(), status.Previous.Fingerprint)
+			s.RevokePrevious()
+			<-time.After(2 * time.Minute)
+			assert.Zero(t, v.Status().Previous)
+			cancel()
+			watching.Wait()
+		})
+	}
 }
