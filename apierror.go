@@ -10,8 +10,9 @@ import (
 
 // Codes of errors that generation 1 documents.
 const (
-	codeMonitorLimit = "MONITOR_LIMIT"
-	codeRateLimited  = "RATE_LIMITED"
+	codeInvalidAPIKey = "INVALID_API_KEY"
+	codeMonitorLimit  = "MONITOR_LIMIT"
+	codeRateLimited   = "RATE_LIMITED"
 )
 
 // APIError is an answer of the API other than success, or, with Attempts 0, a
@@ -99,12 +100,12 @@ func (e *APIError) Is(target error) bool {
 		return e.StatusCode == http.StatusForbidden &&
 			(e.Code == codeMonitorLimit || strings.HasPrefix(e.Message, "Your plan allows a maximum of"))
 	case ErrNotFound:
-		return e.StatusCode == http.StatusNotFound
+		return e.StatusCode == http.StatusNotFound || e.StatusCode == http.StatusGone
 	case ErrRateLimited:
 		return e.StatusCode == http.StatusTooManyRequests
 	case ErrInvalidRequest:
 		switch e.StatusCode {
-		case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests:
+		case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone, http.StatusTooManyRequests:
 			return false
 		}
 		return e.StatusCode >= 400 && e.StatusCode < 500
@@ -146,3 +147,17 @@ func (e *transportError) Is(target error) bool {
 }
 
 func (e *transportError) As(target any) bool { return errors.As(e.cause(), target) }
+
+// interruptedError is the error of a call that could have been tried again, if
+// the context had left time for it. It matches the error of the last attempt and
+// that of the context.
+type interruptedError struct {
+	last  error
+	cause func() error // that of the context
+	text  string       // of cause, fit to show
+}
+
+func (e *interruptedError) Error() string        { return e.last.Error() + "; no further attempt: " + e.text }
+func (e *interruptedError) Unwrap() error        { return e.last }
+func (e *interruptedError) Is(target error) bool { return errors.Is(e.cause(), target) }
+func (e *interruptedError) As(target any) bool   { return errors.As(e.cause(), target) }

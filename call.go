@@ -8,12 +8,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -72,6 +69,7 @@ type outcome struct {
 	retryAfter time.Duration // asked for by the API; 0: not
 	maybeDone  bool          // the request may have been carried out
 	documented bool          // the answer is an error of the API's, and not of a proxy's
+	revoked    bool          // the answer says that the API key, or the client, is revoked
 }
 
 func (c *Client) call(ctx context.Context, call *call) error {
@@ -83,11 +81,17 @@ func (c *Client) call(ctx context.Context, call *call) error {
 
 // encode makes the body, in the words of a generation. It is asked again for
 // each attempt, since the credentials may have changed to the other one.
+//
+// A request that must not arrive twice has a body: a transport that repeats a
+// request by itself needs one that it can rewind. See newRequest.
 func (call *call) encode(generation int) error {
-	if call.in == nil || call.generation == generation {
+	if call.generation == generation || call.in == nil && call.repeatable || call.plain {
 		return nil
 	}
 	in := call.in
+	if in == nil {
+		in = struct{}{}
+	}
 	if update, ok := in.(MonitorUpdate); ok {
 		fields, err := update.fields(generation)
 		if err != nil {
@@ -107,7 +111,7 @@ func (call *call) encode(generation int) error {
 func (c *Client) attempt(ctx context.Context, call *call) outcome {
 	auth, token, err := c.turn(ctx, call)
 	if err == nil && ctx.Err() != nil {
-		err = call.failed(contextError(ctx))
+		err = call.failed(ctx, contextError(ctx))
 	}
 	if err == nil {
 		err = call.encode(auth.generation)
@@ -120,9 +124,9 @@ func (c *Client) attempt(ctx context.Context, call *call) outcome {
 	if o.status == http.StatusUnauthorized && auth.exchange != nil {
 		auth.exchange.discard(token)
 		// The token may have ended before its time, and then a new one helps,
-		// once; a revoked client ("Invalid API key") it does not help. Refused,
-		// the request was not carried out.
-		o.retry = !call.tokenRenewed && strings.Contains(o.err.Error(), "expired token")
+		// once. If the client was revoked, no token helps. The refused request
+		// was not carried out.
+		o.retry = !call.tokenRenewed && !o.revoked
 		o.atOnce, call.tokenRenewed = true, true
 	}
 	return o
@@ -139,7 +143,7 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 				if ctx.Err() == nil && c.auth.Load() != auth {
 					continue // SetCredentials, meanwhile
 				}
-				return nil, "", call.failed(err)
+				return nil, "", call.failed(ctx, err)
 			}
 		}
 		if err := c.core.wait(ctx, call, c.core.opts.Limiter); err != nil {
@@ -154,10 +158,10 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 		}
 		token, err := auth.token(ctx)
 		if err != nil {
-			return nil, "", call.failed(err)
+			return nil, "", call.failed(ctx, err)
 		}
 		if !isToken(token) {
-			return nil, "", call.failed(fmt.Errorf("%w: the Credentials gave a token that is empty or has characters that no header can have", ErrInvalidAPIKey))
+			return nil, "", call.failed(ctx, fmt.Errorf("%w: the Credentials gave a token that is empty or has characters that no header can have", ErrInvalidAPIKey))
 		}
 		return auth, token, nil
 	}
@@ -174,12 +178,12 @@ func (c *core) wait(ctx context.Context, call *call, limiter Limiter) error {
 	if pause > 0 {
 		return &APIError{
 			StatusCode: http.StatusTooManyRequests, Code: codeRateLimited, RetryAfter: pause,
-			Message: "not sent, because an earlier answer asked all requests to wait for longer than MaxRetryWait",
+			Message: "not sent, because a 429 pauses all requests for longer than MaxRetryWait",
 			Method:  call.method, Route: call.route, Attempts: call.attempts - 1,
 		}
 	}
 	if err != nil {
-		return call.failed(err)
+		return call.failed(ctx, err)
 	}
 	return nil
 }
@@ -189,24 +193,22 @@ func (c *core) send(ctx context.Context, call *call, token string) outcome {
 	if call.unbroken {
 		ctx = context.WithoutCancel(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.opts.AttemptTimeout)
+	attempt, cancel := context.WithTimeout(ctx, c.opts.AttemptTimeout)
 	defer cancel()
-	var left atomic.Bool // there was a connection for the request to leave by
-	traced := ctx
-	if !call.repeatable || call.method == http.MethodDelete { // else nobody asks
-		traced = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-			GotConn: func(httptrace.GotConnInfo) { left.Store(true) },
-		})
-	}
-	r, err := c.newRequest(traced, call, token)
+	d := departure{end: cancel}
+	r, err := c.newRequest(d.watch(attempt), call, token)
 	if err != nil {
-		return outcome{err: call.failed(err)}
+		return outcome{err: call.failed(ctx, err)}
 	}
 	began := time.Now()
 	resp, err := c.http.Do(r)
+	if err == nil && d.repeat.Load() { // of a transport that repeats
+		resp.Body.Close()
+		err = errRepeated
+	}
 	if err != nil {
 		c.log(ctx, call, 0, time.Since(began))
-		return call.unanswered(err, token, left.Load() || !isDialError(err))
+		return call.unanswered(ctx, err, token, &d)
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		// The connection is the caller's then, and no context ends its reads.
@@ -215,7 +217,7 @@ func (c *core) send(ctx context.Context, call *call, token string) outcome {
 	}
 	defer closeBody(resp.Body)
 	c.log(ctx, call, resp.StatusCode, time.Since(began))
-	return c.read(call, resp, token)
+	return c.read(ctx, call, resp, token, began)
 }
 
 func (c *core) newRequest(ctx context.Context, call *call, token string) (*http.Request, error) {
@@ -238,48 +240,64 @@ func (c *core) newRequest(ctx context.Context, call *call, token string) (*http.
 	if token != "" {
 		r.Header["Authorization"] = []string{"Bearer " + token}
 	}
-	if !call.repeatable {
-		// Without it, a transport that repeats requests by itself has no body
-		// to repeat.
-		r.GetBody = nil
-	}
+	// Without it, a transport that repeats requests by itself cannot rewind the
+	// body, and says why it would have repeated the request.
+	r.GetBody = nil
 	return r, nil
 }
 
-// isDialError reports that the connection could not be made.
-func isDialError(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
-}
-
 // unanswered is the outcome of a request that got no answer.
-func (call *call) unanswered(err error, token string, left bool) outcome {
+func (call *call) unanswered(ctx context.Context, err error, token string, d *departure) outcome {
 	// Transports wrap errors into ones that quote the URL, with its query.
 	for wrapped := (*url.Error)(nil); errors.As(err, &wrapped); {
 		err = wrapped.Err
 	}
-	e := call.newTransportError(err, token)
+	left := d.left(err)
+	if d.repeat.Load() {
+		err = errRepeated // and not that departure ended the attempt
+	}
+	e := call.newTransportError(ctx, err, token)
 	e.unknown = left && !call.repeatable
-	return outcome{err: e, retry: !e.unknown, maybeDone: left}
+	retry := !e.unknown && !isHopeless(err) && ctx.Err() == nil
+	return outcome{err: e, retry: retry, maybeDone: left}
 }
 
 // failed is the error of an attempt that was not sent.
-func (call *call) failed(err error) error {
+func (call *call) failed(ctx context.Context, err error) error {
 	var api *APIError
 	if errors.As(err, &api) {
 		shared := *api // of an exchange for a token, which others waited for too
-		return &shared
+		return call.interrupted(ctx, &shared)
 	}
-	e := call.newTransportError(err, "")
+	e := call.newTransportError(ctx, err, "")
 	e.attempts--
 	return e
 }
 
-func (call *call) newTransportError(err error, token string) *transportError {
+func (call *call) newTransportError(ctx context.Context, err error, token string) *transportError {
+	err = withContextError(ctx, err)
 	return &transportError{
 		method: call.method, route: call.route, attempts: call.attempts,
 		cause: hide(err), text: call.scrub(strings.TrimPrefix(err.Error(), "diffhook: "), 300, token),
 	}
+}
+
+// interrupted returns err, which also matches the error of ctx if ctx has ended.
+func (call *call) interrupted(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return call.interruptedBy(contextError(ctx), err)
+}
+
+// interruptedBy returns last, the error of the last attempt, which also matches
+// reason, for which there is no further attempt.
+func (call *call) interruptedBy(reason, last error) error {
+	text := reason.Error()
+	if reason, ok := reason.(*transportError); ok {
+		text = reason.text
+	}
+	return &interruptedError{last: last, cause: hide(reason), text: call.scrub(text, 200, "")}
 }
 
 func (c *core) log(ctx context.Context, call *call, status int, took time.Duration) {

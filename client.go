@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 )
 
 // Defaults of the client.
@@ -32,10 +33,12 @@ type ClientOptions struct {
 	// address for tests. By default, [DefaultBaseURL].
 	BaseURL string
 
-	// HTTPClient sends the requests. It is copied and never changed;
-	// redirects are not followed whatever it says. Its transport must not
-	// repeat a POST by itself. By default, one with the transport of net/http
-	// and connections for 64 goroutines.
+	// HTTPClient sends the requests. It is copied and never changed.
+	// Redirects are not followed whatever it says. If its transport repeats a
+	// request by itself on a connection of net/http, the attempt ends before the
+	// second request is sent. By default, a client with a transport like
+	// [http.DefaultTransport], connections for 64 goroutines, and pings that
+	// find dead HTTP/2 connections.
 	HTTPClient *http.Client
 
 	// UserAgent is put before the library's own, so that DiffHook can tell
@@ -232,7 +235,7 @@ func (c *core) fill() (err error) {
 		return err
 	}
 	c.gate = newGate()
-	c.http = newHTTPClient(o.HTTPClient)
+	c.http = c.newHTTPClient(o.HTTPClient)
 	return nil
 }
 
@@ -240,6 +243,8 @@ func (c *core) fill() (err error) {
 func parseBaseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
+	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.C, r) }):
+		return nil, fmt.Errorf("%w: BaseURL has white space or another character that no URL can have; trim it", ErrInvalidOptions)
 	case err != nil:
 		// Not err itself, which quotes the URL.
 		return nil, fmt.Errorf("%w: BaseURL is not a URL", ErrInvalidOptions)
@@ -261,34 +266,48 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func newHTTPClient(given *http.Client) *http.Client {
+func (c *core) newHTTPClient(given *http.Client) *http.Client {
 	var copied http.Client
 	if given != nil {
 		copied = *given
-	}
-	if given == nil {
-		copied.Transport = newTransport()
+	} else {
+		copied.Transport = newTransport(c.opts.AttemptTimeout)
 	}
 	// A redirect would carry the credential to wherever it points.
 	copied.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &copied
 }
 
-func newTransport() http.RoundTripper {
+// newTransport returns the transport of a client that was given none. A silent
+// HTTP/2 connection is pinged, and left if no answer comes, before an attempt
+// that waits on it is over: the next attempt then gets a new connection.
+func newTransport(attempt time.Duration) http.RoundTripper {
 	t, ok := http.DefaultTransport.(*http.Transport)
 	if !ok { // a program put its own there
 		return http.DefaultTransport
 	}
 	t = t.Clone()
 	t.MaxIdleConnsPerHost = 64
+	if t.HTTP2 == nil {
+		t.HTTP2 = &http.HTTP2Config{}
+	}
+	t.HTTP2.SendPingTimeout = max(time.Second, min(attempt/3, 10*time.Second))
+	t.HTTP2.PingTimeout = max(time.Second, min(attempt/3, 5*time.Second))
 	return t
 }
+
+// CloseIdleConnections closes the connections that no call uses at this moment, as
+// for a program that has no more calls to make. Later calls open new ones. The
+// transport of an [ClientOptions].HTTPClient may be shared with others, whose idle
+// connections it closes too.
+func (c *Client) CloseIdleConnections() { c.core.http.CloseIdleConnections() }
 
 // Do sends a request to an endpoint that has no method of its own. path is
 // relative to the base URL, such as "monitors?limit=5"; write ids into it with
 // [url.PathEscape]. in, if not nil, is sent as JSON; out, if not nil, receives
-// the "data" of the answer. The rules of the package for retries, limits and
-// errors apply: GET, HEAD, OPTIONS, PUT and DELETE count as safe to send again.
+// the "data" of the answer. A POST or PATCH whose in is nil is sent as {}. The
+// rules of the package for retries, limits and errors apply: GET, HEAD, OPTIONS,
+// PUT and DELETE count as safe to send again.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
 	if method == "" || strings.ContainsFunc(method, func(r rune) bool { return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') }) {
 		return fmt.Errorf("%w: the method must be letters, such as GET", ErrInvalidRequest)

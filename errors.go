@@ -63,7 +63,7 @@ var (
 	// ErrForbidden too.
 	ErrMonitorLimit = errors.New("diffhook: monitor limit reached")
 
-	// ErrNotFound is a 404.
+	// ErrNotFound is a 404 or a 410.
 	ErrNotFound = errors.New("diffhook: not found")
 
 	// ErrInvalidRequest is a 400 or another 4xx that says that the request is

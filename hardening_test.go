@@ -115,18 +115,33 @@ func TestLeavingTheLineFreesIt(t *testing.T) {
 	})
 }
 
-// A header that means another unit stops a process for an hour, and not for a
-// year.
-func TestPauseIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		client := newTransportClient(t, diffhooktest.Transport(inTurn(
-			withHeader(answeringJSON(429, `{"error":"a"}`), "Retry-After", "Inf"), answeringJSON(200, `{"data":[]}`))), nil)
-		err := listKeys(t.Context(), client)
-		require.ErrorIs(t, err, diffhook.ErrRateLimited)
-		require.ErrorIs(t, listKeys(t.Context(), client), diffhook.ErrRateLimited)
-		pause(time.Hour)
-		require.NoError(t, listKeys(t.Context(), client))
-	})
+// A wait that is not credible, since limits are counted per minute, does not stop
+// the other calls for as long as it says.
+func TestPauseIsCredible(t *testing.T) {
+	for _, c := range []struct {
+		name, header, value string
+		pause               time.Duration
+	}{
+		{"credible", "Retry-After", "600", 10 * time.Minute},
+		{"too long", "Retry-After", "601", 5 * time.Second},
+		{"another unit", "Retry-After", "60000", 5 * time.Second},
+		{"infinite", "Retry-After", "Inf", 5 * time.Second},
+		{"a date by another clock", "Retry-After", "Fri, 31 Dec 2100 23:59:59 GMT", 5 * time.Second},
+		{"a reset tomorrow", "X-RateLimit-Reset", "86400", 5 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := newTransportClient(t, diffhooktest.Transport(inTurn(
+					withHeader(answeringJSON(429, `{"error":"a"}`), c.header, c.value), answeringJSON(200, `{"data":[]}`))),
+					&diffhook.ClientOptions{MaxRetryWait: 20 * time.Minute, MaxAttempts: 1})
+				began := time.Now()
+				require.ErrorIs(t, listKeys(t.Context(), client), diffhook.ErrRateLimited)
+				require.Zero(t, time.Since(began))
+				require.NoError(t, listKeys(t.Context(), client))
+				require.Equal(t, c.pause, time.Since(began))
+			})
+		})
+	}
 }
 
 // New credentials reach calls that wait for the old ones' exchange.

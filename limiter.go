@@ -1,9 +1,11 @@
 package diffhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -87,19 +89,52 @@ type gate struct {
 	start       time.Time    // so that a clock that is set changes nothing
 	until       atomic.Int64 // nanoseconds since start
 	line, front slot
+
+	mu      sync.Mutex   // serializes refuse
+	unnamed atomic.Int32 // 429s in a row that named no credible wait
 }
 
 func newGate() *gate {
 	return &gate{start: time.Now(), line: make(slot, 1), front: make(slot, 1)}
 }
 
-// longestPause is what one answer, which may come from a proxy or mean another
-// unit, can stop all calls for.
-const longestPause = time.Hour
+const (
+	// longestPause bounds the pause that a response can impose on all calls.
+	// DiffHook's limits are counted per minute, so a longer one comes from a
+	// proxy, means another unit or is wrong.
+	longestPause = 10 * time.Minute
+
+	// firstPause is the pause after a 429 that names no credible wait. Each
+	// further one in a row doubles it, up to mostPause.
+	firstPause = 5 * time.Second
+	mostPause  = time.Minute
+)
+
+// refuse pauses all calls after a 429, for the wait that it asked for or, if that
+// is 0 or not credible, for a default that grows.
+func (g *gate) refuse(asked time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if asked <= 0 || asked > longestPause {
+		if g.paused() > 0 {
+			return // the request was sent before the pause began
+		}
+		asked = min(firstPause<<min(g.unnamed.Add(1)-1, 10), mostPause)
+	}
+	g.pause(asked)
+}
+
+// pass notes a response other than 429 to a request sent at began. After a pause
+// it shows that the pause was long enough.
+func (g *gate) pass(began time.Time) {
+	if g.unnamed.Load() > 0 && int64(began.Sub(g.start)) >= g.until.Load() {
+		g.unnamed.Store(0)
+	}
+}
 
 // pause stops all attempts that start in less than d from now.
 func (g *gate) pause(d time.Duration) {
-	t := int64(time.Since(g.start) + min(d, longestPause))
+	t := int64(time.Since(g.start) + d)
 	for {
 		until := g.until.Load()
 		if t <= until || g.until.CompareAndSwap(until, t) {
@@ -129,7 +164,7 @@ func (g *gate) wait(ctx context.Context, limiter Limiter, urgent bool, longest t
 			}
 			if err := sleep(ctx, pause); err != nil {
 				until := time.Now().Add(pause).UTC().Format(time.RFC3339)
-				return 0, fmt.Errorf("%w: an earlier answer asked all requests to wait until %s", err, until)
+				return 0, fmt.Errorf("%w: a 429 pauses all requests until %s", err, until)
 			}
 		}
 		taken, err := g.turn(ctx, limiter, urgent)
@@ -183,8 +218,11 @@ func limiterError(ctx context.Context, limiter Limiter, err error) error {
 	return err
 }
 
-// sleep waits for d, or returns an error at once where ctx ends before that.
+// sleep waits for d. It returns an error at once if ctx ends before that.
 func sleep(ctx context.Context, d time.Duration) error {
+	if ctx.Err() != nil {
+		return contextError(ctx)
+	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
 		return context.DeadlineExceeded
 	}
@@ -198,12 +236,28 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// contextError returns why ctx has ended: its error, and its cause if it has
-// another.
+// contextError returns why ctx has ended: an error that matches the error of ctx
+// and its cause.
 func contextError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if cause == nil || errors.Is(cause, err) {
-		return err
+		return cmp.Or(cause, err)
 	}
 	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// withContextError returns err, which also matches what contextError returns if
+// ctx has ended.
+func withContextError(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	ended := contextError(ctx)
+	switch {
+	case errors.Is(ended, err):
+		return ended
+	case errors.Is(err, ctx.Err()) && errors.Is(err, context.Cause(ctx)):
+		return err
+	}
+	return fmt.Errorf("%w: %w", ended, err)
 }

@@ -2,22 +2,25 @@ package diffhook
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
 
+// utf8BOM is the byte order mark that some servers put before JSON.
+var utf8BOM = []byte("\ufeff")
+
 // maxResponseBytes bounds what is read of an answer.
 const maxResponseBytes = 16 << 20
 
-// read turns an answer into an outcome.
-func (c *core) read(call *call, resp *http.Response, token string) outcome {
+// read turns an answer into an outcome. began is when the request was sent.
+func (c *core) read(ctx context.Context, call *call, resp *http.Response, token string, began time.Time) outcome {
 	e := &APIError{
 		StatusCode: resp.StatusCode,
 		Method:     call.method,
@@ -25,27 +28,43 @@ func (c *core) read(call *call, resp *http.Response, token string) outcome {
 		RequestID:  call.scrub(resp.Header.Get("X-Request-Id"), 100, token),
 		Attempts:   call.attempts,
 	}
-	o := outcome{err: e, status: resp.StatusCode}
 	call.date, _ = http.ParseTime(resp.Header.Get("Date"))
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponseBytes+1))
-	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
-		o.maybeDone = true
-		var cause error
-		if e.Message, cause = readSuccess(call, resp, body, err, token); e.Message == "" {
-			o.err = nil
-			return o
-		}
-		e.unexpected, e.unknown, e.cause = true, !call.repeatable, hide(cause)
-		o.retry = call.repeatable && err != nil // it broke off: another may not
-		return o
+	if err != nil {
+		err = withContextError(ctx, err)
 	}
+	if resp.StatusCode != http.StatusTooManyRequests {
+		c.gate.pass(began)
+	}
+	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
+		return call.succeeded(e, resp, body, err, token)
+	}
+	if ctx.Err() != nil && err != nil {
+		e.cause = hide(err)
+	}
+	return c.refused(call, e, resp, body, token)
+}
+
+// succeeded is the outcome of an answer of success.
+func (call *call) succeeded(e *APIError, resp *http.Response, body []byte, readErr error, token string) outcome {
+	var cause error
+	if e.Message, cause = readSuccess(call, resp, body, readErr, token); e.Message == "" {
+		return outcome{status: resp.StatusCode}
+	}
+	e.unexpected, e.unknown, e.cause = true, !call.repeatable, hide(cause)
+	// Another answer may arrive whole.
+	return outcome{err: e, status: resp.StatusCode, maybeDone: true, retry: call.repeatable && readErr != nil}
+}
+
+// refused is the outcome of an answer other than success.
+func (c *core) refused(call *call, e *APIError, resp *http.Response, body []byte, token string) outcome {
+	o := outcome{err: e, status: resp.StatusCode}
 	o.documented = readError(call, e, resp, body, token)
+	o.revoked = e.Code == codeInvalidAPIKey || strings.Contains(strings.ToLower(e.Message), "invalid api key")
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
 		o.retry, o.retryAfter = true, e.RetryAfter
-		if e.RetryAfter > 0 {
-			c.gate.pause(e.RetryAfter)
-		}
+		c.gate.refuse(e.RetryAfter)
 	case resp.StatusCode >= 500:
 		o.maybeDone, o.retryAfter = true, e.RetryAfter
 		e.unknown = !call.repeatable
@@ -58,14 +77,11 @@ func (c *core) read(call *call, resp *http.Response, token string) outcome {
 	return o
 }
 
-// isTransient reports the statuses that the platform calls transient, and 504,
-// which proxies in front of it answer for the same reason.
+// isTransient reports whether a 5xx may pass. The platform calls 500, 502 and 503
+// transient. Proxies add others, such as 504 and Cloudflare's 520 to 530. Only
+// 501 and 505 say that the request itself cannot be served.
 func isTransient(status int) bool {
-	switch status {
-	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
+	return status >= 500 && status != http.StatusNotImplemented && status != http.StatusHTTPVersionNotSupported
 }
 
 // readSuccess decodes the answer to a call into its out. It returns what is
@@ -151,9 +167,9 @@ func readError(call *call, e *APIError, resp *http.Response, body []byte, token 
 	var answer struct {
 		Error             json.RawMessage `json:"error"`
 		Description       string          `json:"error_description"` // RFC 6749, 5.2
-		RetryAfterSeconds float64         `json:"retry_after_seconds"`
+		RetryAfterSeconds json.RawMessage `json:"retry_after_seconds"`
 	}
-	_ = json.Unmarshal(body, &answer)
+	_ = json.Unmarshal(bytes.TrimPrefix(body, utf8BOM), &answer)
 	var detail struct{ Code, Message string }
 	if json.Unmarshal(answer.Error, &detail) != nil {
 		if json.Unmarshal(answer.Error, &detail.Message) == nil && answer.Description != "" {
@@ -168,50 +184,6 @@ func readError(call *call, e *APIError, resp *http.Response, body []byte, token 
 			e.Message = "the answer is not JSON but " + call.scrub(resp.Header.Get("Content-Type"), 60, token) + ": it may come from a proxy"
 		}
 	}
-	e.RetryAfter = retryAfter(resp, answer.RetryAfterSeconds)
+	e.RetryAfter = retryAfter(resp, strings.Trim(string(answer.RetryAfterSeconds), `"`))
 	return documented
-}
-
-// retryAfter returns how long an answer asks to wait: by Retry-After (seconds
-// or a date; RFC 9110, 10.2.3), by retry_after_seconds of generation 2, or, in
-// a 429, by the reset of a rate-limit header. The names of the last are not
-// documented: the common families are read.
-func retryAfter(resp *http.Response, seconds float64) time.Duration {
-	h := resp.Header
-	if value := h.Get("Retry-After"); value != "" {
-		if n, err := strconv.ParseFloat(value, 64); err == nil {
-			return inSeconds(n)
-		}
-		if at, err := http.ParseTime(value); err == nil {
-			return inSeconds(time.Until(at).Seconds())
-		}
-	}
-	if seconds > 0 {
-		return inSeconds(seconds)
-	}
-	if resp.StatusCode != http.StatusTooManyRequests {
-		return 0
-	}
-	for _, name := range [...]string{"RateLimit-Reset", "X-RateLimit-Reset"} {
-		n, err := strconv.ParseFloat(h.Get(name), 64)
-		switch {
-		case err != nil:
-		case n > 1e11: // a date, in milliseconds since 1970
-			return inSeconds(time.Until(time.UnixMilli(int64(min(n, 1e14)))).Seconds())
-		case n > 1e9: // a date, in seconds
-			return inSeconds(time.Until(time.Unix(int64(min(n, 1e11)), 0)).Seconds())
-		default:
-			return inSeconds(n)
-		}
-	}
-	return 0
-}
-
-// inSeconds converts a number that anybody may have written.
-func inSeconds(n float64) time.Duration {
-	const most = 365 * 24 * 60 * 60
-	if !(n > 0) { // also not a number
-		return 0
-	}
-	return time.Duration(min(n, most) * float64(time.Second))
 }

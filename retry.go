@@ -19,40 +19,48 @@ const (
 
 // repeat makes attempts at a call until one settles it.
 func (c *core) repeat(ctx context.Context, call *call, attempt func(context.Context, *call) outcome) error {
-	var before outcome // of the attempt before
+	var before error   // of the attempt before
 	maybeDone := false // an earlier attempt may have been carried out
 	for n := 1; ; n++ {
 		call.attempts = n
 		o := attempt(ctx, call)
-		if o.err == nil {
-			return nil
+		if o.err == nil || call.method == http.MethodDelete && maybeDone && o.gone() {
+			return nil // perhaps by the earlier attempt
 		}
-		if !o.sent && before.err != nil && errors.Is(o.err, context.DeadlineExceeded) {
-			return before.err // there is no time for another attempt: this says more
+		if !o.sent && before != nil && matchesContext(o.err) {
+			return call.interruptedBy(o.err, before) // what the API said says more
 		}
-		before = o
-		if call.method == http.MethodDelete && maybeDone && o.status == http.StatusNotFound && o.documented {
-			return nil // it is gone: by that earlier attempt
-		}
-		maybeDone = maybeDone || o.maybeDone
-		if !o.retry || n >= c.opts.MaxAttempts || ctx.Err() != nil {
+		before, maybeDone = o.err, maybeDone || o.maybeDone
+		if !o.retry || n >= c.opts.MaxAttempts || o.retryAfter > c.opts.MaxRetryWait {
 			return o.err
 		}
 		wait := o.retryAfter
 		if wait == 0 && !o.atOnce {
 			wait = backoff(n)
 		}
-		if o.retryAfter > c.opts.MaxRetryWait {
-			return o.err
+		if ctx.Err() == nil {
+			c.logRetry(ctx, call, wait, o.err)
 		}
-		if c.opts.Logger != nil {
-			c.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "diffhook: retrying",
-				slog.String("method", call.method), slog.String("route", call.route),
-				slog.Int("attempt", n), slog.Duration("wait", wait), slog.Any("error", o.err))
+		if err := sleep(ctx, wait); err != nil {
+			return call.interruptedBy(err, o.err)
 		}
-		if sleep(ctx, wait) != nil {
-			return o.err
-		}
+	}
+}
+
+// gone reports whether the API says that there is no such resource.
+func (o *outcome) gone() bool {
+	return o.documented && (o.status == http.StatusNotFound || o.status == http.StatusGone)
+}
+
+func matchesContext(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+func (c *core) logRetry(ctx context.Context, call *call, wait time.Duration, err error) {
+	if c.opts.Logger != nil {
+		c.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "diffhook: retrying",
+			slog.String("method", call.method), slog.String("route", call.route),
+			slog.Int("attempt", call.attempts), slog.Duration("wait", wait), slog.Any("error", err))
 	}
 }
 

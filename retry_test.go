@@ -181,10 +181,13 @@ func TestSent(t *testing.T) {
 		400: {diffhook.ErrInvalidRequest}, 401: {diffhook.ErrUnauthorized}, 403: {diffhook.ErrForbidden}, 404: {diffhook.ErrNotFound},
 		405: {diffhook.ErrInvalidRequest}, 409: {diffhook.ErrInvalidRequest}, 422: {diffhook.ErrInvalidRequest}, 429: {diffhook.ErrRateLimited},
 		500: {diffhook.ErrServer}, 501: {diffhook.ErrServer}, 502: {diffhook.ErrServer}, 503: {diffhook.ErrServer}, 504: {diffhook.ErrServer},
+		505: {diffhook.ErrServer}, 508: {diffhook.ErrServer}, 520: {diffhook.ErrServer}, 522: {diffhook.ErrServer}, 524: {diffhook.ErrServer},
+		529: {diffhook.ErrServer}, 530: {diffhook.ErrServer}, 599: {diffhook.ErrServer},
+		402: {diffhook.ErrInvalidRequest}, 407: {diffhook.ErrInvalidRequest}, 410: {diffhook.ErrNotFound},
 	} {
 		failures = append(failures, failure{
 			name: strconv.Itoa(status), answer: answeringJSON(status, `{"error": {"code": "A_CODE", "message": "a message"}}`), status: status,
-			again: status == 429 || status >= 500 && status != 501, postsToo: status == 429,
+			again: status == 429 || status >= 500 && status != 501 && status != 505, postsToo: status == 429,
 			unknown: status >= 500, is: is,
 		})
 	}
@@ -451,8 +454,8 @@ func (s stubborn) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.next.RoundTrip(again)
 }
 
-// TestTransportThatRepeats has transports that do more than they are asked to:
-// a POST with a body arrives once all the same.
+// TestTransportThatRepeats has transports that repeat a request by themselves,
+// without a trace of it. What is not safe to send again arrives once all the same.
 func TestTransportThatRepeats(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	for _, c := range []struct {
@@ -475,13 +478,7 @@ func TestTransportThatRepeats(t *testing.T) {
 					client := newTransportClient(t, stubborn{diffhooktest.Transport(breaks), c.second}, nil)
 					err := call.do(t.Context(), client)
 					assertMatches(t, err, append(slices.Clone(c.is), diffhook.ErrOutcomeUnknown)...)
-					want := 1
-					if c.second == nil && (call.name == "rotate" || call.name == "trigger") {
-						// Without a body there is nothing that a transport could
-						// lack for a second try: HTTPClient's comment forbids it.
-						want = 2
-					}
-					assert.EqualValues(t, want, sent.Load(), "times sent")
+					assert.EqualValues(t, 1, sent.Load(), "times sent")
 				})
 			})
 		}
@@ -541,6 +538,10 @@ func TestDeleteRepeated(t *testing.T) {
 		{"502, 429, then 404", []http.HandlerFunc{answeringJSON(502, ""), answeringJSON(429, "{}"), notFound}, nil},
 		// A 429 was not carried out: the id was wrong from the first.
 		{"429, then 404", []http.HandlerFunc{answeringJSON(429, "{}"), notFound}, diffhook.ErrNotFound},
+		{"lost, then 410", []http.HandlerFunc{breaks, answeringJSON(410, `{"error": "Gone"}`)}, nil},
+		{"410", []http.HandlerFunc{answeringJSON(410, `{"error": "Gone"}`)}, diffhook.ErrNotFound},
+		// Not the API's word.
+		{"lost, then a proxy's 410", []http.HandlerFunc{breaks, answering(410, "text/html", "<p>gone")}, diffhook.ErrNotFound},
 		{"502, then 403", []http.HandlerFunc{answeringJSON(502, ""), answeringJSON(403, "{}")}, diffhook.ErrForbidden},
 	} {
 		for name, do := range deletes {
@@ -675,42 +676,64 @@ func withHeader(answer http.HandlerFunc, pairs ...string) http.HandlerFunc {
 	}
 }
 
-// TestRetryAfter shows in which forms the API may ask for a wait.
+// TestRetryAfter shows in which forms the API may ask for a wait, and that a 429
+// without a credible one has all calls wait for a default.
 func TestRetryAfter(t *testing.T) {
 	const plain = `{"error": "Too many requests"}`
-	inOf := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+	const unnamed = 5 * time.Second
+	dateIn := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
 	unixIn := func(d time.Duration) string { return strconv.FormatInt(time.Now().Add(d).Unix(), 10) }
+	milliIn := func(d time.Duration) string { return strconv.FormatInt(time.Now().Add(d).UnixMilli(), 10) }
+	limited := func(pairs ...string) http.HandlerFunc { return withHeader(answeringJSON(429, plain), pairs...) }
+	const ahead = 40 * time.Minute // the server's clock
 	for _, c := range []struct {
 		name   string
 		answer func() http.HandlerFunc
 		wait   time.Duration // 0: backoff
 	}{
-		{"seconds", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "Retry-After", "7") }, 7 * time.Second},
-		{"fraction", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "Retry-After", "1.5") }, 1500 * time.Millisecond},
-		{"date", func() http.HandlerFunc {
-			return withHeader(answeringJSON(429, plain), "Retry-After", inOf(9*time.Second))
-		}, 9 * time.Second},
-		{"past date", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "Retry-After", inOf(-time.Hour)) }, 0},
+		{"seconds", func() http.HandlerFunc { return limited("Retry-After", "7") }, 7 * time.Second},
+		{"fraction", func() http.HandlerFunc { return limited("Retry-After", "1.5") }, 1500 * time.Millisecond},
+		{"date", func() http.HandlerFunc { return limited("Retry-After", dateIn(9*time.Second)) }, 9 * time.Second},
+		{"date as a number", func() http.HandlerFunc { return limited("Retry-After", unixIn(9*time.Second)) }, 9 * time.Second},
+		{"date in milliseconds", func() http.HandlerFunc { return limited("Retry-After", milliIn(9*time.Second)) }, 9 * time.Second},
 		{"body", func() http.HandlerFunc { return answeringJSON(429, `{"error": "a", "retry_after_seconds": 11}`) }, 11 * time.Second},
+		{"a text in the body", func() http.HandlerFunc { return answeringJSON(429, `{"error": "a", "retry_after_seconds": "11"}`) }, 11 * time.Second},
 		{"header before body", func() http.HandlerFunc {
 			return withHeader(answeringJSON(429, `{"error": "a", "retry_after_seconds": 11}`), "Retry-After", "7")
 		}, 7 * time.Second},
 		{"body where the header is rubbish", func() http.HandlerFunc {
 			return withHeader(answeringJSON(429, `{"error": "a", "retry_after_seconds": 11}`), "Retry-After", "soon")
 		}, 11 * time.Second},
-		{"RateLimit-Reset", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "RateLimit-Reset", "13") }, 13 * time.Second},
-		{"X-RateLimit-Reset", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "X-RateLimit-Reset", "14") }, 14 * time.Second},
-		{"X-RateLimit-Reset as a date", func() http.HandlerFunc {
-			return withHeader(answeringJSON(429, plain), "X-RateLimit-Reset", unixIn(15*time.Second))
-		}, 15 * time.Second},
+		{"RateLimit-Reset", func() http.HandlerFunc { return limited("RateLimit-Reset", "13") }, 13 * time.Second},
+		{"X-RateLimit-Reset", func() http.HandlerFunc { return limited("X-RateLimit-Reset", "14") }, 14 * time.Second},
+		{"X-RateLimit-Reset as a date", func() http.HandlerFunc { return limited("X-RateLimit-Reset", unixIn(15*time.Second)) }, 15 * time.Second},
+		{"X-Rate-Limit-Reset in milliseconds", func() http.HandlerFunc { return limited("X-Rate-Limit-Reset", milliIn(15*time.Second)) }, 15 * time.Second},
+		{"X-RateLimit-Reset-After", func() http.HandlerFunc { return limited("X-RateLimit-Reset-After", "16") }, 16 * time.Second},
 		{"503 too", func() http.HandlerFunc { return withHeader(answeringJSON(503, plain), "Retry-After", "5") }, 5 * time.Second},
 		// Of a limit that has not been reached.
 		{"reset of a 503", func() http.HandlerFunc { return withHeader(answeringJSON(503, plain), "RateLimit-Reset", "13") }, 0},
-		// Numbers that no wait can be.
-		{"negative", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "Retry-After", "-5") }, 0},
-		{"not a number", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "Retry-After", "NaN") }, 0},
-		{"zero", func() http.HandlerFunc { return withHeader(answeringJSON(429, plain), "Retry-After", "0") }, 0},
-		{"a text in the body", func() http.HandlerFunc { return answeringJSON(429, `{"error": "a", "retry_after_seconds": "11"}`) }, 0},
+
+		// The clocks differ: the response says by which clock the date is meant.
+		{"date by a clock ahead", func() http.HandlerFunc {
+			return limited("Retry-After", dateIn(ahead+9*time.Second), "Date", dateIn(ahead))
+		}, 9 * time.Second},
+		{"date by a clock behind", func() http.HandlerFunc {
+			return limited("Retry-After", dateIn(9*time.Second-ahead), "Date", dateIn(-ahead))
+		}, 9 * time.Second},
+		{"reset by a clock ahead", func() http.HandlerFunc {
+			return limited("X-RateLimit-Reset", unixIn(ahead+9*time.Second), "Date", dateIn(ahead))
+		}, 9 * time.Second},
+		{"Date is rubbish", func() http.HandlerFunc {
+			return limited("Retry-After", dateIn(9*time.Second), "Date", "today")
+		}, 9 * time.Second},
+
+		// No wait, or none that can be.
+		{"none", func() http.HandlerFunc { return limited() }, unnamed},
+		{"past date", func() http.HandlerFunc { return limited("Retry-After", dateIn(-time.Hour)) }, unnamed},
+		{"negative", func() http.HandlerFunc { return limited("Retry-After", "-5") }, unnamed},
+		{"not a number", func() http.HandlerFunc { return limited("Retry-After", "NaN") }, unnamed},
+		{"zero", func() http.HandlerFunc { return limited("Retry-After", "0") }, unnamed},
+		{"a list in the body", func() http.HandlerFunc { return answeringJSON(429, `{"error": "a", "retry_after_seconds": [11]}`) }, unnamed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -730,6 +753,63 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// TestPauseWithoutTimeGrows: 429s in a row that name no wait double the pause of
+// all calls, once for each pause, up to a minute. Any other response ends the row.
+func TestPauseWithoutTimeGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var limited atomic.Bool
+		limited.Store(true)
+		h, times := arrivals(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if limited.Load() {
+				answeringJSON(429, `{"error": "Too many requests"}`)(w, r)
+				return
+			}
+			answeringJSON(200, `{"data": {"id": "mon_1"}}`)(w, r)
+		}))
+		c := newHandlerClient(t, h, &diffhook.ClientOptions{MaxAttempts: 7})
+		get := func() error { return apiCallNamed(t, "get").do(t.Context(), c) }
+		requireTimes := func(want ...time.Duration) {
+			t.Helper()
+			since := times()
+			require.Len(t, since, len(want))
+			for i, at := range want {
+				// Less than a backoff later, if the backoff was the longer wait.
+				require.InDelta(t, at*time.Second, since[i], float64(8*time.Second), "request %d", i+1)
+				if i > 0 {
+					require.GreaterOrEqual(t, since[i]-since[i-1], (at-want[i-1])*time.Second)
+				}
+			}
+		}
+		require.ErrorIs(t, get(), diffhook.ErrRateLimited)
+		requireTimes(0, 5, 15, 35, 75, 135, 195)
+
+		// The pause of the last 429 holds. Then the row is over.
+		limited.Store(false)
+		require.NoError(t, get())
+		limited.Store(true)
+		began := time.Now()
+		go func() { pause(time.Second); limited.Store(false) }()
+		require.NoError(t, get())
+		require.Equal(t, 5*time.Second, time.Since(began))
+	})
+	t.Run("many at once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h, times := arrivals(inTurn(slices.Repeat([]http.HandlerFunc{answeringJSON(429, "{}")}, 8)...))
+			both := newHandlerClient(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				pause(time.Second) // so that all are under way
+				h.ServeHTTP(w, r)
+			}), &diffhook.ClientOptions{MaxAttempts: 2})
+			var calls sync.WaitGroup
+			for range 4 {
+				calls.Go(func() { assert.ErrorIs(t, apiCallNamed(t, "get").do(t.Context(), both), diffhook.ErrRateLimited) })
+			}
+			calls.Wait()
+			require.Len(t, times(), 8)
+			require.Equal(t, 6*time.Second, times()[7], "5 s and the second of the answer")
+		})
+	})
+}
+
 // TestWaitTooLong: where the API asks for more than the caller has, the error
 // comes at once.
 func TestWaitTooLong(t *testing.T) {
@@ -742,14 +822,16 @@ func TestWaitTooLong(t *testing.T) {
 		longest  time.Duration
 		deadline time.Duration
 		after    time.Duration
-		is       error
+		is       []error
 	}{
-		{name: "default", answer: limited("61"), after: 61 * time.Second, is: diffhook.ErrRateLimited},
-		{name: "option", answer: limited("6"), longest: 5 * time.Second, after: 6 * time.Second, is: diffhook.ErrRateLimited},
-		{name: "absurd", answer: limited("1e300"), after: 365 * 24 * time.Hour, is: diffhook.ErrRateLimited},
-		{name: "infinite", answer: limited("Inf"), after: 365 * 24 * time.Hour, is: diffhook.ErrRateLimited},
-		{name: "deadline before", answer: limited("10"), deadline: 5 * time.Second, after: 10 * time.Second, is: diffhook.ErrRateLimited},
-		{name: "503", answer: withHeader(answeringJSON(503, `{}`), "Retry-After", "10"), deadline: 5 * time.Second, after: 10 * time.Second, is: diffhook.ErrServer},
+		{name: "default", answer: limited("61"), after: 61 * time.Second, is: []error{diffhook.ErrRateLimited}},
+		{name: "option", answer: limited("6"), longest: 5 * time.Second, after: 6 * time.Second, is: []error{diffhook.ErrRateLimited}},
+		{name: "absurd", answer: limited("1e300"), after: 365 * 24 * time.Hour, is: []error{diffhook.ErrRateLimited}},
+		{name: "infinite", answer: limited("Inf"), after: 365 * 24 * time.Hour, is: []error{diffhook.ErrRateLimited}},
+		{name: "deadline before", answer: limited("10"), deadline: 5 * time.Second, after: 10 * time.Second,
+			is: []error{diffhook.ErrRateLimited, context.DeadlineExceeded}},
+		{name: "503", answer: withHeader(answeringJSON(503, `{}`), "Retry-After", "10"), deadline: 5 * time.Second, after: 10 * time.Second,
+			is: []error{diffhook.ErrServer, context.DeadlineExceeded}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -763,7 +845,7 @@ func TestWaitTooLong(t *testing.T) {
 				}
 				began := time.Now()
 				err := apiCallNamed(t, "get").do(ctx, client)
-				assertMatches(t, err, c.is)
+				assertMatches(t, err, c.is...)
 				assert.Zero(t, time.Since(began))
 				assert.EqualValues(t, 1, sent.Load())
 				assert.Equal(t, c.after, requireAPIError(t, err).RetryAfter)

@@ -37,7 +37,7 @@ func TestSigningSecret(t *testing.T) {
 
 		rotated, err := c.SigningSecret.Rotate(t.Context())
 		require.NoError(t, err)
-		requireLastRequest(t, s, "POST /api/signing-secret/rotate", "")
+		requireLastRequest(t, s, "POST /api/signing-secret/rotate", "{}")
 		assertSecrets(t, s.Secrets(), rotated)
 		assert.True(t, rotated.Previous.Equal(first.Current))
 		assert.False(t, rotated.NoPrevious)

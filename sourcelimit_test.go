@@ -172,7 +172,7 @@ func TestVerifierLearnsBehindACrowd(t *testing.T) {
 // the next 429 otherwise. One that has no time for it fails at once, and says
 // why.
 func TestSigningSecretInAPause(t *testing.T) {
-	const asked = "an earlier answer asked all requests to wait until "
+	const asked = "a 429 pauses all requests until "
 	refuse := func(s *diffhooktest.Server) {
 		s.Fail(diffhooktest.Fault{Status: http.StatusTooManyRequests, RetryAfter: 30 * time.Second})
 	}

@@ -1,0 +1,131 @@
+package diffhook
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync/atomic"
+)
+
+// departure watches how the request of one attempt leaves the process.
+//
+// net/http repeats some requests by itself, without a wait and without a limit:
+// over HTTP/2 any request without a body whose stream the server reset with
+// PROTOCOL_ERROR, also a POST that was carried out. Every repetition begins with
+// another connection for the request, or with the same connection again. There
+// departure ends the attempt: only the client repeats a request.
+type departure struct {
+	end func() // ends the attempt
+
+	asked  atomic.Bool  // a connection was asked for
+	conns  atomic.Int32 // connections that the request was given to
+	repeat atomic.Bool  // the transport was about to repeat the request
+}
+
+// watch returns ctx with the trace that tells d of connections.
+func (d *departure) watch(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: d.getConn, GotConn: d.gotConn})
+}
+
+// getConn is called when the transport asks for a connection, also again for
+// the same connection, before anything is sent.
+func (d *departure) getConn(string) {
+	d.asked.Store(true)
+	if d.conns.Load() > 0 {
+		d.stop()
+	}
+}
+
+// gotConn is called with a connection that the request is about to be sent on.
+func (d *departure) gotConn(info httptrace.GotConnInfo) {
+	if d.conns.Add(1) == 1 {
+		return
+	}
+	d.stop()
+	// HTTP/2 looks at the context before it sends. HTTP/1 does not, but there
+	// the connection belongs to this request alone.
+	if !isHTTP2(info.Conn) && info.Conn != nil {
+		_ = info.Conn.Close()
+	}
+}
+
+func (d *departure) stop() {
+	d.repeat.Store(true)
+	d.end()
+}
+
+// left reports whether the request may have left, after the transport returned
+// err. Without a connection it did not. A transport that does not report its
+// connections is judged by the error.
+func (d *departure) left(err error) bool {
+	if d.asked.Load() || d.conns.Load() > 0 {
+		return d.conns.Load() > 0 && !isUnprocessed(err)
+	}
+	return !isDialError(err) && !isUntrusted(err)
+}
+
+// isHTTP2 reports whether conn may carry the requests of others.
+func isHTTP2(conn net.Conn) bool {
+	secure, ok := conn.(*tls.Conn)
+	return ok && secure.ConnectionState().NegotiatedProtocol == "h2"
+}
+
+// isDialError reports whether the connection could not be made.
+func isDialError(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// errRepeated is the error of an attempt that the transport was about to repeat.
+var errRepeated = errors.New("the connection failed or the server reset the request, and the transport was about to send it again")
+
+// isUnprocessed reports whether the server said that it did not process the
+// request: it refused the stream, or the stream is above the last one that its
+// GOAWAY names (RFC 9113, 8.7). net/http gives both as text, because no request
+// of the client can be rewound: see newRequest.
+func isUnprocessed(err error) bool {
+	text := err.Error()
+	if strings.HasPrefix(text, "http2: Transport received GOAWAY from server") {
+		return true // for a stream above the last one
+	}
+	text, ok := strings.CutPrefix(text, "http2: Transport: cannot retry err [")
+	return ok && (strings.HasPrefix(text, "http2: Transport received Server's graceful shutdown GOAWAY]") ||
+		strings.HasPrefix(text, "stream error: ") && strings.Contains(text, "; REFUSED_STREAM; received from peer]"))
+}
+
+// isHopeless reports whether another attempt will fail in the same way: the
+// server is not the one that the URL names, or the proxy does not let the client
+// through. Several wrong passwords can lock an account of the proxy.
+func isHopeless(err error) bool { return isUntrusted(err) || isProxyRefusal(err) }
+
+// isUntrusted reports whether the server did not prove to be the one that the URL
+// names. Nothing was sent to it then.
+func isUntrusted(err error) bool {
+	var unverified *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &unverified) || errors.As(err, &unknown) || errors.As(err, &hostname) || errors.As(err, &invalid) ||
+		errors.Is(err, http.ErrSchemeMismatch)
+}
+
+// isProxyRefusal reports whether err is a proxy's refusal of a connection for the
+// reasons that no retry changes. Of the response to CONNECT, net/http passes on
+// the reason phrase alone.
+func isProxyRefusal(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) && strings.HasPrefix(op.Op, "socks") && op.Err != nil {
+		return strings.HasSuffix(op.Err.Error(), "authentication failed")
+	}
+	for _, status := range [...]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired} {
+		if err.Error() == http.StatusText(status) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,433 @@
+package diffhook_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// Frames of HTTP/2 (RFC 9113, 6) that the servers of these tests send.
+const (
+	frameData         = 0
+	frameHeaders      = 1
+	frameReset        = 3
+	frameSettings     = 4
+	frameGoAway       = 7
+	endStream         = 1
+	codeNone          = 0
+	codeProtocolError = 1
+	codeInternalError = 2
+	codeRefusedStream = 7
+	codeCancel        = 8
+	codeCalm          = 11 // ENHANCE_YOUR_CALM
+)
+
+// h2conn is a connection of HTTP/2 that a test answers frame by frame.
+type h2conn struct{ net.Conn }
+
+func (c h2conn) frame(kind, flags byte, stream uint32, payload ...byte) {
+	head := []byte{byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload)), kind, flags}
+	_, _ = c.Write(append(binary.BigEndian.AppendUint32(head, stream), payload...))
+}
+
+func (c h2conn) reset(stream uint32, code byte) { c.frame(frameReset, 0, stream, 0, 0, 0, code) }
+
+func (c h2conn) goAway(last uint32, code byte) {
+	c.frame(frameGoAway, 0, 0, append(binary.BigEndian.AppendUint32(nil, last), 0, 0, 0, code)...)
+}
+
+// answer answers 200 with a monitor.
+func (c h2conn) answer(stream uint32) {
+	c.frame(frameHeaders, 4, stream, 0x88) // END_HEADERS, ":status: 200"
+	c.frame(frameData, endStream, stream, []byte(`{"data": {"id": "mon_1"}}`)...)
+}
+
+// trustTestServers has default transports trust the certificate of httptest until
+// the test ends, and returns the certificate.
+func trustTestServers(t *testing.T) []tls.Certificate {
+	t.Helper()
+	certified := httptest.NewUnstartedServer(nil)
+	certified.StartTLS()
+	t.Cleanup(certified.Close)
+	before := http.DefaultTransport
+	trusting := before.(*http.Transport).Clone()
+	trusting.TLSClientConfig = &tls.Config{RootCAs: x509.NewCertPool()}
+	trusting.TLSClientConfig.RootCAs.AddCert(certified.Certificate())
+	http.DefaultTransport = trusting
+	t.Cleanup(func() { http.DefaultTransport = before })
+	return certified.TLS.Certificates
+}
+
+// h2Server serves HTTP/2 and calls request for each request that has arrived
+// whole. It returns the origin.
+func h2Server(t *testing.T, certificates []tls.Certificate, request func(conn h2conn, stream uint32)) string {
+	t.Helper()
+	config := &tls.Config{Certificates: certificates, NextProtos: []string{"h2"}}
+	origin := rawServer(t, func(plain net.Conn) {
+		conn := h2conn{tls.Server(plain, config)}
+		conn.frame(frameSettings, 0, 0)
+		if _, err := io.ReadFull(conn, make([]byte, len(http2Preface))); err != nil {
+			return
+		}
+		for head := make([]byte, 9); ; {
+			if _, err := io.ReadFull(conn, head); err != nil {
+				return
+			}
+			length := int64(head[0])<<16 | int64(head[1])<<8 | int64(head[2])
+			if _, err := io.CopyN(io.Discard, conn, length); err != nil {
+				return
+			}
+			if (head[3] == frameHeaders || head[3] == frameData) && head[4]&endStream != 0 {
+				request(conn, binary.BigEndian.Uint32(head[5:]))
+			}
+		}
+	})
+	return "https" + origin[len("http"):]
+}
+
+const http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// defaultClient returns a client with the default transport.
+func defaultClient(t *testing.T, origin string, opts diffhook.ClientOptions) *diffhook.Client {
+	t.Helper()
+	opts.BaseURL, opts.Limiter = origin+"/api/", unlimited()
+	key, err := diffhook.NewAPIKey(testKeyText)
+	require.NoError(t, err)
+	c, err := diffhook.NewClient(key, &opts)
+	require.NoError(t, err)
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+// TestSentOncePerAttempt: whatever a server does to a stream or a connection of
+// HTTP/2, each attempt sends one request at most, also of what net/http would
+// repeat by itself, and only what was not processed is not of unknown outcome.
+func TestSentOncePerAttempt(t *testing.T) {
+	certificates := trustTestServers(t)
+	calls := append(slices.Clone(apiCalls), apiCall{
+		name: "Do POST of nothing", do: func(ctx context.Context, c *diffhook.Client) error { return c.Do(ctx, "POST", "things", nil, nil) },
+	})
+	for _, c := range []struct {
+		name        string
+		request     func(conn h2conn, stream uint32)
+		unprocessed bool
+	}{
+		{"reset with PROTOCOL_ERROR", func(c h2conn, s uint32) { c.reset(s, codeProtocolError) }, false},
+		{"reset with INTERNAL_ERROR", func(c h2conn, s uint32) { c.reset(s, codeInternalError) }, false},
+		{"reset with CANCEL", func(c h2conn, s uint32) { c.reset(s, codeCancel) }, false},
+		{"reset with ENHANCE_YOUR_CALM", func(c h2conn, s uint32) { c.reset(s, codeCalm) }, false},
+		{"reset with REFUSED_STREAM", func(c h2conn, s uint32) { c.reset(s, codeRefusedStream) }, true},
+		{"GOAWAY below it", func(c h2conn, s uint32) { c.goAway(0, codeNone) }, true},
+		{"GOAWAY below it, and closed", func(c h2conn, s uint32) { c.goAway(0, codeNone); c.Close() }, true},
+		{"GOAWAY below it with an error", func(c h2conn, s uint32) { c.goAway(0, codeCalm) }, true},
+		{"GOAWAY at it, and closed", func(c h2conn, s uint32) { c.goAway(s, codeNone); c.Close() }, false},
+		{"GOAWAY at it with an error, and closed", func(c h2conn, s uint32) { c.goAway(s, codeInternalError); c.Close() }, false},
+		{"closed", func(c h2conn, s uint32) { c.Close() }, false},
+		{"not HTTP/2", func(c h2conn, s uint32) { _, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n"); c.Close() }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var sent atomic.Int64
+			origin := h2Server(t, certificates, func(conn h2conn, stream uint32) {
+				sent.Add(1)
+				c.request(conn, stream)
+			})
+			requireSent := func(call apiCall, attempts int) {
+				t.Helper()
+				sent.Store(0)
+				err := call.do(t.Context(), defaultClient(t, origin, diffhook.ClientOptions{MaxAttempts: attempts}))
+				require.Error(t, err, call.name)
+				want := attempts
+				if !call.repeatable && !c.unprocessed {
+					want = 1
+				}
+				require.EqualValues(t, want, sent.Load(), "%s: %v", call.name, err)
+				unknown := !call.repeatable && !c.unprocessed
+				require.Equal(t, unknown, errors.Is(err, diffhook.ErrOutcomeUnknown), "%s: %v", call.name, err)
+				require.NotErrorIs(t, err, context.Canceled, call.name)
+			}
+			for _, call := range calls {
+				requireSent(call, 1)
+			}
+			for _, name := range []string{"get", "update", "create key", "trigger"} {
+				requireSent(apiCallNamed(t, name), 2)
+			}
+		})
+	}
+}
+
+// TestSentAgainByTheClient: after a reset, the client's own retry succeeds, on a
+// connection that others use at the same time.
+func TestSentAgainByTheClient(t *testing.T) {
+	var sent atomic.Int64
+	origin := h2Server(t, trustTestServers(t), func(conn h2conn, stream uint32) {
+		if n := sent.Add(1); n%3 == 1 {
+			conn.reset(stream, codeProtocolError)
+			return
+		}
+		conn.answer(stream)
+	})
+	c := defaultClient(t, origin, diffhook.ClientOptions{MaxAttempts: 10})
+	var calls sync.WaitGroup
+	for range 20 {
+		calls.Go(func() { assert.NoError(t, apiCallNamed(t, "get").do(t.Context(), c)) })
+	}
+	calls.Wait()
+	// 20 answers take at most 31 requests: every third is reset.
+	assert.LessOrEqual(t, sent.Load(), int64(31))
+	assert.GreaterOrEqual(t, sent.Load(), int64(29))
+}
+
+// TestSentOnceAfterIdle: on a connection of HTTP/1.1 that the server closes when
+// the second request has come, net/http would repeat a GET by itself.
+func TestSentOnceAfterIdle(t *testing.T) {
+	const answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n{\"data\":{\"id\":\"mon_1\"}}"
+	for _, call := range apiCalls {
+		var seconds, conns atomic.Int64
+		origin := rawServer(t, func(conn net.Conn) {
+			conns.Add(1)
+			buffered := bufio.NewReader(conn)
+			if readRequest(buffered) != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, answer)
+			if readRequest(buffered) == nil {
+				seconds.Add(1)
+			}
+		})
+		c := defaultClient(t, origin, diffhook.ClientOptions{MaxAttempts: 1})
+		require.NoError(t, c.Do(t.Context(), "GET", "things", nil, new(any)), call.name)
+		err := call.do(t.Context(), c)
+		require.Error(t, err, call.name)
+		require.Equal(t, !call.repeatable, errors.Is(err, diffhook.ErrOutcomeUnknown), "%s: %v", call.name, err)
+		require.EqualValues(t, 1, seconds.Load(), call.name)
+		require.LessOrEqual(t, conns.Load(), int64(2), call.name)
+	}
+}
+
+// TestConnectionsOfOthersStay: an attempt that ends before its second request
+// does not close a connection of HTTP/2 that other calls use.
+func TestConnectionsOfOthersStay(t *testing.T) {
+	slow, started := make(chan struct{}), make(chan struct{})
+	var first atomic.Bool
+	origin := h2Server(t, trustTestServers(t), func(conn h2conn, stream uint32) {
+		if first.CompareAndSwap(false, true) {
+			close(started)
+			go func() { <-slow; conn.answer(stream) }()
+			return
+		}
+		conn.reset(stream, codeRefusedStream)
+	})
+	c := defaultClient(t, origin, diffhook.ClientOptions{MaxAttempts: 1})
+	done := make(chan error)
+	go func() { done <- apiCallNamed(t, "get").do(t.Context(), c) }()
+	<-started
+	require.Error(t, apiCallNamed(t, "list").do(t.Context(), c))
+	close(slow)
+	require.NoError(t, <-done)
+}
+
+// TestDeadConnectionIsLeft: a connection of HTTP/2 on which nothing comes any
+// more, not even the answer to a ping, is left before the attempt is over, and
+// the next attempt gets another one.
+func TestDeadConnectionIsLeft(t *testing.T) {
+	var dead atomic.Pointer[net.Conn]
+	hang := make(chan struct{})
+	answered := false
+	origin := h2Server(t, trustTestServers(t), func(conn h2conn, stream uint32) {
+		if answered && dead.CompareAndSwap(nil, &conn.Conn) {
+			<-hang // and nothing is read any more
+			return
+		}
+		answered = true
+		conn.answer(stream)
+	})
+	t.Cleanup(func() { close(hang) })
+	c := defaultClient(t, origin, diffhook.ClientOptions{MaxAttempts: 2, AttemptTimeout: 3 * time.Second})
+	require.NoError(t, apiCallNamed(t, "get").do(t.Context(), c))
+	require.NoError(t, apiCallNamed(t, "get").do(t.Context(), c))
+	require.NotNil(t, dead.Load())
+}
+
+// proxyAnswering is an HTTP proxy that answers CONNECT with a status.
+func proxyAnswering(t *testing.T, tries *atomic.Int64, status string) *http.Transport {
+	origin := rawServer(t, func(conn net.Conn) {
+		if tries != nil {
+			tries.Add(1)
+		}
+		if readRequest(bufio.NewReader(conn)) == nil && status != "" {
+			_, _ = io.WriteString(conn, "HTTP/1.1 "+status+"\r\nContent-Length: 0\r\n\r\n")
+			return
+		}
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	u, err := url.Parse(origin)
+	require.NoError(t, err)
+	u.User = url.UserPassword("made-up", "wrong")
+	return &http.Transport{Proxy: http.ProxyURL(u)}
+}
+
+// TestWhatNeverLeftIsNotOfUnknownOutcome: a failure before there is a connection
+// is not of unknown outcome, and another attempt is made unless it is hopeless.
+func TestWhatNeverLeftIsNotOfUnknownOutcome(t *testing.T) {
+	silent := func(t *testing.T) string {
+		return rawServer(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })[len("http://"):]
+	}
+	plain := func(t *testing.T) string {
+		return rawServer(t, func(conn net.Conn) {
+			_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+		})[len("http://"):]
+	}
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+	for _, c := range []struct {
+		name      string
+		at        func(t *testing.T) (origin string, transport *http.Transport)
+		hopeless  bool
+		isTimeout bool
+	}{
+		{"dial refused", func(t *testing.T) (string, *http.Transport) {
+			return "https://" + closed.Addr().String(), &http.Transport{}
+		}, false, false},
+		{"dial hangs", func(t *testing.T) (string, *http.Transport) {
+			return "https://api.example", &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}}
+		}, false, true},
+		{"no such host", func(t *testing.T) (string, *http.Transport) {
+			return "https://api.example", &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+				return nil, &net.DNSError{Err: "no such host", Name: "api.example", IsNotFound: true}
+			}}
+		}, false, false},
+		{"proxy down", func(t *testing.T) (string, *http.Transport) {
+			return "https://api.example", &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: closed.Addr().String()})}
+		}, false, false},
+		{"proxy silent", func(t *testing.T) (string, *http.Transport) { return "https://api.example", proxyAnswering(t, nil, "") }, false, true},
+		{"proxy says 503", func(t *testing.T) (string, *http.Transport) {
+			return "https://api.example", proxyAnswering(t, nil, "503 Service Unavailable")
+		}, false, false},
+		{"proxy says 502", func(t *testing.T) (string, *http.Transport) {
+			return "https://api.example", proxyAnswering(t, nil, "502 Bad Gateway")
+		}, false, false},
+		{"proxy says 407", func(t *testing.T) (string, *http.Transport) {
+			return "https://api.example", proxyAnswering(t, nil, "407 Proxy Authentication Required")
+		}, true, false},
+		{"proxy says 403", func(t *testing.T) (string, *http.Transport) {
+			return "https://api.example", proxyAnswering(t, nil, "403 Forbidden")
+		}, true, false},
+		{"SOCKS proxy refuses the password", func(t *testing.T) (string, *http.Transport) {
+			origin := rawServer(t, func(conn net.Conn) {
+				_, _ = io.ReadFull(conn, make([]byte, 4))
+				_, _ = conn.Write([]byte{5, 2})
+				_, _ = io.ReadFull(conn, make([]byte, len("..made-up.wrong")))
+				_, _ = conn.Write([]byte{1, 1})
+			})
+			return "https://api.example", &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "socks5", User: url.UserPassword("made-up", "wrong"), Host: origin[len("http://"):]})}
+		}, true, false},
+		{"unknown certificate", func(t *testing.T) (string, *http.Transport) { return secure.URL, &http.Transport{} }, true, false},
+		{"certificate of another host", func(t *testing.T) (string, *http.Transport) {
+			transport := secure.Client().Transport.(*http.Transport).Clone()
+			transport.TLSClientConfig.ServerName = "other.example"
+			return secure.URL, transport
+		}, true, false},
+		{"TLS handshake timeout", func(t *testing.T) (string, *http.Transport) {
+			return "https://" + silent(t), &http.Transport{TLSHandshakeTimeout: 50 * time.Millisecond}
+		}, false, false},
+		{"TLS handshake hangs", func(t *testing.T) (string, *http.Transport) { return "https://" + silent(t), &http.Transport{} }, false, true},
+		{"TLS handshake broken off", func(t *testing.T) (string, *http.Transport) {
+			return "https://" + rawServer(t, func(conn net.Conn) { _, _ = io.ReadFull(conn, make([]byte, 5)) })[len("http://"):], &http.Transport{}
+		}, false, false},
+		{"no TLS version in common", func(t *testing.T) (string, *http.Transport) {
+			transport := secure.Client().Transport.(*http.Transport).Clone()
+			transport.TLSClientConfig.MaxVersion = tls.VersionTLS11
+			transport.TLSClientConfig.MinVersion = tls.VersionTLS11
+			return secure.URL, transport
+		}, false, false},
+		{"not TLS", func(t *testing.T) (string, *http.Transport) { return "https://" + plain(t), &http.Transport{} }, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			timeout := 10 * time.Second
+			if c.isTimeout {
+				timeout = 200 * time.Millisecond
+			}
+			for _, name := range []string{"create key", "rotate", "get"} {
+				origin, transport := c.at(t)
+				t.Cleanup(transport.CloseIdleConnections)
+				client := newClientAt(t, origin, &diffhook.ClientOptions{
+					HTTPClient: &http.Client{Transport: transport}, AttemptTimeout: timeout, MaxAttempts: 2,
+				})
+				err := apiCallNamed(t, name).do(t.Context(), client)
+				require.Error(t, err)
+				assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown, name)
+				assert.NotErrorAs(t, err, new(*diffhook.APIError), name)
+				assert.Equal(t, c.isTimeout, errors.Is(err, context.DeadlineExceeded), "%s: %v", name, err)
+				if c.hopeless {
+					assert.NotContains(t, err.Error(), "attempts", name)
+				} else {
+					assert.ErrorContains(t, err, "(after 2 attempts)", name)
+				}
+				assert.NotContains(t, err.Error(), "wrong", "the proxy's password")
+			}
+		})
+	}
+}
+
+// TestHopelessIsTriedOnce counts what arrives: several wrong passwords can lock
+// an account.
+func TestHopelessIsTriedOnce(t *testing.T) {
+	var tries atomic.Int64
+	client := newClientAt(t, "https://api.example", &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: proxyAnswering(t, &tries, "407 Proxy Authentication Required")}})
+	require.Error(t, apiCallNamed(t, "get").do(t.Context(), client))
+	assert.EqualValues(t, 1, tries.Load())
+}
+
+// TestStreamsAboveTheLimit: a server that takes one stream at a time refuses those
+// that were sent before it said so, and makes net/http ask for other connections
+// before it sends anything. Every call succeeds, and arrives once.
+func TestStreamsAboveTheLimit(t *testing.T) {
+	var arrived atomic.Int64
+	server := httptest.NewUnstartedServer(counting(&arrived, answeringJSON(201, `{"data": {"id": "mon_1"}}`)))
+	server.EnableHTTP2 = true
+	server.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 1}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	c := newClientAt(t, server.URL, &diffhook.ClientOptions{HTTPClient: server.Client(), MaxAttempts: 20})
+	var calls sync.WaitGroup
+	const callers, rounds = 8, 10
+	for range callers {
+		calls.Go(func() {
+			for range rounds {
+				assert.NoError(t, apiCallNamed(t, "get").do(t.Context(), c))
+				assert.NoError(t, apiCallNamed(t, "create monitor").do(t.Context(), c))
+			}
+		})
+	}
+	calls.Wait()
+	assert.EqualValues(t, 2*callers*rounds, arrived.Load())
+}
