@@ -47,7 +47,7 @@ type call struct {
 
 	generation   int       // that body is encoded for
 	attempts     int       // begun
-	date         time.Time // of the answer, by the API's clock; zero where it does not say
+	date         string    // the Date header of the last response
 	tokenRenewed bool      // for this call, after a 401
 }
 
@@ -215,7 +215,7 @@ func (c *core) send(ctx context.Context, call *call, token string) outcome {
 		resp.Body.Close()
 		resp.Body = http.NoBody
 	}
-	defer closeBody(resp.Body)
+	defer resp.Body.Close() // read whole by then, or broken off, or far too long
 	c.log(ctx, call, resp.StatusCode, time.Since(began))
 	return c.read(ctx, call, resp, token, began)
 }
@@ -230,15 +230,15 @@ func (c *core) newRequest(ctx context.Context, call *call, token string) (*http.
 		return nil, fmt.Errorf("%w: the method is malformed", ErrInvalidRequest)
 	}
 	r.URL, r.Host = call.url, call.url.Host
-	r.Header = http.Header{
-		"Accept":     {"application/json"},
-		"User-Agent": {c.opts.UserAgent},
-	}
+	values := [...]string{"application/json", c.opts.UserAgent, call.contentType, "Bearer " + token} // one allocation
+	r.Header = make(http.Header, len(values))
+	r.Header["Accept"] = values[0:1:1]
+	r.Header["User-Agent"] = values[1:2:2]
 	if call.contentType != "" {
-		r.Header["Content-Type"] = []string{call.contentType}
+		r.Header["Content-Type"] = values[2:3:3]
 	}
 	if token != "" {
-		r.Header["Authorization"] = []string{"Bearer " + token}
+		r.Header["Authorization"] = values[3:4:4]
 	}
 	// Without it, a transport that repeats requests by itself cannot rewind the
 	// body, and says why it would have repeated the request.

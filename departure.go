@@ -20,7 +20,8 @@ import (
 // another connection for the request, or with the same connection again. There
 // departure ends the attempt: only the client repeats a request.
 type departure struct {
-	end func() // ends the attempt
+	end   func() // ends the attempt
+	trace httptrace.ClientTrace
 
 	asked  atomic.Bool  // a connection was asked for
 	conns  atomic.Int32 // connections that the request was given to
@@ -29,7 +30,8 @@ type departure struct {
 
 // watch returns ctx with the trace that tells d of connections.
 func (d *departure) watch(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: d.getConn, GotConn: d.gotConn})
+	d.trace = httptrace.ClientTrace{GetConn: d.getConn, GotConn: d.gotConn}
+	return httptrace.WithClientTrace(ctx, &d.trace)
 }
 
 // getConn is called when the transport asks for a connection, also again for

@@ -61,7 +61,7 @@ func (s *SigningSecretService) ask(ctx context.Context, c *call, path ...string)
 	if err != nil {
 		return signingSecrets{}, err
 	}
-	answer.at = c.date
+	answer.at, _ = http.ParseTime(c.date)
 	return answer, nil
 }
 
