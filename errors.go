@@ -21,9 +21,10 @@ var (
 	// no secret in force.
 	ErrSignatureMismatch = errors.New("diffhook: signature mismatch: no signing secret in force made this signature for this body; refuse the request, and if all are refused compare the secret's fingerprint and look for code that changes the body before it is verified")
 
-	// ErrStale is returned where [VerifierOptions].MaxAge is set and a
-	// correctly signed event was triggered longer ago, or names no time.
-	ErrStale = errors.New("diffhook: stale delivery: the event was triggered longer ago than MaxAge allows, or does not say when; refuse it, or raise MaxAge")
+	// ErrStale is returned if [VerifierOptions].MaxAge is set and a correctly
+	// signed event was triggered longer ago, or more than 5 minutes in the
+	// future, or has no readable time.
+	ErrStale = errors.New("diffhook: stale delivery: triggered_at is longer ago than MaxAge, over 5 minutes in the future, or unreadable; refuse it, or raise MaxAge and check the clock")
 
 	// ErrBodyTooLarge is returned where a body is longer than
 	// [VerifierOptions].MaxBodyBytes.
@@ -44,9 +45,9 @@ var (
 	// method of a zero [Verifier].
 	ErrSecretsUnavailable = errors.New("diffhook: signing secrets unavailable: check the secret source")
 
-	// ErrInvalidEvent is returned where a body is not a JSON object that an
-	// [Event] can be read from.
-	ErrInvalidEvent = errors.New("diffhook: invalid event: the body is not a JSON object with the documented fields")
+	// ErrInvalidEvent is returned if a body is not one JSON object. A field
+	// that cannot be read is no error: see [Event].Unreadable.
+	ErrInvalidEvent = errors.New("diffhook: invalid event: the body is not a JSON object")
 )
 
 // Errors of calling the API. Test for them with [errors.Is]; [errors.As] with

@@ -51,8 +51,10 @@ type VerifierOptions struct {
 	// default, 10 s.
 	MinRefreshInterval time.Duration
 
-	// MaxAge refuses, with ErrStale, events triggered longer ago, and events
-	// that do not say when. Retries carry the time of the change, so a MaxAge
+	// MaxAge refuses, with ErrStale, events triggered longer ago or over 5
+	// minutes in the future, and events without a readable triggered_at. Other
+	// fields do not matter, but a body that is not a JSON object is refused
+	// with ErrInvalidEvent. Retries carry the time of the change, so a MaxAge
 	// below 2 minutes (generation 1) or 18 h (generation 2) refuses late ones.
 	// By default, there is no limit.
 	MaxAge time.Duration
@@ -294,6 +296,10 @@ var (
 	errOnlyRevoked  = fmt.Errorf("%w: %w", ErrSecretsUnavailable, errRevokedCurrent)
 )
 
+// maxClockSkew is how far ahead the clock of DiffHook may be under MaxAge: an
+// event from the future would stay new for as long as it is ahead.
+const maxClockSkew = 5 * time.Minute
+
 // checkAge applies MaxAge to a delivery whose signature is right. Only then
 // is the time in its body DiffHook's word.
 func (a *attempt) checkAge() (err error) {
@@ -304,7 +310,8 @@ func (a *attempt) checkAge() (err error) {
 	if a.event, err = ParseEvent(a.body); err != nil {
 		return err
 	}
-	if at := a.event.TriggeredAt; at.IsZero() || time.Since(at) > limit {
+	at := a.event.TriggeredAt
+	if age := time.Since(at); at.IsZero() || age > limit || age < -maxClockSkew {
 		return ErrStale
 	}
 	return nil
