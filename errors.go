@@ -9,12 +9,13 @@ import (
 // method returns may wrap one of them together with a cause. [HTTPStatus]
 // gives the answer that belongs to each.
 var (
-	// ErrNoSignature is returned where a request has no signature header, or
-	// an empty one.
+	// ErrNoSignature is returned if a request has no signature header, or only
+	// blank ones.
 	ErrNoSignature = errors.New("diffhook: no signature: the header " + SignatureHeader + " (or " + SignatureHeaderGen2 + ") is missing or empty; refuse the request")
 
-	// ErrMalformedSignature is returned where a signature is not "sha256="
-	// and 64 lower-case hex digits, or where its header has several values.
+	// ErrMalformedSignature is returned if a signature is not "sha256=" and 64
+	// lower-case hex digits, or if its header has several values. Spaces and
+	// tabs around a value, and blank values, do not count.
 	ErrMalformedSignature = errors.New(`diffhook: malformed signature: want one value, "sha256=" and 64 lower-case hex digits; refuse the request`)
 
 	// ErrSignatureMismatch is returned where a well-formed signature matches
