@@ -2,6 +2,7 @@ package diffhook
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 )
@@ -70,7 +71,8 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 			a.deny(w)
 			return
 		}
-		next.ServeHTTP(w, a.passOn(context.WithValue(a.ctx, deliveryKey{}, &a.in.Delivery)))
+		ctx := context.WithValue(a.ctx, deliveryKey{}, &a.in.Delivery)
+		a.passOn(ctx, a.in, func(r *http.Request) { next.ServeHTTP(w, r) })
 	})
 }
 
@@ -137,16 +139,19 @@ func (a *attempt) receive(w http.ResponseWriter) {
 	a.in.SignedByPrevious = a.previous
 }
 
-// passOn returns the request with its body whole again. It is a copy, since
-// net/http looks at the body of its own when the handler has returned: it can
-// tell only then whether the connection is fit for another request.
-func (a *attempt) passOn(ctx context.Context) *http.Request {
-	if a.in == nil {
-		return a.request
-	}
+// passOn calls handle with the request and in as its whole body. The request
+// is a copy, since net/http looks at the body of its own after the handler: it
+// can tell only then whether the connection is fit for another request. So
+// net/http does not see a form that handle parses: its files are removed here.
+func (a *attempt) passOn(ctx context.Context, in *incoming, handle func(*http.Request)) {
 	r := a.request.WithContext(ctx)
-	r.Body = a.in
-	return r
+	r.Body = in
+	defer func() {
+		if form := r.MultipartForm; form != nil && form != a.request.MultipartForm {
+			_ = form.RemoveAll()
+		}
+	}()
+	handle(r)
 }
 
 // admit refuses what can be refused before one byte of the body is read.
@@ -165,18 +170,22 @@ func (a *attempt) admit() error {
 
 // deny answers a refused request.
 func (a *attempt) deny(w http.ResponseWriter) {
+	in := a.in
+	if in == nil {
+		in = unread(a.request, a.err)
+	}
 	answer := func() {
 		if deny := a.v.opts.Deny; deny != nil {
-			deny(w, a.passOn(a.ctx), a.err)
+			a.passOn(a.ctx, in, func(r *http.Request) { deny(w, r, a.err) })
 			return
 		}
 		status := HTTPStatus(a.err)
 		w.Header().Set("Cache-Control", "no-store")
 		http.Error(w, http.StatusText(status), status)
 	}
-	if a.err == ErrBodyTimeout && a.request.ProtoMajor == 1 {
+	if errors.Is(a.err, ErrBodyTimeout) && a.request.ProtoMajor == 1 {
 		closeAfter(w, answer) // the deadline has passed, perhaps just after the last byte
 		return
 	}
-	withoutBody(w, a.request, a.in, answer)
+	refuse(w, a.request, in, answer)
 }
