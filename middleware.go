@@ -3,8 +3,8 @@ package diffhook
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
+	"time"
 )
 
 // Delivery is a verified delivery.
@@ -91,6 +91,7 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 		panic("diffhook: Verifier.EventHandler of a nil function")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), DeliveryTimeout)
 		defer cancel()
 
@@ -109,18 +110,11 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 			http.Error(w, "the delivery could not be handled", http.StatusInternalServerError)
 			return
 		}
+		if ctx.Err() != nil {
+			v.logLateness(ctx, r, a.event, time.Since(start))
+		}
 		w.WriteHeader(http.StatusNoContent)
 	})
-}
-
-func (v *Verifier) logFailure(ctx context.Context, r *http.Request, e *Event, err error) {
-	if v.opts.Logger == nil {
-		return
-	}
-	v.opts.Logger.LogAttrs(ctx, slog.LevelError, "diffhook: handling a delivery failed; DiffHook will retry it",
-		slog.Any("error", err),
-		slog.String("event", bounded(e.DedupKey(), 100)),
-		slog.String("route", routeOf(r)))
 }
 
 // receive reads the body and settles the verdict. w is nil where there is
