@@ -27,15 +27,19 @@ var (
 	// future, or has no readable time.
 	ErrStale = errors.New("diffhook: stale delivery: triggered_at is longer ago than MaxAge, over 5 minutes in the future, or unreadable; refuse it, or raise MaxAge and check the clock")
 
-	// ErrBodyTooLarge is returned where a body is longer than
-	// [VerifierOptions].MaxBodyBytes.
+	// ErrBodyTooLarge is returned if a body is longer than
+	// [VerifierOptions].MaxBodyBytes or than a limit set before the verifier:
+	// the reader returns an *http.MaxBytesError, or an error with the status 413
+	// in a field Code, Status or StatusCode or a method Status or StatusCode.
 	ErrBodyTooLarge = errors.New("diffhook: body too large: it is longer than MaxBodyBytes; raise the limit if deliveries can be that long")
 
-	// ErrBodyTimeout is returned where a body was not there in time.
+	// ErrBodyTimeout is returned if a body was not there in time, or if its
+	// reader says so by a deadline's error or by the status 408.
 	ErrBodyTimeout = errors.New("diffhook: body timeout: the body did not arrive in time; the sender is slow or has stopped")
 
-	// ErrBodyRead is returned where the body broke off or could not be read.
-	ErrBodyRead = errors.New("diffhook: body not read: it broke off before its end")
+	// ErrBodyRead is returned if the body broke off or could not be read.
+	// [errors.Is] and [errors.As] find the error of its reader.
+	ErrBodyRead = errors.New("diffhook: body not read: it broke off before its end, or its reader failed")
 
 	// ErrBodyConsumed is returned where the body is shorter than its
 	// Content-Length without having broken off: other code read it first.

@@ -122,7 +122,8 @@ func jsonKind(value string) string {
 // change, and differs between changes: keep it with what you have handled, and
 // a retry after an answer that was lost is not handled twice. The platform
 // sends no id of its own; monitor_id and triggered_at together name a change.
-// It returns "" where the event lacks either.
+// It returns "" if the event lacks either: handle such an event each time that
+// it comes, since "" is the key of every one.
 func (e *Event) DedupKey() string {
 	if e.MonitorID == "" || e.TriggeredAt.IsZero() {
 		return ""

@@ -32,12 +32,17 @@ func DeliveryFromContext(ctx context.Context) (*Delivery, bool) {
 // error, r.Body is whole again afterwards. Without a well-formed signature, and
 // with a Content-Length over the limit, nothing is read.
 //
+// Call it before anything that reads the body. If r.FormValue or the like has
+// read a form, its values are not verified, and the body is consumed.
+//
 // Errors wrap those of [Verifier.Verify], [ErrBodyTooLarge], [ErrBodyTimeout],
 // [ErrBodyRead] or [ErrBodyConsumed]; [HTTPStatus] has the answer to each.
 //
 // It is for routers that do not take the [Verifier.Handler] middleware. It
 // cannot set deadlines: a slow body is bounded by the server's ReadTimeout
-// alone, so set one.
+// alone, so set one. Over HTTP/1, net/http holds back the answer to a refused
+// request until the body is there or that time is over. If the router enables
+// full duplex, set the header Connection: close for an error.
 func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
 	a := attempt{v: v, ctx: r.Context(), request: r, header: r.Header}
 	a.receive(nil)
@@ -53,13 +58,19 @@ func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
 // Handler returns middleware that passes verified deliveries on to next and
 // answers all other requests itself, through Deny or with the status of
 // [HTTPStatus] and a constant text. next reads the body as usual, and finds
-// the delivery by [DeliveryFromContext].
+// the delivery by [DeliveryFromContext]. Files of a form that next parses are
+// removed when it returns.
 //
-// Mount it before anything that reads or decodes the body. While it reads, a
-// body that has not arrived within [DeliveryTimeout] is cut off, also where
-// the server has no timeouts, unless the ResponseWriter supports no deadlines
-// (that of [http.TimeoutHandler] does not): set the server's ReadTimeout then.
-// A refused request whose body was not read costs no wait for the rest of it.
+// Mount it before anything that reads or decodes the body. If r.FormValue or
+// the like has read a form before, its values are not verified, and the body
+// is consumed.
+//
+// While Handler reads, a body that has not arrived within [DeliveryTimeout] is
+// cut off, also if the server has no timeouts, unless the ResponseWriter
+// supports no deadlines (that of [http.TimeoutHandler] does not): set the
+// server's ReadTimeout then. The answer to a request that is refused unread
+// does not wait for the body. Unless the body has arrived, or if it cannot be
+// told, the connection is closed: no part of it is taken for a request.
 func (v *Verifier) Handler(next http.Handler) http.Handler {
 	if next == nil {
 		panic("diffhook: Verifier.Handler of a nil handler")
@@ -78,14 +89,17 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 
 // EventHandler returns a handler that verifies deliveries as
 // [Verifier.Handler] does, parses their events and calls handle. It answers
-// 204 where handle returns nil, 500 where it returns an error, which is
-// logged, and 400 where the body is no event; DiffHook retries all but the
-// first. A panic in handle is not recovered.
+// 204 if handle returns nil, 500 if it returns an error, which is logged, and
+// 400 if the body is no JSON object; DiffHook retries all but the first. A
+// panic in handle is not recovered. Fields that cannot be read are listed in
+// [Event].Unreadable.
 //
 // The context of handle ends [DeliveryTimeout] after the request came in, when
-// DiffHook has given up on the attempt, or earlier with the request's own.
-// Acknowledge first and work later where the work can take longer, and see
-// [Event.DedupKey]. handle may be called concurrently.
+// DiffHook has given up on the attempt, or earlier with the request's own. If
+// handle returns nil after that, the answer is still 204, and a warning is
+// logged: DiffHook retries the event. Acknowledge first and work later if the
+// work can take longer, and see [Event.DedupKey]. handle may be called
+// concurrently.
 func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http.Handler {
 	if handle == nil {
 		panic("diffhook: Verifier.EventHandler of a nil function")

@@ -61,8 +61,9 @@ type VerifierOptions struct {
 
 	// Deny answers a refused request in place of the default answer: the
 	// status of [HTTPStatus] with a constant text. err must not be shown to
-	// the sender. The request's context may have ended where its body did not
-	// arrive. It may be called concurrently.
+	// the sender. The request's context may have ended if the body did not
+	// arrive. A body that was refused unread may never arrive: do not wait for
+	// it. Deny must not hijack the connection. It may be called concurrently.
 	Deny func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Observe is called once per delivery, at the verdict and before the
@@ -70,10 +71,15 @@ type VerifierOptions struct {
 	// concurrently. By default, nothing is called.
 	Observe func(ctx context.Context, o Observation)
 
-	// Logger receives refused deliveries (Warn; under a flood, ten a minute
-	// and a summary of the rest with the next delivery after that minute),
-	// rotations (Info), and failures of the source (Warn) and of a function
-	// given to [Verifier.EventHandler] (Error). By default, nothing is logged.
+	// Logger receives refused deliveries (Warn), rotations (Info), failures of
+	// the source (Warn), and of a function given to [Verifier.EventHandler]
+	// its errors (Error) and its successes after DiffHook gave up (Warn).
+	//
+	// Of each Result, ten refusals a minute have a line. The others are counted
+	// in a summary, with the fingerprints of the secrets in force, which is
+	// written with the next delivery after that minute. No line shows a path:
+	// route is the pattern of [http.ServeMux], and is absent without one. By
+	// default, nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -85,7 +91,9 @@ type Observation struct {
 	Result string
 
 	// Err is what the method returned or the request was refused for; nil
-	// for an accepted delivery.
+	// for an accepted delivery. If the body could not be read, errors.Is and
+	// errors.As find the error of its reader. The text is not shown, since it
+	// may quote the body.
 	Err error
 
 	// SignedByPrevious reports a match with the previous secret.
