@@ -8,12 +8,13 @@ import (
 	"reflect"
 )
 
-// bodyError returns an error of reading a body under its sentinel. The cause
-// is reached by errors.Is and errors.As only, since it may quote the body. A
-// cause that is a verdict of this package is dropped: an error has one verdict.
+// bodyError returns the sentinel for an error of reading a body, with the error
+// as the cause. Only errors.Is and errors.As reach the cause, since its text may
+// quote the body. A cause that matches a verdict of this package is dropped: an
+// error has a single verdict.
 func bodyError(cause error) (err error) {
 	defer func() {
-		if recover() != nil { // a method of the cause, as of a nil pointer
+		if recover() != nil { // a method of the cause panics, such as that of a nil pointer
 			err = ErrBodyRead
 		}
 	}()
@@ -45,9 +46,9 @@ func bodyErrorKind(cause error) error {
 	return ErrBodyRead
 }
 
-// statusIn returns the first 408 or 413 that err, or an error that it wraps,
-// names as an HTTP status, or 0. Limits of web frameworks say so in types of
-// their own. At most budget errors are looked at.
+// statusIn returns the first HTTP status 408 or 413 of err and the errors under
+// it, or 0. The limits of web frameworks return errors with such a status. It
+// reads at most budget errors.
 func statusIn(err error, budget *int) int {
 	if err == nil || *budget <= 0 {
 		return 0
@@ -69,8 +70,8 @@ func statusIn(err error, budget *int) int {
 	return 0
 }
 
-// statusOf returns the 408 or 413 that a method or an exported field of err
-// has, or 0.
+// statusOf returns the status 408 or 413 in a method or an exported field of
+// err, or 0.
 func statusOf(err error) int {
 	var found []int
 	if e, ok := err.(interface{ StatusCode() int }); ok {
@@ -90,8 +91,8 @@ func statusOf(err error) int {
 	return 0
 }
 
-// intField returns the exported field of the struct that err is or points to,
-// or 0 if there is no such field or its type is no integer.
+// intField returns the exported integer field of a struct or of a pointer to a
+// struct, or 0 if there is no such field.
 func intField(err error, name string) int {
 	v := reflect.Indirect(reflect.ValueOf(err))
 	if v.Kind() != reflect.Struct {

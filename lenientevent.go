@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// wireEvent splits an event into its fields and reads none of them, so that
-// one field of an unexpected type costs no other field.
+// wireEvent splits an event into fields and reads no field, so that a field of
+// an unexpected type does not stop the decoding of the others.
 type wireEvent struct {
 	Type            wireValue `json:"event"`
 	MonitorID       wireValue `json:"monitor_id"`
@@ -144,8 +144,8 @@ func (r *lenientReader) diff(name string, d wireDiff) *Diff {
 	}
 }
 
-// text returns the text of v. The text of a number is the number as written,
-// and the text of an absent value is empty. ok is false for other types.
+// text returns the text of v: of a number the literal, of an absent value
+// nothing. ok is false for other types.
 func (v wireValue) text() (s string, ok bool) {
 	switch {
 	case v == nil:
@@ -159,8 +159,8 @@ func (v wireValue) text() (s string, ok bool) {
 	return "", false
 }
 
-// list returns the texts of the list v. A text that is not in a list is a list
-// of one, and null in a list is empty. ok is false if an element has no text.
+// list returns the texts of the list v. A single text is a list of length 1, and
+// null in a list is an empty text. ok is false if an element has no text.
 func (v wireValue) list() (list []string, ok bool) {
 	if v == nil {
 		return nil, true
@@ -203,11 +203,11 @@ func parseInteger(s string) (n int, ok bool) {
 	return int(f), true
 }
 
-// parseTime parses a time in the forms of ISO 8601 that programs write: with
-// or without a zone (then it is UTC), seconds and their fraction, with a space
-// or a lower-case t before the clock. Second 60 is the next minute. It returns
-// the time in UTC. ok is false for a date alone, and for a year in UTC before
-// 0 or after 9999, which JSON cannot hold.
+// parseTime returns, in UTC, a time in a form of ISO 8601 that programs write.
+// The zone (default: UTC), the seconds and their fraction are optional, and a
+// space or a lower-case t may stand before the clock. Second 60 is the first
+// second of the next minute. ok is false for a date alone, and for a year outside
+// 0 to 9999, which JSON cannot hold.
 func parseTime(s string) (t time.Time, ok bool) {
 	const date, minutes = len("2006-01-02"), len("2006-01-02T15:04")
 	if len(s) < minutes || len(s) > 64 || !strings.Contains("Tt ", s[date:date+1]) {
@@ -234,5 +234,5 @@ func parseTime(s string) (t time.Time, ok bool) {
 	return time.Time{}, false
 }
 
-// fitsJSON reports whether the year of t is one that JSON can hold.
+// fitsJSON reports whether time.Time can marshal the year of t.
 func fitsJSON(t time.Time) bool { return 0 <= t.Year() && t.Year() <= 9999 }

@@ -35,9 +35,9 @@ func (v *Verifier) unlock() {
 	}
 }
 
-// In each period, the first refused deliveries of each result are logged one by
-// one and the others are counted. So a flood writes a bounded number of lines,
-// and does not hide a refusal of another kind.
+// In each period, the first refused deliveries of each result get a line each,
+// and the others are counted. So a flood writes a bounded number of lines and
+// hides no refusal of another kind.
 const (
 	refusalLogPeriod = time.Minute
 	refusalLogLines  = 10
@@ -119,8 +119,8 @@ func (c *refusalCounts) attrs() (attrs []slog.Attr) {
 	return attrs
 }
 
-// fingerprintAttrs names the secrets in force, to compare with the secrets that
-// should be.
+// fingerprintAttrs names the secrets in force. An operator compares them with
+// the secrets of the app.
 func (v *Verifier) fingerprintAttrs() []slog.Attr {
 	set := v.set.Load()
 	if set == nil {

@@ -69,8 +69,8 @@ func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
 // cut off, also if the server has no timeouts, unless the ResponseWriter
 // supports no deadlines (that of [http.TimeoutHandler] does not): set the
 // server's ReadTimeout then. The answer to a request that is refused unread
-// does not wait for the body. Unless the body has arrived, or if it cannot be
-// told, the connection is closed: no part of it is taken for a request.
+// does not wait for the body. Unless the end of the body was seen, the connection
+// is closed: no part of a body is taken for a request.
 func (v *Verifier) Handler(next http.Handler) http.Handler {
 	if next == nil {
 		panic("diffhook: Verifier.Handler of a nil handler")
@@ -147,10 +147,10 @@ func (a *attempt) receive(w http.ResponseWriter) {
 	a.in.SignedByPrevious = a.previous
 }
 
-// passOn calls handle with the request and in as its whole body. The request
-// is a copy, since net/http looks at the body of its own after the handler: it
-// can tell only then whether the connection is fit for another request. So
-// net/http does not see a form that handle parses: its files are removed here.
+// passOn calls handle with a copy of the request, whose whole body is in. It is
+// a copy because net/http looks at its own body after the handler, to decide
+// whether the connection can be used again. net/http removes the files of its own
+// request's form only, so passOn removes those of the copy's.
 func (a *attempt) passOn(ctx context.Context, in *incoming, handle func(*http.Request)) {
 	r := a.request.WithContext(ctx)
 	r.Body = in

@@ -8,23 +8,22 @@ import (
 	"time"
 )
 
-// A refused request over HTTP/1 must not leave a part of its body on the
-// connection: net/http would take it for the next request, and a proxy in front
-// has not checked it as one. By itself net/http sees to that, but not after
-// EnableFullDuplex if a read deadline has passed.
+// A refused HTTP/1 request must not leave a part of its body on the connection:
+// net/http would parse the part as the next request, which no proxy in front has
+// checked. net/http prevents this by itself, but not after EnableFullDuplex if a
+// read deadline has passed.
 const (
-	// discardTime is how long the body of a refused request is looked for.
+	// discardTime bounds the wait for the body of a refused request.
 	discardTime = 20 * time.Millisecond
 
-	// maxDiscard is how much of it is read to keep the connection. It is the
-	// limit of net/http.
+	// maxDiscard bounds the bytes that are read to keep a connection, as the
+	// limit of net/http does.
 	maxDiscard = 256 << 10
 )
 
-// refuse calls answer to refuse a request whose body is not read to its end.
-// A body that has arrived, as that of an ordinary delivery has, is discarded
-// and the connection is kept. Otherwise the connection is closed, and the
-// answer does not wait for the body.
+// refuse calls answer to refuse a request whose body is not read to the end. If
+// the whole body has arrived, refuse discards the body and keeps the connection.
+// Otherwise the connection is closed, and the answer does not wait.
 func refuse(w http.ResponseWriter, r *http.Request, in *incoming, answer func()) {
 	switch left(r, in) {
 	case nothingLeft:
@@ -41,14 +40,14 @@ func refuse(w http.ResponseWriter, r *http.Request, in *incoming, answer func())
 	}
 }
 
-// discardRest reads the rest of a body, and closes the connection unless it
-// has seen the end.
+// discardRest reads the rest of a body, and closes the connection unless the end
+// was seen.
 func discardRest(w http.ResponseWriter, in *incoming) {
 	switch _, err := in.rest.Read(nil); {
-	case in.closed: // by Deny, and perhaps before the end
+	case in.closed: // Deny has closed the body, perhaps before the end
 		closeConnection(w)
 		return
-	case err == io.EOF, err == http.ErrBodyReadAfterClose: // net/http has, for an answer that was flushed
+	case err == io.EOF, err == http.ErrBodyReadAfterClose: // net/http has seen the end, when Deny flushed
 		return
 	}
 	_ = passReadDeadline(w, discardTime)
@@ -56,30 +55,30 @@ func discardRest(w http.ResponseWriter, in *incoming) {
 		closeConnection(w)
 		return
 	}
-	// net/http now watches the connection by a read of its own.
+	// net/http now reads ahead: the deadline would count as a lost connection.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 }
 
-// closeAfter closes the connection after an answer, which then waits for
-// nothing.
+// closeAfter closes the connection after an answer. The answer waits for nothing.
 func closeAfter(w http.ResponseWriter, answer func()) {
 	closeConnection(w)
-	// Closing with something unread would reset the connection, and the sender
-	// might lose the answer: net/http is to discard what has arrived.
+	// A connection with unread bytes is reset, and the sender may lose the
+	// answer: until the deadline, net/http discards bytes that have arrived.
 	defer func() { _ = passReadDeadline(w, discardTime) }()
 	answer()
 }
 
 // closeConnection makes net/http close an HTTP/1 connection after the answer.
-// A header would not do if the answer has begun, or if Deny removes it, so
-// net/http is also told that a limit for bodies has been passed.
+// The header alone does nothing if the answer has begun or if Deny removes it.
+// So net/http is also told of a body over a limit: it then closes in any case,
+// half a second after the answer, so that the sender gets the answer.
 func closeConnection(w http.ResponseWriter) {
 	w.Header().Set("Connection", "close")
 	byteOverLimit := io.NopCloser(strings.NewReader("x"))
 	_, _ = http.MaxBytesReader(innermost(w), byteOverLimit, 0).Read(make([]byte, 1))
 }
 
-// leftover is what is known of the rest of a request's body.
+// leftover tells whether a part of a request's body is still to be read.
 type leftover int
 
 const (
@@ -88,26 +87,25 @@ const (
 	somethingLeft
 )
 
-// left returns what is known of the rest of the body of r, without taking any
-// of it and without waiting. in is what has been read of it.
+// left reports whether a part of the body of r is unread, without reading and
+// without waiting. in is the body so far.
 //
-// It matters because net/http, if nothing is left, watches the connection by a
-// read of its own until the handler has returned. If that failed by a deadline,
-// it would cancel the contexts of the request and of all later ones on the
-// connection.
+// If nothing is left, net/http reads ahead until the handler returns. If a
+// deadline ended that read, net/http would cancel the contexts of this request
+// and of all later requests on the connection.
 func left(r *http.Request, in *incoming) leftover {
 	switch {
 	case r.ProtoMajor != 1: // HTTP/2 waits for nothing
 		return nothingLeft
 	case r.ContentLength == 0, in.rest == http.NoBody, in.whole:
 		return nothingLeft
-	case !isServerBody(in.rest): // something has replaced it, and may have read it
+	case !isServerBody(in.rest): // a wrapper, which may have read the body
 		return maybeLeft
 	case r.ContentLength < 0: // reading nothing would wait for a chunk
 		return maybeLeft
 	case r.ContentLength-int64(len(in.Body)) > maxDiscard:
 		return maybeLeft
-	case len(in.Body) == 0 && r.Header.Get("Expect") != "": // it would ask for the body
+	case len(in.Body) == 0 && r.Header.Get("Expect") != "": // a read would ask for the body
 		return maybeLeft
 	}
 	switch _, err := in.rest.Read(nil); err {
@@ -116,12 +114,11 @@ func left(r *http.Request, in *incoming) leftover {
 	case io.EOF:
 		return nothingLeft
 	}
-	return maybeLeft // also if something has closed it: the end may not have been seen
+	return maybeLeft // such as a body that was closed, perhaps before the end
 }
 
-// isServerBody reports whether a body is still that of net/http's server. Its
-// type is not exported; that of http.MaxBytesReader, which may be around
-// anything, is not it.
+// isServerBody reports whether body is the body of net/http's server itself,
+// whose types are not exported. A wrapper, such as http.MaxBytesReader, is not.
 func isServerBody(body io.Reader) bool {
 	switch fmt.Sprintf("%T", body) {
 	case "*http.body", "*http.expectContinueReader":

@@ -65,7 +65,7 @@ func trimBlanks(s string) string { return strings.Trim(s, " \t") }
 // as absent. Names match in any case, because a map that net/http did not fill
 // (the event of a Lambda function, a test) need not have canonical keys.
 // Several values under one name, however it is spelled, are malformed: nobody
-// knows which of them a proxy in front looked at.
+// knows which value a proxy in front has read.
 func signatureFrom(h http.Header) (string, error) {
 	var gen1, gen2 string
 	var n1, n2 int
@@ -86,8 +86,8 @@ func signatureFrom(h http.Header) (string, error) {
 	return gen1, nil // empty where there is none: tag.parse says so
 }
 
-// addValues adds the values that are not blank to the n found before, of which
-// last is one.
+// addValues counts the values that are not blank, and returns the last of them
+// and the new count. n values were found before.
 func addValues(last string, n int, values []string) (string, int) {
 	for _, value := range values {
 		if trimBlanks(value) != "" {
