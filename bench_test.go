@@ -142,3 +142,20 @@ func (w discardResponse) Header() http.Header             { return w.header }
 func (discardResponse) Write(p []byte) (int, error)       { return len(p), nil }
 func (discardResponse) WriteHeader(int)                   {}
 func (discardResponse) SetReadDeadline(t time.Time) error { return nil }
+
+// BenchmarkParseEvent reads an ordinary event, with a long text and without.
+func BenchmarkParseEvent(b *testing.B) {
+	for _, size := range []int{1 << 10, 1 << 20} {
+		body := []byte(`{"event":"page.changed","monitor_id":"mon_abc123","url":"https://example.com/","triggered_at":"2026-03-16T14:22:00Z",` +
+			`"interval_minutes":15,"diff":{"summary":"s","added":["a"],"removed":["b"],"full_text_after":"` + strings.Repeat("x", size) + `"}}`)
+		b.Run("size="+strconv.Itoa(size), func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := diffhook.ParseEvent(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -2,11 +2,8 @@ package diffhook
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 )
@@ -17,9 +14,19 @@ type incoming struct {
 	Delivery
 	err    error
 	whole  bool         // read to its end: nothing is left on the connection
+	closed bool         // by a caller of Close
 	reader bytes.Reader // over Delivery.Body
 	rest   io.ReadCloser
 	cutoff cutoff
+}
+
+// unread returns the body of a request that is refused with err before any of
+// the body has been read.
+func unread(r *http.Request, err error) *incoming {
+	if r.Body == nil {
+		return &incoming{err: err, rest: http.NoBody}
+	}
+	return &incoming{err: err, rest: r.Body}
 }
 
 // Read reads what has been read before, and then what has not.
@@ -30,7 +37,10 @@ func (in *incoming) Read(p []byte) (int, error) {
 	return in.rest.Read(p)
 }
 
-func (in *incoming) Close() error { return in.rest.Close() }
+func (in *incoming) Close() error {
+	in.closed = true
+	return in.rest.Close()
+}
 
 // readBody reads the body of r. What it returns reads the same whole body
 // again. It stops with ErrBodyTooLarge after limit bytes and, where w can do
@@ -55,8 +65,12 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) *incoming {
 func (in *incoming) read(w http.ResponseWriter, r *http.Request, limit int64) {
 	in.cutoff.arm(w)
 	defer func() {
-		if in.cutoff.disarm() {
-			in.err = ErrBodyTimeout
+		if !in.cutoff.disarm() {
+			return
+		}
+		in.err = ErrBodyTimeout
+		if r.ProtoMajor == 1 { // also if a panic of the reader is on its way
+			closeConnection(w)
 		}
 	}()
 	in.Body, in.whole, in.err = readAll(r.Body, r.ContentLength, limit)
@@ -112,20 +126,6 @@ func readAll(body io.Reader, length, limit int64) (_ []byte, whole bool, _ error
 	}
 }
 
-// bodyError gives an error of reading a body its sentinel.
-func bodyError(err error) error {
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge): // a limit set before the verifier
-		return ErrBodyTooLarge
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return ErrBodyTimeout
-	case errors.Is(err, http.ErrBodyReadAfterClose):
-		return ErrBodyConsumed
-	}
-	return ErrBodyRead
-}
-
 // cutoff ends the reading of a body after DeliveryTimeout by making the read
 // deadline pass at that moment. A deadline set in advance would be simpler and
 // wrong twice: it would replace a shorter one of the server's, and if it were
@@ -165,100 +165,4 @@ func (c *cutoff) disarm() bool {
 	defer c.mu.Unlock()
 	c.w = nil
 	return c.fired
-}
-
-// discardTime is how long net/http may look for the body of a refused request.
-const discardTime = 20 * time.Millisecond
-
-// withoutBody calls answer to refuse a request whose body is not read to its
-// end. By itself net/http would wait for up to 256 KiB more of it, so as to
-// keep the connection, and hold back the answer meanwhile. With the read
-// deadline about to pass, it discards what has arrived, which is the whole body
-// of an ordinary delivery, and otherwise answers and closes the connection.
-func withoutBody(w http.ResponseWriter, r *http.Request, in *incoming, answer func()) {
-	switch left(r, in) {
-	case nothingLeft:
-		answer()
-	case somethingLeft:
-		passReadDeadline(w, discardTime)
-		answer()
-		if left(r, in) == somethingLeft { // not if answer has flushed
-			passReadDeadline(w, discardTime)
-		}
-	case maybeLeft:
-		closeAfter(w, answer)
-	}
-}
-
-// closeAfter closes the connection after an answer, which then waits for
-// nothing.
-func closeAfter(w http.ResponseWriter, answer func()) {
-	w.Header().Set("Connection", "close")
-	// Closing with something unread would reset the connection, and the sender
-	// might lose the answer: net/http is to discard what has arrived.
-	defer passReadDeadline(w, discardTime)
-	answer()
-}
-
-// leftover is what is known of the rest of a request's body.
-type leftover int
-
-const (
-	nothingLeft leftover = iota
-	maybeLeft
-	somethingLeft
-)
-
-// left returns what is known of the rest of the body of r, without taking any
-// of it and without waiting. in is what has been read of it, if anything.
-//
-// It matters because net/http, where it knows that nothing is left, watches the
-// connection by a read of its own until the handler has returned. If that
-// failed by a deadline, it would cancel the contexts of the request and of all
-// later ones on the connection.
-func left(r *http.Request, in *incoming) leftover {
-	body := r.Body
-	if in != nil {
-		body = in.rest
-	}
-	switch {
-	case r.ProtoMajor != 1: // HTTP/2 waits for nothing
-		return nothingLeft
-	case r.ContentLength == 0, body == nil, body == http.NoBody, in != nil && in.whole:
-		return nothingLeft
-	case !isServerBody(body): // something has replaced it, and may have read it
-		return maybeLeft
-	case r.ContentLength < 0: // reading nothing would wait for a chunk
-		return maybeLeft
-	case in == nil && r.Header.Get("Expect") != "": // it would ask for the body
-		return maybeLeft
-	}
-	switch _, err := body.Read(nil); {
-	case err == nil:
-		return somethingLeft
-	case err == io.EOF, errors.Is(err, http.ErrBodyReadAfterClose):
-		return nothingLeft
-	}
-	return maybeLeft
-}
-
-// isServerBody reports whether a body is still that of net/http's server. Its
-// type is not exported; that of http.MaxBytesReader, which may be around
-// anything, is not it.
-func isServerBody(body io.Reader) bool {
-	switch fmt.Sprintf("%T", body) {
-	case "*http.body", "*http.expectContinueReader":
-		return true
-	}
-	return false
-}
-
-// passReadDeadline makes the read deadline of the connection, or of the stream,
-// pass after d.
-func passReadDeadline(w http.ResponseWriter, d time.Duration) error {
-	deadline := time.Unix(1, 0)
-	if d > 0 {
-		deadline = time.Now().Add(d)
-	}
-	return http.NewResponseController(w).SetReadDeadline(deadline)
 }

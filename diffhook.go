@@ -95,13 +95,13 @@
 //	ErrNoSignature          401     refuse it
 //	ErrMalformedSignature   401     refuse it
 //	ErrSignatureMismatch    401     refuse it; if all are, compare fingerprints, and see the log's hint
-//	ErrStale                401     refuse it; is MaxAge shorter than the retries last?
+//	ErrStale                401     refuse it; is MaxAge shorter than the retries last, or the clock wrong?
 //	ErrBodyTooLarge         413     raise MaxBodyBytes if deliveries can be that long
 //	ErrBodyTimeout          408     nothing: the sender was slow
-//	ErrBodyRead             400     nothing: the connection broke off
+//	ErrBodyRead             400     nothing: the connection broke off, or a reader before the verifier failed
 //	ErrBodyConsumed         500     mount the verifier before what reads the body
 //	ErrSecretsUnavailable   503     look at the secret source; DiffHook will retry
-//	ErrInvalidEvent         400     signed, but no event: compare with the documentation
+//	ErrInvalidEvent         400     signed, but no JSON object: see what the sender sends
 //	ErrInvalidSecret        –       correct the secret; the text says how
 //	ErrInvalidOptions       –       correct the option that the text names
 //

@@ -9,31 +9,37 @@ import (
 // method returns may wrap one of them together with a cause. [HTTPStatus]
 // gives the answer that belongs to each.
 var (
-	// ErrNoSignature is returned where a request has no signature header, or
-	// an empty one.
+	// ErrNoSignature is returned if a request has no signature header, or only
+	// blank ones.
 	ErrNoSignature = errors.New("diffhook: no signature: the header " + SignatureHeader + " (or " + SignatureHeaderGen2 + ") is missing or empty; refuse the request")
 
-	// ErrMalformedSignature is returned where a signature is not "sha256="
-	// and 64 lower-case hex digits, or where its header has several values.
+	// ErrMalformedSignature is returned if a signature is not "sha256=" and 64
+	// lower-case hex digits, or if its header has several values. Spaces and
+	// tabs around a value, and blank values, do not count.
 	ErrMalformedSignature = errors.New(`diffhook: malformed signature: want one value, "sha256=" and 64 lower-case hex digits; refuse the request`)
 
 	// ErrSignatureMismatch is returned where a well-formed signature matches
 	// no secret in force.
 	ErrSignatureMismatch = errors.New("diffhook: signature mismatch: no signing secret in force made this signature for this body; refuse the request, and if all are refused compare the secret's fingerprint and look for code that changes the body before it is verified")
 
-	// ErrStale is returned where [VerifierOptions].MaxAge is set and a
-	// correctly signed event was triggered longer ago, or names no time.
-	ErrStale = errors.New("diffhook: stale delivery: the event was triggered longer ago than MaxAge allows, or does not say when; refuse it, or raise MaxAge")
+	// ErrStale is returned if [VerifierOptions].MaxAge is set and a correctly
+	// signed event was triggered longer ago, or more than 5 minutes in the
+	// future, or has no readable time.
+	ErrStale = errors.New("diffhook: stale delivery: triggered_at is longer ago than MaxAge, over 5 minutes in the future, or unreadable; refuse it, or raise MaxAge and check the clock")
 
-	// ErrBodyTooLarge is returned where a body is longer than
-	// [VerifierOptions].MaxBodyBytes.
+	// ErrBodyTooLarge is returned if a body is longer than
+	// [VerifierOptions].MaxBodyBytes or than a limit set before the verifier:
+	// the reader returns an *http.MaxBytesError, or an error with the status 413
+	// in a field Code, Status or StatusCode or a method Status or StatusCode.
 	ErrBodyTooLarge = errors.New("diffhook: body too large: it is longer than MaxBodyBytes; raise the limit if deliveries can be that long")
 
-	// ErrBodyTimeout is returned where a body was not there in time.
+	// ErrBodyTimeout is returned if a body was not there in time, or if its
+	// reader says so by a deadline's error or by the status 408.
 	ErrBodyTimeout = errors.New("diffhook: body timeout: the body did not arrive in time; the sender is slow or has stopped")
 
-	// ErrBodyRead is returned where the body broke off or could not be read.
-	ErrBodyRead = errors.New("diffhook: body not read: it broke off before its end")
+	// ErrBodyRead is returned if the body broke off or could not be read.
+	// [errors.Is] and [errors.As] find the error of its reader.
+	ErrBodyRead = errors.New("diffhook: body not read: it broke off before its end, or its reader failed")
 
 	// ErrBodyConsumed is returned where the body is shorter than its
 	// Content-Length without having broken off: other code read it first.
@@ -44,9 +50,9 @@ var (
 	// method of a zero [Verifier].
 	ErrSecretsUnavailable = errors.New("diffhook: signing secrets unavailable: check the secret source")
 
-	// ErrInvalidEvent is returned where a body is not a JSON object that an
-	// [Event] can be read from.
-	ErrInvalidEvent = errors.New("diffhook: invalid event: the body is not a JSON object with the documented fields")
+	// ErrInvalidEvent is returned if a body is not one JSON object. A field
+	// that cannot be read is no error: see [Event].Unreadable.
+	ErrInvalidEvent = errors.New("diffhook: invalid event: the body is not a JSON object")
 )
 
 // Errors of calling the API. Test for them with [errors.Is]; [errors.As] with

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// Event is what a delivery says: that a monitored page changed. It has the
-// documented fields of both generations; those that a delivery does not have
-// are zero.
+// Event is the content of a delivery: a monitored page changed. It has the
+// documented fields of both generations. A field that is absent, null or
+// unreadable is zero.
 //
 // It marshals to JSON under the documented names, so that it can be put into a
-// queue and read back with [ParseEvent].
+// queue and read back with [ParseEvent]. Raw and Unreadable are not marshalled.
 type Event struct {
 	// Type is the "event" field: "page.changed" is the one documented value.
 	// Expect others in time.
@@ -36,9 +36,15 @@ type Event struct {
 	// Content is the new text of the page. Generation 2 only.
 	Content string `json:"content,omitempty"`
 
-	// Raw is the body the event was read from, for fields that are not here.
+	// Raw is the body without a byte order mark, for fields that are not here.
 	// It shares the memory of the body.
 	Raw json.RawMessage `json:"-"`
+
+	// Unreadable lists the fields that are zero because their value cannot be
+	// read, in the order of this struct and by their names in JSON, such as
+	// interval_minutes or diff.added. Raw shows the values. It is nil if
+	// everything was read. Absent fields and null are not listed.
+	Unreadable []string `json:"-"`
 }
 
 // Diff is the difference that a generation 1 event reports.
@@ -55,22 +61,39 @@ type Diff struct {
 // error, and no field is required. Names and repeated fields are read as
 // encoding/json reads them: in any case, and the last one counts.
 //
-// It returns nil and an error that wraps [ErrInvalidEvent] where body is not
-// one JSON object, or a known field has another type than documented.
+// A field of another type than documented is read if its meaning is clear: a
+// number for a text, a text for a number, a text for a list, a time in another
+// form of ISO 8601. Otherwise the field is zero and in [Event].Unreadable.
+//
+// ParseEvent returns nil and an error that wraps [ErrInvalidEvent] if body is
+// not one JSON object.
 func ParseEvent(body []byte) (*Event, error) {
-	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
+	object := bytes.TrimPrefix(body, []byte("\ufeff")) // the byte order mark
+	if trimmed := bytes.TrimLeft(object, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
 		return nil, fmt.Errorf("%w: it does not begin with {", ErrInvalidEvent)
 	}
+	// Ordinary events are read in one pass.
 	e := new(Event)
-	if err := json.Unmarshal(body, e); err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrInvalidEvent, describeJSONError(err, "triggered_at is not a time such as 2026-03-16T14:22:00Z"))
-	}
+	err := json.Unmarshal(object, e)
 	e.TriggeredAt = e.TriggeredAt.UTC()
-	if year := e.TriggeredAt.Year(); year < 0 || year > 9999 {
-		return nil, fmt.Errorf("%w: triggered_at is outside the years 0 to 9999", ErrInvalidEvent)
+	if isNoSyntaxError(err) || err == nil && !fitsJSON(e.TriggeredAt) {
+		e, err = parseLeniently(object)
 	}
-	e.Raw = body
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", ErrInvalidEvent, describeJSONError(err, "it cannot be read"))
+	}
+	e.Raw = object
 	return e, nil
+}
+
+// isNoSyntaxError reports whether err is about the value of a field, and not
+// about the JSON.
+func isNoSyntaxError(err error) bool {
+	if err == nil {
+		return false
+	}
+	var syntax *json.SyntaxError
+	return !errors.As(err, &syntax)
 }
 
 // describeJSONError says what is wrong without a piece of the JSON, which the
@@ -99,7 +122,8 @@ func jsonKind(value string) string {
 // change, and differs between changes: keep it with what you have handled, and
 // a retry after an answer that was lost is not handled twice. The platform
 // sends no id of its own; monitor_id and triggered_at together name a change.
-// It returns "" where the event lacks either.
+// It returns "" if the event lacks either: handle such an event each time that
+// it comes, since "" is the key of every one.
 func (e *Event) DedupKey() string {
 	if e.MonitorID == "" || e.TriggeredAt.IsZero() {
 		return ""

@@ -89,7 +89,7 @@ func TestEventMarshalsWhatItHas(t *testing.T) {
 	assert.Equal(t, `{"event":"page.changed","monitor_id":"","url":""}`, string(written))
 }
 
-var ignoreRaw = cmpopts.IgnoreFields(diffhook.Event{}, "Raw")
+var ignoreRaw = cmpopts.IgnoreFields(diffhook.Event{}, "Raw", "Unreadable")
 
 func TestParseEventAccepts(t *testing.T) {
 	at := func(text string) string { return `{"triggered_at":"` + text + `"}` }
@@ -137,6 +137,7 @@ func TestParseEventAccepts(t *testing.T) {
 			event, err := diffhook.ParseEvent([]byte(c.body))
 			require.NoError(t, err)
 			assert.Empty(t, cmp.Diff(&c.want, event, ignoreRaw))
+			assert.Empty(t, event.Unreadable)
 			assert.Equal(t, time.UTC, event.TriggeredAt.Location())
 			assert.Equal(t, c.body, string(event.Raw))
 		})
@@ -146,71 +147,38 @@ func TestParseEventAccepts(t *testing.T) {
 func TestParseEventRefuses(t *testing.T) {
 	for name, body := range map[string]string{
 		// Not one JSON object.
-		"nothing":            ``,
-		"white space":        " \t\r\n",
-		"null":               `null`,
-		"true":               `true`,
-		"number":             `1`,
-		"string":             `"{}"`,
-		"array":              `[{}]`,
-		"two objects":        `{}{}`,
-		"two lines":          "{}\n{}\n",
-		"garbage at the end": `{}x`,
-		"NUL at the end":     "{}\x00",
-		"byte order mark":    byteOrderMark + `{}`,
-		"UTF-16":             "\xff\xfe{\x00}\x00",
-		"no-break space":     "\u00a0{}",
-		"vertical tab":       "\v{}",
-		"form encoding":      `event=page.changed`,
-		"half an object":     `{"event":"page.ch`,
-		"open brace":         `{`,
-		"comma at the end":   `{"event":"page.changed",}`,
-		"single quotes":      `{'event':'page.changed'}`,
-		"comment":            `{/* no */}`,
-		"raw newline":        "{\"url\":\"a\nb\"}",
+		"nothing":                       ``,
+		"white space":                   " \t\r\n",
+		"null":                          `null`,
+		"true":                          `true`,
+		"number":                        `1`,
+		"string":                        `"{}"`,
+		"array":                         `[{}]`,
+		"two objects":                   `{}{}`,
+		"two lines":                     "{}\n{}\n",
+		"garbage at the end":            `{}x`,
+		"NUL at the end":                "{}\x00",
+		"two byte order marks":          byteOrderMark + byteOrderMark + `{}`,
+		"byte order mark after a space": " " + byteOrderMark + `{}`,
+		"byte order mark alone":         byteOrderMark,
+		"byte order mark and a list":    byteOrderMark + `[]`,
+		"right fields, then garbage":    `{"event":"page.changed","content":1} x`,
+		"UTF-16":                        "\xff\xfe{\x00}\x00",
+		"no-break space":                "\u00a0{}",
+		"vertical tab":                  "\v{}",
+		"form encoding":                 `event=page.changed`,
+		"half an object":                `{"event":"page.ch`,
+		"open brace":                    `{`,
+		"comma at the end":              `{"event":"page.changed",}`,
+		"single quotes":                 `{'event':'page.changed'}`,
+		"comment":                       `{/* no */}`,
+		"raw newline":                   "{\"url\":\"a\nb\"}",
 
 		// A stack that grows with the sender's brackets.
 		"20,000 levels of arrays":    `{"extra":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`,
 		"20,000 levels of objects":   strings.Repeat(`{"diff":`, 20_000) + `{}` + strings.Repeat("}", 20_000),
 		"20,000 levels, not closed":  `{"extra":` + strings.Repeat("[", 20_000),
 		"20,000 levels of no object": strings.Repeat("[", 20_000),
-
-		// Other types than documented.
-		"event is a number":           `{"event":1}`,
-		"monitor_id is a number":      `{"monitor_id":123}`,
-		"url is an object":            `{"url":{}}`,
-		"label is a list":             `{"label":[]}`,
-		"interval_minutes is text":    `{"interval_minutes":"15"}`,
-		"interval_minutes has a half": `{"interval_minutes":15.5}`,
-		"interval_minutes is too big": `{"interval_minutes":9223372036854775808}`,
-		"interval_minutes is huge":    `{"interval_minutes":1e999}`,
-		"diff is text":                `{"diff":"changed"}`,
-		"diff is a list":              `{"diff":[]}`,
-		"added is text":               `{"diff":{"added":"line"}}`,
-		"added holds a number":        `{"diff":{"added":["line",2]}}`,
-		"removed holds an object":     `{"diff":{"removed":[{}]}}`,
-		"snapshot_url is a boolean":   `{"snapshot_url":true}`,
-		"content is a boolean":        `{"content":false}`,
-
-		// Times that are none, or that JSON cannot hold once they are UTC.
-		"time is a number":             `{"triggered_at":1742134920}`,
-		"time is a boolean":            `{"triggered_at":true}`,
-		"time is an object":            `{"triggered_at":{}}`,
-		"time is empty":                `{"triggered_at":""}`,
-		"time is null as text":         `{"triggered_at":"null"}`,
-		"time without a zone":          `{"triggered_at":"2026-03-16T14:22:00"}`,
-		"time with a space":            `{"triggered_at":"2026-03-16 14:22:00Z"}`,
-		"date alone":                   `{"triggered_at":"2026-03-16"}`,
-		"month 13":                     `{"triggered_at":"2026-13-16T14:22:00Z"}`,
-		"29 February of no leap year":  `{"triggered_at":"2026-02-29T14:22:00Z"}`,
-		"hour 24":                      `{"triggered_at":"2026-03-16T24:00:00Z"}`,
-		"second 60":                    `{"triggered_at":"2026-03-16T14:22:60Z"}`,
-		"fraction without digits":      `{"triggered_at":"2026-03-16T14:22:00.Z"}`,
-		"offset without a colon":       `{"triggered_at":"2026-03-16T14:22:00+0100"}`,
-		"year of five digits":          `{"triggered_at":"12026-03-16T14:22:00Z"}`,
-		"year −1 once it is UTC":       `{"triggered_at":"0000-01-01T00:00:00+00:01"}`,
-		"year 10000 once it is UTC":    `{"triggered_at":"9999-12-31T23:59:59-00:01"}`,
-		"right fields, then a bad one": `{"event":"page.changed","monitor_id":"mon_abc123","triggered_at":"2026-03-16T14:22:00Z","content":1}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			event, err := diffhook.ParseEvent([]byte(body))
@@ -222,14 +190,10 @@ func TestParseEventRefuses(t *testing.T) {
 }
 
 // eventErrorTexts has every text that an error of ParseEvent can have: known
-// words, names of documented fields and positions, and nothing of the body.
-const eventErrorTexts = `\Adiffhook: invalid event: the body is not a JSON object with the documented fields: (` +
+// words and positions, and nothing of the body.
+const eventErrorTexts = `\Adiffhook: invalid event: the body is not a JSON object: (` +
 	`it does not begin with \{|` +
-	`JSON syntax error at byte \d{1,9}|` +
-	`the field (event|monitor_id|url|label|interval_minutes|snapshot_url|content|` +
-	`diff(\.(summary|added|removed|full_text_before|full_text_after))?) must not be a JSON (string|number|bool|object|array)|` +
-	`triggered_at is not a time such as 2026-03-16T14:22:00Z|` +
-	`triggered_at is outside the years 0 to 9999)\z`
+	`JSON syntax error at byte \d{1,9})\z`
 
 // TestParseEventErrorsShowNoBody: encoding/json and time quote what they
 // cannot read, and errors are logged. The body is the customer's.
@@ -238,9 +202,7 @@ func TestParseEventErrorsShowNoBody(t *testing.T) {
 	detector := newLeakDetector(private, number)
 	for _, body := range []string{
 		private, `"` + private + `"`, `{"` + private, `{"` + private + `":x}`, `{}` + private, `{"url":"\u` + private + `"}`,
-		`{"triggered_at":"` + private + `"}`, `{"triggered_at":["` + private + `"]}`, `{"triggered_at":` + number + `}`,
-		`{"diff":"` + private + `"}`, `{"diff":{"` + private + `":1,"added":{"` + private + `":1}}}`, `{"diff":` + number + `}`,
-		`{"interval_minutes":"` + private + `"}`, `{"interval_minutes":` + number + number + `}`, `{"interval_minutes":0.` + number + `}`,
+		`{"triggered_at":"` + private + `"`, `{"triggered_at":` + number + `]`, `{"diff":{"added":"` + private + `"},}`,
 	} {
 		_, err := diffhook.ParseEvent([]byte(body))
 		require.ErrorIs(t, err, diffhook.ErrInvalidEvent, body)

@@ -47,7 +47,9 @@ func ExampleVerifier_EventHandler() {
 	mux := http.NewServeMux()
 	mux.Handle("POST /webhooks/diffhook", v.EventHandler(
 		func(ctx context.Context, e *diffhook.Event) error {
-			fmt.Println(e.MonitorID, e.Diff.Summary)
+			if e.Diff != nil { // generation 1 only
+				fmt.Println(e.MonitorID, e.Diff.Summary)
+			}
 			return nil
 		}))
 
@@ -206,20 +208,31 @@ func ExampleVerifier_Watch() {
 }
 
 // DiffHook retries a delivery whose answer was lost: handle each change once.
+// An event without a key cannot be recognised, and is handled each time.
 func ExampleEvent_DedupKey() {
 	handled := map[string]bool{} // in production, a table with a unique key
-	for range 2 {
-		e, err := diffhook.ParseEvent(diffhooktest.PageChanged())
+	handle := func(body []byte) {
+		e, err := diffhook.ParseEvent(body)
 		if err != nil {
 			log.Fatal(err)
 		}
-		if key := e.DedupKey(); !handled[key] {
-			handled[key] = true
-			fmt.Println("handled", key)
+		key := e.DedupKey()
+		if key != "" && handled[key] {
+			return
 		}
+		handled[key] = true
+		fmt.Printf("handled %s %q\n", e.URL, key)
+	}
+	for range 2 {
+		handle(diffhooktest.PageChanged())
+	}
+	for _, url := range []string{"https://example.com/a", "https://example.com/b"} {
+		handle([]byte(`{"event":"page.changed","url":"` + url + `"}`))
 	}
 	// Output:
-	// handled mon_abc123@2026-03-16T14:22:00Z
+	// handled https://example.com/pricing "mon_abc123@2026-03-16T14:22:00Z"
+	// handled https://example.com/a ""
+	// handled https://example.com/b ""
 }
 
 // A secret is shown nowhere by accident. Its fingerprint names it.

@@ -3,6 +3,7 @@ package diffhook
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -34,8 +35,9 @@ func (v *Verifier) unlock() {
 	}
 }
 
-// In each period, the first refused deliveries are logged one by one and the
-// rest are counted, so that a flood writes a bounded number of lines.
+// In each period, the first refused deliveries of each result get a line each,
+// and the others are counted. So a flood writes a bounded number of lines and
+// hides no refusal of another kind.
 const (
 	refusalLogPeriod = time.Minute
 	refusalLogLines  = 10
@@ -51,10 +53,11 @@ type refusals struct {
 
 	mu     sync.Mutex
 	end    time.Duration // of the period, since Verifier.since
-	lines  int           // written in the period
-	counts refusalCounts
+	lines  refusalCounts // written in the period
+	counts refusalCounts // of refusals without a line
 }
 
+// refusalCounts has a number for each row of verdicts, and for unknown errors.
 type refusalCounts [len(verdicts) + 1]uint64
 
 // log writes, or counts, the verdict on one delivery. An accepted one writes
@@ -70,6 +73,7 @@ func (r *refusals) log(ctx context.Context, logger *slog.Logger, a *attempt) {
 	}
 	write, ended := r.count(a.err, time.Since(a.v.since))
 	if attrs := ended.attrs(); attrs != nil {
+		attrs = append(attrs, a.v.fingerprintAttrs()...)
 		logger.LogAttrs(ctx, slog.LevelWarn, "diffhook: more deliveries refused than logged one by one", attrs...)
 	}
 	if write {
@@ -83,21 +87,21 @@ func (r *refusals) count(err error, now time.Duration) (write bool, ended refusa
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now >= r.end {
-		ended, r.counts = r.counts, refusalCounts{}
+		ended, r.counts, r.lines = r.counts, refusalCounts{}, refusalCounts{}
 		r.due.Store(0)
-		r.lines, r.end = 0, now+refusalLogPeriod
+		r.end = now + refusalLogPeriod
 	}
-	switch {
-	case err == nil:
-	case r.lines < refusalLogLines:
-		r.lines++
-		write = true
-	default:
-		row, _ := classify(err)
-		r.counts[row]++
-		r.due.Store(int64(r.end))
+	if err == nil {
+		return false, ended
 	}
-	return write, ended
+	row, _ := classify(err)
+	if r.lines[row] < refusalLogLines {
+		r.lines[row]++
+		return true, ended
+	}
+	r.counts[row]++
+	r.due.Store(int64(r.end))
+	return false, ended
 }
 
 // attrs returns the counts by result, or nil where all are 0.
@@ -115,6 +119,20 @@ func (c *refusalCounts) attrs() (attrs []slog.Attr) {
 	return attrs
 }
 
+// fingerprintAttrs names the secrets in force. An operator compares them with
+// the secrets of the app.
+func (v *Verifier) fingerprintAttrs() []slog.Attr {
+	set := v.set.Load()
+	if set == nil {
+		return nil
+	}
+	attrs := []slog.Attr{slog.String("current", set.current.Fingerprint())}
+	if !set.previous.IsZero() {
+		attrs = append(attrs, slog.String("previous", set.previous.Fingerprint()))
+	}
+	return attrs
+}
+
 // logAttrs is what an operator needs to act on a refusal.
 func (a *attempt) logAttrs() []slog.Attr {
 	attrs := []slog.Attr{
@@ -122,17 +140,15 @@ func (a *attempt) logAttrs() []slog.Attr {
 		slog.Any("error", a.err),
 		slog.Int("body_bytes", len(a.body)),
 	}
-	if set := a.v.set.Load(); a.err == ErrSignatureMismatch && set != nil { // to compare with those of the secrets that should be
-		attrs = append(attrs, slog.String("current", set.current.Fingerprint()))
-		if !set.previous.IsZero() {
-			attrs = append(attrs, slog.String("previous", set.previous.Fingerprint()))
-		}
+	if errors.Is(a.err, ErrSignatureMismatch) {
+		attrs = append(attrs, a.v.fingerprintAttrs()...)
 	}
 	if hint := a.hint(); hint != "" {
 		attrs = append(attrs, slog.String("hint", hint))
 	}
 	if r := a.request; r != nil {
-		attrs = append(attrs, slog.String("remote", bounded(r.RemoteAddr, 64)), slog.String("route", routeOf(r)))
+		attrs = append(attrs, slog.String("remote", bounded(r.RemoteAddr, 64)))
+		attrs = append(attrs, routeAttrs(r)...)
 	}
 	return attrs
 }
@@ -171,24 +187,34 @@ func hasHeader(h http.Header, name string) bool {
 	return false
 }
 
-// routeOf names where a request arrived: by the pattern that matched, or by
-// the beginning of the path. Not by more of it, since the paths of webhooks
-// are sometimes used as tokens.
-func routeOf(r *http.Request) string {
-	if r.Pattern != "" {
-		return r.Pattern
+// routeAttrs names where a request arrived by the pattern of [http.ServeMux]
+// that matched. Without one it is nil: any part of a path may be a token.
+func routeAttrs(r *http.Request) []slog.Attr {
+	if r.Pattern == "" {
+		return nil
 	}
-	if r.URL == nil {
-		return ""
-	}
-	const longest = 24
-	path := strings.TrimPrefix(r.URL.Path, "/")
-	first, rest, more := strings.Cut(path, "/")
-	if len(first) > longest {
-		return "/" + bounded(first, longest)
-	}
-	if more && rest != "" {
-		return "/" + bounded(first, longest) + "/…"
-	}
-	return "/" + bounded(first, longest)
+	return []slog.Attr{slog.String("route", r.Pattern)}
 }
+
+// logFailure writes the line of a function given to EventHandler that failed.
+func (v *Verifier) logFailure(ctx context.Context, r *http.Request, e *Event, err error) {
+	if v.opts.Logger == nil {
+		return
+	}
+	attrs := append([]slog.Attr{slog.Any("error", err), eventAttr(e)}, routeAttrs(r)...)
+	v.opts.Logger.LogAttrs(ctx, slog.LevelError, "diffhook: handling a delivery failed; DiffHook will retry it", attrs...)
+}
+
+// logLateness writes the line of a function that succeeded after ctx had ended:
+// the answer comes too late, or reaches nobody.
+func (v *Verifier) logLateness(ctx context.Context, r *http.Request, e *Event, took time.Duration) {
+	if v.opts.Logger == nil {
+		return
+	}
+	attrs := append([]slog.Attr{slog.Any("error", ctx.Err()), eventAttr(e), slog.Duration("took", took)}, routeAttrs(r)...)
+	v.opts.Logger.LogAttrs(ctx, slog.LevelWarn,
+		"diffhook: a delivery was handled too late: DiffHook has counted a failure and will retry it; drop the retry by its DedupKey, or acknowledge before the work", attrs...)
+}
+
+// eventAttr names an event by its DedupKey.
+func eventAttr(e *Event) slog.Attr { return slog.String("event", bounded(e.DedupKey(), 100)) }

@@ -2,8 +2,9 @@ package diffhook
 
 import (
 	"context"
-	"log/slog"
+	"errors"
 	"net/http"
+	"time"
 )
 
 // Delivery is a verified delivery.
@@ -31,12 +32,17 @@ func DeliveryFromContext(ctx context.Context) (*Delivery, bool) {
 // error, r.Body is whole again afterwards. Without a well-formed signature, and
 // with a Content-Length over the limit, nothing is read.
 //
+// Call it before anything that reads the body. If r.FormValue or the like has
+// read a form, its values are not verified, and the body is consumed.
+//
 // Errors wrap those of [Verifier.Verify], [ErrBodyTooLarge], [ErrBodyTimeout],
 // [ErrBodyRead] or [ErrBodyConsumed]; [HTTPStatus] has the answer to each.
 //
 // It is for routers that do not take the [Verifier.Handler] middleware. It
 // cannot set deadlines: a slow body is bounded by the server's ReadTimeout
-// alone, so set one.
+// alone, so set one. Over HTTP/1, net/http holds back the answer to a refused
+// request until the body is there or that time is over. If the router enables
+// full duplex, set the header Connection: close for an error.
 func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
 	a := attempt{v: v, ctx: r.Context(), request: r, header: r.Header}
 	a.receive(nil)
@@ -52,13 +58,19 @@ func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
 // Handler returns middleware that passes verified deliveries on to next and
 // answers all other requests itself, through Deny or with the status of
 // [HTTPStatus] and a constant text. next reads the body as usual, and finds
-// the delivery by [DeliveryFromContext].
+// the delivery by [DeliveryFromContext]. Files of a form that next parses are
+// removed when it returns.
 //
-// Mount it before anything that reads or decodes the body. While it reads, a
-// body that has not arrived within [DeliveryTimeout] is cut off, also where
-// the server has no timeouts, unless the ResponseWriter supports no deadlines
-// (that of [http.TimeoutHandler] does not): set the server's ReadTimeout then.
-// A refused request whose body was not read costs no wait for the rest of it.
+// Mount it before anything that reads or decodes the body. If r.FormValue or
+// the like has read a form before, its values are not verified, and the body
+// is consumed.
+//
+// While Handler reads, a body that has not arrived within [DeliveryTimeout] is
+// cut off, also if the server has no timeouts, unless the ResponseWriter
+// supports no deadlines (that of [http.TimeoutHandler] does not): set the
+// server's ReadTimeout then. The answer to a request that is refused unread
+// does not wait for the body. Unless the end of the body was seen, the connection
+// is closed: no part of a body is taken for a request.
 func (v *Verifier) Handler(next http.Handler) http.Handler {
 	if next == nil {
 		panic("diffhook: Verifier.Handler of a nil handler")
@@ -70,25 +82,30 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 			a.deny(w)
 			return
 		}
-		next.ServeHTTP(w, a.passOn(context.WithValue(a.ctx, deliveryKey{}, &a.in.Delivery)))
+		ctx := context.WithValue(a.ctx, deliveryKey{}, &a.in.Delivery)
+		a.passOn(ctx, a.in, func(r *http.Request) { next.ServeHTTP(w, r) })
 	})
 }
 
 // EventHandler returns a handler that verifies deliveries as
 // [Verifier.Handler] does, parses their events and calls handle. It answers
-// 204 where handle returns nil, 500 where it returns an error, which is
-// logged, and 400 where the body is no event; DiffHook retries all but the
-// first. A panic in handle is not recovered.
+// 204 if handle returns nil, 500 if it returns an error, which is logged, and
+// 400 if the body is no JSON object; DiffHook retries all but the first. A
+// panic in handle is not recovered. Fields that cannot be read are listed in
+// [Event].Unreadable.
 //
 // The context of handle ends [DeliveryTimeout] after the request came in, when
-// DiffHook has given up on the attempt, or earlier with the request's own.
-// Acknowledge first and work later where the work can take longer, and see
-// [Event.DedupKey]. handle may be called concurrently.
+// DiffHook has given up on the attempt, or earlier with the request's own. If
+// handle returns nil after that, the answer is still 204, and a warning is
+// logged: DiffHook retries the event. Acknowledge first and work later if the
+// work can take longer, and see [Event.DedupKey]. handle may be called
+// concurrently.
 func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http.Handler {
 	if handle == nil {
 		panic("diffhook: Verifier.EventHandler of a nil function")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), DeliveryTimeout)
 		defer cancel()
 
@@ -107,18 +124,11 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 			http.Error(w, "the delivery could not be handled", http.StatusInternalServerError)
 			return
 		}
+		if ctx.Err() != nil {
+			v.logLateness(ctx, r, a.event, time.Since(start))
+		}
 		w.WriteHeader(http.StatusNoContent)
 	})
-}
-
-func (v *Verifier) logFailure(ctx context.Context, r *http.Request, e *Event, err error) {
-	if v.opts.Logger == nil {
-		return
-	}
-	v.opts.Logger.LogAttrs(ctx, slog.LevelError, "diffhook: handling a delivery failed; DiffHook will retry it",
-		slog.Any("error", err),
-		slog.String("event", bounded(e.DedupKey(), 100)),
-		slog.String("route", routeOf(r)))
 }
 
 // receive reads the body and settles the verdict. w is nil where there is
@@ -137,16 +147,19 @@ func (a *attempt) receive(w http.ResponseWriter) {
 	a.in.SignedByPrevious = a.previous
 }
 
-// passOn returns the request with its body whole again. It is a copy, since
-// net/http looks at the body of its own when the handler has returned: it can
-// tell only then whether the connection is fit for another request.
-func (a *attempt) passOn(ctx context.Context) *http.Request {
-	if a.in == nil {
-		return a.request
-	}
+// passOn calls handle with a copy of the request, whose whole body is in. It is
+// a copy because net/http looks at its own body after the handler, to decide
+// whether the connection can be used again. net/http removes the files of its own
+// request's form only, so passOn removes those of the copy's.
+func (a *attempt) passOn(ctx context.Context, in *incoming, handle func(*http.Request)) {
 	r := a.request.WithContext(ctx)
-	r.Body = a.in
-	return r
+	r.Body = in
+	defer func() {
+		if form := r.MultipartForm; form != nil && form != a.request.MultipartForm {
+			_ = form.RemoveAll()
+		}
+	}()
+	handle(r)
 }
 
 // admit refuses what can be refused before one byte of the body is read.
@@ -165,18 +178,22 @@ func (a *attempt) admit() error {
 
 // deny answers a refused request.
 func (a *attempt) deny(w http.ResponseWriter) {
+	in := a.in
+	if in == nil {
+		in = unread(a.request, a.err)
+	}
 	answer := func() {
 		if deny := a.v.opts.Deny; deny != nil {
-			deny(w, a.passOn(a.ctx), a.err)
+			a.passOn(a.ctx, in, func(r *http.Request) { deny(w, r, a.err) })
 			return
 		}
 		status := HTTPStatus(a.err)
 		w.Header().Set("Cache-Control", "no-store")
 		http.Error(w, http.StatusText(status), status)
 	}
-	if a.err == ErrBodyTimeout && a.request.ProtoMajor == 1 {
+	if errors.Is(a.err, ErrBodyTimeout) && a.request.ProtoMajor == 1 {
 		closeAfter(w, answer) // the deadline has passed, perhaps just after the last byte
 		return
 	}
-	withoutBody(w, a.request, a.in, answer)
+	refuse(w, a.request, in, answer)
 }

@@ -3,6 +3,7 @@ package diffhook_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -351,7 +352,7 @@ func TestEventHandler(t *testing.T) {
 			line := logs.lines()[0]
 			require.Equal(t, "ERROR", line["level"])
 			require.Equal(t, tc.err, line["error"])
-			require.Equal(t, "/hooks/…", line["route"])
+			require.NotContains(t, fmt.Sprint(line), pathToken)
 		})
 	}
 }
@@ -390,6 +391,65 @@ func TestEventHandlerContext(t *testing.T) {
 				h.ServeHTTP(httptest.NewRecorder(), r)
 				require.Equal(t, tc.ends, ended)
 				require.ErrorIs(t, why, tc.err)
+			})
+		})
+	}
+}
+
+// TestEventHandlerTellsLateness: a function that succeeds when its context has
+// ended has done its work, and DiffHook has counted a failure all the same.
+func TestEventHandlerTellsLateness(t *testing.T) {
+	failed := errors.New("failed")
+	for _, tc := range []struct {
+		name           string
+		slow           time.Duration // body
+		takes, hangsUp time.Duration
+		err            error // of handle
+		level          any   // of the line; nil: there is none
+		cause          error
+		took           time.Duration
+	}{
+		{"in time", 0, diffhook.DeliveryTimeout - 1, 0, nil, nil, nil, 0},
+		{"too late", 0, diffhook.DeliveryTimeout + time.Second, 0, nil, "WARN", context.DeadlineExceeded, diffhook.DeliveryTimeout + time.Second},
+		{"too late with the body", 6 * time.Second, 5 * time.Second, 0, nil, "WARN", context.DeadlineExceeded, 11 * time.Second},
+		{"sender hangs up", 0, 2 * time.Second, time.Second, nil, "WARN", context.Canceled, 2 * time.Second},
+		{"failed too late", 0, diffhook.DeliveryTimeout + time.Second, 0, failed, "ERROR", failed, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				logs := new(logged)
+				v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{Logger: logs.logger()})
+				h := v.EventHandler(func(context.Context, *diffhook.Event) error {
+					pause(tc.takes)
+					return tc.err
+				})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if tc.hangsUp > 0 {
+					time.AfterFunc(tc.hangsUp, cancel)
+				}
+				r := httptest.NewRequestWithContext(ctx, http.MethodPost, target, after(tc.slow, eventBody))
+				r.Header.Set(diffhook.SignatureHeader, mustSecret(t, currentText).Sign([]byte(eventBody)))
+				r.Pattern = "POST /hooks/{token}"
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+
+				if tc.err == nil {
+					require.Equal(t, http.StatusNoContent, w.Code)
+				}
+				if tc.level == nil {
+					require.Empty(t, logs.lines())
+					return
+				}
+				require.Len(t, logs.lines(), 1)
+				line := logs.lines()[0]
+				require.Equal(t, tc.level, line["level"])
+				require.ErrorIs(t, line["error"].(error), tc.cause)
+				require.Equal(t, "mon_abc123@2026-03-16T14:22:00Z", line["event"])
+				require.Equal(t, r.Pattern, line["route"])
+				if tc.took > 0 {
+					require.Equal(t, tc.took, line["took"])
+				}
 			})
 		})
 	}

@@ -69,6 +69,7 @@ func (c *rawConn) requireFate(want fate, resp *http.Response) {
 // the body, the connection must not outlive it, and no byte may be read.
 func TestRejectionReadsNoBody(t *testing.T) {
 	t.Parallel()
+	servers := t // closed at the end: net/http lingers for half a second
 	forms := []struct {
 		name  string
 		lines []string
@@ -98,7 +99,7 @@ func TestRejectionReadsNoBody(t *testing.T) {
 			}
 			t.Run(why.name+"/"+form.name, func(t *testing.T) {
 				v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{MaxBodyBytes: rejectLimit})
-				c := dial(t, serve(t, v.Handler(alive), nil))
+				c := dial(t, serve(servers, v.Handler(alive), nil))
 
 				c.send(post(append([]string{why.signature}, form.lines...)...) + form.body)
 
@@ -113,7 +114,7 @@ func TestRejectionReadsNoBody(t *testing.T) {
 				}
 
 				var read atomic.Int64
-				c = dial(t, serve(t, counted(&read, v.Handler(alive)), nil))
+				c = dial(t, serve(servers, counted(&read, v.Handler(alive)), nil))
 				c.send(post(append([]string{why.signature}, form.lines...)...) + form.body)
 				resp, _ = c.answer()
 				require.Equal(t, why.status, resp.StatusCode)
@@ -179,6 +180,7 @@ func TestRejectionKeepsConnectionWithBodyThere(t *testing.T) {
 // one. Proxies send the deliveries of many senders over one connection.
 func TestRejectionLeavesContextsAlone(t *testing.T) {
 	t.Parallel()
+	servers := t // closed at the end: net/http lingers for half a second
 	plain := func(next http.Handler) http.Handler { return next }
 	restored := func(next http.Handler) http.Handler { return consumed(true, next) }
 	swallowed := func(next http.Handler) http.Handler { return consumed(false, next) }
@@ -219,7 +221,7 @@ func TestRejectionLeavesContextsAlone(t *testing.T) {
 			handler := v.Handler(alive)
 			outer := tc.outer(handler)
 			first := true // requests on one connection come one after the other
-			c := dial(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			c := dial(t, serve(servers, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if first {
 					first = false
 					outer.ServeHTTP(w, r)
@@ -252,6 +254,7 @@ func worksAfter(next http.Handler) http.Handler {
 // bodies, as that of telemetry does, changes nothing of that.
 func TestDenyThatFlushes(t *testing.T) {
 	t.Parallel()
+	servers := t // closed at the end: net/http lingers for half a second
 	long := strings.Repeat("refused ", 1000)
 	for _, wrapped := range []bool{false, true} {
 		for _, tc := range []struct {
@@ -276,7 +279,7 @@ func TestDenyThatFlushes(t *testing.T) {
 				if wrapped {
 					h = counted(new(atomic.Int64), h)
 				}
-				c := dial(t, serve(t, h, nil))
+				c := dial(t, serve(servers, h, nil))
 				c.send(tc.request)
 				resp, said := c.answer()
 				require.Equal(t, http.StatusUnauthorized, resp.StatusCode)

@@ -97,10 +97,11 @@ func quotings(text string) []string {
 // a Secret keeps its key.
 func hide(err error) func() error { return func() error { return err } }
 
-// foreignError is a failure of what the customer gave: a store, a check or
-// credentials. Its text is without the secrets and keys that were in their
-// hands, which its cause, kept from reflection, may have.
+// foreignError is a failure of something that is the customer's: a store, a
+// check, credentials, or the reader of a body. Its text is without the secrets
+// and keys in their hands, which its cause, kept from reflection, may have.
 type foreignError struct {
+	kind  error // a sentinel that it also is, or nil
 	text  string
 	cause func() error
 }
@@ -109,6 +110,8 @@ func newForeignError(doing string, cause error, secrets ...string) error {
 	return &foreignError{text: "diffhook: " + doing + ": " + scrub(fmt.Sprint(cause), 300, secrets...), cause: hide(cause)}
 }
 
-func (e *foreignError) Error() string        { return e.text }
-func (e *foreignError) Is(target error) bool { return errors.Is(e.cause(), target) }
-func (e *foreignError) As(target any) bool   { return errors.As(e.cause(), target) }
+func (e *foreignError) Error() string      { return e.text }
+func (e *foreignError) As(target any) bool { return errors.As(e.cause(), target) }
+func (e *foreignError) Is(target error) bool {
+	return errors.Is(e.kind, target) || errors.Is(e.cause(), target)
+}

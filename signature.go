@@ -23,9 +23,11 @@ type tag [sha256.Size]byte
 
 // parse decodes the one form a signature may have: "sha256=" and 64 digits of
 // [0-9a-f]. Upper-case digits are refused, so that one tag has one spelling.
+// Spaces and tabs around it are no part of a header's value (RFC 9110, section
+// 5.5): net/http takes them off over HTTP/1.1 and leaves them over HTTP/2.
 // The text is the sender's own, so its parsing need not take constant time.
 func (t *tag) parse(s string) error {
-	if s == "" {
+	if s = trimBlanks(s); s == "" {
 		return ErrNoSignature
 	}
 	if len(s) != len(signaturePrefix)+2*len(t) || s[:len(signaturePrefix)] != signaturePrefix {
@@ -55,22 +57,24 @@ var hexValue = func() (values [256]byte) {
 	return values
 }()
 
+// trimBlanks returns a header's value without the spaces and tabs around it.
+func trimBlanks(s string) string { return strings.Trim(s, " \t") }
+
 // signatureFrom picks the signature out of a request's header: that of
-// generation 1 if it is there, else that of generation 2. Names match in any
-// case, because a map that net/http did not fill (the event of a Lambda
-// function, a test) need not have canonical keys. Several values under one
-// name, however they are spelled, are malformed: which one a proxy in front
-// looked at cannot be known.
+// generation 1 if it is there, else that of generation 2. Blank values count
+// as absent. Names match in any case, because a map that net/http did not fill
+// (the event of a Lambda function, a test) need not have canonical keys.
+// Several values under one name, however it is spelled, are malformed: nobody
+// knows which value a proxy in front has read.
 func signatureFrom(h http.Header) (string, error) {
 	var gen1, gen2 string
 	var n1, n2 int
 	for name, values := range h {
 		switch {
-		case len(values) == 0:
 		case len(name) == len(SignatureHeader) && strings.EqualFold(name, SignatureHeader):
-			gen1, n1 = values[0], n1+len(values)
+			gen1, n1 = addValues(gen1, n1, values)
 		case len(name) == len(SignatureHeaderGen2) && strings.EqualFold(name, SignatureHeaderGen2):
-			gen2, n2 = values[0], n2+len(values)
+			gen2, n2 = addValues(gen2, n2, values)
 		}
 	}
 	if n1 == 0 {
@@ -80,4 +84,15 @@ func signatureFrom(h http.Header) (string, error) {
 		return "", ErrMalformedSignature
 	}
 	return gen1, nil // empty where there is none: tag.parse says so
+}
+
+// addValues counts the values that are not blank, and returns the last of them
+// and the new count. n values were found before.
+func addValues(last string, n int, values []string) (string, int) {
+	for _, value := range values {
+		if trimBlanks(value) != "" {
+			last, n = value, n+1
+		}
+	}
+	return last, n
 }

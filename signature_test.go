@@ -112,6 +112,15 @@ func TestHeaderNames(t *testing.T) {
 		"generation 1 before 2, many of 2": {gen1Canonical: {right}, gen2Header: {wrong, wrong}},
 		"generation 1 without values":      {gen1Canonical: {}, gen2Header: {right}},
 		"spelling without values":          {"x-diffhook-signature": nil, gen1Canonical: {right}},
+		"spaces and tabs around":           {gen1Canonical: {" \t" + right + "\t "}},
+		"generation 2, space after":        {gen2Header: {right + " "}},
+		"generation 1 empty":               {gen1Canonical: {""}, gen2Header: {right}},
+		"generation 1 blank, lower case":   {"x-diffhook-signature": {" \t"}, "x-signature": {right}},
+		"generation 1 blank, twice":        {gen1Canonical: {"", " "}, gen1Header: {""}, gen2Header: {right}},
+		"generation 2 blank":               {gen1Canonical: {right}, gen2Header: {" "}},
+		"blank and right value":            {gen1Canonical: {"", right}},
+		"right and blank value":            {gen1Canonical: {right, "\t"}},
+		"two spellings, one blank":         {"x-diffhook-signature": {right}, gen1Canonical: {" "}},
 		"among others":                     {"Content-Type": {"application/json"}, "X-Hub-Signature": {wrong}, gen1Canonical: {right}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,6 +134,48 @@ func TestHeaderNames(t *testing.T) {
 	}
 	assert.Equal(t, gen1Header, diffhook.SignatureHeader)
 	assert.Equal(t, gen2Header, diffhook.SignatureHeaderGen2)
+}
+
+// TestVerdictOfBothProtocols sends one request over HTTP/1.1, where net/http
+// takes the space around a value off, and over HTTP/2, where it does not.
+func TestVerdictOfBothProtocols(t *testing.T) {
+	const body = "{}"
+	right := referenceSignature(currentText, []byte(body))
+	v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
+	one, two := serve(t, v.Handler(alive), nil), serve(t, v.Handler(alive), withHTTP2)
+	for _, tc := range []struct {
+		name   string
+		lines  []string
+		status int
+	}{
+		{"as it is", []string{gen1Header + ": " + right}, http.StatusOK},
+		{"space around", []string{gen1Header + ":  \t" + right + " \t"}, http.StatusOK},
+		{"generation 2, space around", []string{gen2Header + ":  " + right + " "}, http.StatusOK},
+		{"blank, then generation 2", []string{gen1Header + ":   ", gen2Header + ": " + right}, http.StatusOK},
+		{"blank among values", []string{gen1Header + ":  ", gen1Header + ": " + right}, http.StatusOK},
+		{"blank", []string{gen1Header + ":  \t "}, http.StatusUnauthorized},
+		{"empty", []string{gen1Header + ":"}, http.StatusUnauthorized},
+		{"space inside", []string{gen1Header + ": sha256= " + strings.TrimPrefix(right, "sha256=")}, http.StatusUnauthorized},
+		{"twice", []string{gen1Header + ": " + right, gen1Header + ": " + right}, http.StatusUnauthorized},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := dial(t, one)
+			c.send(post(append(tc.lines, contentLength(len(body)))...) + body)
+			c.requireStatus(tc.status)
+
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, two.URL, strings.NewReader(body))
+			require.NoError(t, err)
+			for _, line := range tc.lines {
+				name, value, _ := strings.Cut(line, ":")
+				r.Header.Add(name, value)
+			}
+			resp, err := two.Client().Do(r)
+			require.NoError(t, err)
+			resp.Body.Close()
+			require.Equal(t, "HTTP/2.0", resp.Proto)
+			require.Equal(t, tc.status, resp.StatusCode)
+		})
+	}
 }
 
 // TestZeroVerifierVerdicts: a verifier that was never made must not accept, nor blame

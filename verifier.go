@@ -51,16 +51,19 @@ type VerifierOptions struct {
 	// default, 10 s.
 	MinRefreshInterval time.Duration
 
-	// MaxAge refuses, with ErrStale, events triggered longer ago, and events
-	// that do not say when. Retries carry the time of the change, so a MaxAge
+	// MaxAge refuses, with ErrStale, events triggered longer ago or over 5
+	// minutes in the future, and events without a readable triggered_at. Other
+	// fields do not matter, but a body that is not a JSON object is refused
+	// with ErrInvalidEvent. Retries carry the time of the change, so a MaxAge
 	// below 2 minutes (generation 1) or 18 h (generation 2) refuses late ones.
 	// By default, there is no limit.
 	MaxAge time.Duration
 
 	// Deny answers a refused request in place of the default answer: the
 	// status of [HTTPStatus] with a constant text. err must not be shown to
-	// the sender. The request's context may have ended where its body did not
-	// arrive. It may be called concurrently.
+	// the sender. The request's context may have ended if the body did not
+	// arrive. A body that was refused unread may never arrive: do not wait for
+	// it. Deny must not hijack the connection. It may be called concurrently.
 	Deny func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Observe is called once per delivery, at the verdict and before the
@@ -68,10 +71,15 @@ type VerifierOptions struct {
 	// concurrently. By default, nothing is called.
 	Observe func(ctx context.Context, o Observation)
 
-	// Logger receives refused deliveries (Warn; under a flood, ten a minute
-	// and a summary of the rest with the next delivery after that minute),
-	// rotations (Info), and failures of the source (Warn) and of a function
-	// given to [Verifier.EventHandler] (Error). By default, nothing is logged.
+	// Logger receives refused deliveries (Warn), rotations (Info), failures of
+	// the source (Warn), and of a function given to [Verifier.EventHandler]
+	// its errors (Error) and its successes after DiffHook gave up (Warn).
+	//
+	// Of each Result, ten refusals a minute have a line. The others are counted
+	// in a summary, with the fingerprints of the secrets in force, which is
+	// written with the next delivery after that minute. No line shows a path:
+	// route is the pattern of [http.ServeMux], and is absent without one. By
+	// default, nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -83,7 +91,9 @@ type Observation struct {
 	Result string
 
 	// Err is what the method returned or the request was refused for; nil
-	// for an accepted delivery.
+	// for an accepted delivery. If the body could not be read, errors.Is and
+	// errors.As find the error of its reader. The text is not shown, since it
+	// may quote the body.
 	Err error
 
 	// SignedByPrevious reports a match with the previous secret.
@@ -294,6 +304,10 @@ var (
 	errOnlyRevoked  = fmt.Errorf("%w: %w", ErrSecretsUnavailable, errRevokedCurrent)
 )
 
+// maxClockSkew is how far ahead the clock of DiffHook may be under MaxAge: an
+// event from the future would stay new for as long as it is ahead.
+const maxClockSkew = 5 * time.Minute
+
 // checkAge applies MaxAge to a delivery whose signature is right. Only then
 // is the time in its body DiffHook's word.
 func (a *attempt) checkAge() (err error) {
@@ -304,7 +318,8 @@ func (a *attempt) checkAge() (err error) {
 	if a.event, err = ParseEvent(a.body); err != nil {
 		return err
 	}
-	if at := a.event.TriggeredAt; at.IsZero() || time.Since(at) > limit {
+	at := a.event.TriggeredAt
+	if age := time.Since(at); at.IsZero() || age > limit || age < -maxClockSkew {
 		return ErrStale
 	}
 	return nil
