@@ -1,7 +1,6 @@
 package diffhook
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net/http"
@@ -135,40 +134,6 @@ func (a *attempt) logAttrs() []slog.Attr {
 		attrs = append(attrs, slog.String("remote", bounded(r.RemoteAddr, 64)), slog.String("route", routeOf(r)))
 	}
 	return attrs
-}
-
-// hint says why a well-formed signature may have matched nothing. It is for
-// the log alone: the sender of a forgery learns nothing from it, and nothing
-// is accepted because of it.
-func (a *attempt) hint() string {
-	if a.err != ErrSignatureMismatch {
-		return ""
-	}
-	set := a.v.set.Load()
-	if len(a.body) == 0 {
-		return "the body is empty: was it read before it was verified?"
-	}
-	if hasHeader(a.header, "Content-Encoding") {
-		return "Content-Encoding is set: the signature is over the body before anything decodes or encodes it"
-	}
-	if !set.previous.IsZero() && !set.acceptsPrevious() && set.previous.key().matches(a.body, &a.tag) == 1 {
-		return "it is signed with the previous secret, whose rotation window is over"
-	}
-	if trimmed, ok := bytes.CutSuffix(a.body, []byte("\n")); ok &&
-		set.match(trimmed, &a.tag)|set.match(bytes.TrimSuffix(trimmed, []byte("\r")), &a.tag) != 0 {
-		return "it would match without the newline at the end of the body: something adds one"
-	}
-	return ""
-}
-
-// hasHeader finds a header in any case, as signatureFrom does.
-func hasHeader(h http.Header, name string) bool {
-	for key := range h {
-		if strings.EqualFold(key, name) {
-			return true
-		}
-	}
-	return false
 }
 
 // routeOf names where a request arrived: by the pattern that matched, or by
