@@ -104,10 +104,11 @@ const words = `(?:[A-Z]?[a-z]+|[A-Z]+)\d{0,3}(?:[ ._:,'/-]+(?:[A-Z]?[a-z]+|[A-Z]
 // references match whole texts. Delimiters of three or four characters say
 // enough; within shorter ones, words must be.
 var references = regexp.MustCompile(`^(?:` + strings.Join([]string{
-	`[$#@]+\{\s*[!#]?[A-Za-z_][\w.-]*(?:[^\w.-].*)?\}#?`, // ${NAME}, ${NAME:-default}, #{NAME}
-	`\$\(+\s*[A-Za-z_][\w.-]*(?:[^\w.-].*)?\)`,           // $(NAME), $(cat file)
-	`\$+(?:env:|[{(])?` + words,                          // $NAME, $env:NAME, ${NAME without its end
-	`%` + words + `%`, `%\([\w.-]+\)s`,                   // %NAME%, %(NAME)s
+	`[$#@]+\{\s*[A-Za-z_][\w.-]*\s*\}#?`,          // ${NAME}, #{NAME}
+	`[$#@]+\{\s*[A-Za-z_][\w.-]+[:?+/[(| ].*\}#?`, // ${NAME:-default}, ${lookup("name")}
+	`\$\(+\s*<?[A-Za-z_][\w.-]*(?:\s.*)?\)+`,      // $(NAME), $(cat file)
+	`\$+(?:env:|[{(])?` + words,                   // $NAME, $env:NAME, ${NAME without its end
+	`%` + words + `%`, `%\([\w.-]+\)s`,            // %NAME%, %(NAME)s
 	`\$?\{\{.*\}\}`, `<%.*%>`, `\[\[.*\]\]`, // {{ .Values.name }}, ${{ secrets.NAME }}
 	`!(?:Ref|Sub|GetAtt|ImportValue|Join|vault|reference|secret)\b.*`, // tags of YAML
 	`__` + words + `__`, `@+` + words + `@+`,
@@ -210,7 +211,7 @@ func isPlaceholder(s string) bool {
 
 // plainSecret is how secrets are usually spelled: hex, base64, and names with a
 // random part.
-var plainSecret = regexp.MustCompile(`^[\w+/=.~:-]+$`)
+var plainSecret = regexp.MustCompile(`^[\w+/-]{16,}=*$`)
 
 // unquote returns s without a pair of quotes around it.
 func unquote(s string) (string, bool) {
