@@ -52,8 +52,8 @@ func ExampleFileSecrets() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	_ = os.WriteFile(filepath.Join(dir, "current"), []byte("test-signing-secret-current-0001\n"), 0o600)
 	_ = os.WriteFile(filepath.Join(dir, "previous"), []byte("test-signing-secret-previous-0001\n"), 0o600)
+	_ = os.WriteFile(filepath.Join(dir, "current"), []byte("test-signing-secret-current-0001\n"), 0o600)
 
 	showSecrets(diffhook.FileSecrets(dir))
 	// Output:

@@ -26,41 +26,39 @@ var ifNone = map[string]string{
 	filePreviousExpires: ", or remove the file",
 }
 
-// FileSecrets returns the source that reads path, which is one of two things:
+// FileSecrets returns the source that reads path: a file with the current secret,
+// or a directory with the files
+//   - current, the current secret;
+//   - previous, the secret before it, or the word none if no previous secret is
+//     valid ([Secrets].NoPrevious). Without this file, a verifier keeps a replaced
+//     secret for [VerifierOptions].RotationWindow;
+//   - previous_expires, the end of the window (RFC 3339). Without this file,
+//     previous is accepted until it is removed.
 //
-//   - a file that holds the current secret, also /dev/fd/3 or a file that has been
-//     deleted since, if it can be opened again;
-//   - a directory with the files current, and optionally previous and
-//     previous_expires (RFC 3339), as a mounted Kubernetes secret has them.
+// An empty file of a directory is an error, because somebody may be writing it. A
+// newline at the end of a file is not part of the secret. A file may also be
+// /dev/fd/3, and deleted, if it can be opened again.
 //
-// Without the file previous it is not known whether there is a previous secret,
-// and a verifier keeps a replaced one for [VerifierOptions].RotationWindow. The
-// word none in the file previous states that there is none
-// ([Secrets].NoPrevious). An empty file of a directory is an error, because it may
-// be in the middle of a write.
+// To replace all files at once, swap a symbolic link: path itself, or ..data in
+// path as Kubernetes does. Then all files are read from one version. In a plain
+// directory, write previous, then previous_expires, then current. To end the
+// window, remove previous or write none into it, then remove previous_expires.
 //
-// One newline at the end of a file is not part of the secret. To replace several
-// files at once, swap a symbolic link: either path itself or ..data in path, as
-// Kubernetes does. Then all files are read from one version; the [SecretStore] in
-// examples/rotate-secret does so. In a plain directory, write the files in this
-// order: previous, previous_expires, current. To end the window, write none into
-// previous, or remove previous, before previous_expires.
-//
-// Errors name the file, never its content. They wrap
+// Errors name the file, never the content. They wrap
 //   - [ErrInvalidSecret], if a content is no secret or no time;
-//   - [ErrSecretsUnavailable], if the file is a pipe, a socket or a device: it
-//     could be read only once;
+//   - [ErrSecretsUnavailable], if a file is a pipe, a socket or a device, which can
+//     be read only once;
 //   - the error of the file system, such as [fs.ErrNotExist].
 func FileSecrets(path string) SecretSource { return fileSource{path} }
 
 type fileSource struct{ path string }
 
-// maxSecretFileBytes bounds what is read of a file that is no secret at all.
+// maxSecretFileBytes bounds the read of a file that is no secret at all.
 const maxSecretFileBytes = 64 << 10
 
-// Load reads until the version that it began with is still the one in place
-// at the end. A version is removed once it has been replaced, so a file missing
-// from it may mean a removal under way, not an absence.
+// Load reads until the same version is in place before and after the read. A
+// replaced version is removed, so a missing file may mean a removal under way, not
+// an absence.
 func (s fileSource) Load(ctx context.Context) (secrets Secrets, err error) {
 	const tries = 10
 	for range tries {
@@ -153,9 +151,9 @@ func (s fileSource) readDirectory(path string) (Secrets, error) {
 	return secrets, err
 }
 
-// readSecretFile returns the content of a file without the newline at its end. It
-// opens regular files only: opening a pipe blocks until somebody writes, and takes
-// the content away from the next read.
+// readSecretFile returns the content of a regular file without the newline at the
+// end. It opens no pipe: that blocks until somebody writes, and the read takes the
+// content away from the next read.
 func readSecretFile(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -184,7 +182,7 @@ func readSecretFile(path string) (string, error) {
 	return text, nil
 }
 
-// irregular says what a file is that is not a regular one.
+// irregular names the kind of a file that is not regular.
 func irregular(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():

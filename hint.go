@@ -12,13 +12,12 @@ import (
 	"strings"
 )
 
-// hintBytes bounds the bytes that are hashed and transformed for one hint. All
-// forms of an ordinary body are tried, and the first few of the longest body.
+// hintBytes bounds the bytes to hash and transform for a hint. It allows all forms
+// of an ordinary body, and the first few of the longest body.
 const hintBytes = 4 * DefaultMaxBodyBytes
 
-// hint says why a well-formed signature may have matched nothing. It is for
-// the log alone: the sender of a forgery learns nothing from it, and nothing
-// is accepted because of it.
+// hint returns a likely reason for a signature mismatch, or "". It is for the log
+// alone: no sender sees it, and no delivery is accepted because of it.
 func (a *attempt) hint() string {
 	if a.err != ErrSignatureMismatch {
 		return ""
@@ -40,8 +39,8 @@ func (a *attempt) hint() string {
 	return h.secretForm()
 }
 
-// hinter looks for a form of the body or of a secret in force that a signature
-// fits.
+// hinter looks for another form of the body, or of a secret in force, to match the
+// signature.
 type hinter struct {
 	set  *secretSet
 	body []byte
@@ -55,8 +54,8 @@ func (h *hinter) spend(n int) bool {
 	return h.left >= 0
 }
 
-// bodyForms are forms of a body that gateways and parsers make of another. Each
-// function returns the body that was signed, or nil if there was no such change.
+// bodyForms are the usual changes of a body between DiffHook and the verifier. Each
+// function undoes a change. It returns nil if the body shows no such change.
 var bodyForms = []struct {
 	hint   string
 	signed func(body []byte) []byte
@@ -136,8 +135,8 @@ func unescaped(body []byte) []byte {
 	return []byte(strings.NewReplacer(`\u0026`, "&", `\u003c`, "<", `\u003e`, ">").Replace(string(body)))
 }
 
-// configuredForms are what people and tools make of a secret between the app and the
-// source. Each function returns the text that may be the secret, or "".
+// configuredForms are the usual changes of a secret between the app and the source.
+// Each function undoes a change. It returns "" if the text shows no such change.
 var configuredForms = []struct {
 	form, remedy string
 	secret       func(text string) string
@@ -188,7 +187,8 @@ func (h *hinter) signedWith(key string) bool {
 	return hmac.Equal(mac.Sum(nil), h.tag[:])
 }
 
-// withoutEscapes returns s without white space that is written as \n and the like.
+// withoutEscapes returns s without \n, \r and \t, written as two characters, at the
+// end.
 func withoutEscapes(s string) string {
 	for {
 		rest := strings.TrimSpace(s)

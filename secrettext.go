@@ -7,12 +7,11 @@ import (
 	"unicode"
 )
 
-// textFault returns a sentence about a text that is no secret, from the verb on:
-// the problem and the remedy. It returns "" for every other text.
+// textFault returns the problem of a text and the remedy, as a sentence without the
+// subject. It returns "" if the text may be a secret.
 //
-// A placeholder is a key that everybody can guess, and a wrapped secret is a key
-// that signs nothing. Each check is precise: a random text of letters, digits and
-// punctuation fails none of them.
+// Everybody can guess a placeholder, and a secret in quotes signs nothing. Each check
+// is precise: it passes random texts of letters, digits and punctuation.
 func textFault(s string) string {
 	for _, fault := range textFaults {
 		if fault.in(s) {
@@ -97,12 +96,12 @@ func isObject(s string) bool {
 	return objectStart.MatchString(s) || strings.HasPrefix(s, "[") && json.Valid([]byte(s))
 }
 
-// words match texts that a person wrote: words in one case or with a capital,
-// with separators between them and few digits behind them.
+// words match the text of a person: words in one case or with a capital, separators
+// between the words, and few digits behind them.
 const words = `(?:[A-Z]?[a-z]+|[A-Z]+)\d{0,3}(?:[ ._:,'/-]+(?:[A-Z]?[a-z]+|[A-Z]+|\d{1,2}\b)\d{0,3})*[.!?]?`
 
-// references match whole texts. Delimiters of three or four characters say
-// enough; within shorter ones, words must be.
+// references match whole texts. Long delimiters such as {{ and }} suffice. Short
+// delimiters such as < and > need words between them.
 var references = regexp.MustCompile(`^(?:` + strings.Join([]string{
 	`[$#@]+\{\s*[A-Za-z_][\w.-]*\s*\}#?`,          // ${NAME}, #{NAME}
 	`[$#@]+\{\s*[A-Za-z_][\w.-]+[:?+/[(| ].*\}#?`, // ${NAME:-default}, ${lookup("name")}
@@ -131,13 +130,13 @@ var (
 	// variableName is an ordinary name of a variable, in capitals.
 	variableName = regexp.MustCompile(`^[A-Z]+(?:_[A-Z]+)+$`)
 
-	// credentialName has the name of a credential in it. The short names must be
-	// words of their own.
+	// credentialName finds the name of a credential. A short name must be a word of
+	// its own.
 	credentialName = regexp.MustCompile(`(?i:secret|signing|webhook|diffhook|password|(?:^|[_.-])(?:key|token|hook|hmac)(?:$|[_.-]))`)
 )
 
-// isAssignment reports a name with a value behind it. The signs = at the end of
-// base64 are no value: without a value, the name must be in capitals.
+// isAssignment reports a name with a value behind it. A name without a value must be
+// in capitals: base64 may end with =.
 func isAssignment(s string) bool {
 	m := assignment.FindStringSubmatch(s)
 	if m == nil {
@@ -183,8 +182,8 @@ var (
 	oneWord   = regexp.MustCompile(`[A-Z]?[a-z]+|[A-Z]+`)
 	camelCase = regexp.MustCompile(`^[A-Za-z]?[a-z]{2,}(?:[A-Z][a-z]+)+$`)
 
-	// placeholderWord begins a text that asks for a secret; secretWord is the
-	// object of that request. A text of secret words alone is a name.
+	// placeholderWord begins a request for a secret, and secretWord is the object of
+	// the request. A text of secret words alone is a name.
 	placeholderWord = regexp.MustCompile(`^(?i:your|my|change|replace|insert|enter|put|paste|set|add|todo|fixme|placeholder|redacted)$`)
 	secretWord      = regexp.MustCompile(`^(?i:diffhook|webhook|signing|signature|secret|secrets|key|token|password|value|me|this|here|current|previous)$`)
 )
