@@ -45,10 +45,10 @@ type call struct {
 	plain       bool            // the answer is not in a data envelope
 	hidden      func() []string // beside the token, what no error may show
 
-	generation   int       // that body is encoded for
-	attempts     int       // begun
-	date         string    // the Date header of the last response
-	tokenRenewed bool      // for this call, after a 401
+	generation   int    // that body is encoded for
+	attempts     int    // begun
+	date         string // the Date header of the last response
+	tokenRenewed bool   // for this call, after a 401
 }
 
 // scrub makes a text from outside fit for an error of the call.

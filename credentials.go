@@ -147,8 +147,11 @@ func (c clientCredentials) check() error {
 		return fmt.Errorf("%w: the client id has characters other than letters, digits, - and _", ErrInvalidAPIKey)
 	case c.secret() == "":
 		return fmt.Errorf("%w: the client secret is empty", ErrInvalidAPIKey)
-	case strings.TrimSpace(c.secret()) != c.secret():
-		return fmt.Errorf("%w: the client secret begins or ends with white space; trim it", ErrInvalidAPIKey)
+	case strings.HasPrefix(c.secret(), apiKeyPrefix):
+		return fmt.Errorf("%w: the client secret begins with %s, as a client id does; pass the secret that was shown once at its creation", ErrInvalidAPIKey, apiKeyPrefix)
+	}
+	if fault := textFault(c.secret()); fault != "" {
+		return fmt.Errorf("%w: the client secret %s", ErrInvalidAPIKey, fault)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/diffhook/diffhook-go"
 )
@@ -51,8 +52,8 @@ func ExampleFileSecrets() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	_ = os.WriteFile(filepath.Join(dir, "current"), []byte("test-signing-secret-current-0001\n"), 0o600)
 	_ = os.WriteFile(filepath.Join(dir, "previous"), []byte("test-signing-secret-previous-0001\n"), 0o600)
+	_ = os.WriteFile(filepath.Join(dir, "current"), []byte("test-signing-secret-current-0001\n"), 0o600)
 
 	showSecrets(diffhook.FileSecrets(dir))
 	// Output:
@@ -83,43 +84,43 @@ func getJSON(ctx context.Context, url string, header http.Header, out any) (foun
 }
 
 // vaultSecrets reads the key signing_secret of a HashiCorp Vault secret (KV
-// version 2), and the version before it as the previous secret. Keep nothing
-// else in that Vault secret: each change of it makes a version.
+// version 2), and the versions before it for the previous secret.
 func vaultSecrets(addr, token, path string) diffhook.SecretSource {
 	type answer struct {
 		Data struct {
 			Data     map[string]string
-			Metadata struct{ Version int }
+			Metadata struct {
+				Version int
+				Created time.Time `json:"created_time"`
+			}
 		}
 	}
 	header := http.Header{"X-Vault-Token": {token}}
-	return diffhook.SecretSourceFunc(func(ctx context.Context) (s diffhook.Secrets, err error) {
-		var current, previous answer
-		url := addr + "/v1/" + path
-		found, err := getJSON(ctx, url, header, &current)
-		if err != nil {
-			return s, err
-		}
-		if !found {
-			return s, errors.New("vault has no secret " + path)
-		}
-		if s.Current, err = diffhook.NewSecret(current.Data.Data["signing_secret"]); err != nil {
-			return s, err
-		}
-		before := current.Data.Metadata.Version - 1
-		if before == 0 {
-			return s, nil
-		}
-		found, err = getJSON(ctx, url+"?version="+strconv.Itoa(before), header, &previous)
-		if err != nil {
-			return s, err
-		}
-		if !found { // deleted, which is how to revoke it here
-			s.NoPrevious = true
-			return s, nil
-		}
-		s.Previous, err = diffhook.NewSecret(previous.Data.Data["signing_secret"])
-		return s, err
+	return diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
+		newest := 0
+		return fromVersions(func(i int) (v storedVersion, err error) {
+			url := addr + "/v1/" + path
+			if i > 0 {
+				url += "?version=" + strconv.Itoa(newest-i)
+			}
+			if i > 0 && newest == i {
+				return v, errNoVersion // versions begin at 1, and 0 is the newest
+			}
+			var a answer
+			found, err := getJSON(ctx, url, header, &a)
+			switch {
+			case err != nil:
+				return v, err
+			case !found && i > 0: // deleted
+				return v, errNoVersion
+			case !found:
+				return v, errors.New("vault has no secret " + path)
+			}
+			if i == 0 {
+				newest = a.Data.Metadata.Version
+			}
+			return storedVersion{a.Data.Data["signing_secret"], a.Data.Metadata.Created}, nil
+		})
 	})
 }
 
@@ -131,61 +132,12 @@ func ExampleSecretSourceFunc_vault() {
 		if r.URL.Query().Get("version") == "6" {
 			text = "test-signing-secret-previous-0001"
 		}
-		fmt.Fprintf(w, `{"data":{"data":{"signing_secret":%q},"metadata":{"version":7}}}`, text)
+		fmt.Fprintf(w, `{"data":{"data":{"signing_secret":%q},"metadata":{"version":7,"created_time":%q}}}`,
+			text, time.Now().Add(-time.Hour).Format(time.RFC3339))
 	}))
 	defer vault.Close()
 
 	showSecrets(vaultSecrets(vault.URL, "a token", "secret/data/diffhook"))
-	// Output:
-	// current  e59e0ec3f3c4efaa
-	// previous 39929fe00f085297
-}
-
-// getSecretValue is the call of the AWS SDK that the source needs:
-//
-//	out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{
-//		SecretId: &id, VersionStage: &stage,
-//	})
-//
-// It returns *out.SecretString, and ok = false where errors.As finds a
-// *types.ResourceNotFoundException: there is no version in that stage.
-type getSecretValue func(ctx context.Context, id, stage string) (text string, ok bool, err error)
-
-// awsSecrets reads a secret of AWS Secrets Manager, which keeps the version
-// before the last rotation under the stage AWSPREVIOUS.
-func awsSecrets(get getSecretValue, id string) diffhook.SecretSource {
-	return diffhook.SecretSourceFunc(func(ctx context.Context) (s diffhook.Secrets, err error) {
-		text, ok, err := get(ctx, id, "AWSCURRENT")
-		if err != nil {
-			return s, err
-		}
-		if !ok {
-			return s, errors.New("there is no secret " + id)
-		}
-		if s.Current, err = diffhook.NewSecret(text); err != nil {
-			return s, err
-		}
-		text, ok, err = get(ctx, id, "AWSPREVIOUS")
-		if err != nil || !ok {
-			return s, err
-		}
-		s.Previous, err = diffhook.NewSecret(text)
-		return s, err
-	})
-}
-
-// AWS Secrets Manager.
-func ExampleSecretSourceFunc_awsSecretsManager() {
-	stages := map[string]string{
-		"AWSCURRENT":  "test-signing-secret-current-0001",
-		"AWSPREVIOUS": "test-signing-secret-previous-0001",
-	}
-	get := func(_ context.Context, _, stage string) (string, bool, error) {
-		text, ok := stages[stage]
-		return text, ok, nil
-	}
-
-	showSecrets(awsSecrets(get, "prod/diffhook"))
 	// Output:
 	// current  e59e0ec3f3c4efaa
 	// previous 39929fe00f085297

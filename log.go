@@ -1,12 +1,10 @@
 package diffhook
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -151,40 +149,6 @@ func (a *attempt) logAttrs() []slog.Attr {
 		attrs = append(attrs, routeAttrs(r)...)
 	}
 	return attrs
-}
-
-// hint says why a well-formed signature may have matched nothing. It is for
-// the log alone: the sender of a forgery learns nothing from it, and nothing
-// is accepted because of it.
-func (a *attempt) hint() string {
-	if a.err != ErrSignatureMismatch {
-		return ""
-	}
-	set := a.v.set.Load()
-	if len(a.body) == 0 {
-		return "the body is empty: was it read before it was verified?"
-	}
-	if hasHeader(a.header, "Content-Encoding") {
-		return "Content-Encoding is set: the signature is over the body before anything decodes or encodes it"
-	}
-	if !set.previous.IsZero() && !set.acceptsPrevious() && set.previous.key().matches(a.body, &a.tag) == 1 {
-		return "it is signed with the previous secret, whose rotation window is over"
-	}
-	if trimmed, ok := bytes.CutSuffix(a.body, []byte("\n")); ok &&
-		set.match(trimmed, &a.tag)|set.match(bytes.TrimSuffix(trimmed, []byte("\r")), &a.tag) != 0 {
-		return "it would match without the newline at the end of the body: something adds one"
-	}
-	return ""
-}
-
-// hasHeader finds a header in any case, as signatureFrom does.
-func hasHeader(h http.Header, name string) bool {
-	for key := range h {
-		if strings.EqualFold(key, name) {
-			return true
-		}
-	}
-	return false
 }
 
 // routeAttrs names where a request arrived by the pattern of [http.ServeMux]

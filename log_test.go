@@ -172,7 +172,7 @@ func TestLogHint(t *testing.T) {
 			{"newline added", body + "\n", current.Sign([]byte(body)), "", "newline"},
 			{"DOS newline added", body + "\r\n", current.Sign([]byte(body)), "", "newline"},
 			{"newline, but a forgery", body + "\n", forgedSignature, "", ""},
-			{"newline taken away", body, current.Sign([]byte(body + "\n")), "", ""},
+			{"newline taken away", body, current.Sign([]byte(body + "\n")), "", "newline"},
 			{"space added", body + " ", current.Sign([]byte(body)), "", ""},
 			{"previous secret after its window", body, previous.Sign([]byte(body)), "", "window is over"},
 			{"previous secret and newline", body + "\n", previous.Sign([]byte(body)), "", ""},

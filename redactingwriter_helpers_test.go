@@ -203,12 +203,10 @@ var redactions = []struct {
 	// A secret is recognised in every dress.
 	{"as JSON and %q have it", []string{`quo"ted\and-long`}, `{"quo\"ted\\and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
 	{"as JSON for HTML has it", []string{"<angled>&-and-long"}, `{"\u003cangled\u003e\u0026-and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
-	{"as JSON not for HTML has it", []string{"<control>\x01\x7f\x08 and \x0c&"}, `{"<control>\u0001` + "\x7f" + `\b and \f&"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
-	{"as slog has it", []string{"<control>\x01\x7f\x08 and \x0c&"}, `{"<control>\u0001` + "\x7f" + `\u0008 and \u000c&"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
+	{"as slog and JSON not for HTML have it", []string{`<angled>"and" &-long`}, `{"<angled>\"and\" &-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
 	{"a backslash before what looks like an escape", []string{`0123456789\b\u003c\f`}, `{"0123456789\\b\\u003c\\f"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
-	{"the same as JSON not for HTML has it", []string{"<\x7f" + `0123456789\u003c`}, "<\x7f" + `0123456789\\u003c` + "\n", hiddenSecret + "\n"},
-	{"the same as slog has it", []string{"\b\x7f" + `0123456789<\b\f`}, `\u0008` + "\x7f" + `0123456789<\\b\\f` + "\n", hiddenSecret + "\n"},
-	{"as %q has control characters", []string{"control\x01\x7f and more"}, `"control\x01\x7f and more"` + "\n", `"` + hiddenSecret + `"` + "\n"},
+	{"the same as slog and JSON not for HTML have it", []string{`<b>0123456789\u003c`}, `<b>0123456789\\u003c` + "\n", hiddenSecret + "\n"},
+	{"as %q has private characters", []string{"private\ue001 and more"}, `"private\ue001 and more"` + "\n", `"` + hiddenSecret + `"` + "\n"},
 	{"as %+q has it", []string{"größer-als-sechzehn"}, `"gr\u00f6\u00dfer-als-sechzehn"` + "\n", `"` + hiddenSecret + `"` + "\n"},
 	{"as a query has it", []string{"a+b/c=d e&f-and-long"}, "?s=a%2Bb%2Fc%3Dd+e%26f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
 	{"as a path has it", []string{"a+b/c=d e&f-and-long"}, "/a+b%2Fc=d%20e&f-and-long/\n", "/" + hiddenSecret + "/\n"},
@@ -216,5 +214,4 @@ var redactions = []struct {
 	{"as JSON has a URL", []string{"a+b/c=d e&f-and-long"}, `"/a+b%2Fc=d%20e\u0026f-and-long"` + "\n", `"/` + hiddenSecret + `"` + "\n"},
 	{"as JSON has what %q made", []string{`quo"ted\and-long`}, `{"at \"quo\\\"ted\\\\and-long\""}` + "\n", `{"at \"` + hiddenSecret + `\""}` + "\n"},
 	{"not UTF-8", []string{strings.Repeat("\xff\x80", 8)}, "\xff" + strings.Repeat("\xff\x80", 8) + "\x80\n", "\xff" + hiddenSecret + "\x80\n"},
-	{"a newline in it", []string{"two lines,\nas it were"}, "two lines,\ntwo lines,\nas it were\n", "two lines,\n" + hiddenSecret + "\n"},
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 )
 
 // Secret is a signing secret: the key with which DiffHook signs deliveries.
@@ -46,29 +45,35 @@ const (
 // NewSecret returns the signing secret with the given text, which is used byte
 // for byte. The text is found at App → Settings → API Keys → Signing secret.
 //
-// It returns an error that wraps [ErrInvalidSecret], and does not repeat the
-// text, where the text is shorter than 16 bytes, has white space (a file's
-// newline is the usual case) or a byte order mark or the like at either end, is
-// an API key (which begins with dh_live_), or contains the placeholder that a
-// Secret prints as.
+// NewSecret accepts every text that DiffHook can issue. Its errors wrap
+// [ErrInvalidSecret] and do not repeat the text. They are for a text that
+//   - is shorter than 16 bytes;
+//   - begins or ends with white space, such as the newline of a file;
+//   - has a line break, a control character or an invisible character;
+//   - is UTF-16, or begins with a byte order mark;
+//   - is an API key (dh_live_…), a signature of a delivery, or the text that a
+//     Secret prints as;
+//   - is in quotes, a line NAME=value or a JSON object;
+//   - stands for a secret: ${NAME}, $(NAME), %NAME%, {{name}}, <your-secret>, the
+//     name of a variable, arn:…, op://… and the like, a URL, the path of a file.
+//     Everybody can guess such a key, and forge deliveries with it.
 func NewSecret(s string) (Secret, error) {
+	fault := textFault(s)
 	switch {
-	case len(s) < minSecretBytes:
-		return Secret{}, fmt.Errorf("%w: it has %d bytes and must have at least %d; copy it whole from App → Settings → API Keys", ErrInvalidSecret, len(s), minSecretBytes)
-	case strings.TrimFunc(s, isInvisible) != s:
-		return Secret{}, fmt.Errorf("%w: it begins or ends with white space, a byte order mark or the like; trim it, or read the file with FileSecrets", ErrInvalidSecret)
-	case strings.HasPrefix(s, apiKeyPrefix):
-		return Secret{}, fmt.Errorf("%w: it is an API key (%s…); the signing secret is a credential of its own, at App → Settings → API Keys → Signing secret", ErrInvalidSecret, apiKeyPrefix)
+	case s == "":
+		return Secret{}, fmt.Errorf("%w: it is empty; copy it from App → Settings → API Keys → Signing secret", ErrInvalidSecret)
 	case strings.Contains(s, redactedSecret):
 		return Secret{}, fmt.Errorf("%w: it is the placeholder that a Secret prints as; store a secret with Reveal", ErrInvalidSecret)
+	case fault != "":
+		return Secret{}, fmt.Errorf("%w: it %s", ErrInvalidSecret, fault)
+	case strings.HasPrefix(s, apiKeyPrefix):
+		return Secret{}, fmt.Errorf("%w: it is an API key (%s…); the signing secret is a credential of its own, at App → Settings → API Keys → Signing secret", ErrInvalidSecret, apiKeyPrefix)
+	case len(s) < minSecretBytes:
+		return Secret{}, fmt.Errorf("%w: it has %d bytes and must have at least %d; copy it whole from App → Settings → API Keys", ErrInvalidSecret, len(s), minSecretBytes)
 	}
 	key := newSigningKey(s)
 	return Secret{key: func() *signingKey { return key }}, nil
 }
-
-// isInvisible reports white space, and format characters such as a byte order
-// mark or a zero-width space.
-func isInvisible(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) }
 
 // Sign returns the signature of body: "sha256=" and the 64 lower-case hex
 // digits of its HMAC-SHA256. The zero Secret returns "".

@@ -35,10 +35,9 @@ func TestNewSecret(t *testing.T) {
 		{"exactly 16 bytes", sixteen, true},
 		{"16 bytes of 8 characters", strings.Repeat("é", 8), true},
 		{"longer than a block of the hash", strings.Repeat("0123456789", 20), true},
-		{"inner spaces, tab and newline", "four words\tand a\nnewline", true},
-		{"inner byte order mark", "before" + byteOrderMark + "after it", true},
+		{"inner spaces", "four words and 3 spaces", true},
 		{"quotes and backslashes", `"quoted" and \n not`, true},
-		{"binary, not UTF-8", "\x00\xff\xfe\x80" + strings.Repeat("\xaa", 16), true},
+		{"not UTF-8", "\x81\xff\xfe\x80" + strings.Repeat("\xaa", 16), true},
 		{"binary that ends in half a no-break space", strings.Repeat("\xaa", 16) + "\xa0", true},
 		{"binary that begins with a lone 0x85", "\x85" + strings.Repeat("\xaa", 16), true},
 		{"an API key inside", "not " + apiKey, true},
@@ -68,6 +67,18 @@ func TestNewSecret(t *testing.T) {
 		{"byte order mark at the end", currentText + byteOrderMark, false},
 		{"zero-width space at the end", currentText + "\u200b", false},
 		{"byte order mark and newline", byteOrderMark + currentText + "\n", false},
+
+		// Two lines of a file, a zero-width space of a web page: nothing matches.
+		{"inner newline", "two lines,\nas it were", false},
+		{"inner carriage return", "two lines,\ras it were", false},
+		{"inner line separator", "two lines,\u2028as it were", false},
+		{"inner tab", "a column\tand another", false},
+		{"inner escape", "\x1b[31mred as it were", false},
+		{"inner zero byte", "before\x00after the zero", false},
+		{"inner C1 control", "before\u0090behind the C1", false},
+		{"inner byte order mark", "before" + byteOrderMark + "after it", false},
+		{"inner zero-width space", "before\u200bafter it all", false},
+		{"inner no-break space", "before\u00a0after it all", false},
 
 		// The other credential of the platform, in the wrong variable.
 		{"API key", apiKey, false},

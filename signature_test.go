@@ -58,7 +58,7 @@ func requireRefused(t *testing.T, err, want error) {
 
 func TestVectors(t *testing.T) {
 	vectors := loadVectors(t)
-	require.Len(t, vectors, 26, "cases of testdata/vectors/inputs.json")
+	require.Len(t, vectors, 25, "cases of testdata/vectors/inputs.json")
 	for _, c := range vectors {
 		t.Run(c.name, func(t *testing.T) {
 			secret := mustSecret(t, c.secret)

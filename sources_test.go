@@ -117,6 +117,7 @@ func TestFileSecretsFile(t *testing.T) {
 		{"as it is", currentText, nil},
 		{"one newline is not part of it", currentText + "\n", nil},
 		{"nor is that of Windows", currentText + "\r\n", nil},
+		{"half a newline of Windows is", currentText + "\r", diffhook.ErrInvalidSecret},
 		{"a second one is an error, not trimmed", currentText + "\n\n", diffhook.ErrInvalidSecret},
 		{"a space is", " " + currentText, diffhook.ErrInvalidSecret},
 		{"a byte order mark is", "\uFEFF" + currentText, diffhook.ErrInvalidSecret},
@@ -154,8 +155,16 @@ func TestFileSecretsDirectory(t *testing.T) {
 		{"current only", map[string]string{"current": currentText}, diffhook.Secrets{Current: current}, nil, ""},
 		{"all three, with newlines", map[string]string{"current": currentText + "\n", "previous": previousText + "\n", "previous_expires": "2026-03-16T14:22:00Z\n"},
 			diffhook.Secrets{Current: current, Previous: previous, PreviousExpires: expiry}, nil, ""},
-		{"an empty previous states that there is none", map[string]string{"current": currentText, "previous": "", "previous_expires": "\n"}, diffhook.Secrets{Current: current, NoPrevious: true}, nil, ""},
-		{"one newline is empty", map[string]string{"current": currentText, "previous": "\n"}, diffhook.Secrets{Current: current, NoPrevious: true}, nil, ""},
+		{"the word none states that there is none", map[string]string{"current": currentText, "previous": "none"}, diffhook.Secrets{Current: current, NoPrevious: true}, nil, ""},
+		{"none with a newline", map[string]string{"current": currentText, "previous": "none\n"}, diffhook.Secrets{Current: current, NoPrevious: true}, nil, ""},
+		{"none with a newline of Windows", map[string]string{"current": currentText, "previous": "none\r\n"}, diffhook.Secrets{Current: current, NoPrevious: true}, nil, ""},
+		{"half of the word none states nothing", map[string]string{"current": currentText, "previous": "non"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous)"},
+		{"none as the current one", map[string]string{"current": "none"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "current)"},
+		{"an empty current is being written", map[string]string{"current": "", "previous": previousText}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "current is empty"},
+		{"an empty previous is being written", map[string]string{"current": currentText, "previous": ""}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous is empty"},
+		{"an empty expiry is being written", map[string]string{"current": currentText, "previous": previousText, "previous_expires": ""}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous_expires is empty"},
+		{"and so is one newline", map[string]string{"current": currentText, "previous": "\n"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous is empty"},
+		{"and white space", map[string]string{"current": currentText, "previous": " \t\n\n"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous is empty"},
 		{"other files beside them", map[string]string{"current": currentText, "tls.key": "x"}, diffhook.Secrets{Current: current}, nil, ""},
 		{"no current", map[string]string{"previous": previousText}, diffhook.Secrets{}, fs.ErrNotExist, "current:"},
 		{"bad previous", map[string]string{"current": currentText, "previous": "changeme"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous)"},
@@ -316,12 +325,12 @@ func TestFileSecretsRotates(t *testing.T) {
 }
 
 // A secret leaks, and a server that nobody could tell reads what the store says:
-// without the empty file previous, it would keep what was replaced for 24 h.
+// without the word none, it would keep what was replaced for 24 h.
 func TestFileSecretsRefusesReplaced(t *testing.T) {
 	dir := t.TempDir()
 	writeFiles(t, dir, map[string]string{"current": previousText})
 	v := newVerifier(t, diffhook.FileSecrets(dir), nil)
-	writeFiles(t, dir, map[string]string{"previous": "", "current": currentText})
+	writeFiles(t, dir, map[string]string{"previous": "none\n", "current": currentText})
 	require.NoError(t, v.Refresh(t.Context()))
 	body := []byte("{}")
 	require.NoError(t, v.Verify(t.Context(), body, mustSecret(t, currentText).Sign(body)))

@@ -128,12 +128,15 @@ func (s dirStore) Save(_ context.Context, secrets diffhook.Secrets) error {
 	if err != nil {
 		return err
 	}
-	texts := map[string]string{"current": secrets.Current.Reveal(), "previous": secrets.Previous.Reveal()}
-	if !secrets.PreviousExpires.IsZero() {
-		texts["previous_expires"] = secrets.PreviousExpires.Format(time.RFC3339)
-	}
-	if secrets.Previous.IsZero() && !secrets.NoPrevious {
-		delete(texts, "previous") // an empty file says that there is none
+	texts := map[string]string{"current": secrets.Current.Reveal()}
+	switch {
+	case secrets.NoPrevious:
+		texts["previous"] = "none"
+	case !secrets.Previous.IsZero():
+		texts["previous"] = secrets.Previous.Reveal()
+		if !secrets.PreviousExpires.IsZero() {
+			texts["previous_expires"] = secrets.PreviousExpires.Format(time.RFC3339)
+		}
 	}
 	for name, text := range texts {
 		err = errors.Join(err, writeFile(filepath.Join(version, name), text))

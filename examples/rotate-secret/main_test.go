@@ -152,6 +152,7 @@ func TestDirStore(t *testing.T) {
 		got, err := diffhook.FileSecrets(dir).Load(t.Context())
 		require.NoError(t, err)
 		assert.True(t, got.Current.Equal(want.Current) && got.Previous.Equal(want.Previous) && got.PreviousExpires.Equal(want.PreviousExpires))
+		assert.Equal(t, want.NoPrevious, got.NoPrevious)
 
 		entries, err := os.ReadDir(dir)
 		require.NoError(t, err)

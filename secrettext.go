@@ -1,0 +1,229 @@
+package diffhook
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// textFault returns the problem of a text and the remedy, as a sentence without the
+// subject. It returns "" if the text may be a secret.
+//
+// Everybody can guess a placeholder, and a secret in quotes signs nothing. Each check
+// is precise: it passes random texts of letters, digits and punctuation.
+func textFault(s string) string {
+	for _, fault := range textFaults {
+		if fault.in(s) {
+			return fault.text
+		}
+	}
+	inner, ok := unquote(s)
+	if !ok {
+		return ""
+	}
+	if fault := textFault(inner); fault != "" {
+		return fault
+	}
+	if isASCII(s) && !plainSecret.MatchString(inner) {
+		return "" // a random text with punctuation may begin and end with a quote
+	}
+	return "is in quotes; remove the quotes"
+}
+
+// textFaults are tried in this order, the certain before the likely.
+var textFaults = []struct {
+	in   func(string) bool
+	text string
+}{
+	{isUTF16, "is in UTF-16, as PowerShell's > writes it; save it as UTF-8 without a byte order mark"},
+	{hasByteOrderMark, "begins with a byte order mark; save it as UTF-8 without the mark"},
+	{isPadded, "begins or ends with white space or an invisible character; trim it"},
+	{hasLineBreak, "has several lines; pass the line with the secret alone"},
+	{hasInvisible, "has a control character or an invisible character; copy it again as plain text"},
+	{isMasked, "is masked or cut short; show and copy the whole secret at App → Settings → API Keys"},
+	{isSignature, "looks like the signature of a delivery; copy the secret from App → Settings → API Keys"},
+	{isObject, "looks like a JSON object; pass the value of the field alone"},
+	{isReference, "looks like a reference that nothing expanded, such as ${NAME}; expand it where the program is started"},
+	{encrypted.MatchString, "looks like an encrypted text; decrypt it where the program is started"},
+	{address.MatchString, "looks like the address of a secret, such as arn:…, op://… or a URL; read the secret from there and pass its text"},
+	{filePath.MatchString, "looks like the path of a file; pass its content, or use FileSecrets for a signing secret"},
+	{isAssignment, "looks like a line NAME=value; pass the value alone"},
+	{isVariableName, "is the name of a variable; pass the value of the variable"},
+	{isPlaceholder, "looks like a placeholder; copy the secret from App → Settings → API Keys"},
+}
+
+func isUTF16(s string) bool {
+	return strings.HasPrefix(s, "\xff\xfe") || strings.HasPrefix(s, "\xfe\xff") || strings.Contains(s, "\x00")
+}
+
+func hasByteOrderMark(s string) bool { return strings.HasPrefix(s, "\uFEFF") }
+
+func isPadded(s string) bool { return strings.TrimFunc(s, isInvisible) != s }
+
+func hasLineBreak(s string) bool { return strings.ContainsAny(s, "\n\r\v\f\u0085\u2028\u2029") }
+
+func hasInvisible(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r != ' ' && (isInvisible(r) || unicode.IsControl(r)) })
+}
+
+// isInvisible reports white space, and format characters such as a byte order
+// mark or a zero-width space.
+func isInvisible(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) }
+
+// isMasked finds the marks of a shortened or hidden text, and texts of a single
+// character.
+func isMasked(s string) bool {
+	for _, mark := range [...]string{"…", "••", "●●", "******"} {
+		if strings.Contains(s, mark) {
+			return true
+		}
+	}
+	return s != "" && strings.Trim(s, s[:1]) == "" && strings.Contains("xX0.-_#*?", s[:1])
+}
+
+// A signature of DiffHook or of Standard Webhooks. 64 hex digits alone may be a
+// secret.
+var signatureText = regexp.MustCompile(`(?i:\bsha(1|256|512)=[0-9a-f]{40})|^v1a?,[\w+/=-]+$|^t=\d+,v\d=`)
+
+func isSignature(s string) bool { return signatureText.MatchString(s) }
+
+// objectStart is the beginning of an object of JSON or a relative: a brace and
+// the first field's name.
+var objectStart = regexp.MustCompile(`^\{\s*("[\w. -]+"|'[\w. -]+')\s*[:=]|^\{\s*[A-Za-z_]\w*: `)
+
+func isObject(s string) bool {
+	return objectStart.MatchString(s) || strings.HasPrefix(s, "[") && json.Valid([]byte(s))
+}
+
+// words match the text of a person: words in one case or with a capital, separators
+// between the words, and few digits behind them.
+const words = `(?:[A-Z]?[a-z]+|[A-Z]+)\d{0,3}(?:[ ._:,'/-]+(?:[A-Z]?[a-z]+|[A-Z]+|\d{1,2}\b)\d{0,3})*[.!?]?`
+
+// references match whole texts. Long delimiters such as {{ and }} suffice. Short
+// delimiters such as < and > need words between them.
+var references = regexp.MustCompile(`^(?:` + strings.Join([]string{
+	`[$#@]+\{\s*[A-Za-z_][\w.-]*\s*\}#?`,          // ${NAME}, #{NAME}
+	`[$#@]+\{\s*[A-Za-z_][\w.-]+[:?+/[(| ].*\}#?`, // ${NAME:-default}, ${lookup("name")}
+	`\$\(+\s*<?[A-Za-z_][\w.-]*(?:\s.*)?\)+`,      // $(NAME), $(cat file)
+	`\$+(?:env:|[{(])?` + words,                   // $NAME, $env:NAME, ${NAME without its end
+	`%` + words + `%`, `%\([\w.-]+\)s`,            // %NAME%, %(NAME)s
+	`\$?\{\{.*\}\}`, `<%.*%>`, `\[\[.*\]\]`, // {{ .Values.name }}, ${{ secrets.NAME }}
+	`!(?:Ref|Sub|GetAtt|ImportValue|Join|vault|reference|secret)\b.*`, // tags of YAML
+	`__` + words + `__`, `@+` + words + `@+`,
+	`<` + words + `>`, `\[` + words + `\]`, `\{` + words + `\}`, `\(` + words + `\)`,
+}, "|") + `)$`)
+
+func isReference(s string) bool { return references.MatchString(s) }
+
+var (
+	encrypted = regexp.MustCompile(`^(?:ENC[\[(]|\{cipher\}|\$ANSIBLE_VAULT|-----BEGIN )`)
+	address   = regexp.MustCompile(`^(?:[a-z][a-z0-9+-]{3,}|op|env|ssm|kv|sm|gs|s3|gcp|bws)://` +
+		`|^(?:arn|vault|secrets?|secretsmanager|keyvault|env|file|ssm|sops|kms|keyring|valueFrom):` +
+		`|^(?i:@microsoft\.keyvault\()|^projects/[^/]+/secrets/|^(?:secret|kv)/data/`)
+	filePath = regexp.MustCompile(`^/(?:app|dev|etc|home|mnt|opt|proc|root|run|secrets|srv|tmp|usr|var)/`)
+)
+
+var (
+	assignment = regexp.MustCompile(`^(export |setx? |env |ENV |declare -x |-e |--?|\$env:)?["']?([A-Za-z_][\w.-]*)["']?\s*[=:]=?>?\s*(.*)$`)
+
+	// variableName is an ordinary name of a variable, in capitals.
+	variableName = regexp.MustCompile(`^[A-Z]+(?:_[A-Z]+)+$`)
+
+	// credentialName finds the name of a credential. A short name must be a word of
+	// its own.
+	credentialName = regexp.MustCompile(`(?i:secret|signing|webhook|diffhook|password|(?:^|[_.-])(?:key|token|hook|hmac)(?:$|[_.-]))`)
+)
+
+// isAssignment reports a name with a value behind it. A name without a value must be
+// in capitals: base64 may end with =.
+func isAssignment(s string) bool {
+	m := assignment.FindStringSubmatch(s)
+	if m == nil {
+		return false
+	}
+	prefix, name, value := m[1], m[2], strings.Trim(m[3], "= ")
+	switch {
+	case variableName.MatchString(name) && len(name) >= 12:
+		return true
+	case value == "":
+		return false
+	}
+	return credentialName.MatchString(name) || len(prefix) > 3
+}
+
+// variableNames are the names of the library's variables, as letters has them.
+var variableNames = func() map[string]bool {
+	names := make(map[string]bool)
+	for _, name := range [...]string{envSecret, envPrevious, envPreviousExpires, envAPIKey, envClientID, envClientSecret} {
+		names[letters(name)] = true
+	}
+	return names
+}()
+
+// isVariableName reports the names of the library's variables in any spelling,
+// and names of credentials in capitals.
+func isVariableName(s string) bool {
+	return variableNames[letters(s)] || variableName.MatchString(s) && credentialName.MatchString(s)
+}
+
+// letters returns s in lower case and without the characters that separate words.
+func letters(s string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune("_-. ", r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, s)
+}
+
+var (
+	onlyWords = regexp.MustCompile(`^` + words + `$`)
+	oneWord   = regexp.MustCompile(`[A-Z]?[a-z]+|[A-Z]+`)
+	camelCase = regexp.MustCompile(`^[A-Za-z]?[a-z]{2,}(?:[A-Z][a-z]+)+$`)
+
+	// placeholderWord begins a request for a secret, and secretWord is the object of
+	// the request. A text of secret words alone is a name.
+	placeholderWord = regexp.MustCompile(`^(?i:your|my|change|replace|insert|enter|put|paste|set|add|todo|fixme|placeholder|redacted)$`)
+	secretWord      = regexp.MustCompile(`^(?i:diffhook|webhook|signing|signature|secret|secrets|key|token|password|value|me|this|here|current|previous)$`)
+)
+
+// isPlaceholder reports texts such as your-signing-secret, changeme-changeme and
+// webhook_signing_secret.
+func isPlaceholder(s string) bool {
+	if len(s) >= 8 && (strings.EqualFold(s[:8], "changeme") || len(s) >= 9 && strings.EqualFold(s[:9], "replaceme")) {
+		return true
+	}
+	if !onlyWords.MatchString(s) && !camelCase.MatchString(s) || strings.ContainsAny(s, "0123456789") {
+		return false
+	}
+	begins, secrets, all := false, 0, 0
+	for i, word := range oneWord.FindAllString(s, -1) {
+		begins = begins || i == 0 && placeholderWord.MatchString(word)
+		all++
+		if secretWord.MatchString(word) {
+			secrets++
+		}
+	}
+	return begins && secrets > 0 || all > 1 && secrets == all
+}
+
+// plainSecret is how secrets are usually spelled: hex, base64, and names with a
+// random part.
+var plainSecret = regexp.MustCompile(`^[\w+/-]{16,}=*$`)
+
+// unquote returns s without a pair of quotes around it.
+func unquote(s string) (string, bool) {
+	for _, pair := range [...][2]string{{`"`, `"`}, {`'`, `'`}, {"`", "`"}, {`\"`, `\"`}, {`\'`, `\'`}, {"“", "”"}, {"„", "“"}, {"‘", "’"}, {"«", "»"}} {
+		if inner, ok := strings.CutPrefix(s, pair[0]); ok {
+			if inner, ok = strings.CutSuffix(inner, pair[1]); ok {
+				return inner, true
+			}
+		}
+	}
+	return s, false
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) < 0
+}
