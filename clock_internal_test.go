@@ -61,8 +61,8 @@ func TestStatusAfterClockWasSet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			v, a, b := inWindow(t)
 			// It began 15 minutes ago and used the old secret 5 minutes ago.
-			v.since = beforeClockSet(t, time.Now().Add(-15*time.Minute), by)
-			v.known[a.Fingerprint()].lastUsed.Store(int64(10 * time.Minute))
+			v.live().since = beforeClockSet(t, time.Now().Add(-15*time.Minute), by)
+			v.live().known[a.Fingerprint()].lastUsed.Store(int64(10 * time.Minute))
 
 			status := throughJSON(t, v.Status())
 			assert.WithinDuration(t, time.Now(), status.At, time.Minute)
@@ -85,9 +85,9 @@ func TestStatusTellsWindowAfterClockWasSet(t *testing.T) {
 		for accepted, left := range map[bool]time.Duration{true: 30 * time.Minute, false: -30 * time.Minute} {
 			t.Run(fmt.Sprint(name, " accepted ", accepted), func(t *testing.T) {
 				v, a, _ := inWindow(t)
-				set := *v.set.Load()
+				set := *v.live().set.Load()
 				set.expires = beforeClockSet(t, time.Now().Add(left), by)
-				v.set.Store(&set)
+				v.live().set.Store(&set)
 				body := []byte("{}")
 				require.Equal(t, accepted, v.Verify(t.Context(), body, a.Sign(body)) == nil)
 				status := throughJSON(t, v.Status())

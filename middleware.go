@@ -38,7 +38,7 @@ func DeliveryFromContext(ctx context.Context) (*Delivery, bool) {
 // cannot set deadlines: a slow body is bounded by the server's ReadTimeout
 // alone, so set one.
 func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
-	a := attempt{v: v, ctx: r.Context(), request: r, header: r.Header}
+	a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header}
 	a.receive(nil)
 	if a.in != nil {
 		r.Body = a.in
@@ -64,7 +64,7 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 		panic("diffhook: Verifier.Handler of a nil handler")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a := attempt{v: v, ctx: r.Context(), request: r, header: r.Header}
+		a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header}
 		a.receive(w)
 		if a.conclude() != nil {
 			a.deny(w)
@@ -92,7 +92,7 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 		ctx, cancel := context.WithTimeout(r.Context(), DeliveryTimeout)
 		defer cancel()
 
-		a := attempt{v: v, ctx: r.Context(), request: r, header: r.Header}
+		a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header}
 		a.receive(w)
 		if a.err == nil && a.event == nil {
 			a.event, a.err = ParseEvent(a.body)
@@ -103,7 +103,7 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		if err := handle(ctx, a.event); err != nil {
-			v.logFailure(ctx, r, a.event, err)
+			a.v.logFailure(ctx, r, a.event, err)
 			http.Error(w, "the delivery could not be handled", http.StatusInternalServerError)
 			return
 		}
@@ -111,7 +111,7 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 	})
 }
 
-func (v *Verifier) logFailure(ctx context.Context, r *http.Request, e *Event, err error) {
+func (v *verifierState) logFailure(ctx context.Context, r *http.Request, e *Event, err error) {
 	if v.opts.Logger == nil {
 		return
 	}

@@ -71,6 +71,10 @@ var (
 //
 // Errors wrap [ErrSecretsUnavailable] and the cause.
 func (v *Verifier) Refresh(ctx context.Context) error {
+	return v.live().refresh(ctx)
+}
+
+func (v *verifierState) refresh(ctx context.Context) error {
 	if v.load == nil {
 		return errZeroVerifier
 	}
@@ -121,7 +125,7 @@ func (v *Verifier) Watch(ctx context.Context, every time.Duration) {
 // checked. It returns the set to go by, which is checked itself where nothing
 // newer was learned; an error where the source is failing and the secret that
 // is missing may be the one; and whether the delivery waited for a read.
-func (v *Verifier) refreshOnMiss(ctx context.Context, checked *secretSet) (set *secretSet, waited bool, err error) {
+func (v *verifierState) refreshOnMiss(ctx context.Context, checked *secretSet) (set *secretSet, waited bool, err error) {
 	v.mu.Lock()
 	if set = v.set.Load(); set != checked {
 		v.mu.Unlock()
@@ -146,7 +150,7 @@ func (v *Verifier) refreshOnMiss(ctx context.Context, checked *secretSet) (set *
 // readForMiss returns the call for a miss to wait for, outstanding or new, or
 // nil and why there is none: nil where the set is all there is to know. v.mu
 // is held.
-func (v *Verifier) readForMiss() (*sourceCall, error) {
+func (v *verifierState) readForMiss() (*sourceCall, error) {
 	r := &v.read
 	switch {
 	case v.fixed:
@@ -167,7 +171,7 @@ func (v *Verifier) readForMiss() (*sourceCall, error) {
 // startRead begins a call of the source that belongs to no request: its
 // context has a deadline and nothing else. v.mu is held and no call is
 // outstanding.
-func (v *Verifier) startRead() *sourceCall {
+func (v *verifierState) startRead() *sourceCall {
 	call := &sourceCall{done: make(chan struct{})}
 	v.read.call = call
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
@@ -201,7 +205,7 @@ func (v *Verifier) startRead() *sourceCall {
 
 // settle ends a call for those who wait, once, and records how the source
 // does. v.mu is held.
-func (v *Verifier) settle(call *sourceCall, err error) {
+func (v *verifierState) settle(call *sourceCall, err error) {
 	v.logRead(v.read.err, err)
 	v.read.err = err
 	if err == nil {
@@ -214,7 +218,7 @@ func (v *Verifier) settle(call *sourceCall, err error) {
 }
 
 // logRead logs that reads have begun to fail, fail otherwise, or succeed again.
-func (v *Verifier) logRead(before, now error) {
+func (v *verifierState) logRead(before, now error) {
 	if v.opts.Logger == nil || errorText(before) == errorText(now) {
 		return
 	}
@@ -236,7 +240,7 @@ func (c *sourceCall) wait(ctx context.Context) error {
 }
 
 // firstRead is the read of NewVerifier, which only ctx bounds.
-func (v *Verifier) firstRead(ctx context.Context) error {
+func (v *verifierState) firstRead(ctx context.Context) error {
 	type result struct {
 		answer Secrets
 		err    error
@@ -277,7 +281,7 @@ func callSource(ctx context.Context, source func(context.Context) (Secrets, erro
 
 // sourceError makes an error of the source fit to be returned, logged and
 // served. others are secrets that may be in it, beside those in force.
-func (v *Verifier) sourceError(cause error, others ...Secret) error {
+func (v *verifierState) sourceError(cause error, others ...Secret) error {
 	if cause == nil {
 		return nil
 	}

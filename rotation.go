@@ -67,13 +67,13 @@ func (u *usage) record(since time.Time) {
 }
 
 // usageOf returns the counter of s, new or known. v.mu is held.
-func (v *Verifier) usageOf(s Secret) *usage {
+func (v *verifierState) usageOf(s Secret) *usage {
 	u := v.usage(s.Fingerprint())
 	u.secret = s
 	return u
 }
 
-func (v *Verifier) usage(fingerprint string) *usage {
+func (v *verifierState) usage(fingerprint string) *usage {
 	u := v.known[fingerprint]
 	if u == nil {
 		u = new(usage)
@@ -84,7 +84,7 @@ func (v *Verifier) usage(fingerprint string) *usage {
 
 // store puts a set in force, without the previous secret if it has been
 // revoked or is the current one. v.mu is held.
-func (v *Verifier) store(current, previous Secret, expires time.Time) {
+func (v *verifierState) store(current, previous Secret, expires time.Time) {
 	next := &secretSet{current: current}
 	u := v.usageOf(current)
 	if u.revoked {
@@ -142,6 +142,10 @@ func (v *Verifier) Rotate(next Secret, window time.Duration) error {
 	if window < 0 {
 		return fmt.Errorf("%w: the rotation window is negative; 0 refuses the replaced secret at once", ErrInvalidOptions)
 	}
+	return v.live().rotate(next, window)
+}
+
+func (v *verifierState) rotate(next Secret, window time.Duration) error {
 	v.mu.Lock()
 	defer v.unlock()
 	set := v.set.Load()
@@ -166,7 +170,9 @@ func (v *Verifier) Rotate(next Secret, window time.Duration) error {
 //
 // Other servers have verifiers of their own: revoke it at the platform and in
 // the source too.
-func (v *Verifier) RevokePrevious() {
+func (v *Verifier) RevokePrevious() { v.live().revokePrevious() }
+
+func (v *verifierState) revokePrevious() {
 	v.mu.Lock()
 	defer v.unlock()
 	set := v.set.Load()
@@ -191,6 +197,10 @@ func (v *Verifier) Revoke(fingerprint string) error {
 	if err := checkFingerprint(fingerprint); err != nil {
 		return err
 	}
+	return v.live().revoke(fingerprint)
+}
+
+func (v *verifierState) revoke(fingerprint string) error {
 	v.mu.Lock()
 	defer v.unlock()
 	set := v.set.Load()
@@ -220,7 +230,7 @@ var (
 )
 
 // apply puts an answer of the source in force. v.mu is held.
-func (v *Verifier) apply(answer Secrets) error {
+func (v *verifierState) apply(answer Secrets) error {
 	if answer.Current.IsZero() {
 		return errNoCurrent
 	}
@@ -246,7 +256,7 @@ func (v *Verifier) apply(answer Secrets) error {
 
 // keepReplaced returns the previous secret to go on with after an answer that
 // says nothing of one.
-func (v *Verifier) keepReplaced(set *secretSet, last, answer Secrets) (Secret, time.Time) {
+func (v *verifierState) keepReplaced(set *secretSet, last, answer Secrets) (Secret, time.Time) {
 	if answer.Current.Equal(set.current) {
 		if !last.Previous.IsZero() && last.Previous.Equal(set.previous) {
 			return Secret{}, time.Time{} // the source named it and no longer does

@@ -107,13 +107,21 @@ type Observation struct {
 // receives. The zero value refuses everything with [ErrSecretsUnavailable]. A
 // Verifier must not be copied. All methods are safe for concurrent use.
 type Verifier struct {
+	// state returns everything else. The state stands behind a function, as the
+	// key of a Secret does: a program that prints a Verifier by reflection would
+	// read the state, the logger and the source while other goroutines change them.
+	state func() *verifierState
+}
+
+// verifierState is the state behind a Verifier.
+type verifierState struct {
 	opts    VerifierOptions // defaults filled in
 	load    func(context.Context) (Secrets, error)
 	fixed   bool // the source is a Secrets: reading it again teaches nothing
 	since   time.Time
 	refused refusals
 
-	set atomic.Pointer[secretSet] // nil in the zero value only
+	set atomic.Pointer[secretSet] // nil in the state of a zero Verifier only
 
 	mu      sync.Mutex        // guards what follows, and every store to set
 	changed time.Time         // when set last was
@@ -130,7 +138,7 @@ type Verifier struct {
 // It returns an error that wraps [ErrSecretsUnavailable] and the cause where
 // the source fails, and [ErrInvalidOptions] for an option out of range.
 func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (*Verifier, error) {
-	v := &Verifier{since: time.Now(), known: make(map[string]*usage)}
+	v := &verifierState{since: time.Now(), known: make(map[string]*usage)}
 	if opts != nil {
 		v.opts = *opts
 	}
@@ -140,14 +148,20 @@ func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (
 	if src == nil {
 		return nil, fmt.Errorf("%w: the SecretSource is nil; use EnvSecrets, FileSecrets, a Secrets or a function", ErrInvalidOptions)
 	}
-	// The source may hold secrets in plain fields of its own: behind a method
-	// value, printing the Verifier does not reach them.
 	v.load = src.Load
 	_, v.fixed = src.(Secrets)
 	if err := v.firstRead(ctx); err != nil {
 		return nil, err
 	}
-	return v, nil
+	return &Verifier{state: func() *verifierState { return v }}, nil
+}
+
+// live returns the state of v, and for a zero Verifier a state without secrets.
+func (v *Verifier) live() *verifierState {
+	if v.state == nil {
+		return new(verifierState)
+	}
+	return v.state()
 }
 
 func (o *VerifierOptions) fill() error {
@@ -180,7 +194,7 @@ func (o *VerifierOptions) fill() error {
 // Verify waits until ctx ends, and 5 s at most. The use of each secret is
 // counted for [Verifier.Status] and the verdict is observed.
 func (v *Verifier) Verify(ctx context.Context, body []byte, signature string) error {
-	a := attempt{v: v, ctx: ctx, body: body}
+	a := attempt{v: v.live(), ctx: ctx, body: body}
 	a.begin()
 	a.decide(a.tag.parse(signature))
 	return a.conclude()
@@ -191,16 +205,15 @@ func (v *Verifier) Verify(ctx context.Context, body []byte, signature string) er
 // (generation 2). Names match in any case, however h was filled. Use it where
 // there is no [http.Request], as in a Lambda function.
 func (v *Verifier) VerifyHeader(ctx context.Context, body []byte, h http.Header) error {
-	a := attempt{v: v, ctx: ctx, body: body, header: h}
+	a := attempt{v: v.live(), ctx: ctx, body: body, header: h}
 	a.begin()
 	a.decide(a.parseHeader())
 	return a.conclude()
 }
 
-// Format writes the fingerprints of the secrets in force, under every verb: fmt
-// would otherwise read, without a lock, what other goroutines change.
+// Format writes the fingerprints of the secrets in force, under every verb.
 func (v *Verifier) Format(f fmt.State, _ rune) {
-	if set := v.set.Load(); set != nil {
+	if set := v.live().set.Load(); set != nil {
 		fmt.Fprintf(f, "diffhook.Verifier(current %q, previous %q)", set.current.Fingerprint(), set.previous.Fingerprint())
 		return
 	}
@@ -210,7 +223,7 @@ func (v *Verifier) Format(f fmt.State, _ rune) {
 // attempt is one delivery on its way to a verdict. It lives on the stack of
 // the method that judges it.
 type attempt struct {
-	v       *Verifier
+	v       *verifierState
 	ctx     context.Context
 	body    []byte
 	header  http.Header   // nil where only the signature is known
