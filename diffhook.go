@@ -40,7 +40,7 @@
 // secret from its source, by [Verifier.Watch] and [Verifier.Refresh], and at
 // once when a delivery comes that no known secret signed; such a flood cannot
 // make it ask more often than [VerifierOptions].MinRefreshInterval allows.
-// [Verifier.Rotate] and [Verifier.RevokePrevious] do the same by hand.
+// [Verifier.Rotate] and [Verifier.Revoke] do the same by hand.
 // [Verifier.Status] shows whether the old secret is still in use, and
 // [MergeStatuses] whether it is on any of several servers.
 //

@@ -118,7 +118,7 @@ func TestRotationUnderLoad(t *testing.T) {
 		runtime.Gosched()
 		if i%3 == 0 {
 			oldest.Store(i)
-			v.RevokePrevious()
+			require.NoError(t, v.Revoke(secrets[i-1].Fingerprint()))
 			dead.Store(i)
 		}
 		for before := accepted.Load(); accepted.Load() < before+50; {

@@ -89,7 +89,7 @@ func (s *SigningSecretService) rotate(ctx context.Context) (signingSecrets, erro
 
 // RevokePrevious makes the platform forget the previous secret. It is safe to
 // repeat. Receivers go on accepting it until they learn of that, or until
-// [Verifier.RevokePrevious].
+// [Verifier.Revoke].
 func (s *SigningSecretService) RevokePrevious(ctx context.Context) error {
 	return s.call(ctx, &call{method: http.MethodDelete, repeatable: true}, pathSigningSecret, pathPrevious)
 }

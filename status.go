@@ -67,9 +67,7 @@ func (v *verifierState) status() RotationStatus {
 		status.Current.Revoked = set.revoked != 0
 		if !set.previous.IsZero() {
 			status.Previous = v.statusOf(set.previous, set.usages[matchPrevious], now)
-			if status.Previous.Expires = set.expires; !set.expires.IsZero() {
-				status.Previous.Expires = begin(set.expires, now)
-			}
+			status.Previous.Expires = set.window.end(now)
 		}
 	}
 	return status

@@ -38,7 +38,8 @@ type VerifierOptions struct {
 	MaxBodyBytes int64
 
 	// RotationWindow is how long a replaced secret is kept when the source
-	// names no previous one. Negative: not at all. By default,
+	// names no previous one. A secret whose window is over stays refused as
+	// previous while the process lives. Negative: not at all. By default,
 	// [DefaultRotationWindow].
 	RotationWindow time.Duration
 
@@ -126,9 +127,13 @@ type verifierState struct {
 	mu      sync.Mutex        // guards what follows, and every store to set
 	changed time.Time         // when set last was
 	last    Secrets           // the source's last answer, normalized
-	known   map[string]*usage // by fingerprint, of every secret there has been
-	read    reading
-	notes   []note
+	sets    uint64            // how many there have been
+	known   map[string]*usage // by fingerprint, of the secrets that there have been
+
+	unknownRevoked map[string]bool // fingerprints, of secrets that are not known
+
+	read  reading
+	notes []note
 }
 
 // NewVerifier returns a verifier whose secrets come from src, which it reads
@@ -138,7 +143,7 @@ type verifierState struct {
 // It returns an error that wraps [ErrSecretsUnavailable] and the cause where
 // the source fails, and [ErrInvalidOptions] for an option out of range.
 func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (*Verifier, error) {
-	v := &verifierState{since: time.Now(), known: make(map[string]*usage)}
+	v := &verifierState{since: time.Now(), known: make(map[string]*usage), unknownRevoked: make(map[string]bool)}
 	if opts != nil {
 		v.opts = *opts
 	}
