@@ -18,12 +18,33 @@ func (v *verifierState) note(level slog.Level, text string, attrs ...slog.Attr) 
 }
 
 // unlock releases v.mu and then writes the notes: a handler of logs may be
-// slow, and may itself ask the verifier for its status.
+// slow, and may itself ask the verifier for its status. It is for the goroutine
+// of a caller, who sees a handler's panic.
 func (v *verifierState) unlock() {
+	for _, n := range v.release() {
+		v.write(n)
+	}
+}
+
+// unlockAlone is unlock for a goroutine of the verifier's own, where a handler's
+// panic would end the process. The line is lost.
+func (v *verifierState) unlockAlone() {
+	for _, n := range v.release() {
+		func() {
+			defer func() { _ = recover() }()
+			v.write(n)
+		}()
+	}
+}
+
+// release releases v.mu and returns the notes that were made under it.
+func (v *verifierState) release() []note {
 	notes := v.notes
 	v.notes = nil
 	v.mu.Unlock()
-	for _, n := range notes {
-		v.opts.Logger.LogAttrs(context.Background(), n.level, n.text, n.attrs...)
-	}
+	return notes
+}
+
+func (v *verifierState) write(n note) {
+	v.opts.Logger.LogAttrs(context.Background(), n.level, n.text, n.attrs...)
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"strings"
 	"time"
 )
 
@@ -36,29 +35,16 @@ type reading struct {
 
 // sourceCall is one call of Load. Its err may be read once done is closed,
 // which is when Load returned or its time was up, whichever came first.
+// Verifier.mu guards the rest.
 type sourceCall struct {
 	done    chan struct{}
 	settled bool
 	err     error
+	timeout *time.Timer
 }
-
-// sourceError is a failure of the source, under the sentinel. Its text is that
-// of the cause, bounded, on one line, and without the secrets in force. The
-// cause itself, which may have them, is kept from reflection as a Secret's key is.
-type sourceError struct {
-	text  string
-	cause func() error
-}
-
-func newSourceError(text string, cause error) error {
-	return &sourceError{text: text, cause: hide(cause)}
-}
-
-func (e *sourceError) Error() string   { return ErrSecretsUnavailable.Error() + ": " + e.text }
-func (e *sourceError) Unwrap() []error { return []error{ErrSecretsUnavailable, e.cause()} }
 
 var (
-	errReadTimeout = fmt.Errorf("the source has not answered within %v", readTimeout)
+	errReadTimeout = plainSourceError(fmt.Errorf("the source has not answered within %v", readTimeout))
 	errReadExited  = errors.New("the source ended its goroutine")
 	errTooMany     = fmt.Errorf("%w: %d deliveries wait for the source already", ErrSecretsUnavailable, maxWaiting)
 )
@@ -79,7 +65,7 @@ func (v *verifierState) refresh(ctx context.Context) error {
 		return errZeroVerifier
 	}
 	if ctx.Err() != nil {
-		return newSourceError("the context ended before the source was read", context.Cause(ctx))
+		return endedError(ctx, "before the source was read")
 	}
 	// A call that began before this one may have read what was there before
 	// it, so it does not count. One that began since does.
@@ -174,33 +160,47 @@ func (v *verifierState) readForMiss() (*sourceCall, error) {
 func (v *verifierState) startRead() *sourceCall {
 	call := &sourceCall{done: make(chan struct{})}
 	v.read.call = call
-	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
-	stop := context.AfterFunc(ctx, func() {
+	call.timeout = time.AfterFunc(readTimeout, func() {
 		v.mu.Lock()
-		defer v.unlock()
-		if v.read.call == call { // and it has not just returned
-			v.settle(call, v.sourceError(errReadTimeout))
+		defer v.unlockAlone()
+		if v.read.call == call { // Load is still running
+			v.settle(call, errReadTimeout)
 		}
 	})
-	go callSource(ctx, v.load, func(answer Secrets, err error) {
-		if err != nil && ctx.Err() != nil {
-			err = errReadTimeout // the same, whichever of the two is heard first
-		}
-		stop()
-		cancel()
-		v.mu.Lock()
-		defer v.unlock()
-		v.read.call = nil
-		if err == nil {
-			// Late or not, it is the newest answer there is.
-			err = v.apply(answer)
-		}
-		if err != nil && call.settled {
-			return // that it is late has been told
-		}
-		v.settle(call, v.sourceError(err, answer.Current, answer.Previous))
-	})
+	go v.runRead(call)
 	return call
+}
+
+// runRead calls the source and puts its answer in force, on a goroutine of its
+// own, which the source and the text of its error may block or end.
+func (v *verifierState) runRead(call *sourceCall) {
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel() // after finishRead: a context that is cancelled has not timed out
+	var answer Secrets
+	var err error
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = errReadTimeout // the same, whether the source or the timer is first
+		}
+		v.finishRead(call, answer, err)
+	}()
+	v.readSource(ctx, &answer, &err)
+}
+
+// finishRead ends a call whose Load has returned.
+func (v *verifierState) finishRead(call *sourceCall, answer Secrets, err error) {
+	v.mu.Lock()
+	defer v.unlockAlone()
+	v.read.call = nil
+	call.timeout.Stop()
+	if err == nil {
+		// Late or not, it is the newest answer there is.
+		err = plainSourceError(v.apply(answer))
+	}
+	if err != nil && call.settled {
+		return // the timeout has been reported
+	}
+	v.settle(call, err)
 }
 
 // settle ends a call for those who wait, once, and records how the source
@@ -235,7 +235,7 @@ func (c *sourceCall) wait(ctx context.Context) error {
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
-		return newSourceError("the context ended while the source was read", context.Cause(ctx))
+		return endedError(ctx, "while the source was read")
 	}
 }
 
@@ -246,23 +246,43 @@ func (v *verifierState) firstRead(ctx context.Context) error {
 		err    error
 	}
 	done := make(chan result, 1)
-	go callSource(ctx, v.load, func(answer Secrets, err error) { done <- result{answer, err} })
+	go func() {
+		var r result
+		defer func() { done <- r }()
+		v.readSource(ctx, &r.answer, &r.err)
+	}()
 	var r result
 	select {
 	case r = <-done:
 	case <-ctx.Done():
-		r.err = context.Cause(ctx)
+		return endedError(ctx, "before the source had answered")
+	}
+	if r.err != nil && ctx.Err() != nil { // the source may not wrap the cause
+		r.err = newSourceError("the context ended before the source had answered", errors.Join(r.err, contextError(ctx)))
+	}
+	if r.err != nil {
+		return r.err
 	}
 	v.mu.Lock()
 	defer v.unlock()
-	if r.err == nil {
-		r.err = v.apply(r.answer)
-	}
-	if r.err != nil {
-		return v.sourceError(r.err, r.answer.Current, r.answer.Previous)
+	if err := v.apply(r.answer); err != nil {
+		return plainSourceError(err)
 	}
 	v.read.lastSuccess = time.Now()
 	return nil
+}
+
+// readSource calls the source and returns an error that is fit to be returned,
+// logged and served. It runs on a goroutine of the verifier's own. The source and
+// the text of its error may end that, so the results are pointers.
+func (v *verifierState) readSource(ctx context.Context, answer *Secrets, err *error) {
+	*err = plainSourceError(errReadExited)
+	callSource(ctx, v.load, func(loaded Secrets, failure error) {
+		if failure != nil {
+			failure = v.foreignSourceError(failure, loaded.Current, loaded.Previous)
+		}
+		*answer, *err = loaded, failure
+	})
 }
 
 // callSource calls the source and hands over its outcome. A source that
@@ -270,29 +290,11 @@ func (v *verifierState) firstRead(ctx context.Context) error {
 // any other.
 func callSource(ctx context.Context, source func(context.Context) (Secrets, error), done func(Secrets, error)) {
 	answer, err := Secrets{}, errReadExited
+	defer func() { done(answer, err) }()
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the source panicked: %v", p)
+			err = errors.New("the source panicked: " + textOf(p))
 		}
-		done(answer, err)
 	}()
 	answer, err = source(ctx)
-}
-
-// sourceError makes an error of the source fit to be returned, logged and
-// served. others are secrets that may be in it, beside those in force.
-func (v *verifierState) sourceError(cause error, others ...Secret) error {
-	if cause == nil {
-		return nil
-	}
-	var texts []string
-	for _, u := range v.known {
-		texts = append(texts, u.secret.Reveal())
-	}
-	for _, s := range others {
-		texts = append(texts, s.Reveal())
-	}
-	// Sprint survives an Error method that panics.
-	text := strings.TrimPrefix(fmt.Sprint(cause), ErrSecretsUnavailable.Error()+": ")
-	return newSourceError(scrub(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
 }

@@ -72,7 +72,9 @@ type VerifierOptions struct {
 	// Logger receives refused deliveries (Warn; under a flood, ten a minute
 	// and a summary of the rest with the next delivery after that minute),
 	// rotations (Info), and failures of the source (Warn) and of a function
-	// given to [Verifier.EventHandler] (Error). By default, nothing is logged.
+	// given to [Verifier.EventHandler] (Error). Its handler may call the
+	// verifier. If it panics while the source is read, the line is lost and
+	// the panic recovered. By default, nothing is logged.
 	Logger *slog.Logger
 }
 
