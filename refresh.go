@@ -15,10 +15,6 @@ const (
 	// a delivery that waits for it half of DeliveryTimeout.
 	readTimeout = 5 * time.Second
 
-	// maxWaiting bounds the deliveries that wait for one read, and with them
-	// the bodies that a flood of forgeries can hold in memory.
-	maxWaiting = 64
-
 	// defaultWatchInterval is used where Watch is told no interval.
 	defaultWatchInterval = time.Minute
 )
@@ -26,11 +22,14 @@ const (
 // reading is how a verifier reads its source: one call at a time, whoever
 // wants it. Verifier.mu guards it.
 type reading struct {
-	call        *sourceCall // outstanding, until Load has really returned
-	waiting     int         // deliveries waiting for call
-	lastMiss    time.Time   // when a miss last began a call
+	call        *sourceCall   // the running call, even after its timeout; nil once Load has returned
+	next        *sourceCall   // scheduled for deliveries that wait; nil while a call runs
+	took        time.Duration // by the last call that succeeded
 	lastSuccess time.Time
 	err         error // of the last call to end; nil after a success
+	budget      budget
+	held        int64      // bytes of the deliveries that wait
+	limit       *holdLimit // of the deliveries that arrived last
 }
 
 // sourceCall is one call of Load. Its err may be read once done is closed,
@@ -40,13 +39,13 @@ type sourceCall struct {
 	done    chan struct{}
 	settled bool
 	err     error
+	began   time.Time // or, until then, when it will begin
 	timeout *time.Timer
 }
 
 var (
 	errReadTimeout = plainSourceError(fmt.Errorf("the source has not answered within %v", readTimeout))
 	errReadExited  = errors.New("the source ended its goroutine")
-	errTooMany     = fmt.Errorf("%w: %d deliveries wait for the source already", ErrSecretsUnavailable, maxWaiting)
 )
 
 // Refresh reads the source now and puts its answer in force. It returns when
@@ -107,59 +106,54 @@ func (v *Verifier) Watch(ctx context.Context, every time.Duration) {
 	}
 }
 
-// refreshOnMiss is called by a delivery whose signature matches nothing in
-// checked. It returns the set to go by, which is checked itself where nothing
-// newer was learned; an error where the source is failing and the secret that
-// is missing may be the one; and whether the delivery waited for a read.
-func (v *verifierState) refreshOnMiss(ctx context.Context, checked *secretSet) (set *secretSet, waited bool, err error) {
-	v.mu.Lock()
-	if set = v.set.Load(); set != checked {
-		v.mu.Unlock()
-		return set, false, nil
+// readForMiss returns the call for a miss to wait for: running, new or scheduled.
+// It returns nil if the next read cannot be over at ends. v.mu is held, and no
+// call hangs.
+func (v *verifierState) readForMiss(ends time.Time) *sourceCall {
+	r := &v.read
+	if r.call != nil {
+		return r.call
 	}
-	call, err := v.readForMiss()
-	if call == nil {
-		v.mu.Unlock()
-		return set, false, err
+	now := time.Now()
+	at := r.budget.next(v.opts.MinRefreshInterval)
+	if r.next == nil && !at.After(now) {
+		r.budget.take(now, v.opts.MinRefreshInterval)
+		return v.startRead()
 	}
-	v.read.waiting++
-	v.mu.Unlock()
-	defer func() {
-		v.mu.Lock()
-		v.read.waiting--
-		v.mu.Unlock()
-	}()
-	err = call.wait(ctx)
-	return v.set.Load(), true, err
+	if at.Add(r.took + holdStep).After(ends) { // it may take longer than the last read
+		return nil
+	}
+	if r.next == nil {
+		v.scheduleRead(at, at.Sub(now))
+	}
+	return r.next
 }
 
-// readForMiss returns the call for a miss to wait for, outstanding or new, or
-// nil and why there is none: nil where the set is all there is to know. v.mu
-// is held.
-func (v *verifierState) readForMiss() (*sourceCall, error) {
-	r := &v.read
-	switch {
-	case v.fixed:
-		return nil, nil
-	case r.call != nil && r.call.settled: // hung, and not to be asked again
-		return nil, r.err
-	case r.waiting >= maxWaiting:
-		return nil, errTooMany
-	case r.call != nil:
-		return r.call, nil
-	case !r.lastMiss.IsZero() && time.Since(r.lastMiss) < v.opts.MinRefreshInterval:
-		return nil, r.err
-	}
-	r.lastMiss = time.Now()
-	return v.startRead(), nil
+// scheduleRead has the source read after a time, unless something else reads it
+// before. v.mu is held.
+func (v *verifierState) scheduleRead(at time.Time, after time.Duration) {
+	call := &sourceCall{done: make(chan struct{}), began: at}
+	v.read.next = call
+	time.AfterFunc(after, func() {
+		v.mu.Lock()
+		defer v.unlockAlone()
+		if v.read.next == call {
+			v.read.budget.take(time.Now(), v.opts.MinRefreshInterval)
+			v.startRead()
+		}
+	})
 }
 
 // startRead begins a call of the source that belongs to no request: its
-// context has a deadline and nothing else. v.mu is held and no call is
-// outstanding.
+// context has a deadline and nothing else. A scheduled call begins now. v.mu is
+// held and no call is outstanding.
 func (v *verifierState) startRead() *sourceCall {
-	call := &sourceCall{done: make(chan struct{})}
-	v.read.call = call
+	call := v.read.next
+	if call == nil {
+		call = &sourceCall{done: make(chan struct{})}
+	}
+	v.read.call, v.read.next = call, nil
+	call.began = time.Now()
 	call.timeout = time.AfterFunc(readTimeout, func() {
 		v.mu.Lock()
 		defer v.unlockAlone()
@@ -194,6 +188,7 @@ func (v *verifierState) finishRead(call *sourceCall, answer Secrets, err error) 
 	v.read.call = nil
 	call.timeout.Stop()
 	if err == nil {
+		v.read.took = min(time.Since(call.began), readTimeout)
 		// Late or not, it is the newest answer there is.
 		err = plainSourceError(v.apply(answer))
 	}
@@ -245,6 +240,7 @@ func (v *verifierState) firstRead(ctx context.Context) error {
 		answer Secrets
 		err    error
 	}
+	began := time.Now()
 	done := make(chan result, 1)
 	go func() {
 		var r result
@@ -269,6 +265,7 @@ func (v *verifierState) firstRead(ctx context.Context) error {
 		return plainSourceError(err)
 	}
 	v.read.lastSuccess = time.Now()
+	v.read.took = min(v.read.lastSuccess.Sub(began), readTimeout)
 	return nil
 }
 

@@ -43,13 +43,14 @@ type VerifierOptions struct {
 	// [DefaultRotationWindow].
 	RotationWindow time.Duration
 
-	// MinRefreshInterval is the shortest time from one read of the source
-	// that an unknown signature starts to the next. Where deliveries come
-	// before the source has the secret that signed them, it decides which
-	// retry finds it: of generation 1's, after 5 s and after 30 s more, the
-	// default leaves the second. Many receivers whose source is the API need a
-	// longer one: see [SigningSecretService.Load]. Negative: no limit. By
-	// default, 10 s.
+	// MinRefreshInterval is the average time between reads of the source that
+	// unknown signatures start. Three reads may follow each other at once, and
+	// one comes back per interval. After that, a delivery waits for the next
+	// read if the read can be over within 8 s, and is refused at once if not.
+	// If the source learns of a rotation late, generation 1 retries after 5 s
+	// and after 30 s more: the last attempt finds the secret with an interval of
+	// up to 30 s. Many receivers whose source is the API need that: see
+	// [SigningSecretService.Load]. Negative: no limit. By default, 10 s.
 	MinRefreshInterval time.Duration
 
 	// MaxAge refuses, with ErrStale, events triggered longer ago, and events
@@ -198,7 +199,7 @@ func (o *VerifierOptions) fill() error {
 //
 // body is the raw body, byte for byte as received. A well-formed signature
 // that matches nothing may make the verifier read its source again, for which
-// Verify waits until ctx ends, and 5 s at most. The use of each secret is
+// Verify waits until ctx ends, and 8 s at most. The use of each secret is
 // counted for [Verifier.Status] and the verdict is observed.
 func (v *Verifier) Verify(ctx context.Context, body []byte, signature string) error {
 	a := attempt{v: v.live(), ctx: ctx, body: body}
@@ -278,17 +279,33 @@ func (a *attempt) decide(parseErr error) {
 // decideMiss is the slow path of decide: no secret in set matches. The source
 // may know one that set does not.
 func (a *attempt) decideMiss(set *secretSet) error {
-	newer, waited, err := a.v.refreshOnMiss(a.ctx, set)
-	a.refreshed = waited
-	switch {
-	case newer != set && a.matches(newer):
-		return a.accept(newer)
-	case err != nil:
-		return err
-	case newer.revoked != 0:
-		return errOnlyRevoked
+	h := a.v.newHold(a.heldBytes())
+	defer h.leave()
+	for {
+		newer, err := h.look(a.ctx, set)
+		a.refreshed = h.reads > 0
+		switch {
+		case newer != set && a.matches(newer):
+			return a.accept(newer)
+		case h.again:
+			set = newer
+		case err != nil:
+			return err
+		case newer.revoked != 0:
+			return errOnlyRevoked
+		default:
+			return ErrSignatureMismatch
+		}
 	}
-	return ErrSignatureMismatch
+}
+
+// heldBytes returns how much of the body stays in memory while the delivery
+// waits.
+func (a *attempt) heldBytes() int {
+	if a.in != nil {
+		return cap(a.body)
+	}
+	return len(a.body)
 }
 
 // matches reports whether a secret of set signed the body. Which one it was
