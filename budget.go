@@ -2,17 +2,17 @@ package diffhook
 
 import "time"
 
-// refreshBurst is how many reads for misses may follow each other at once. The
-// source may lag behind a rotation, and a forgery may have used a read up.
+// refreshBurst is the number of reads on a miss without a pause. The source may
+// lag behind a rotation, and a forgery may use up a read.
 const refreshBurst = 3
 
 // maxRefreshInterval keeps sums of intervals within a Duration. It is 36 years.
 const maxRefreshInterval = 1 << 60
 
-// budget is a bucket of refreshBurst reads. One read comes back per interval, so
-// that the interval is an average. The zero value is a full bucket.
+// budget is a bucket of refreshBurst reads. One read comes back per interval: the
+// interval is an average. The zero value is a full bucket.
 type budget struct {
-	full time.Time // when all reads are back
+	full time.Time // when the bucket is full again
 }
 
 // next returns when the next read may begin: in the past if a read is left. An

@@ -7,53 +7,85 @@ import (
 )
 
 const (
-	// maxHold bounds the time that a delivery waits for the source, over all
-	// reads. It leaves a fifth of DeliveryTimeout for everything else.
+	// maxHold bounds the wait of a delivery for the source, over all reads. A
+	// fifth of DeliveryTimeout is left for everything else.
 	maxHold = 8 * time.Second
 
-	// holdStep is the time within which deliveries that arrive share a timer.
+	// holdStep is the precision of maxHold: deliveries share a timer if they
+	// arrive within this time.
 	holdStep = maxHold / 16
 
-	// maxHeldBytes bounds the memory of the deliveries that wait, and heldOverhead
-	// is the part of each beside the body: goroutine, headers and buffers.
+	// maxHeldBytes bounds the memory of all waiting deliveries. A delivery counts
+	// the body, and heldOverhead for goroutine, headers and buffers.
 	maxHeldBytes = 64 << 20
 	heldOverhead = 8 << 10
 
-	// maxHeldReads bounds the reads that a delivery waits for. The first may have
-	// begun before the delivery arrived, and have missed the secret.
+	// maxHeldReads bounds the reads for one delivery. The first read may begin
+	// before the delivery arrives, and miss the secret.
 	maxHeldReads = 2
 )
 
 var (
-	errNoRoom   = fmt.Errorf("%w: the deliveries that wait for the source already hold %d MiB", ErrSecretsUnavailable, maxHeldBytes>>20)
+	errNoRoom   = fmt.Errorf("%w: waiting deliveries already hold %d MiB", ErrSecretsUnavailable, maxHeldBytes>>20)
 	errHeldLong = fmt.Errorf("%w: the source was not read within the %v that a delivery can wait", ErrSecretsUnavailable, maxHold)
 )
 
-// hold is a delivery that no known secret signed, on its way to a verdict.
+// decideMiss is the slow path of decide: no secret in set signed the delivery.
+// The source may name a newer secret.
+func (a *attempt) decideMiss(set *secretSet) error {
+	h := a.v.newHold(a.heldBytes())
+	defer h.leave()
+	for {
+		newer, err := h.look(a.ctx, set)
+		a.refreshed = h.reads > 0
+		switch {
+		case newer != set && a.matches(newer):
+			return a.accept(newer)
+		case h.again:
+			set = newer
+		case err != nil:
+			return err
+		case newer.revoked != 0:
+			return errOnlyRevoked
+		default:
+			return ErrSignatureMismatch
+		}
+	}
+}
+
+// heldBytes returns the memory of the body while the delivery waits.
+func (a *attempt) heldBytes() int {
+	if a.in != nil {
+		return cap(a.body)
+	}
+	return len(a.body)
+}
+
+// hold is the wait of one delivery for the source.
 type hold struct {
 	v       *verifierState
 	bytes   int64
 	arrived time.Time
 
-	limit *holdLimit // nil: it has not waited yet
-	reads int        // it has waited for
+	limit *holdLimit // nil before the first read
+	reads int        // reads waited for
 	again bool       // another look may help
 }
 
-// holdLimit ends the wait of all deliveries that arrived within one holdStep.
+// holdLimit ends the wait of all deliveries of one holdStep.
 type holdLimit struct {
 	ends time.Time
 	over chan struct{} // closed at ends
 }
 
-// newHold returns the hold of a delivery that keeps n bytes of body in memory.
+// newHold returns the hold of a delivery with n bytes of body in memory.
 func (v *verifierState) newHold(n int) hold {
 	return hold{v: v, bytes: int64(n) + heldOverhead, arrived: time.Now()}
 }
 
-// look returns the secrets in force, after a read of the source if checked still
-// are. The error says why the source could not be read. The hold's again reports
-// whether the delivery may look once more, if the set has not signed it.
+// look returns the secrets in force, after a read of the source if these are still
+// the checked secrets. The error is the failure of the read. Afterwards, h.again
+// reports whether another look may help.
 func (h *hold) look(ctx context.Context, checked *secretSet) (*secretSet, error) {
 	v := h.v
 	v.mu.Lock()
@@ -80,15 +112,16 @@ func (h *hold) look(ctx context.Context, checked *secretSet) (*secretSet, error)
 	return v.set.Load(), err
 }
 
-// join returns the call to wait for and makes room for the delivery. Without a
-// call, the error says why: nil if another read cannot help, or not in time.
-// v.mu is held.
+// join returns the call to wait for and makes room for the delivery. The call is
+// nil if the source is fixed, hangs or cannot be read in time, or if there is no
+// room. The error is then the last failure of the source, if any, or errNoRoom.
+// The caller holds v.mu.
 func (h *hold) join(ctx context.Context) (*sourceCall, error) {
 	r := &h.v.read
 	switch {
 	case h.v.fixed:
 		return nil, nil
-	case r.call != nil && r.call.settled: // it hangs, and is not asked again
+	case r.call != nil && r.call.settled: // Load hangs
 		return nil, r.err
 	case h.limit == nil && r.held > 0 && r.held+h.bytes > maxHeldBytes:
 		return nil, errNoRoom
@@ -123,8 +156,8 @@ func (h *hold) leave() {
 	h.v.mu.Unlock()
 }
 
-// holdLimit returns the limit of a delivery that has just arrived. The verifier's
-// mu is held.
+// holdLimit returns the limit of a delivery that arrives now. The caller holds
+// Verifier.mu.
 func (r *reading) holdLimit(now time.Time) *holdLimit {
 	if l := r.limit; l != nil && l.ends.Sub(now) > maxHold-holdStep {
 		return l

@@ -8,26 +8,25 @@ import (
 )
 
 const (
-	// maxKnownSecrets bounds the secrets that a verifier remembers, if a source
-	// answers with a new secret each time.
+	// maxKnownSecrets bounds the memory of unused secrets, if a source answers
+	// with a new secret each time.
 	maxKnownSecrets = 1000
 
-	// maxUnknownRevoked bounds the revoked fingerprints that belong to no secret
-	// that the verifier has seen.
+	// maxUnknownRevoked bounds the revoked fingerprints of unknown secrets.
 	maxUnknownRevoked = 1000
 )
 
-// usage counts the deliveries that one secret verified, whatever its role. It
-// outlives the secret's time in force: it remembers a revocation and a window
-// that is over.
+// usage counts the deliveries that one secret verified, whatever its role. The
+// counter outlives the secret's time in force, and remembers a revocation and the
+// end of a window.
 type usage struct {
 	secret   Secret
 	uses     atomic.Uint64
 	lastUsed atomic.Int64 // since Verifier.since, at least 1; 0: never
 
 	// Guarded by Verifier.mu.
-	revoked bool    // by Revoke: not to be accepted again at all
-	window  *window // since the secret was last replaced; nil: none yet
+	revoked bool    // by Revoke, for good
+	window  *window // the last window; nil if the secret was not replaced since it was current
 	inForce uint64  // the number of the last set with this secret
 }
 
@@ -59,9 +58,8 @@ func (v *verifierState) isRevoked(fingerprint string) bool {
 	return v.unknownRevoked[fingerprint]
 }
 
-// forget drops secrets that have been out of force for the longest, if there are
-// too many. Only a secret that never verified a delivery is dropped: a status
-// must not show a used secret as unused. v.mu is held.
+// forget drops the secrets that left force first, if there are too many. Used
+// secrets stay: a status must not show a used secret as unused. v.mu is held.
 func (v *verifierState) forget() {
 	for len(v.known) > maxKnownSecrets {
 		var oldest *usage
@@ -92,8 +90,8 @@ func (v *verifierState) forget() {
 //
 //   - [ErrInvalidOptions]: the text is no fingerprint.
 //   - [ErrSecretsUnavailable]: the Verifier is zero.
-//   - 1,000 fingerprints are revoked already that belong to no secret which this
-//     verifier has seen. A secret that it has seen can always be revoked.
+//   - 1,000 fingerprints of unknown secrets are revoked already. A secret that the
+//     verifier has seen can always be revoked.
 func (v *Verifier) Revoke(fingerprint string) error {
 	if err := checkFingerprint(fingerprint); err != nil {
 		return err

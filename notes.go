@@ -18,16 +18,16 @@ func (v *verifierState) note(level slog.Level, text string, attrs ...slog.Attr) 
 }
 
 // unlock releases v.mu and then writes the notes: a handler of logs may be
-// slow, and may itself ask the verifier for its status. It is for the goroutine
-// of a caller, who sees a handler's panic.
+// slow, and may itself call the verifier. A panic of the handler reaches the
+// caller of the verifier's method.
 func (v *verifierState) unlock() {
 	for _, n := range v.release() {
 		v.write(n)
 	}
 }
 
-// unlockAlone is unlock for a goroutine of the verifier's own, where a handler's
-// panic would end the process. The line is lost.
+// unlockAlone is unlock for the verifier's own goroutines. A panic of the handler
+// would end the process: it is recovered, and the line is lost.
 func (v *verifierState) unlockAlone() {
 	for _, n := range v.release() {
 		func() {
@@ -37,7 +37,7 @@ func (v *verifierState) unlockAlone() {
 	}
 }
 
-// release releases v.mu and returns the notes that were made under it.
+// release releases v.mu and returns the notes.
 func (v *verifierState) release() []note {
 	notes := v.notes
 	v.notes = nil

@@ -8,9 +8,9 @@ import (
 )
 
 // sourceError is a failure to read the source. It matches ErrSecretsUnavailable
-// and the cause. Its text is the text of the cause, bounded, on one line and
-// without the secrets that the verifier knows. The cause itself may hold a secret
-// and is kept from reflection, and from programs that print what an error wraps.
+// and the cause. The text is the text of the cause, bounded, on one line and
+// without known secrets. The cause may hold a secret in a field: it is kept from
+// reflection, and from programs that print all wrapped errors.
 type sourceError struct {
 	text  string
 	cause func() error
@@ -25,7 +25,7 @@ func (e *sourceError) Unwrap() error        { return ErrSecretsUnavailable }
 func (e *sourceError) Is(target error) bool { return errors.Is(e.cause(), target) }
 func (e *sourceError) As(target any) bool   { return errors.As(e.cause(), target) }
 
-// plainSourceError makes a sourceError of an error with a text of this package's.
+// plainSourceError makes a sourceError of an error of this package.
 func plainSourceError(err error) error {
 	if err == nil {
 		return nil
@@ -39,9 +39,9 @@ func endedError(ctx context.Context, when string) error {
 	return newSourceError("the context ended "+when, contextError(ctx))
 }
 
-// foreignSourceError makes a sourceError of an error of the source's. others are
-// secrets that may be in the text, beside those that v knows. It calls methods of
-// the error, which may do anything: v.mu must not be held.
+// foreignSourceError makes a sourceError of an error of the source. The text may
+// contain others, beside the known secrets. The methods of the error may do
+// anything: the caller must not hold v.mu.
 func (v *verifierState) foreignSourceError(cause error, others ...Secret) error {
 	v.mu.Lock()
 	secrets := others
@@ -57,8 +57,8 @@ func (v *verifierState) foreignSourceError(cause error, others ...Secret) error 
 	return newSourceError(scrub(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
 }
 
-// textOf returns the text of a value whose methods may panic. fmt survives that,
-// unless the value of the panic panics too.
+// textOf returns the text of a value whose methods may panic. fmt recovers such a
+// panic, but not a second panic in the text of the first.
 func textOf(x any) (text string) {
 	defer func() {
 		if recover() != nil {

@@ -276,38 +276,6 @@ func (a *attempt) decide(parseErr error) {
 	}
 }
 
-// decideMiss is the slow path of decide: no secret in set matches. The source
-// may know one that set does not.
-func (a *attempt) decideMiss(set *secretSet) error {
-	h := a.v.newHold(a.heldBytes())
-	defer h.leave()
-	for {
-		newer, err := h.look(a.ctx, set)
-		a.refreshed = h.reads > 0
-		switch {
-		case newer != set && a.matches(newer):
-			return a.accept(newer)
-		case h.again:
-			set = newer
-		case err != nil:
-			return err
-		case newer.revoked != 0:
-			return errOnlyRevoked
-		default:
-			return ErrSignatureMismatch
-		}
-	}
-}
-
-// heldBytes returns how much of the body stays in memory while the delivery
-// waits.
-func (a *attempt) heldBytes() int {
-	if a.in != nil {
-		return cap(a.body)
-	}
-	return len(a.body)
-}
-
 // matches reports whether a secret of set signed the body. Which one it was
 // decides no branch before the verdict.
 func (a *attempt) matches(set *secretSet) bool {

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// window is the time for which a previous secret is accepted. Its end is fixed
+// window is the time in which a previous secret is accepted. The end is fixed
 // by both clocks, and the earlier end counts: the wall clock may be set back, and
-// the monotonic clock may stand still while a machine is suspended.
+// the monotonic clock may stop while a machine is suspended.
 type window struct {
 	expires time.Time   // by the wall clock; zero: never
-	closes  time.Time   // the same end by the monotonic clock, as counted from the opening
-	over    atomic.Bool // an end has been reached, and the window stays closed
+	closes  time.Time   // the same end by the monotonic clock, counted from the opening
+	over    atomic.Bool // set at the first look after an end, and never reset
 }
 
 // openWindow returns a window that ends at expires; zero means never.
@@ -25,8 +25,8 @@ func openWindow(expires time.Time) *window {
 	return w
 }
 
-// isOver reports whether the window has ended. Every delivery asks, so that no
-// timer is needed. A nil window never ends.
+// isOver reports whether the window is over. Every delivery asks: no timer is
+// needed. A nil window never ends.
 func (w *window) isOver() bool {
 	if w == nil || w.expires.IsZero() {
 		return false
@@ -42,9 +42,9 @@ func (w *window) isOver() bool {
 	return true
 }
 
-// end returns the end of the window for a status that is taken at now: a date
-// that is before now if the window is over, whatever the clock was set to. It
-// is zero if the window never ends.
+// end returns the end of the window for a status taken at now, by the wall clock
+// of now. The end is not after now if the window is over, and zero if the window
+// never ends.
 func (w *window) end(now time.Time) time.Time {
 	if w == nil || w.expires.IsZero() {
 		return time.Time{}
