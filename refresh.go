@@ -48,13 +48,16 @@ var (
 	errReadExited  = errors.New("the source ended its goroutine")
 )
 
-// Refresh reads the source now and puts its answer in force. It returns when
-// the source has answered, or with an error when it failed, did not answer
-// within 5 s (10 s where another read was under way), or ctx ended; the secrets
-// in force then stay. The read itself does not end with ctx, since others may
-// share it.
+// Refresh reads the source now and puts its answer in force. After an error, the
+// secrets in force stay. ctx bounds the wait and not the read, which other
+// callers may share. Deliveries that wait for the next read share this one.
 //
-// Errors wrap [ErrSecretsUnavailable] and the cause.
+// Errors match [ErrSecretsUnavailable] and the cause:
+//
+//   - The source failed.
+//   - The source did not answer within 5 s, or within 10 s if another read was
+//     running.
+//   - ctx ended: the error of ctx, and its cause.
 func (v *Verifier) Refresh(ctx context.Context) error {
 	return v.live().refresh(ctx)
 }
