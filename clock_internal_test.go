@@ -61,8 +61,8 @@ func TestStatusAfterClockWasSet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			v, a, b := inWindow(t)
 			// It began 15 minutes ago and used the old secret 5 minutes ago.
-			v.since = beforeClockSet(t, time.Now().Add(-15*time.Minute), by)
-			v.known[a.Fingerprint()].lastUsed.Store(int64(10 * time.Minute))
+			v.live().since = beforeClockSet(t, time.Now().Add(-15*time.Minute), by)
+			v.live().known[a.Fingerprint()].lastUsed.Store(int64(10 * time.Minute))
 
 			status := throughJSON(t, v.Status())
 			assert.WithinDuration(t, time.Now(), status.At, time.Minute)
@@ -82,12 +82,14 @@ func TestStatusAfterClockWasSet(t *testing.T) {
 // read the status elsewhere: both must be of one clock.
 func TestStatusTellsWindowAfterClockWasSet(t *testing.T) {
 	for name, by := range map[string]time.Duration{"forward": 3 * time.Hour, "back": -3 * time.Hour, "left alone": 0} {
-		for accepted, left := range map[bool]time.Duration{true: 30 * time.Minute, false: -30 * time.Minute} {
-			t.Run(fmt.Sprint(name, " accepted ", accepted), func(t *testing.T) {
+		for _, left := range []time.Duration{30 * time.Minute, -30 * time.Minute} {
+			t.Run(fmt.Sprint(name, " with ", left, " left"), func(t *testing.T) {
+				accepted := left > 0 && by <= 0 // by both clocks
 				v, a, _ := inWindow(t)
-				set := *v.set.Load()
-				set.expires = beforeClockSet(t, time.Now().Add(left), by)
-				v.set.Store(&set)
+				set := *v.live().set.Load()
+				closes := beforeClockSet(t, time.Now().Add(left), by)
+				set.window = &window{expires: closes.Round(0), closes: closes}
+				v.live().set.Store(&set)
 				body := []byte("{}")
 				require.Equal(t, accepted, v.Verify(t.Context(), body, a.Sign(body)) == nil)
 				status := throughJSON(t, v.Status())

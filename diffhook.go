@@ -38,9 +38,9 @@
 // deliveries in flight can carry the old signature. A verifier therefore
 // accepts two secrets for a time, the rotation window. It learns of a new
 // secret from its source, by [Verifier.Watch] and [Verifier.Refresh], and at
-// once when a delivery comes that no known secret signed; such a flood cannot
-// make it ask more often than [VerifierOptions].MinRefreshInterval allows.
-// [Verifier.Rotate] and [Verifier.RevokePrevious] do the same by hand.
+// once when a delivery comes that no known secret signed; a flood of such
+// deliveries starts one read per [VerifierOptions].MinRefreshInterval on average.
+// [Verifier.Rotate] and [Verifier.Revoke] do the same by hand.
 // [Verifier.Status] shows whether the old secret is still in use, and
 // [MergeStatuses] whether it is on any of several servers.
 //

@@ -182,7 +182,9 @@ func ExampleVerifier_Rotate() {
 	fmt.Println("old:", v.Verify(ctx, body, before.Sign(body)) == nil)
 	fmt.Println("new:", v.Verify(ctx, body, after.Sign(body)) == nil)
 
-	v.RevokePrevious()
+	if err := v.Revoke(before.Fingerprint()); err != nil {
+		log.Fatal(err)
+	}
 	fmt.Println("old:", v.Verify(ctx, body, before.Sign(body)) == nil)
 	// Output:
 	// old: true

@@ -10,29 +10,6 @@ import (
 	"time"
 )
 
-// note is a log line about the state that v.mu guards.
-type note struct {
-	level slog.Level
-	text  string
-	attrs []slog.Attr
-}
-
-// note keeps a line for unlock to write. v.mu is held.
-func (v *Verifier) note(level slog.Level, text string, attrs ...slog.Attr) {
-	v.notes = append(v.notes, note{level, text, attrs})
-}
-
-// unlock releases v.mu and then writes the notes: a handler of logs may be
-// slow, and may itself ask the verifier for its status.
-func (v *Verifier) unlock() {
-	notes := v.notes
-	v.notes = nil
-	v.mu.Unlock()
-	for _, n := range notes {
-		v.opts.Logger.LogAttrs(context.Background(), n.level, n.text, n.attrs...)
-	}
-}
-
 // In each period, the first refused deliveries of each result get a line each,
 // and the others are counted. So a flood writes a bounded number of lines and
 // hides no refusal of another kind.
@@ -119,7 +96,7 @@ func (c *refusalCounts) attrs() (attrs []slog.Attr) {
 
 // fingerprintAttrs names the secrets in force. An operator compares them with
 // the secrets of the app.
-func (v *Verifier) fingerprintAttrs() []slog.Attr {
+func (v *verifierState) fingerprintAttrs() []slog.Attr {
 	set := v.set.Load()
 	if set == nil {
 		return nil
@@ -161,7 +138,7 @@ func routeAttrs(r *http.Request) []slog.Attr {
 }
 
 // logFailure writes the line of a function given to EventHandler that failed.
-func (v *Verifier) logFailure(ctx context.Context, r *http.Request, e *Event, err error) {
+func (v *verifierState) logFailure(ctx context.Context, r *http.Request, e *Event, err error) {
 	if v.opts.Logger == nil {
 		return
 	}
@@ -171,7 +148,7 @@ func (v *Verifier) logFailure(ctx context.Context, r *http.Request, e *Event, er
 
 // logLateness writes the line of a function that succeeded after ctx had ended:
 // the answer comes too late, or reaches nobody.
-func (v *Verifier) logLateness(ctx context.Context, r *http.Request, e *Event, took time.Duration) {
+func (v *verifierState) logLateness(ctx context.Context, r *http.Request, e *Event, took time.Duration) {
 	if v.opts.Logger == nil {
 		return
 	}

@@ -172,7 +172,7 @@ func TestMergedStatusJSON(t *testing.T) {
 	assert.JSONEq(t, `[]`, string(encoded), "a list, also where it is empty: programs of other languages iterate over it")
 }
 
-// A server that used a secret and has it no more, such as after RevokePrevious or
+// A server that used a secret and has it no more, such as after Revoke or
 // a second rotation, has used it all the same.
 func TestMergeStatusesRemembersDroppedSecrets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestMergeStatusesRemembersDroppedSecrets(t *testing.T) {
 		pause(time.Hour)
 		require.NoError(t, verifySigned(t, t.Context(), w1.v, "A"))
 		pause(time.Minute)
-		w1.v.RevokePrevious()
+		require.NoError(t, w1.v.Revoke(letter(t, "A").Fingerprint()))
 		merged := diffhook.MergeStatuses(map[string]diffhook.RotationStatus{"w1": w1.v.Status(), "w2": w2.v.Status()})
 		require.Len(t, merged, 2)
 		assert.Equal(t, letter(t, "A").Fingerprint(), merged[1].Fingerprint)

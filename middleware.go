@@ -44,7 +44,7 @@ func DeliveryFromContext(ctx context.Context) (*Delivery, bool) {
 // request until the body is there or that time is over. If the router enables
 // full duplex, set the header Connection: close for an error.
 func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
-	a := attempt{v: v, ctx: r.Context(), request: r, header: r.Header}
+	a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header}
 	a.receive(nil)
 	if a.in != nil {
 		r.Body = a.in
@@ -76,7 +76,7 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 		panic("diffhook: Verifier.Handler of a nil handler")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a := attempt{v: v, ctx: r.Context(), request: r, header: r.Header}
+		a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header}
 		a.receive(w)
 		if a.conclude() != nil {
 			a.deny(w)
@@ -109,7 +109,7 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 		ctx, cancel := context.WithTimeout(r.Context(), DeliveryTimeout)
 		defer cancel()
 
-		a := attempt{v: v, ctx: r.Context(), request: r, header: r.Header}
+		a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header}
 		a.receive(w)
 		if a.err == nil && a.event == nil {
 			a.event, a.err = ParseEvent(a.body)
@@ -120,12 +120,12 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		if err := handle(ctx, a.event); err != nil {
-			v.logFailure(ctx, r, a.event, err)
+			a.v.logFailure(ctx, r, a.event, err)
 			http.Error(w, "the delivery could not be handled", http.StatusInternalServerError)
 			return
 		}
 		if ctx.Err() != nil {
-			v.logLateness(ctx, r, a.event, time.Since(start))
+			a.v.logLateness(ctx, r, a.event, time.Since(start))
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})

@@ -9,12 +9,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
+
+	"github.com/diffhook/diffhook-go"
 )
 
 // What a credential must be opaque to: sinks are the ways in which programs
@@ -227,4 +233,45 @@ func assertOpaque(t *testing.T, detector leakDetector, x, y any) {
 		out := sink.output(x, y)
 		assert.Empty(t, detector.find(out), "%s of %T", sink.name, x)
 	}
+}
+
+// TestLiveVerifierIsOpaque: programs that print by reflection, as a failing test
+// does, reach nothing that other goroutines change: no map, counter or logger.
+func TestLiveVerifierIsOpaque(t *testing.T) {
+	source := &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}
+	var logged bytes.Buffer
+	v := newVerifier(t, source, &diffhook.VerifierOptions{Logger: slog.New(slog.NewTextHandler(&logged, nil)), MinRefreshInterval: -1})
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for !stop.Load() {
+				_ = verifySigned(t, t.Context(), v, "A")
+			}
+		})
+	}
+	wg.Go(func() { // secrets come and go, and each is a line in the log
+		for i := 0; !stop.Load(); i++ {
+			assert.NoError(t, v.Rotate(letter(t, string(rune('A'+i%26))), time.Hour))
+		}
+	})
+	for name, x := range map[string]any{
+		"verifier":        v,
+		"receiver":        diffhook.LocalReceiver(v),
+		"exported field":  exportedField[*diffhook.Verifier]{v},
+		"unexported":      unexportedField[*diffhook.Verifier]{v},
+		"any in a field":  unexportedField[any]{v},
+		"middleware":      v.Handler(http.NotFoundHandler()),
+		"status handler":  v.StatusHandler(),
+		"map of verifier": map[string]*diffhook.Verifier{"team": v},
+	} {
+		for _, sink := range sinks {
+			out := sink.output(x, exportedField[*diffhook.Verifier]{new(diffhook.Verifier)})
+			for _, inside := range []string{"lastUsed", "known:", "TextHandler", "sema"} {
+				assert.NotContains(t, out, inside, "%s of %s", sink.name, name)
+			}
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
 }

@@ -48,8 +48,9 @@ func (l localReceiver) Revoke(_ context.Context, fingerprint string) error {
 
 // StatusHandler serves the verifier to a [RemoteReceiver]: GET returns
 // [Verifier.Status] as JSON. POST reads the source anew before that and, with
-// the form value revoke, first calls [Verifier.Revoke] with that fingerprint.
-// Requests that a browser sends from another site are refused.
+// the form value revoke, first calls [Verifier.Revoke] with that fingerprint; the
+// answer is 409 if too many unknown fingerprints are revoked already. Requests that
+// a browser sends from another site are refused.
 //
 // Mount it behind your own authentication, and not on the internet: it shows no
 // secret, but who can POST to it can have deliveries refused.
@@ -77,7 +78,10 @@ func (v *Verifier) serveStatus(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if fingerprint != "" {
-			_ = v.Revoke(fingerprint) // fails for a zero Verifier, which refuses all
+			if err := v.Revoke(fingerprint); errors.Is(err, errRevokedFull) { // any other: it is zero, and refuses all
+				http.Error(w, err.Error(), http.StatusConflict)
+				return
+			}
 		}
 		_ = v.Refresh(r.Context()) // the status shows where it failed
 	default:

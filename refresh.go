@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"strings"
 	"time"
 )
 
@@ -16,10 +15,6 @@ const (
 	// a delivery that waits for it half of DeliveryTimeout.
 	readTimeout = 5 * time.Second
 
-	// maxWaiting bounds the deliveries that wait for one read, and with them
-	// the bodies that a flood of forgeries can hold in memory.
-	maxWaiting = 64
-
 	// defaultWatchInterval is used where Watch is told no interval.
 	defaultWatchInterval = time.Minute
 )
@@ -27,55 +22,52 @@ const (
 // reading is how a verifier reads its source: one call at a time, whoever
 // wants it. Verifier.mu guards it.
 type reading struct {
-	call        *sourceCall // outstanding, until Load has really returned
-	waiting     int         // deliveries waiting for call
-	lastMiss    time.Time   // when a miss last began a call
+	call        *sourceCall   // the running call, even after its timeout; nil once Load has returned
+	next        *sourceCall   // scheduled for deliveries that wait; nil while a call runs
+	took        time.Duration // by the last call that succeeded
 	lastSuccess time.Time
 	err         error // of the last call to end; nil after a success
+	budget      budget
+	held        int64      // bytes of the deliveries that wait
+	limit       *holdLimit // of the deliveries that arrived last
 }
 
 // sourceCall is one call of Load. Its err may be read once done is closed,
 // which is when Load returned or its time was up, whichever came first.
+// Verifier.mu guards the rest.
 type sourceCall struct {
 	done    chan struct{}
 	settled bool
 	err     error
+	began   time.Time // or, until then, when it will begin
+	timeout *time.Timer
 }
-
-// sourceError is a failure of the source, under the sentinel. Its text is that
-// of the cause, bounded, on one line, and without the secrets in force. The
-// cause itself, which may have them, is kept from reflection as a Secret's key is.
-type sourceError struct {
-	text  string
-	cause func() error
-}
-
-func newSourceError(text string, cause error) error {
-	return &sourceError{text: text, cause: hide(cause)}
-}
-
-func (e *sourceError) Error() string   { return ErrSecretsUnavailable.Error() + ": " + e.text }
-func (e *sourceError) Unwrap() []error { return []error{ErrSecretsUnavailable, e.cause()} }
 
 var (
-	errReadTimeout = fmt.Errorf("the source has not answered within %v", readTimeout)
+	errReadTimeout = plainSourceError(fmt.Errorf("the source has not answered within %v", readTimeout))
 	errReadExited  = errors.New("the source ended its goroutine")
-	errTooMany     = fmt.Errorf("%w: %d deliveries wait for the source already", ErrSecretsUnavailable, maxWaiting)
 )
 
-// Refresh reads the source now and puts its answer in force. It returns when
-// the source has answered, or with an error when it failed, did not answer
-// within 5 s (10 s where another read was under way), or ctx ended; the secrets
-// in force then stay. The read itself does not end with ctx, since others may
-// share it.
+// Refresh reads the source now and puts its answer in force. After an error, the
+// secrets in force stay. ctx bounds the wait and not the read, which other
+// callers may share. Deliveries that wait for the next read share this one.
 //
-// Errors wrap [ErrSecretsUnavailable] and the cause.
+// Errors match [ErrSecretsUnavailable] and the cause:
+//
+//   - The source failed.
+//   - The source did not answer within 5 s, or within 10 s if another read was
+//     running.
+//   - ctx ended: the error of ctx, and its cause.
 func (v *Verifier) Refresh(ctx context.Context) error {
+	return v.live().refresh(ctx)
+}
+
+func (v *verifierState) refresh(ctx context.Context) error {
 	if v.load == nil {
 		return errZeroVerifier
 	}
 	if ctx.Err() != nil {
-		return newSourceError("the context ended before the source was read", context.Cause(ctx))
+		return endedError(ctx, "before the source was read")
 	}
 	// A call that began before this one may have read what was there before
 	// it, so it does not count. One that began since does.
@@ -117,91 +109,101 @@ func (v *Verifier) Watch(ctx context.Context, every time.Duration) {
 	}
 }
 
-// refreshOnMiss is called by a delivery whose signature matches nothing in
-// checked. It returns the set to go by, which is checked itself where nothing
-// newer was learned; an error where the source is failing and the secret that
-// is missing may be the one; and whether the delivery waited for a read.
-func (v *Verifier) refreshOnMiss(ctx context.Context, checked *secretSet) (set *secretSet, waited bool, err error) {
-	v.mu.Lock()
-	if set = v.set.Load(); set != checked {
-		v.mu.Unlock()
-		return set, false, nil
+// readForMiss returns the call for a miss to wait for: running, new or scheduled.
+// It returns nil if the next read cannot be over at ends. v.mu is held, and no
+// call hangs.
+func (v *verifierState) readForMiss(ends time.Time) *sourceCall {
+	r := &v.read
+	if r.call != nil {
+		return r.call
 	}
-	call, err := v.readForMiss()
-	if call == nil {
-		v.mu.Unlock()
-		return set, false, err
+	now := time.Now()
+	at := r.budget.next(v.opts.MinRefreshInterval)
+	if r.next == nil && !at.After(now) {
+		r.budget.take(now, v.opts.MinRefreshInterval)
+		return v.startRead()
 	}
-	v.read.waiting++
-	v.mu.Unlock()
-	defer func() {
-		v.mu.Lock()
-		v.read.waiting--
-		v.mu.Unlock()
-	}()
-	err = call.wait(ctx)
-	return v.set.Load(), true, err
+	if at.Add(r.took + holdStep).After(ends) { // it may take longer than the last read
+		return nil
+	}
+	if r.next == nil {
+		v.scheduleRead(at, at.Sub(now))
+	}
+	return r.next
 }
 
-// readForMiss returns the call for a miss to wait for, outstanding or new, or
-// nil and why there is none: nil where the set is all there is to know. v.mu
-// is held.
-func (v *Verifier) readForMiss() (*sourceCall, error) {
-	r := &v.read
-	switch {
-	case v.fixed:
-		return nil, nil
-	case r.call != nil && r.call.settled: // hung, and not to be asked again
-		return nil, r.err
-	case r.waiting >= maxWaiting:
-		return nil, errTooMany
-	case r.call != nil:
-		return r.call, nil
-	case !r.lastMiss.IsZero() && time.Since(r.lastMiss) < v.opts.MinRefreshInterval:
-		return nil, r.err
-	}
-	r.lastMiss = time.Now()
-	return v.startRead(), nil
+// scheduleRead has the source read after a time, unless something else reads it
+// before. v.mu is held.
+func (v *verifierState) scheduleRead(at time.Time, after time.Duration) {
+	call := &sourceCall{done: make(chan struct{}), began: at}
+	v.read.next = call
+	time.AfterFunc(after, func() {
+		v.mu.Lock()
+		defer v.unlockAlone()
+		if v.read.next == call {
+			v.read.budget.take(time.Now(), v.opts.MinRefreshInterval)
+			v.startRead()
+		}
+	})
 }
 
 // startRead begins a call of the source that belongs to no request: its
-// context has a deadline and nothing else. v.mu is held and no call is
-// outstanding.
-func (v *Verifier) startRead() *sourceCall {
-	call := &sourceCall{done: make(chan struct{})}
-	v.read.call = call
-	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
-	stop := context.AfterFunc(ctx, func() {
+// context has a deadline and nothing else. A scheduled call begins now. v.mu is
+// held and no call is outstanding.
+func (v *verifierState) startRead() *sourceCall {
+	call := v.read.next
+	if call == nil {
+		call = &sourceCall{done: make(chan struct{})}
+	}
+	v.read.call, v.read.next = call, nil
+	call.began = time.Now()
+	call.timeout = time.AfterFunc(readTimeout, func() {
 		v.mu.Lock()
-		defer v.unlock()
-		if v.read.call == call { // and it has not just returned
-			v.settle(call, v.sourceError(errReadTimeout))
+		defer v.unlockAlone()
+		if v.read.call == call { // Load is still running
+			v.settle(call, errReadTimeout)
 		}
 	})
-	go callSource(ctx, v.load, func(answer Secrets, err error) {
-		if err != nil && ctx.Err() != nil {
-			err = errReadTimeout // the same, whichever of the two is heard first
-		}
-		stop()
-		cancel()
-		v.mu.Lock()
-		defer v.unlock()
-		v.read.call = nil
-		if err == nil {
-			// Late or not, it is the newest answer there is.
-			err = v.apply(answer)
-		}
-		if err != nil && call.settled {
-			return // that it is late has been told
-		}
-		v.settle(call, v.sourceError(err, answer.Current, answer.Previous))
-	})
+	go v.runRead(call)
 	return call
+}
+
+// runRead calls the source and puts its answer in force, on a goroutine of its
+// own, which the source and the text of its error may block or end.
+func (v *verifierState) runRead(call *sourceCall) {
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel() // after finishRead: a context that is cancelled has not timed out
+	var answer Secrets
+	var err error
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = errReadTimeout // the same, whether the source or the timer is first
+		}
+		v.finishRead(call, answer, err)
+	}()
+	v.readSource(ctx, &answer, &err)
+}
+
+// finishRead ends a call whose Load has returned.
+func (v *verifierState) finishRead(call *sourceCall, answer Secrets, err error) {
+	v.mu.Lock()
+	defer v.unlockAlone()
+	v.read.call = nil
+	call.timeout.Stop()
+	if err == nil {
+		v.read.took = min(time.Since(call.began), readTimeout)
+		// Late or not, it is the newest answer there is.
+		err = plainSourceError(v.apply(answer))
+	}
+	if err != nil && call.settled {
+		return // the timeout has been reported
+	}
+	v.settle(call, err)
 }
 
 // settle ends a call for those who wait, once, and records how the source
 // does. v.mu is held.
-func (v *Verifier) settle(call *sourceCall, err error) {
+func (v *verifierState) settle(call *sourceCall, err error) {
 	v.logRead(v.read.err, err)
 	v.read.err = err
 	if err == nil {
@@ -214,7 +216,7 @@ func (v *Verifier) settle(call *sourceCall, err error) {
 }
 
 // logRead logs that reads have begun to fail, fail otherwise, or succeed again.
-func (v *Verifier) logRead(before, now error) {
+func (v *verifierState) logRead(before, now error) {
 	if v.opts.Logger == nil || errorText(before) == errorText(now) {
 		return
 	}
@@ -231,34 +233,56 @@ func (c *sourceCall) wait(ctx context.Context) error {
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
-		return newSourceError("the context ended while the source was read", context.Cause(ctx))
+		return endedError(ctx, "while the source was read")
 	}
 }
 
 // firstRead is the read of NewVerifier, which only ctx bounds.
-func (v *Verifier) firstRead(ctx context.Context) error {
+func (v *verifierState) firstRead(ctx context.Context) error {
 	type result struct {
 		answer Secrets
 		err    error
 	}
+	began := time.Now()
 	done := make(chan result, 1)
-	go callSource(ctx, v.load, func(answer Secrets, err error) { done <- result{answer, err} })
+	go func() {
+		var r result
+		defer func() { done <- r }()
+		v.readSource(ctx, &r.answer, &r.err)
+	}()
 	var r result
 	select {
 	case r = <-done:
 	case <-ctx.Done():
-		r.err = context.Cause(ctx)
+		return endedError(ctx, "before the source had answered")
+	}
+	if r.err != nil && ctx.Err() != nil { // the source may not wrap the cause
+		r.err = newSourceError("the context ended before the source had answered", errors.Join(r.err, contextError(ctx)))
+	}
+	if r.err != nil {
+		return r.err
 	}
 	v.mu.Lock()
 	defer v.unlock()
-	if r.err == nil {
-		r.err = v.apply(r.answer)
-	}
-	if r.err != nil {
-		return v.sourceError(r.err, r.answer.Current, r.answer.Previous)
+	if err := v.apply(r.answer); err != nil {
+		return plainSourceError(err)
 	}
 	v.read.lastSuccess = time.Now()
+	v.read.took = min(v.read.lastSuccess.Sub(began), readTimeout)
 	return nil
+}
+
+// readSource calls the source and returns an error that is fit to be returned,
+// logged and served. It runs on a goroutine of the verifier's own. The source and
+// the text of its error may end that, so the results are pointers.
+func (v *verifierState) readSource(ctx context.Context, answer *Secrets, err *error) {
+	*err = plainSourceError(errReadExited)
+	callSource(ctx, v.load, func(loaded Secrets, failure error) {
+		if failure != nil {
+			failure = v.foreignSourceError(failure, loaded.Current, loaded.Previous)
+		}
+		*answer, *err = loaded, failure
+	})
 }
 
 // callSource calls the source and hands over its outcome. A source that
@@ -266,29 +290,11 @@ func (v *Verifier) firstRead(ctx context.Context) error {
 // any other.
 func callSource(ctx context.Context, source func(context.Context) (Secrets, error), done func(Secrets, error)) {
 	answer, err := Secrets{}, errReadExited
+	defer func() { done(answer, err) }()
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the source panicked: %v", p)
+			err = errors.New("the source panicked: " + textOf(p))
 		}
-		done(answer, err)
 	}()
 	answer, err = source(ctx)
-}
-
-// sourceError makes an error of the source fit to be returned, logged and
-// served. others are secrets that may be in it, beside those in force.
-func (v *Verifier) sourceError(cause error, others ...Secret) error {
-	if cause == nil {
-		return nil
-	}
-	var texts []string
-	for _, u := range v.known {
-		texts = append(texts, u.secret.Reveal())
-	}
-	for _, s := range others {
-		texts = append(texts, s.Reveal())
-	}
-	// Sprint survives an Error method that panics.
-	text := strings.TrimPrefix(fmt.Sprint(cause), ErrSecretsUnavailable.Error()+": ")
-	return newSourceError(scrub(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
 }

@@ -210,7 +210,8 @@ func TestRotationWindow(t *testing.T) {
 		}},
 		{"manual steps stand while the source repeats itself", diffhook.VerifierOptions{}, []step{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("A", "") }, "A!B"},
-			{func(r rotationTest) { r.v.RevokePrevious(); r.says("A", "") }, "B"},
+			{func(r rotationTest) { r.says("C", "") }, "B!C"},
+			{func(r rotationTest) { r.revoke("B"); r.says("C", "") }, "C"},
 		}},
 		{"the source catches up with a manual rotation", diffhook.VerifierOptions{}, []step{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("B", "") }, "A!B"},
@@ -220,28 +221,21 @@ func TestRotationWindow(t *testing.T) {
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("C", "") }, "B!C"},
 		}},
 
-		{"RevokePrevious refuses at once", diffhook.VerifierOptions{}, []step{
-			{func(r rotationTest) { r.says("B", ""); r.v.RevokePrevious() }, "B"},
+		{"Revoke refuses at once", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", ""); r.revoke("A") }, "B"},
 		}},
 		{"a revoked secret does not come back by the source's word", diffhook.VerifierOptions{}, []step{
-			{func(r rotationTest) { r.says("B", "A"); r.v.RevokePrevious() }, "B"},
+			{func(r rotationTest) { r.says("B", "A"); r.revoke("A") }, "B"},
 			{func(r rotationTest) { r.says("B", "") }, "B"},
 			{func(r rotationTest) { r.says("B", "A") }, "B"},
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(day)) }, "B"},
-			{func(r rotationTest) { r.says("C", "A") }, "C"},
+			{func(r rotationTest) { r.says("C", "A") }, "B!C"}, // which says nothing of B
 		}},
 		{"a revoked secret does not come back by being replaced", diffhook.VerifierOptions{}, []step{
-			{func(r rotationTest) { r.says("B", ""); r.v.RevokePrevious() }, "B"},
-			{func(r rotationTest) { r.says("A", "") }, "AB!"}, // as current the source may have it again
-			{func(r rotationTest) { r.says("C", "") }, "C"},
-			{func(r rotationTest) { r.rotate("A", time.Hour); r.rotate("D", time.Hour) }, "D"},
+			{func(r rotationTest) { r.says("B", ""); r.revoke("B"); r.says("C", "") }, "C"},
 		}},
-		{"RevokePrevious without one does nothing", diffhook.VerifierOptions{}, []step{
-			{func(r rotationTest) { r.v.RevokePrevious() }, "A"},
-			{func(r rotationTest) { r.says("B", "A") }, "A!B"},
-		}},
-		{"RevokePrevious counts for one whose window is over, too", diffhook.VerifierOptions{}, []step{
-			{func(r rotationTest) { r.rotate("B", time.Hour); r.later(2 * time.Hour); r.v.RevokePrevious() }, "B"},
+		{"Revoke counts for a secret whose window is over, too", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.rotate("B", time.Hour); r.later(2 * time.Hour); r.revoke("A") }, "B"},
 			{func(r rotationTest) { r.says("B", "A") }, "B"},
 		}},
 	}
@@ -353,7 +347,7 @@ func TestStatus(t *testing.T) {
 		assert.EqualValues(t, 6, r.v.Status().Current.Uses)
 		assert.EqualValues(t, 1, r.v.Status().Previous.Uses)
 
-		r.v.RevokePrevious()
+		r.revoke("B")
 		encoded, err = json.Marshal(r.v.Status())
 		require.NoError(t, err)
 		assert.NotContains(t, string(encoded), "previous")
@@ -383,7 +377,6 @@ func TestZeroVerifier(t *testing.T) {
 	require.ErrorIs(t, err, diffhook.ErrSecretsUnavailable)
 	require.ErrorIs(t, v.Rotate(letter(t, "A"), time.Hour), diffhook.ErrSecretsUnavailable)
 	require.ErrorIs(t, v.Refresh(t.Context()), diffhook.ErrSecretsUnavailable)
-	v.RevokePrevious()
 	assert.Zero(t, v.Status().Current)
 }
 

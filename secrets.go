@@ -97,8 +97,9 @@ func (s Secret) Reveal() string {
 
 // Fingerprint returns 16 hex digits that name the secret in logs and statuses
 // without showing it: the beginning of an HMAC of a fixed label under the
-// secret. Equal secrets have equal fingerprints, in every process. The zero
-// Secret returns "".
+// secret. Equal secrets have equal fingerprints, in every process. Guesses of a
+// weak secret can be tried against a fingerprint offline. The zero Secret returns
+// "".
 func (s Secret) Fingerprint() string {
 	if s.key == nil {
 		return ""

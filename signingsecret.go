@@ -34,12 +34,13 @@ type SigningSecretService struct {
 // it too; where that is longer than ctx allows, the error says so at once.
 //
 // Under a flood of forgeries every receiver reads once per
-// [VerifierOptions].MinRefreshInterval, and all of them share the limit of the
-// plan. Counting [Verifier.Watch] every minute, and that all may start at once,
-// a receiver takes 60 s / MinRefreshInterval + 2 requests a minute: the default,
-// 10 s, serves 7 receivers on the free plan and 25 on a paid one. For more, set
-// 30 s, which serves 15 and 50, and not longer: generation 1's last attempt
-// comes 35 s after its first. (Generation 2 retries for 17 h, so that minutes
+// [VerifierOptions].MinRefreshInterval on average, and all receivers share the
+// limit of the plan. In the first minute a receiver takes up to
+// 60 s / MinRefreshInterval + 4 requests: the first three reads may follow each
+// other at once, and [Verifier.Watch] adds one or two. So the default, 10 s,
+// serves 6 receivers on the free plan and 20 on a paid plan. For more, set 30 s,
+// which serves 10 and 33, and not longer: generation 1's last attempt comes 35 s
+// after its first. (Generation 2 retries for 17 h, so that minutes
 // will do.) For more still, and where the key has other work to do, give
 // receivers a source of their own, such as a secrets manager.
 func (s *SigningSecretService) Load(ctx context.Context) (Secrets, error) {
@@ -89,7 +90,7 @@ func (s *SigningSecretService) rotate(ctx context.Context) (signingSecrets, erro
 
 // RevokePrevious makes the platform forget the previous secret. It is safe to
 // repeat. Receivers go on accepting it until they learn of that, or until
-// [Verifier.RevokePrevious].
+// [Verifier.Revoke].
 func (s *SigningSecretService) RevokePrevious(ctx context.Context) error {
 	return s.call(ctx, &call{method: http.MethodDelete, repeatable: true}, pathSigningSecret, pathPrevious)
 }

@@ -48,6 +48,10 @@ type SecretStatus struct {
 // old secret unused for longer than DiffHook retries is safe to revoke. All
 // times are in UTC.
 func (v *Verifier) Status() RotationStatus {
+	return v.live().status()
+}
+
+func (v *verifierState) status() RotationStatus {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
@@ -63,15 +67,13 @@ func (v *Verifier) Status() RotationStatus {
 		status.Current.Revoked = set.revoked != 0
 		if !set.previous.IsZero() {
 			status.Previous = v.statusOf(set.previous, set.usages[matchPrevious], now)
-			if status.Previous.Expires = set.expires; !set.expires.IsZero() {
-				status.Previous.Expires = begin(set.expires, now)
-			}
+			status.Previous.Expires = set.window.end(now)
 		}
 	}
 	return status
 }
 
-func (v *Verifier) statusOf(s Secret, u *usage, now time.Time) SecretStatus {
+func (v *verifierState) statusOf(s Secret, u *usage, now time.Time) SecretStatus {
 	return SecretStatus{Fingerprint: s.Fingerprint(), Uses: u.uses.Load(), LastUsed: u.lastUse(v.since, now)}
 }
 

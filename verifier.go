@@ -38,17 +38,19 @@ type VerifierOptions struct {
 	MaxBodyBytes int64
 
 	// RotationWindow is how long a replaced secret is kept when the source
-	// names no previous one. Negative: not at all. By default,
+	// names no previous one. A secret whose window is over stays refused as
+	// previous while the process lives. Negative: not at all. By default,
 	// [DefaultRotationWindow].
 	RotationWindow time.Duration
 
-	// MinRefreshInterval is the shortest time from one read of the source
-	// that an unknown signature starts to the next. Where deliveries come
-	// before the source has the secret that signed them, it decides which
-	// retry finds it: of generation 1's, after 5 s and after 30 s more, the
-	// default leaves the second. Many receivers whose source is the API need a
-	// longer one: see [SigningSecretService.Load]. Negative: no limit. By
-	// default, 10 s.
+	// MinRefreshInterval is the average time between reads of the source that
+	// unknown signatures start. Three reads may follow each other at once, and
+	// one comes back per interval. After that, a delivery waits for the next
+	// read if the read can be over within 8 s, and is refused at once if not.
+	// If the source learns of a rotation late, generation 1 retries after 5 s
+	// and after 30 s more: the last attempt finds the secret with an interval of
+	// up to 30 s. Many receivers whose source is the API need that: see
+	// [SigningSecretService.Load]. Negative: no limit. By default, 10 s.
 	MinRefreshInterval time.Duration
 
 	// MaxAge refuses, with ErrStale, events triggered longer ago or over 5
@@ -78,8 +80,10 @@ type VerifierOptions struct {
 	// Of each Result, ten refusals a minute have a line. The others are counted
 	// in a summary, with the fingerprints of the secrets in force, which is
 	// written with the next delivery after that minute. No line shows a path:
-	// route is the pattern of [http.ServeMux], and is absent without one. By
-	// default, nothing is logged.
+	// route is the pattern of [http.ServeMux], and is absent without one.
+	//
+	// Its handler may call the verifier. If it panics while the source is read,
+	// the line is lost and the panic recovered. By default, nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -117,20 +121,32 @@ type Observation struct {
 // receives. The zero value refuses everything with [ErrSecretsUnavailable]. A
 // Verifier must not be copied. All methods are safe for concurrent use.
 type Verifier struct {
+	// state returns everything else. The state stands behind a function, as the
+	// key of a Secret does: a program that prints a Verifier by reflection would
+	// read the state, the logger and the source while other goroutines change them.
+	state func() *verifierState
+}
+
+// verifierState is the state behind a Verifier.
+type verifierState struct {
 	opts    VerifierOptions // defaults filled in
 	load    func(context.Context) (Secrets, error)
 	fixed   bool // the source is a Secrets: reading it again teaches nothing
 	since   time.Time
 	refused refusals
 
-	set atomic.Pointer[secretSet] // nil in the zero value only
+	set atomic.Pointer[secretSet] // nil in the state of a zero Verifier only
 
 	mu      sync.Mutex        // guards what follows, and every store to set
 	changed time.Time         // when set last was
 	last    Secrets           // the source's last answer, normalized
-	known   map[string]*usage // by fingerprint, of every secret there has been
-	read    reading
-	notes   []note
+	sets    uint64            // how many there have been
+	known   map[string]*usage // by fingerprint, of the secrets that there have been
+
+	unknownRevoked map[string]bool // fingerprints, of secrets that are not known
+
+	read  reading
+	notes []note
 }
 
 // NewVerifier returns a verifier whose secrets come from src, which it reads
@@ -140,7 +156,7 @@ type Verifier struct {
 // It returns an error that wraps [ErrSecretsUnavailable] and the cause where
 // the source fails, and [ErrInvalidOptions] for an option out of range.
 func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (*Verifier, error) {
-	v := &Verifier{since: time.Now(), known: make(map[string]*usage)}
+	v := &verifierState{since: time.Now(), known: make(map[string]*usage), unknownRevoked: make(map[string]bool)}
 	if opts != nil {
 		v.opts = *opts
 	}
@@ -150,14 +166,20 @@ func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (
 	if src == nil {
 		return nil, fmt.Errorf("%w: the SecretSource is nil; use EnvSecrets, FileSecrets, a Secrets or a function", ErrInvalidOptions)
 	}
-	// The source may hold secrets in plain fields of its own: behind a method
-	// value, printing the Verifier does not reach them.
 	v.load = src.Load
 	_, v.fixed = src.(Secrets)
 	if err := v.firstRead(ctx); err != nil {
 		return nil, err
 	}
-	return v, nil
+	return &Verifier{state: func() *verifierState { return v }}, nil
+}
+
+// live returns the state of v, and for a zero Verifier a state without secrets.
+func (v *Verifier) live() *verifierState {
+	if v.state == nil {
+		return new(verifierState)
+	}
+	return v.state()
 }
 
 func (o *VerifierOptions) fill() error {
@@ -187,10 +209,10 @@ func (o *VerifierOptions) fill() error {
 //
 // body is the raw body, byte for byte as received. A well-formed signature
 // that matches nothing may make the verifier read its source again, for which
-// Verify waits until ctx ends, and 5 s at most. The use of each secret is
+// Verify waits until ctx ends, and 8 s at most. The use of each secret is
 // counted for [Verifier.Status] and the verdict is observed.
 func (v *Verifier) Verify(ctx context.Context, body []byte, signature string) error {
-	a := attempt{v: v, ctx: ctx, body: body}
+	a := attempt{v: v.live(), ctx: ctx, body: body}
 	a.begin()
 	a.decide(a.tag.parse(signature))
 	return a.conclude()
@@ -201,16 +223,15 @@ func (v *Verifier) Verify(ctx context.Context, body []byte, signature string) er
 // (generation 2). Names match in any case, however h was filled. Use it where
 // there is no [http.Request], as in a Lambda function.
 func (v *Verifier) VerifyHeader(ctx context.Context, body []byte, h http.Header) error {
-	a := attempt{v: v, ctx: ctx, body: body, header: h}
+	a := attempt{v: v.live(), ctx: ctx, body: body, header: h}
 	a.begin()
 	a.decide(a.parseHeader())
 	return a.conclude()
 }
 
-// Format writes the fingerprints of the secrets in force, under every verb: fmt
-// would otherwise read, without a lock, what other goroutines change.
+// Format writes the fingerprints of the secrets in force, under every verb.
 func (v *Verifier) Format(f fmt.State, _ rune) {
-	if set := v.set.Load(); set != nil {
+	if set := v.live().set.Load(); set != nil {
 		fmt.Fprintf(f, "diffhook.Verifier(current %q, previous %q)", set.current.Fingerprint(), set.previous.Fingerprint())
 		return
 	}
@@ -220,7 +241,7 @@ func (v *Verifier) Format(f fmt.State, _ rune) {
 // attempt is one delivery on its way to a verdict. It lives on the stack of
 // the method that judges it.
 type attempt struct {
-	v       *Verifier
+	v       *verifierState
 	ctx     context.Context
 	body    []byte
 	header  http.Header   // nil where only the signature is known
@@ -263,22 +284,6 @@ func (a *attempt) decide(parseErr error) {
 	default:
 		a.err = a.decideMiss(set)
 	}
-}
-
-// decideMiss is the slow path of decide: no secret in set matches. The source
-// may know one that set does not.
-func (a *attempt) decideMiss(set *secretSet) error {
-	newer, waited, err := a.v.refreshOnMiss(a.ctx, set)
-	a.refreshed = waited
-	switch {
-	case newer != set && a.matches(newer):
-		return a.accept(newer)
-	case err != nil:
-		return err
-	case newer.revoked != 0:
-		return errOnlyRevoked
-	}
-	return ErrSignatureMismatch
 }
 
 // matches reports whether a secret of set signed the body. Which one it was
