@@ -1,15 +1,10 @@
 package diffhook
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -66,82 +61,6 @@ func isTransient(status int) bool {
 		return true
 	}
 	return false
-}
-
-// readSuccess decodes the answer to a call into its out. It returns what is
-// wrong with the answer, or "".
-func readSuccess(call *call, resp *http.Response, body []byte, readErr error, token string) (wrong string, cause error) {
-	if call.out == nil {
-		return "", nil
-	}
-	switch {
-	case readErr != nil:
-		return "the answer broke off", readErr
-	case len(body) > maxResponseBytes:
-		return fmt.Sprintf("the answer is longer than %d bytes", maxResponseBytes), nil
-	case resp.StatusCode == http.StatusNoContent:
-		return "the answer has no content where data was expected", nil
-	case len(bytes.TrimSpace(body)) == 0:
-		return "the answer is empty", nil
-	case !isJSON(resp.Header):
-		return "the answer is not JSON but " + call.scrub(resp.Header.Get("Content-Type"), 60, token) + "; check BaseURL", nil
-	}
-	var err error
-	if call.plain {
-		err = json.Unmarshal(body, call.out)
-	} else {
-		var envelope struct{ Data dataField }
-		envelope.Data.out = call.out
-		if err = json.Unmarshal(body, &envelope); err == nil && !envelope.Data.filled {
-			return "the answer has no data", nil
-		}
-	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return "the answer is not valid JSON", nil
-	}
-	if err != nil {
-		other := "a time in it is not ISO 8601"
-		var lacks answerError
-		if errors.As(err, &lacks) {
-			other = string(lacks)
-		}
-		return "the answer is not what the API documents: " + describeJSONError(err, other), nil
-	}
-	return "", nil
-}
-
-// dataField decodes the data of an answer where it stands, into out.
-type dataField struct {
-	out    any
-	filled bool
-}
-
-func (d *dataField) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
-		return nil
-	}
-	d.filled = true
-	if out, ok := d.out.(json.Unmarshaler); ok {
-		return out.UnmarshalJSON(b)
-	}
-	return json.Unmarshal(b, d.out)
-}
-
-// answerError is what an answer lacks that could be decoded as such.
-type answerError string
-
-func (e answerError) Error() string { return string(e) }
-
-// isJSON reports what an answer says of itself. One that says nothing is
-// judged by its content.
-func isJSON(h http.Header) bool {
-	value := h.Get("Content-Type")
-	if value == "" {
-		return true
-	}
-	kind, _, err := mime.ParseMediaType(value)
-	return err == nil && (kind == "application/json" || strings.HasSuffix(kind, "+json"))
 }
 
 // readError fills e from an answer other than success, in any of the three
