@@ -281,19 +281,19 @@ func TestListLength(t *testing.T) {
 				}
 			})
 		}
-		for _, n := range []int{1<<16 + 1, 5 << 20} {
-			t.Run(fmt.Sprint(l.path, " ", n), func(t *testing.T) {
-				client, _ := answerWith(t, listOf(n))
-				taken := allocated(func() {
-					got, err := l.list(t, client, nil)
-					assert.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
-					assert.ErrorContains(t, err, "more items")
-					assert.Zero(t, got)
-				})
-				assert.Less(t, taken, uint64(256<<20))
-			})
-		}
+		t.Run(l.path+" longer", func(t *testing.T) {
+			client, _ := answerWith(t, listOf(1<<16+1))
+			got, err := l.list(t, client, nil)
+			require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+			assert.Zero(t, got)
+		})
 	}
+	client, _ := answerWith(t, listOf(5<<20)) // nearly the longest response; a Monitor is the largest item
+	taken := allocated(func() {
+		_, err := client.Monitors.List(t.Context(), nil)
+		assert.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+	})
+	assert.Less(t, taken, uint64(256<<20))
 }
 
 // allocated returns the bytes that f allocates, as all goroutines do meanwhile.

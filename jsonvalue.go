@@ -88,12 +88,12 @@ func setUnlessZero[T comparable](into *T, got T) {
 	}
 }
 
-// isName reports whether member is a name in any case, with or without its
-// underscores. name is in lower case.
+// isName reports whether member is a name in any case, with or without the
+// underscores within: _id is not id. name is in lower case.
 func isName(member []byte, name string) bool {
 	i := 0
 	for _, c := range member {
-		if c == '_' {
+		if c == '_' && 0 < i && i < len(name) {
 			continue
 		}
 		if i < len(name) && name[i] == '_' {

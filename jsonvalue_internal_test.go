@@ -81,6 +81,8 @@ func TestFieldNames(t *testing.T) {
 		{`"LAST_USED_AT"`, true},
 		{`"lastused_at"`, true},
 		{`"lastU\u0073edAt"`, true},
+		{`"_last_used_at"`, false},
+		{`"last_used_at_"`, false},
 		{`"lastUsed"`, false},
 		{`"lastUsedAtUTC"`, false},
 		{`"firstUsedAt"`, false},

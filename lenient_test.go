@@ -64,6 +64,7 @@ func TestFieldOfAnotherType(t *testing.T) {
 		{"twice: the last", `"label":"a","label":"b"`, diffhook.Monitor{Label: "b"}},
 		{"twice: the one that can be read", `"intervalMinutes":15,"interval_minutes":"often"`, diffhook.Monitor{IntervalMinutes: 15}},
 		{"twice: the one that is set", `"created_at":"2026-03-16T14:22:00Z","createdAt":null`, diffhook.Monitor{CreatedAt: time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)}},
+		{"another name with an underscore", `"_id":"65f5","__v":0,"_label":"x","label_":"y"`, diffhook.Monitor{}},
 		{"name with an escape", `"l\u0061bel":"x"`, diffhook.Monitor{Label: "x"}},
 		{"brackets in texts", `"tags":["]","}","\\\""],"label":"x{[\"]}"`, diffhook.Monitor{Label: `x{["]}`}},
 		{"deep neighbours", `"a":` + strings.Repeat(`[{"label":`, 500) + "1" + strings.Repeat("}]", 500) + `,"label":"x"`, diffhook.Monitor{Label: "x"}},
