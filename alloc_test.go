@@ -3,10 +3,12 @@
 package diffhook_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go"
@@ -45,4 +47,14 @@ func TestMatchAllocatesNothing(t *testing.T) {
 			require.Zero(t, testing.AllocsPerRun(1000, func() { _ = verify() }))
 		})
 	}
+}
+
+// TestDecodingAllocatesTextsOnly: a response is decoded once, into place.
+func TestDecodingAllocatesTextsOnly(t *testing.T) {
+	var envelope struct{ Data json.RawMessage }
+	require.NoError(t, json.Unmarshal([]byte(monitorJSON), &envelope))
+	const texts = 6 // of which none is a time
+	var m diffhook.Monitor
+	assert.EqualValues(t, texts, testing.AllocsPerRun(100, func() { _ = m.UnmarshalJSON(envelope.Data) }))
+	require.NotZero(t, m.UpdatedAt)
 }

@@ -2,7 +2,6 @@ package diffhook
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -144,27 +143,6 @@ func (x *exchanger) land(f *flight, answer tokenAnswer, err error) {
 		x.expires = time.Now().Add(lifetime - min(tokenMargin, lifetime/10))
 	}
 	close(f.done)
-}
-
-// tokenAnswer is the answer to an exchange (RFC 6749, 5.1).
-type tokenAnswer struct {
-	token     string
-	expiresIn float64
-}
-
-func (a *tokenAnswer) UnmarshalJSON(b []byte) error {
-	var w struct {
-		AccessToken string  `json:"access_token"`
-		ExpiresIn   float64 `json:"expires_in"`
-	}
-	if err := json.Unmarshal(b, &w); err != nil {
-		return err
-	}
-	if !isToken(w.AccessToken) {
-		return errNoTokenInAnswer
-	}
-	*a = tokenAnswer{w.AccessToken, w.ExpiresIn}
-	return nil
 }
 
 // attempt sends the exchange once. It heeds a pause. Once a minute, for which the

@@ -219,6 +219,12 @@ func TestTokenLifetimes(t *testing.T) {
 		{"null", `{"access_token":"a-token","expires_in":null}`, 23 * time.Hour, 24 * time.Hour},
 		{"zero", `{"access_token":"a-token","expires_in":0}`, 23 * time.Hour, 24 * time.Hour},
 		{"negative", `{"access_token":"a-token","expires_in":-1}`, 23 * time.Hour, 24 * time.Hour},
+		{"a text", `{"access_token":"a-token","expires_in":"3600"}`, 58 * time.Minute, 60 * time.Minute},
+		{"with a fraction", `{"access_token":"a-token","expires_in":3600.0}`, 58 * time.Minute, 60 * time.Minute},
+		{"a text that is no number", `{"access_token":"a-token","expires_in":"an hour"}`, 23 * time.Hour, 24 * time.Hour},
+		{"an object", `{"access_token":"a-token","expires_in":{"seconds":3600}}`, 23 * time.Hour, 24 * time.Hour},
+		{"more than a float64 holds", `{"access_token":"a-token","expires_in":1e999}`, 300 * 24 * time.Hour, 366 * 24 * time.Hour},
+		{"any case of the type", `{"access_token":"a-token","token_type":"bEARER","expires_in":3600}`, 58 * time.Minute, 60 * time.Minute},
 		{"more than a duration holds", `{"access_token":"a-token","expires_in":1e300}`, 300 * 24 * time.Hour, 366 * 24 * time.Hour},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -502,7 +508,6 @@ func TestExchangeAnswers(t *testing.T) {
 		{"access_token that no header can have", func() *http.Response {
 			return replyJSON(http.StatusOK, `{"access_token":"token\r\nX-Admin: true","expires_in":86400}`)
 		}},
-		{"expires_in is a text", func() *http.Response { return replyJSON(http.StatusOK, `{"access_token":"a","expires_in":"86400"}`) }},
 		{"in a data envelope", func() *http.Response { return replyJSON(http.StatusOK, `{"data":{"access_token":"a"}}`) }},
 		{"HTML of a captive portal", func() *http.Response { return reply(http.StatusOK, "text/html", "<html>Log in</html>") }},
 		{"HTML that says that it is JSON", func() *http.Response { return replyJSON(http.StatusOK, "<html>Log in</html>") }},

@@ -26,10 +26,10 @@ type actingError struct{ act func() string }
 
 func (e actingError) Error() string { return e.act() }
 
-// panickingError is an error whose text panics with such an error.
-type panickingError struct{}
+// panickingText is an error whose text panics with such an error.
+type panickingText struct{}
 
-func (panickingError) Error() string { panic(panickingError{}) }
+func (panickingText) Error() string { panic(panickingText{}) }
 
 func TestErrorsOfSourceMayDoAnything(t *testing.T) {
 	for name, act := range map[string]func(context.Context, *diffhook.Verifier){
@@ -40,7 +40,7 @@ func TestErrorsOfSourceMayDoAnything(t *testing.T) {
 			_ = v.Revoke("0123456789abcdef")
 		},
 		"panic":                  func(context.Context, *diffhook.Verifier) { panic("in Error") },
-		"panic with such a text": func(context.Context, *diffhook.Verifier) { panic(panickingError{}) },
+		"panic with such a text": func(context.Context, *diffhook.Verifier) { panic(panickingText{}) },
 		"end the goroutine":      func(context.Context, *diffhook.Verifier) { runtime.Goexit() },
 		"take an hour":           func(context.Context, *diffhook.Verifier) { pause(time.Hour) },
 	} {
@@ -65,7 +65,7 @@ func TestErrorsOfSourceMayDoAnything(t *testing.T) {
 
 // The value of a panic is the customer's too.
 func TestPanicsOfSourceMayPanic(t *testing.T) {
-	source := diffhook.SecretSourceFunc(func(context.Context) (diffhook.Secrets, error) { panic(panickingError{}) })
+	source := diffhook.SecretSourceFunc(func(context.Context) (diffhook.Secrets, error) { panic(panickingText{}) })
 	_, err := diffhook.NewVerifier(t.Context(), source, nil)
 	require.ErrorIs(t, err, diffhook.ErrSecretsUnavailable)
 	require.ErrorContains(t, err, "panicked")

@@ -69,6 +69,9 @@ func (r *keyRotation) drain(ctx context.Context) error {
 
 // briefly says why a call failed in words that do not change with each call.
 func briefly(err error) string {
+	if errors.Is(err, errUnclearKeys) {
+		return "a key has no id, or a last use that cannot be read"
+	}
 	if api := (*APIError)(nil); errors.As(err, &api) {
 		return fmt.Sprintf("the API answers %d", api.StatusCode)
 	}

@@ -107,10 +107,11 @@ func (r *keyRotation) others(match func(Key) bool) (others []Key) {
 }
 
 // list lists the team's keys. A list that may not be whole is an error: a key
-// that is not in it would pass for deleted.
+// that is not in it would pass for deleted. A list with an id or a last use that
+// cannot be read is errUnclearKeys.
 func (r *keyRotation) list(ctx context.Context, client *Client) error {
 	var all *ListOptions
-	keys, err := client.Keys.List(ctx, all)
+	keys, err := client.Keys.listForReplace(ctx, all)
 	if err != nil {
 		return err
 	}
@@ -120,6 +121,8 @@ func (r *keyRotation) list(ctx context.Context, client *Client) error {
 	r.keys = keys
 	return nil
 }
+
+var errUnclearKeys = fmt.Errorf("%w: GET keys: a key has no id, or a last use that cannot be read", ErrUnexpectedResponse)
 
 var errManyKeys = fmt.Errorf("%w: the team has, or would have, more API keys than the API lists; delete those that nobody needs", ErrUnexpectedResponse)
 

@@ -2,7 +2,6 @@ package diffhook
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -60,42 +59,56 @@ func (k Key) Stale(age time.Duration) bool {
 	return time.Since(k.CreatedAt) > age
 }
 
-// UnmarshalJSON reads a key with field names of either generation.
-func (k *Key) UnmarshalJSON(b []byte) error {
-	var w struct {
-		ID         string
-		Label      string
-		Prefix     string
-		CreatedAt  time.Time `json:"createdAt"`
-		CreatedAt2 time.Time `json:"created_at"`
-		LastUsed   time.Time `json:"lastUsedAt"`
-		LastUsed2  time.Time `json:"last_used_at"`
-	}
-	if err := json.Unmarshal(b, &w); err != nil {
+// UnmarshalJSON reads a key with field names of either generation. A field that
+// cannot be read is left zero; without an id, it returns an error.
+func (k *Key) UnmarshalJSON(b []byte) error { return unmarshal(b, k) }
+
+func (k *Key) readData(data value) error {
+	if err := data.checkObject(); err != nil {
 		return err
 	}
-	if w.ID == "" {
-		return errNoIDInAnswer
+	var read Key
+	if read.read(data); read.ID == "" {
+		return errNoIDInResponse
 	}
-	*k = Key{ID: w.ID, Label: w.Label, Prefix: w.Prefix, CreatedAt: firstTime(w.CreatedAt, w.CreatedAt2), LastUsedAt: firstTime(w.LastUsed, w.LastUsed2)}
+	*k = read
 	return nil
 }
 
-// firstTime returns the first time that is set, in UTC.
-func firstTime(a, b time.Time) time.Time {
-	if a.IsZero() {
-		a = b
-	}
-	return a.UTC()
+func (k *Key) read(v value) {
+	v.fill(
+		field{"id", &k.ID}, field{"label", &k.Label},
+		field{"prefix", (*exactText)(&k.Prefix)}, // MayBe is certain of a wrong prefix, and not of none
+		field{"created_at", &k.CreatedAt}, field{"last_used_at", &k.LastUsedAt},
+	)
 }
 
-// List returns the team's keys. See [ListOptions] for how many.
+// List returns the team's keys. See [ListOptions] for how many, and for keys that
+// cannot be read.
 func (s *KeyService) List(ctx context.Context, opts *ListOptions) ([]Key, error) {
-	return list[Key](ctx, s.client, pathKeys, opts)
+	return list(ctx, s.client, pathKeys, opts, (*Key).read)
+}
+
+// listForReplace is List for a rotation, which finds a key by its id and deletes
+// the key by its last use. The error is errUnclearKeys if a key has no id, or a
+// last use that cannot be read and would pass for "never used".
+func (s *KeyService) listForReplace(ctx context.Context, opts *ListOptions) ([]Key, error) {
+	unclear := false
+	keys, err := list(ctx, s.client, pathKeys, opts, func(k *Key, v value) {
+		k.read(v)
+		var used value
+		v.fill(field{"last_used_at", &used})
+		unclear = unclear || k.ID == "" || k.LastUsedAt.IsZero() && !used.saysNothing()
+	})
+	if err == nil && unclear {
+		return nil, errUnclearKeys
+	}
+	return keys, err
 }
 
 // Create makes a key. The [APIKey] is shown this once: store it before
 // anything else. label says what the key is for, such as production-server.
+// Fields of the [Key] that cannot be read are zero, even the id.
 //
 // It is not safe to repeat. An error that matches [ErrOutcomeUnknown] may have
 // left a live key that nobody holds: list the keys and look for the label.
@@ -115,22 +128,24 @@ func (s *KeyService) create(ctx context.Context, label string, unbroken bool) (K
 	return answer.Key, answer.APIKey, nil
 }
 
-// createdKey is the one answer that has a key in it. That it is one is checked
-// in decoding, so that an answer without is an answer that cannot be read.
+// createdKey is the only response with a key. The API shows the key this once, so
+// nothing beside a valid key makes the response unreadable.
 type createdKey struct {
 	Key
 	APIKey
 }
 
-func (k *createdKey) UnmarshalJSON(b []byte) (err error) {
-	var secret struct{ Key string }
-	if err := json.Unmarshal(b, &secret); err != nil {
+func (k *createdKey) readData(data value) (err error) {
+	if err := data.checkObject(); err != nil {
 		return err
 	}
-	if k.APIKey, err = NewAPIKey(secret.Key); err != nil {
-		return errNoKeyInAnswer
+	var text exactText
+	data.fill(field{"key", &text})
+	if k.APIKey, err = NewAPIKey(string(text)); err != nil {
+		return errNoKeyInResponse
 	}
-	return k.Key.UnmarshalJSON(b)
+	k.Key.read(data)
+	return nil
 }
 
 // Delete revokes a key by its id, at once: from then on requests with it are

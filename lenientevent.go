@@ -202,37 +202,3 @@ func parseInteger(s string) (n int, ok bool) {
 	}
 	return int(f), true
 }
-
-// parseTime returns, in UTC, a time in a form of ISO 8601 that programs write.
-// The zone (default: UTC), the seconds and their fraction are optional, and a
-// space or a lower-case t may stand before the clock. Second 60 is the first
-// second of the next minute. ok is false for a date alone, and for a year outside
-// 0 to 9999, which JSON cannot hold.
-func parseTime(s string) (t time.Time, ok bool) {
-	const date, minutes = len("2006-01-02"), len("2006-01-02T15:04")
-	if len(s) < minutes || len(s) > 64 || !strings.Contains("Tt ", s[date:date+1]) {
-		return time.Time{}, false
-	}
-	clock := strings.ReplaceAll(strings.ToUpper(s[date+1:]), " ", "")
-	if utc, found := strings.CutSuffix(clock, "UTC"); found {
-		clock = utc + "Z"
-	}
-	var leap time.Duration
-	if before, second, found := strings.Cut(clock, ":60"); found && len(before) == len("15:04") {
-		clock, leap = before+":59"+second, time.Second
-	}
-	for _, layout := range [...]string{"15:04:05Z07:00", "15:04:05Z0700", "15:04:05Z07", "15:04:05", "15:04Z07:00", "15:04Z0700", "15:04Z07", "15:04"} {
-		t, err := time.Parse(time.DateOnly+"T"+layout, s[:date]+"T"+clock)
-		if err != nil {
-			continue
-		}
-		if t = t.Add(leap).UTC(); fitsJSON(t) {
-			return t, true
-		}
-		break
-	}
-	return time.Time{}, false
-}
-
-// fitsJSON reports whether time.Time can marshal the year of t.
-func fitsJSON(t time.Time) bool { return 0 <= t.Year() && t.Year() <= 9999 }

@@ -2,7 +2,6 @@ package diffhook
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"time"
@@ -29,39 +28,32 @@ type Log struct {
 	Raw json.RawMessage
 }
 
-// List returns the records, the newest first. See [ListOptions] for how many.
+// List returns the records, the newest first. See [ListOptions] for how many. A
+// record that cannot be read is in Raw.
 func (s *LogService) List(ctx context.Context, opts *ListOptions) ([]Log, error) {
-	return list[Log](ctx, s.client, "logs", opts)
+	return list(ctx, s.client, "logs", opts, (*Log).read)
 }
 
-// UnmarshalJSON reads a record with field names of either generation.
-func (l *Log) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
-		return errNullInAnswer
-	}
-	var w struct {
-		ID, Event, URL, Error string
-		Attempt               int
-		Success               bool
-		MonitorID             string    `json:"monitorId"`
-		MonitorID2            string    `json:"monitor_id"`
-		StatusCode            int       `json:"statusCode"`
-		StatusCode2           int       `json:"status_code"`
-		DurationMS            float64   `json:"durationMs"`
-		DurationMS2           float64   `json:"duration_ms"`
-		CreatedAt             time.Time `json:"createdAt"`
-		CreatedAt2            time.Time `json:"created_at"`
-	}
-	if err := json.Unmarshal(b, &w); err != nil {
+// UnmarshalJSON reads a record with field names of either generation. A field
+// that cannot be read is left zero.
+func (l *Log) UnmarshalJSON(b []byte) error { return unmarshal(b, l) }
+
+func (l *Log) readData(data value) error {
+	if err := data.checkObject(); err != nil {
 		return err
 	}
-	*l = Log{
-		ID: w.ID, Event: w.Event, URL: w.URL, Error: w.Error, Attempt: w.Attempt, Success: w.Success,
-		MonitorID:  cmp.Or(w.MonitorID, w.MonitorID2),
-		StatusCode: cmp.Or(w.StatusCode, w.StatusCode2),
-		Duration:   inSeconds(cmp.Or(w.DurationMS, w.DurationMS2) / 1000),
-		CreatedAt:  firstTime(w.CreatedAt, w.CreatedAt2),
-		Raw:        bytes.Clone(b),
-	}
+	*l = Log{}
+	l.read(data)
 	return nil
+}
+
+func (l *Log) read(v value) {
+	var milliseconds float64
+	v.fill(
+		field{"id", &l.ID}, field{"monitor_id", &l.MonitorID}, field{"event", &l.Event}, field{"url", &l.URL},
+		field{"attempt", &l.Attempt}, field{"status_code", &l.StatusCode}, field{"success", &l.Success},
+		field{"error", &l.Error}, field{"duration_ms", &milliseconds}, field{"created_at", &l.CreatedAt},
+	)
+	l.Duration = inSeconds(milliseconds / 1000)
+	l.Raw = bytes.Clone(v)
 }

@@ -3,7 +3,6 @@ package diffhook
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -74,9 +73,10 @@ type MonitorUpdate struct {
 	TrackAdditionsOnly *bool
 }
 
-// List returns the team's monitors. See [ListOptions] for how many.
+// List returns the team's monitors. See [ListOptions] for how many, and for
+// monitors that cannot be read.
 func (s *MonitorService) List(ctx context.Context, opts *ListOptions) ([]Monitor, error) {
-	return list[Monitor](ctx, s.client, "monitors", opts)
+	return list(ctx, s.client, "monitors", opts, (*Monitor).read)
 }
 
 // Get returns one monitor. A monitor of another team is [ErrForbidden].
@@ -191,53 +191,34 @@ func put[T any](fields map[string]any, name string, value *T) {
 	}
 }
 
-// UnmarshalJSON reads a monitor with field names of either generation.
-func (m *Monitor) UnmarshalJSON(b []byte) error {
-	var w struct {
-		ID, Status, URL, Label string
-		WebhookURL             string              `json:"webhookUrl"`
-		WebhookURL2            string              `json:"webhook_url"`
-		IntervalMinutes        int                 `json:"intervalMinutes"`
-		IntervalMinutes2       int                 `json:"interval_minutes"`
-		CSSSelector            string              `json:"cssSelector"`
-		CSSSelector2           string              `json:"css_selector"`
-		JSRendering            bool                `json:"jsRendering"`
-		JSRendering2           bool                `json:"js_rendering"`
-		JSONSelector           string              `json:"jsonSelector"`
-		JSONSelector2          string              `json:"json_selector"`
-		IdentityKey            string              `json:"identityKey"`
-		IdentityKey2           string              `json:"identity_key"`
-		TrackAdditionsOnly     bool                `json:"trackAdditionsOnly"`
-		TrackAdditionsOnly2    bool                `json:"track_additions_only"`
-		CreatedAt              time.Time           `json:"createdAt"`
-		CreatedAt2             time.Time           `json:"created_at"`
-		UpdatedAt              time.Time           `json:"updatedAt"`
-		UpdatedAt2             time.Time           `json:"updated_at"`
-		NotificationConfig     *notificationConfig `json:"notificationConfig"`
-		NotificationConfig2    *notificationConfig `json:"notification_config"`
-	}
-	if err := json.Unmarshal(b, &w); err != nil {
+// UnmarshalJSON reads a monitor with field names of either generation. A field
+// that cannot be read is left zero; without an id, it returns an error.
+func (m *Monitor) UnmarshalJSON(b []byte) error { return unmarshal(b, m) }
+
+func (m *Monitor) readData(data value) error {
+	if err := data.checkObject(); err != nil {
 		return err
 	}
-	if w.ID == "" {
-		return errNoIDInAnswer
+	var read Monitor
+	if read.read(data); read.ID == "" {
+		return errNoIDInResponse
 	}
-	*m = Monitor{
-		ID: w.ID, Status: w.Status, URL: w.URL, Label: w.Label,
-		IntervalMinutes: cmp.Or(w.IntervalMinutes, w.IntervalMinutes2),
-		CSSSelector:     cmp.Or(w.CSSSelector, w.CSSSelector2), JSRendering: w.JSRendering || w.JSRendering2,
-		JSONSelector: cmp.Or(w.JSONSelector, w.JSONSelector2), IdentityKey: cmp.Or(w.IdentityKey, w.IdentityKey2),
-		TrackAdditionsOnly: w.TrackAdditionsOnly || w.TrackAdditionsOnly2,
-		CreatedAt:          firstTime(w.CreatedAt, w.CreatedAt2), UpdatedAt: firstTime(w.UpdatedAt, w.UpdatedAt2),
-	}
-	n := cmp.Or(w.NotificationConfig, w.NotificationConfig2, &notificationConfig{})
-	m.WebhookURL = cmp.Or(w.WebhookURL, w.WebhookURL2, n.WebhookURL, n.WebhookURL2)
-	m.Email = n.Email
+	*m = read
 	return nil
 }
 
-type notificationConfig struct {
-	WebhookURL  string `json:"webhookUrl"`
-	WebhookURL2 string `json:"webhook_url"`
-	Email       string `json:"email"`
+func (m *Monitor) read(v value) {
+	var notification value
+	v.fill(
+		field{"id", &m.ID}, field{"status", &m.Status}, field{"url", &m.URL}, field{"label", &m.Label},
+		field{"webhook_url", &m.WebhookURL}, field{"notification_config", &notification},
+		field{"interval_minutes", &m.IntervalMinutes},
+		field{"css_selector", &m.CSSSelector}, field{"js_rendering", &m.JSRendering},
+		field{"json_selector", &m.JSONSelector}, field{"identity_key", &m.IdentityKey},
+		field{"track_additions_only", &m.TrackAdditionsOnly},
+		field{"created_at", &m.CreatedAt}, field{"updated_at", &m.UpdatedAt},
+	)
+	var webhookURL string
+	notification.fill(field{"webhook_url", &webhookURL}, field{"email", &m.Email})
+	m.WebhookURL = cmp.Or(m.WebhookURL, webhookURL)
 }

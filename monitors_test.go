@@ -546,10 +546,8 @@ func TestMonitorAnswers(t *testing.T) {
 		"no data":               `{"id":"mon_abc123"}`,
 		"a list":                `{"data":[{"id":"mon_abc123"}]}`,
 		"a text":                `{"data":"mon_abc123"}`,
-		"the interval is text":  `{"data":{"id":"mon_abc123","intervalMinutes":"15"}}`,
-		"the flag is text":      `{"data":{"id":"mon_abc123","js_rendering":"yes"}}`,
-		"the time is no time":   `{"data":{"id":"mon_abc123","createdAt":"yesterday"}}`,
-		"the config is a text":  `{"data":{"id":"mon_abc123","notification_config":"x"}}`,
+		"the id is an object":   `{"data":{"id":{"text":"mon_abc123"}}}`,
+		"the id is empty":       `{"data":{"id":"","label":"L"}}`,
 		"an error in a success": `{"error":{"code":"NOT_FOUND","message":"x"}}`,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,20 +1,12 @@
 package diffhook
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
 	"time"
 )
-
-// utf8BOM is the byte order mark that some servers put before JSON.
-var utf8BOM = []byte("\ufeff")
 
 // maxResponseBytes bounds what is read of an answer.
 const maxResponseBytes = 16 << 20
@@ -84,99 +76,23 @@ func isTransient(status int) bool {
 	return status >= 500 && status != http.StatusNotImplemented && status != http.StatusHTTPVersionNotSupported
 }
 
-// readSuccess decodes the answer to a call into its out. It returns what is
-// wrong with the answer, or "".
-func readSuccess(call *call, resp *http.Response, body []byte, readErr error, token string) (wrong string, cause error) {
-	if call.out == nil {
-		return "", nil
-	}
-	switch {
-	case readErr != nil:
-		return "the answer broke off", readErr
-	case len(body) > maxResponseBytes:
-		return fmt.Sprintf("the answer is longer than %d bytes", maxResponseBytes), nil
-	case resp.StatusCode == http.StatusNoContent:
-		return "the answer has no content where data was expected", nil
-	case len(bytes.TrimSpace(body)) == 0:
-		return "the answer is empty", nil
-	case !isJSON(resp.Header):
-		return "the answer is not JSON but " + call.scrub(resp.Header.Get("Content-Type"), 60, token) + "; check BaseURL", nil
-	}
-	var err error
-	if call.plain {
-		err = json.Unmarshal(body, call.out)
-	} else {
-		var envelope struct{ Data dataField }
-		envelope.Data.out = call.out
-		if err = json.Unmarshal(body, &envelope); err == nil && !envelope.Data.filled {
-			return "the answer has no data", nil
-		}
-	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return "the answer is not valid JSON", nil
-	}
-	if err != nil {
-		other := "a time in it is not ISO 8601"
-		var lacks answerError
-		if errors.As(err, &lacks) {
-			other = string(lacks)
-		}
-		return "the answer is not what the API documents: " + describeJSONError(err, other), nil
-	}
-	return "", nil
-}
-
-// dataField decodes the data of an answer where it stands, into out.
-type dataField struct {
-	out    any
-	filled bool
-}
-
-func (d *dataField) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
-		return nil
-	}
-	d.filled = true
-	if out, ok := d.out.(json.Unmarshaler); ok {
-		return out.UnmarshalJSON(b)
-	}
-	return json.Unmarshal(b, d.out)
-}
-
-// answerError is what an answer lacks that could be decoded as such.
-type answerError string
-
-func (e answerError) Error() string { return string(e) }
-
-// isJSON reports what an answer says of itself. One that says nothing is
-// judged by its content.
-func isJSON(h http.Header) bool {
-	value := h.Get("Content-Type")
-	if value == "" {
-		return true
-	}
-	kind, _, err := mime.ParseMediaType(value)
-	return err == nil && (kind == "application/json" || strings.HasSuffix(kind, "+json"))
-}
-
 // readError fills e from an answer other than success, in any of the three
 // forms that the platform documents. An answer in none of them keeps its
 // status. It reports whether the answer has one of them.
 func readError(call *call, e *APIError, resp *http.Response, body []byte, token string) (documented bool) {
-	var answer struct {
-		Error             json.RawMessage `json:"error"`
-		Description       string          `json:"error_description"` // RFC 6749, 5.2
-		RetryAfterSeconds json.RawMessage `json:"retry_after_seconds"`
+	var failure value
+	var description, wait string
+	response, _ := parseValue(body)
+	response.fill(field{"error", &failure}, field{"error_description", &description}, field{"retry_after_seconds", &wait})
+	code, message := "", ""
+	if failure.isText() {
+		message = failure.text()
 	}
-	_ = json.Unmarshal(bytes.TrimPrefix(body, utf8BOM), &answer)
-	var detail struct{ Code, Message string }
-	if json.Unmarshal(answer.Error, &detail) != nil {
-		if json.Unmarshal(answer.Error, &detail.Message) == nil && answer.Description != "" {
-			detail.Code, detail.Message = detail.Message, answer.Description
-		}
+	failure.fill(field{"code", &code}, field{"message", &message})
+	if message != "" && description != "" { // RFC 6749, 5.2
+		code, message = message, description
 	}
-	e.Code, e.Message = call.scrub(detail.Code, 60, token), call.scrub(detail.Message, 300, token)
+	e.Code, e.Message = call.scrub(code, 60, token), call.scrub(message, 300, token)
 	documented = e.Code != "" || e.Message != ""
 	if !documented {
 		e.Message = "the answer does not say why"
@@ -184,6 +100,6 @@ func readError(call *call, e *APIError, resp *http.Response, body []byte, token 
 			e.Message = "the answer is not JSON but " + call.scrub(resp.Header.Get("Content-Type"), 60, token) + ": it may come from a proxy"
 		}
 	}
-	e.RetryAfter = retryAfter(resp, strings.Trim(string(answer.RetryAfterSeconds), `"`))
+	e.RetryAfter = retryAfter(resp, wait)
 	return documented
 }

@@ -1,9 +1,7 @@
 package diffhook
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -43,7 +41,10 @@ func (c *Client) callPath(ctx context.Context, call *call, elements ...string) e
 //
 // The API documents no way to get what comes after the last item of a list, so
 // a list that is as long as its limit may not be all there is: see
-// [ListOptions.Full].
+// [ListOptions.Full]. A longer list is returned whole.
+//
+// A field that cannot be read is zero, and so is an item that cannot be read: the
+// list stays as long as the API's. Check the ID before you use an item.
 type ListOptions struct {
 	// Limit is the longest list wanted, 1 to 200. By default, 200, the most
 	// that the API gives (its own default is 50).
@@ -64,51 +65,15 @@ func (o *ListOptions) limit() int {
 // give.
 func (o *ListOptions) Full(n int) bool { return n >= o.limit() }
 
-func list[T any](ctx context.Context, c *Client, resource string, opts *ListOptions) ([]T, error) {
+func list[T any](ctx context.Context, c *Client, resource string, opts *ListOptions, read func(*T, value)) ([]T, error) {
 	limit := opts.limit()
 	if limit < 1 || limit > maxLimit {
 		return nil, fmt.Errorf("%w: ListOptions.Limit is %d; want 1 to %d, or 0 for %d", ErrInvalidRequest, opts.Limit, maxLimit, maxLimit)
 	}
-	var items boundedList[T]
-	call := &call{method: http.MethodGet, route: resource, out: &items, repeatable: true, query: "limit=" + strconv.Itoa(limit)}
+	out := &listReader[T]{read: read}
+	call := &call{method: http.MethodGet, route: resource, out: out, repeatable: true, query: "limit=" + strconv.Itoa(limit)}
 	if err := c.callPath(ctx, call, resource); err != nil {
 		return nil, err
 	}
-	return items, nil
+	return out.items, nil
 }
-
-// boundedList is a list that an answer may have: one that is far longer than
-// any limit would take far more memory than its JSON.
-type boundedList[T any] []T
-
-func (l *boundedList[T]) UnmarshalJSON(b []byte) error {
-	decoder := json.NewDecoder(bytes.NewReader(b))
-	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {
-		return errNoListInAnswer
-	}
-	items := make([]T, 0, 8)
-	for decoder.More() {
-		if len(items) == maxLimit {
-			return errLongListInAnswer
-		}
-		var item T
-		if err := decoder.Decode(&item); err != nil {
-			return err
-		}
-		items = append(items, item)
-	}
-	*l = items
-	return nil
-}
-
-// What is wrong with an answer that has the form of JSON and not what it must
-// have.
-const (
-	errNoListInAnswer   answerError = "it is not a list"
-	errLongListInAnswer answerError = "it has more items than the API gives at most"
-	errNullInAnswer     answerError = "it has a null in the place of a record"
-	errNoIDInAnswer     answerError = "it has no id"
-	errNoKeyInAnswer    answerError = "it has no API key"
-	errNoSecretInAnswer answerError = "it has no signing secret, or none that can be one"
-	errNoTokenInAnswer  answerError = "it has no access_token, or none that a header can have"
-)

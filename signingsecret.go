@@ -1,9 +1,7 @@
 package diffhook
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -122,42 +120,50 @@ func (s *signingSecrets) hasAsPrevious(fingerprint string, others bool) bool {
 // hides reports whether there is, or may be, a previous secret that is not shown.
 func (s *signingSecrets) hides() bool { return s.Previous.IsZero() && !s.NoPrevious }
 
-func (s *signingSecrets) UnmarshalJSON(b []byte) (err error) {
-	var w struct {
-		Secret   string
-		Previous json.RawMessage
-	}
-	if err := json.Unmarshal(b, &w); err != nil {
+func (s *signingSecrets) readData(data value) (err error) {
+	if err := data.checkObject(); err != nil {
 		return err
 	}
-	*s = signingSecrets{}
-	if s.Current, err = NewSecret(w.Secret); err != nil {
-		return errNoSecretInAnswer
+	var current exactText
+	var previous value
+	data.fill(field{"secret", &current}, field{"previous", &previous})
+	var read signingSecrets
+	if read.Current, err = NewSecret(string(current)); err != nil {
+		return errNoSecretInResponse
 	}
-	if bytes.Equal(w.Previous, []byte("null")) {
+	if err := read.readPrevious(previous); err != nil {
+		return err
+	}
+	*s = read
+	return nil
+}
+
+// readPrevious reads the previous secret. If its end is there and cannot be read,
+// the whole response counts as unreadable, and receivers keep the secrets in
+// force. To read "no end" would accept the secret for ever; to read "no previous
+// secret" would lose the deliveries that carry it.
+func (s *signingSecrets) readPrevious(previous value) (err error) {
+	switch {
+	case len(previous) == 0:
+		return nil // the API does not say
+	case previous.isNull():
 		s.NoPrevious = true
 		return nil
+	case !previous.isObject():
+		return errPreviousInResponse
 	}
-	if w.Previous == nil {
-		return nil
-	}
-	var previous struct {
-		Secret   string
-		Rotated  time.Time `json:"rotatedAt"`
-		Rotated2 time.Time `json:"rotated_at"`
-		Expires  time.Time `json:"expiresAt"`
-		Expires2 time.Time `json:"expires_at"`
-	}
-	if err := json.Unmarshal(w.Previous, &previous); err != nil {
-		return err
-	}
-	s.hasPrevious, s.rotatedAt = true, firstTime(previous.Rotated, previous.Rotated2)
-	if previous.Secret == "" {
+	var secret, expires value
+	previous.fill(field{"secret", &secret}, field{"rotated_at", &s.rotatedAt}, field{"expires_at", &expires})
+	s.hasPrevious = true
+	if secret.saysNothing() {
 		return nil // there is one, and the API does not show it
 	}
-	if s.Previous, err = NewSecret(previous.Secret); err != nil {
-		return errNoSecretInAnswer
+	if s.Previous, err = NewSecret(string(secret.exactText())); err != nil {
+		return errNoSecretInResponse
 	}
-	s.PreviousExpires = firstTime(previous.Expires, previous.Expires2)
+	s.PreviousExpires = expires.time()
+	if s.PreviousExpires.IsZero() && len(expires) > 0 && !expires.isNull() {
+		return errExpiryInResponse
+	}
 	return nil
 }

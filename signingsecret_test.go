@@ -101,6 +101,9 @@ func TestSigningSecretDecoding(t *testing.T) {
 		{"both", `{` + current + `,"previous":{` + previous + `,"expiresAt":null,"expires_at":"2026-03-17T14:22:00Z"}}`, diffhook.Secrets{Current: now, Previous: old, PreviousExpires: expires}, nil},
 		{"extra fields", `{` + current + `,"algorithm":"sha256","previous":{` + previous + `,"by":{"id":1}}}`, diffhook.Secrets{Current: now, Previous: old}, nil},
 
+		{"times in other forms", `{` + current + `,"createdAt":7,"previous":{` + previous + `,"rotatedAt":"yesterday","expiresAt":"2026-03-17 14:22"}}`, diffhook.Secrets{Current: now, Previous: old, PreviousExpires: expires}, nil},
+		{"previous is shown as an empty text", `{` + current + `,"previous":{"secret":"","expiresAt":"soon"}}`, diffhook.Secrets{Current: now}, nil},
+
 		{"no secret", `{"previous":null}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
 		{"secret is null", `{"secret":null,"previous":null}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
 		{"secret is empty", `{"secret":""}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
@@ -110,6 +113,16 @@ func TestSigningSecretDecoding(t *testing.T) {
 		{"secret is an object", `{"secret":{"text":"` + currentText + `"}}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
 		{"previous is a text", `{` + current + `,"previous":"` + previousText + `"}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
 		{"previous is too short", `{` + current + `,"previous":{"secret":"short-walrus"}}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
+		{"secret is a number", `{"secret":12345678901234567890}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
+		{"secret is not UTF-8", `{"secret":"` + currentText + "\xff" + `"}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
+		{"secret has half of a surrogate pair", `{"secret":"` + currentText + `\ud800"}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
+		{"previous is a number", `{` + current + `,"previous":{"secret":12345678901234567890}}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
+		{"previous is a list", `{` + current + `,"previous":[]}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
+		{"previous is false", `{` + current + `,"previous":false}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
+		// An end that cannot be read is not "never".
+		{"the end of previous is empty", `{` + current + `,"previous":{` + previous + `,"expiresAt":""}}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
+		{"the end of previous is a number", `{` + current + `,"previous":{` + previous + `,"expires_at":1773757320}}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
+		{"the end of previous is the zero time", `{` + current + `,"previous":{` + previous + `,"expires_at":"0001-01-01T00:00:00Z"}}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
 		{"the end of previous is no time", `{` + current + `,"previous":{` + previous + `,"expiresAt":"` + previousText + `"}}`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
 		{"null", `null`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},
 		{"a list", `[{` + current + `}]`, diffhook.Secrets{}, diffhook.ErrUnexpectedResponse},

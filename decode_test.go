@@ -1,0 +1,421 @@
+package diffhook_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+// readers are calls that read a response, each with a good one and what it
+// returns of that.
+var readers = []struct {
+	name, body, want string
+	read             func(ctx context.Context, c *diffhook.Client) (string, error)
+}{
+	{"monitor", `{"data":{"id":"mon_1"}}`, "mon_1", func(ctx context.Context, c *diffhook.Client) (string, error) {
+		m, err := c.Monitors.Get(ctx, "mon_1")
+		return m.ID, err
+	}},
+	{"created monitor", `{"data":{"id":"mon_1"}}`, "mon_1", func(ctx context.Context, c *diffhook.Client) (string, error) {
+		m, err := c.Monitors.Create(ctx, diffhook.MonitorParams{URL: "https://example.com/"})
+		return m.ID, err
+	}},
+	{"created key", `{"data":{"id":"key_1","key":"` + longKeyText + `"}}`, longKeyText, func(ctx context.Context, c *diffhook.Client) (string, error) {
+		_, key, err := c.Keys.Create(ctx, "ci-pipeline")
+		return key.Reveal(), err
+	}},
+	{"keys", `{"data":[{"id":"key_1"}]}`, "[key_1]", func(ctx context.Context, c *diffhook.Client) (string, error) {
+		keys, err := c.Keys.List(ctx, nil)
+		return fmt.Sprint(idsOf(keys)), err
+	}},
+	{"rotated secret", `{"data":{"secret":"` + currentText + `","previous":null}}`, currentText, func(ctx context.Context, c *diffhook.Client) (string, error) {
+		secrets, err := c.SigningSecret.Rotate(ctx)
+		return secrets.Current.Reveal(), err
+	}},
+	{"Do", `{"data":{"name":"a"}}`, "a", func(ctx context.Context, c *diffhook.Client) (string, error) {
+		var out struct{ Name string }
+		err := c.Do(ctx, "POST", "things", nil, &out)
+		return out.Name, err
+	}},
+	{"token", `{"access_token":"a-token"}`, "Bearer a-token", func(ctx context.Context, c *diffhook.Client) (string, error) {
+		c.SetCredentials(diffhook.ClientCredentials("dh_live_id", opaqueText))
+		var sent string
+		err := c.Do(context.WithValue(ctx, sentKey{}, &sent), "GET", "things", nil, nil)
+		return sent, err
+	}},
+}
+
+// sentKey is the key of a *string for the Authorization header that is sent.
+type sentKey struct{}
+
+// TestResponseIsJudgedByItsContent: whatever stands around the JSON, it is read.
+func TestResponseIsJudgedByItsContent(t *testing.T) {
+	for name, change := range map[string]func(resp *http.Response, body string) string{
+		"Content-Type with a parameter":               contentType("application/json; charset=utf-8"),
+		"Content-Type with a parameter without value": contentType("application/json; charset"),
+		"Content-Type twice in one":                   contentType("application/json; charset=utf-8,application/json"),
+		"Content-Type text/json":                      contentType("text/json"),
+		"Content-Type text/plain":                     contentType("text/plain; charset=utf-8"),
+		"Content-Type text/html":                      contentType("text/html"),
+		"Content-Type that is none":                   contentType(";;"),
+		"no Content-Type": func(resp *http.Response, body string) string {
+			resp.Header.Del("Content-Type")
+			return body
+		},
+		"byte order mark":                 around("\ufeff", ""),
+		"byte order mark and white space": around("\ufeff\r\n ", "\r\n"),
+		"connection broken behind it": func(resp *http.Response, body string) string {
+			resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(body), iotest.ErrReader(io.ErrUnexpectedEOF)))
+			return ""
+		},
+	} {
+		for _, r := range readers {
+			t.Run(name+"/"+r.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					got, err := r.read(t.Context(), clientReading(t, r.body, change))
+					require.NoError(t, err)
+					assert.Equal(t, r.want, got)
+				})
+			})
+		}
+	}
+}
+
+func contentType(value string) func(*http.Response, string) string {
+	return func(resp *http.Response, body string) string {
+		resp.Header.Set("Content-Type", value)
+		return body
+	}
+}
+
+func around(before, behind string) func(*http.Response, string) string {
+	return func(_ *http.Response, body string) string { return before + body + behind }
+}
+
+// clientReading returns a client of a platform that answers with body, as changed.
+func clientReading(t *testing.T, body string, change func(*http.Response, string) string) *diffhook.Client {
+	t.Helper()
+	return newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
+		if sent, ok := r.Context().Value(sentKey{}).(*string); ok {
+			*sent = r.Header.Get("Authorization")
+		}
+		resp := replyJSON(http.StatusOK, "")
+		if text := change(resp, body); text != "" {
+			resp.Body = io.NopCloser(strings.NewReader(text))
+		}
+		return resp, nil
+	}), &diffhook.ClientOptions{MaxAttempts: 1})
+}
+
+// TestUnreadableResponse: what cannot be read is an error, and a Content-Type of
+// another kind explains it.
+func TestUnreadableResponse(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*http.Response, string) string
+		text   string
+	}{
+		{"HTML", func(resp *http.Response, _ string) string {
+			resp.Header.Set("Content-Type", "text/html; charset=utf-8")
+			return "<p>Log in</p>"
+		}, "not JSON but text/html"},
+		{"text", func(resp *http.Response, _ string) string {
+			resp.Header.Set("Content-Type", "text/plain")
+			return "ok"
+		}, "not JSON but text/plain"},
+		{"Content-Type with a parameter without value", func(resp *http.Response, body string) string {
+			resp.Header.Set("Content-Type", "application/json; charset")
+			return body[1:]
+		}, "not valid JSON"},
+		{"no Content-Type", func(resp *http.Response, body string) string {
+			resp.Header.Del("Content-Type")
+			return body[1:]
+		}, "not valid JSON"},
+		{"half", func(_ *http.Response, body string) string { return body[:len(body)/2] }, "not valid JSON"},
+		{"all but the last byte", func(_ *http.Response, body string) string { return body[:len(body)-1] }, "not valid JSON"},
+		{"connection broken within it", func(resp *http.Response, body string) string {
+			resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(body[:len(body)-1]), iotest.ErrReader(io.ErrUnexpectedEOF)))
+			return ""
+		}, "broke off"},
+		{"byte order mark twice", around("\ufeff\ufeff", ""), "not valid JSON"},
+		{"nothing but a byte order mark", func(*http.Response, string) string { return "\ufeff" }, "not valid JSON"},
+		{"something behind it", around("", "<!-- 12 ms -->"), "not valid JSON"},
+		{"only white space", func(*http.Response, string) string { return " \n" }, "is empty"},
+	} {
+		for _, r := range readers {
+			t.Run(c.name+"/"+r.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					got, err := r.read(t.Context(), clientReading(t, r.body, c.change))
+					require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+					assert.ErrorContains(t, err, c.text)
+					assert.NotEqual(t, r.want, got)
+				})
+			})
+		}
+	}
+}
+
+// TestEnvelope: the data is in the field that the platform documents, and no
+// response without it is guessed at.
+func TestEnvelope(t *testing.T) {
+	data := func(body string) string { return strings.TrimSuffix(strings.TrimPrefix(body, `{"data":`), "}") }
+	for _, r := range readers {
+		for name, body := range map[string]string{
+			"bare":               data(r.body),
+			"in another field":   `{"result":` + data(r.body) + `}`,
+			"one level too deep": `{"data":` + r.body + `}`,
+			"as text":            `{"data":"x"}`,
+			"false":              `{"data":false}`,
+			"beside it, a list":  `[` + r.body + `]`,
+		} {
+			if name == "bare" && r.name == "token" || name == "one level too deep" && r.name == "Do" {
+				continue // a token has no envelope; and encoding/json ignores unknown fields
+			}
+			t.Run(r.name+"/"+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					got, err := r.read(t.Context(), clientReading(t, body, around("", "")))
+					require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+					assert.NotEqual(t, r.want, got)
+				})
+			})
+		}
+	}
+}
+
+// TestCreatedKeyIsNotThrownAway: a key is shown once, so nothing beside it makes
+// the response unreadable.
+func TestCreatedKeyIsNotThrownAway(t *testing.T) {
+	created := time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name, fields string
+		want         diffhook.Key
+	}{
+		{"the key alone", ``, diffhook.Key{}},
+		{"id is a number", `,"id":7,"label":"ci"`, diffhook.Key{ID: "7", Label: "ci"}},
+		{"id is an object", `,"id":{"oid":"x"},"label":"ci"`, diffhook.Key{Label: "ci"}},
+		{"label is a number", `,"id":"key_1","label":7`, diffhook.Key{ID: "key_1", Label: "7"}},
+		{"label is a list", `,"id":"key_1","label":["ci"]`, diffhook.Key{ID: "key_1"}},
+		{"prefix is an object", `,"id":"key_1","prefix":{}`, diffhook.Key{ID: "key_1"}},
+		{"last use is empty", `,"id":"key_1","createdAt":"2026-03-16T14:22:00Z","lastUsedAt":""`, diffhook.Key{ID: "key_1", CreatedAt: created}},
+		{"last use is false", `,"id":"key_1","lastUsedAt":false`, diffhook.Key{ID: "key_1"}},
+		{"times without zone", `,"id":"key_1","created_at":"2026-03-16 14:22:00"`, diffhook.Key{ID: "key_1", CreatedAt: created}},
+		{"time is a number", `,"id":"key_1","createdAt":1773670920`, diffhook.Key{ID: "key_1"}},
+		{"time is a secret", `,"id":"key_1","createdAt":"` + longKeyText + `"`, diffhook.Key{ID: "key_1"}},
+		{"everything is an object", `,"id":{},"label":{},"prefix":{},"createdAt":{},"lastUsedAt":{},"key":{}`, diffhook.Key{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client, _ := answerWith(t, func() *http.Response {
+				return replyJSON(http.StatusCreated, `{"data":{"key":"`+longKeyText+`"`+c.fields+`}}`)
+			})
+			made, key, err := client.Keys.Create(t.Context(), "ci")
+			require.NoError(t, err)
+			assert.Equal(t, longKeyText, key.Reveal())
+			assert.Empty(t, cmp.Diff(c.want, made))
+		})
+	}
+}
+
+// TestOneItemDoesNotSpoilAList: an item that cannot be read is zero, so that a
+// list that is as long as its limit stays so.
+func TestOneItemDoesNotSpoilAList(t *testing.T) {
+	const items = `{"data":[{"id":"a"},null,7,"x",[],{},{"id":{}},{"id":8,"label":[],"createdAt":"never"},{"id":"b"}]}`
+	ids := []string{"a", "", "", "", "", "", "", "8", "b"}
+	client, _ := answerWith(t, func() *http.Response { return replyJSON(http.StatusOK, items) })
+
+	keys, err := client.Keys.List(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Equal(t, ids, idsOf(keys))
+	for _, key := range keys {
+		assert.Empty(t, cmp.Diff(diffhook.Key{ID: key.ID}, key))
+	}
+	monitors, err := client.Monitors.List(t.Context(), nil)
+	require.NoError(t, err)
+	require.Len(t, monitors, len(ids))
+	for i, monitor := range monitors {
+		assert.Empty(t, cmp.Diff(diffhook.Monitor{ID: ids[i]}, monitor))
+	}
+	var raw struct{ Data []json.RawMessage }
+	require.NoError(t, json.Unmarshal([]byte(items), &raw))
+	logs, err := client.Logs.List(t.Context(), nil)
+	require.NoError(t, err)
+	require.Len(t, logs, len(ids))
+	for i, log := range logs {
+		assert.Empty(t, cmp.Diff(diffhook.Log{ID: ids[i], Raw: raw.Data[i]}, log))
+	}
+}
+
+// TestListLength: a list is returned whole, whatever its limit, up to a length
+// that takes about as much memory as the longest response.
+func TestListLength(t *testing.T) {
+	listOf := func(n int) func() *http.Response {
+		return func() *http.Response {
+			return replyJSON(http.StatusOK, `{"data":[`+strings.TrimSuffix(strings.Repeat("{},", n), ",")+`]}`)
+		}
+	}
+	for _, l := range lists {
+		for _, n := range []int{1, 50, 200, 201, 5000, 1 << 16} {
+			t.Run(fmt.Sprint(l.path, " ", n), func(t *testing.T) {
+				client, _ := answerWith(t, listOf(n))
+				for _, opts := range []*diffhook.ListOptions{nil, {Limit: 1}} {
+					got, err := l.list(t, client, opts)
+					require.NoError(t, err)
+					assert.Equal(t, n, got)
+					assert.Equal(t, n >= 200 || opts != nil, opts.Full(got))
+				}
+			})
+		}
+		t.Run(l.path+" longer", func(t *testing.T) {
+			client, _ := answerWith(t, listOf(1<<16+1))
+			got, err := l.list(t, client, nil)
+			require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+			assert.Zero(t, got)
+		})
+	}
+	client, _ := answerWith(t, listOf(5<<20)) // nearly the longest response; a Monitor is the largest item
+	taken := allocated(func() {
+		_, err := client.Monitors.List(t.Context(), nil)
+		assert.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+	})
+	assert.Less(t, taken, uint64(256<<20))
+}
+
+// allocated returns the bytes that f allocates, as all goroutines do meanwhile.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// TestDoReadsIntoTheLibrarysTypes as its services do, and into a caller's as
+// encoding/json does: only the caller knows which fields matter.
+func TestDoReadsIntoTheLibrarysTypes(t *testing.T) {
+	const drifted = `{"data":{"id":7,"label":true,"attempt":"2","createdAt":"2026-03-16 14:22"}}`
+	at := time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)
+	client, _ := answerWith(t, func() *http.Response { return replyJSON(http.StatusOK, drifted) })
+	do := func(out any) error { return client.Do(t.Context(), "GET", "things", nil, out) }
+
+	var key diffhook.Key
+	require.NoError(t, do(&key))
+	assert.Empty(t, cmp.Diff(diffhook.Key{ID: "7", CreatedAt: at}, key))
+	var monitor diffhook.Monitor
+	require.NoError(t, do(&monitor))
+	assert.Empty(t, cmp.Diff(diffhook.Monitor{ID: "7", CreatedAt: at}, monitor))
+	var log diffhook.Log
+	require.NoError(t, do(&log))
+	log.Raw = nil
+	assert.Empty(t, cmp.Diff(diffhook.Log{ID: "7", Attempt: 2, CreatedAt: at}, log))
+	var whole any
+	require.NoError(t, do(&whole))
+
+	for name, out := range map[string]any{
+		"a field of another type": new(struct{ ID string }),
+		"a time that is none":     new(struct{ CreatedAt time.Time }),
+		"a list":                  new([]diffhook.Key),
+		"an UnmarshalJSON":        new(refuser),
+		"no pointer":              struct{}{},
+	} {
+		err := do(out)
+		require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse, name)
+		assert.NotContains(t, err.Error(), "14:22", "no piece of the response is shown")
+	}
+}
+
+// refuser is a type that no JSON can be read into.
+type refuser struct{}
+
+func (*refuser) UnmarshalJSON(b []byte) error { return errors.New("cannot read " + string(b)) }
+
+// TestDoOfNull: null is an empty list, and no record.
+func TestDoOfNull(t *testing.T) {
+	client, _ := answerWith(t, func() *http.Response { return replyJSON(http.StatusOK, `{"data":null}`) })
+	keys := []diffhook.Key{{ID: "left over"}}
+	require.NoError(t, client.Do(t.Context(), "GET", "keys", nil, &keys))
+	assert.Empty(t, keys)
+	for _, out := range []any{new(diffhook.Key), new(diffhook.Monitor), new(diffhook.Log), new(map[string]any), new(any), new(json.RawMessage), new([]byte)} {
+		require.ErrorIs(t, client.Do(t.Context(), "GET", "keys", nil, out), diffhook.ErrUnexpectedResponse, "%T", out)
+	}
+}
+
+// TestUnmarshalJSONOfInvalidJSON: encoding/json never passes any on, and a caller
+// may.
+func TestUnmarshalJSONOfInvalidJSON(t *testing.T) {
+	for _, text := range []string{"", "{", `{"id`, `{"id":"a`, `{"id":"a"`, "]", `"`, `{"id":"a"}}`} {
+		for _, into := range []json.Unmarshaler{new(diffhook.Key), new(diffhook.Monitor), new(diffhook.Log)} {
+			assert.Error(t, into.UnmarshalJSON([]byte(text)), "%T %s", into, text)
+		}
+	}
+}
+
+// TestKeyReplaceOfUnclearKeys: a last use that cannot be read is not "never", and
+// a key without an id may be the one that is missed. Nothing is deleted by either.
+func TestKeyReplaceOfUnclearKeys(t *testing.T) {
+	const lastUse = `("id":"OLD"[^{}]*"lastUsedAt":)"[^"]*"`
+	for name, edit := range map[string]struct{ pattern, with string }{
+		"the last use is a number":  {lastUse, `${1}1773670920`},
+		"the last use is no time":   {lastUse, `${1}"today"`},
+		"the last use is an object": {lastUse, `${1}{"date":"2026-03-16"}`},
+		"the id is an object":       {`"id":"OLD"`, `"id":{"oid":"x"}`},
+		"an item is null":           {`"data":\[`, `"data":[null,`},
+		"an item is another object": {`"data":\[`, `"data":[{"object":"key"},`},
+	} {
+		for _, since := range []string{"the first list", "the promotion"} {
+			t.Run(name+" since "+since, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					server := diffhooktest.New()
+					t.Cleanup(server.Close)
+					unclear := since == "the first list"
+					var old string
+					k := newKeyTestOf(t, server, func(next http.RoundTripper) http.RoundTripper {
+						return roundTripper(func(r *http.Request) (*http.Response, error) {
+							if !unclear || r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/keys") {
+								return next.RoundTrip(r)
+							}
+							pattern := regexp.MustCompile(strings.ReplaceAll(edit.pattern, "OLD", old))
+							whole := regexp.MustCompile(`(?s)^.*$`)
+							return rewrittenBy(next, whole, func(body string) string {
+								return pattern.ReplaceAllString(body, edit.with)
+							}).RoundTrip(r)
+						})
+					})
+					old = k.old.ID
+					require.NoError(t, listKeys(t.Context(), k.client), "the old key has been used")
+					ctx, cancel := context.WithTimeout(t.Context(), 72*time.Hour)
+					defer cancel()
+					told := false
+					_, err := k.client.Keys.Replace(ctx, k.old.ID, k.store, &diffhook.KeyRotationOptions{Observe: func(_ context.Context, step diffhook.RotationStep) {
+						unclear = unclear || step.Name == "promoted"
+						told = told || step.Name == "draining" && strings.Contains(step.Text, "cannot be read")
+					}})
+					if since == "the first list" {
+						require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+						assert.Zero(t, server.Count("POST /api/keys"))
+					} else {
+						require.ErrorIs(t, err, context.DeadlineExceeded)
+						assert.True(t, told)
+					}
+					assert.False(t, k.revoked(k.old))
+					assert.Zero(t, server.Count("DELETE /api/keys/{id}"))
+				})
+			})
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package diffhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// value is one JSON value: a part of a valid JSON text, without white space around
+// it. An empty value is a missing member.
+//
+// Responses are read through values and not by encoding/json, for three reasons:
+//   - A member that cannot be read spoils neither its neighbours nor its list.
+//   - A field has one name in the code, and two in JSON.
+//   - The items of a list are counted before they take memory.
+type value []byte
+
+// parseValue returns the value in a JSON text, which may begin with a byte order
+// mark. It reports whether the text is one valid JSON value. The methods of value
+// rely on valid JSON, and panic without it.
+func parseValue(text []byte) (value, bool) {
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	if !json.Valid(text) {
+		return nil, false
+	}
+	return bytes.Trim(text, " \t\r\n"), true
+}
+
+func (v value) isNull() bool   { return string(v) == "null" }
+func (v value) isObject() bool { return len(v) > 0 && v[0] == '{' }
+func (v value) isList() bool   { return len(v) > 0 && v[0] == '[' }
+func (v value) isText() bool   { return len(v) > 0 && v[0] == '"' }
+func (v value) isNumber() bool { return len(v) > 0 && (v[0] == '-' || '0' <= v[0] && v[0] <= '9') }
+
+// saysNothing reports whether v is missing, null or the empty text.
+func (v value) saysNothing() bool { return len(v) == 0 || v.isNull() || string(v) == `""` }
+
+// field is a member to read from an object.
+type field struct {
+	name string // in snake_case
+	into any    // pointer to a variable of a type in value.set
+}
+
+// fill reads members of an object into the variables of fields. The case of a name
+// and its underscores do not matter: webhookUrl and webhook_url are one name. A
+// member that cannot be read, or is null or zero, leaves its variable as it is. So
+// of several members with one name, the last with a value counts.
+func (v value) fill(fields ...field) {
+	if !v.isObject() {
+		return
+	}
+	members := v.elements()
+	for name := members.next(); len(name) > 0; name = members.next() {
+		member, text := members.next(), name.unquoted()
+		if i := slices.IndexFunc(fields, func(f field) bool { return isName(text, f.name) }); i >= 0 {
+			member.set(fields[i].into)
+		}
+	}
+}
+
+// set reads v into a variable, unless v reads as zero.
+func (v value) set(into any) {
+	switch into := into.(type) {
+	case *string:
+		setUnlessZero(into, v.text())
+	case *exactText:
+		setUnlessZero(into, v.exactText())
+	case *int:
+		setUnlessZero(into, v.integer())
+	case *float64:
+		setUnlessZero(into, v.number())
+	case *bool:
+		setUnlessZero(into, v.boolean())
+	case *time.Time:
+		setUnlessZero(into, v.time())
+	case *value:
+		if len(*into) == 0 || !v.isNull() {
+			*into = v
+		}
+	}
+}
+
+func setUnlessZero[T comparable](into *T, got T) {
+	var zero T
+	if got != zero {
+		*into = got
+	}
+}
+
+// isName reports whether member is a name in any case, with or without the
+// underscores within: _id is not id. name is in lower case.
+func isName(member []byte, name string) bool {
+	i := 0
+	for _, c := range member {
+		if c == '_' && 0 < i && i < len(name) {
+			continue
+		}
+		if i < len(name) && name[i] == '_' {
+			i++
+		}
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if i == len(name) || c != name[i] {
+			return false
+		}
+		i++
+	}
+	return i == len(name)
+}
+
+// elements is a walk over the items of a list, or over the members of an object,
+// name and value in turn.
+type elements struct{ rest []byte }
+
+// elements starts a walk. v must be a list or an object.
+func (v value) elements() elements { return elements{v[1:]} }
+
+// next returns the next value, or an empty value after the last.
+func (e *elements) next() value {
+	e.rest = bytes.TrimLeft(e.rest, " \t\r\n,:")
+	n := valueLength(e.rest)
+	v := value(e.rest[:n])
+	e.rest = e.rest[n:]
+	return v
+}
+
+// valueLength returns the length of the value that text begins with, and 0 if
+// text begins with the end of a list or an object.
+func valueLength(text []byte) int {
+	depth := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			if i += textLength(text[i:]) - 1; depth == 0 {
+				return i + 1
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return i // behind a number, true, false or null
+			}
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case ',', ' ', '\t', '\r', '\n':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+	return len(text)
+}
+
+// textLength returns the length of the JSON text that s begins with, with its
+// quotes.
+func textLength(s []byte) int {
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(s)
+}
