@@ -148,7 +148,14 @@ func TestKeyReplaceOutcomeUnknown(t *testing.T) {
 		for _, others := range []int{0, 2} {
 			t.Run(fmt.Sprint(name, ", created by others meanwhile: ", others), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					k := newKeyTest(t)
+					k := newKeyTestOf(t, newBubbleServer(t), func(next http.RoundTripper) http.RoundTripper {
+						return roundTripper(func(r *http.Request) (*http.Response, error) {
+							if r.Method == http.MethodGet {
+								time.Sleep(time.Millisecond) // for the emulator to notice that it was left
+							}
+							return next.RoundTrip(r)
+						})
+					})
 					for range 3 { // before, and so not of this run
 						k.team.SetKeyUsed(k.team.NewKey(k.old.Label).ID, time.Now())
 					}
