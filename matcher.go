@@ -24,6 +24,7 @@ type matcher struct {
 	escapes map[string]*node // trees of escapes, by the symbols that they stand for
 
 	threads, next []thread
+	turn          uint64        // the number of bytes fed
 	found         [marksEnd]int // by mark, where the first match begins that the last byte ended, or -1
 
 	// For skip.
@@ -32,7 +33,7 @@ type matcher struct {
 	starters []byte    // of escapes
 	starts   [256]bool // the bytes of starters
 	begins   [256]bool // those that begin a literal or an escape
-	second   [256]bool // those that may come second after a literal's first
+	second   [256]bool // those that may follow the first of a literal
 	inside   [256]bool // those in a literal, in any place but its last
 }
 
@@ -50,6 +51,8 @@ type node struct {
 	stands  []symbol // whose escapes end here
 	match   byte     // the mark of the pattern that ends here, if one does
 	depth   int      // how many bytes lead here
+	turn    uint64   // the last turn in which a thread came here, not in an escape,
+	thread  int      // and which of next that is
 	secret  bool     // whether those are of a secret
 }
 
@@ -170,7 +173,9 @@ func (m *matcher) addLiteral(text string) {
 	m.literals = append(m.literals, []byte(text))
 	m.longest = max(m.longest, len(text))
 	m.begins[text[0]] = true
-	m.second[text[min(1, len(text)-1)]] = true
+	for b := range len(m.second) {
+		m.second[b] = m.second[b] || len(text) == 1 || text[1] == byte(b)
+	}
 	for _, b := range []byte(text[:len(text)-1]) {
 		m.inside[b] = true
 	}
@@ -211,6 +216,7 @@ func (m *matcher) idle(text []byte, at int) bool {
 func (m *matcher) feed(b byte, at int) {
 	m.found = [marksEnd]int{-1, -1, -1}
 	m.next = m.next[:0]
+	m.turn++
 	for i := range m.threads {
 		m.step(&m.threads[i], b, at)
 	}
@@ -259,13 +265,42 @@ func (m *matcher) arrive(t *thread, level int, to *node, at int) {
 // runOn adds t to next. Of two threads in the same places the first begun will
 // do: it finds more.
 func (m *matcher) runOn(t *thread) {
-	for i := range m.next {
-		if same := &m.next[i]; same.places == t.places {
-			same.start = min(same.start, t.start)
-			return
-		}
+	if same := m.same(t); same != nil {
+		same.start = min(same.start, t.start)
+		return
+	}
+	if t.inside == 0 {
+		t.places[0].turn, t.places[0].thread = m.turn, len(m.next)
 	}
 	m.next = append(m.next, *t)
+}
+
+// merge adds threads to those that are running.
+func (m *matcher) merge(others []thread) {
+	all := slices.Concat(m.threads, others)
+	m.next = nil
+	m.turn++
+	for i := range all {
+		m.runOn(&all[i])
+	}
+	m.threads, m.next = m.next, nil
+}
+
+// same returns the thread of next that is in the same places as t. Only those
+// in escapes are searched for: they are few.
+func (m *matcher) same(t *thread) *thread {
+	if t.inside == 0 {
+		if n := t.places[0]; n.turn == m.turn {
+			return &m.next[n.thread]
+		}
+		return nil
+	}
+	for i := range m.next {
+		if m.next[i].places == t.places {
+			return &m.next[i]
+		}
+	}
+	return nil
 }
 
 // firstStart returns where the first thread began, or end if there is none.
@@ -304,7 +339,9 @@ func (m *matcher) escapeTree(symbols []symbol) *node {
 				n = m.child(from, byteSymbol(c))
 				from.link(byteSymbol(other), n)
 			}
-			n.stands = append(n.stands, s)
+			if !slices.Contains(n.stands, s) {
+				n.stands = append(n.stands, s)
+			}
 		}
 	}
 	return root

@@ -94,11 +94,7 @@ func (w *RedactingWriter) Add(secrets ...Secret) {
 	before := r.threads
 	r.threads = nil
 	r.mark(r.held, 0)
-	r.next = r.threads
-	for i := range before {
-		r.runOn(&before[i])
-	}
-	r.threads, r.next = r.next, nil
+	r.merge(before)
 }
 
 // Write writes p, redacted, by one write at most: by none where all of p is

@@ -201,7 +201,16 @@ func TestRedactingWriterAdd(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, hiddenSecret+" "+previousText+"\n"+hiddenSecret+" "+hiddenSecret+"\n", out.String())
 
-	// Even while something is held.
+	// Even within a key.
+	out.Reset()
+	_, err = io.WriteString(w, "dh_live_a")
+	require.NoError(t, err)
+	w.Add(mustSecret(t, "a third signing secret"))
+	_, err = io.WriteString(w, "bc a third signing secret\n")
+	require.NoError(t, err)
+	assert.Equal(t, hiddenKey+" "+hiddenSecret+"\n", out.String())
+
+	// And while something is held.
 	out.Reset()
 	_, err = io.WriteString(w, "dh_")
 	require.NoError(t, err)
