@@ -143,13 +143,13 @@ func TestRedactingWriterMemory(t *testing.T) {
 			_, err := io.WriteString(w, "dh_live_a"+currentText[:5])
 			require.NoError(t, err)
 			p := []byte(part)
-			require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = w.Write(p) }))
+			require.Zero(t, testing.AllocsPerRun(50, func() { _, _ = w.Write(p) }))
 		})
 	}
 
 	t.Run("large writes", func(t *testing.T) {
 		w := diffhook.NewRedactingWriter(io.Discard, mustSecret(t, repeating))
-		large := []byte(strings.Repeat("ab", 1<<20) + testKeyText + "dh_")
+		large := []byte(strings.Repeat("ab", 1<<18) + testKeyText + "dh_")
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
@@ -161,7 +161,7 @@ func TestRedactingWriterMemory(t *testing.T) {
 		require.NoError(t, err)
 		runtime.GC()
 		runtime.ReadMemStats(&after)
-		require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(1<<20), "what a large write needed is kept")
+		require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(1<<18), "what a large write needed is kept")
 		runtime.KeepAlive(w)
 		runtime.KeepAlive(large)
 	})

@@ -64,7 +64,7 @@ func TestRemoteReceiverErrorsShowNoCredential(t *testing.T) {
 	for name, answer := range map[string]func(repeated string) string{
 		"a protocol":          func(s string) string { return s + " 200 OK\r\n\r\n" },
 		"a status code":       func(s string) string { return "HTTP/1.1 200" + s + " OK\r\n\r\n" },
-		"a long status line":  func(s string) string { return "HTTP/1.1 " + strings.Repeat(s, 5<<20/len(s)) + "\r\n\r\n" },
+		"a long status line":  func(s string) string { return "HTTP/1.1 " + strings.Repeat(s, 512<<10/len(s)) + "\r\n\r\n" },
 		"a header":            func(s string) string { return "HTTP/1.1 200 OK\r\n" + s + "\r\n\r\n" },
 		"a content length":    func(s string) string { return "HTTP/1.1 200 OK\r\nContent-Length: " + s + "\r\n\r\n" },
 		"a transfer encoding": func(s string) string { return "HTTP/1.1 200 OK\r\nTransfer-Encoding: " + s + "\r\n\r\n" },
