@@ -15,9 +15,10 @@ import (
 // RemoteReceiver is a [Receiver] on another server, at the URL where its
 // [Verifier.StatusHandler] is mounted. Only URL is required.
 //
-// Errors match their cause and, if ctx ended, its error and its cause. Their
-// text is short, on one line, and without values of 4 bytes or more that
-// Authorize added or that are in the URL, even if an answer repeats them.
+// Errors match their cause. If ctx ended, that is its error and its own cause.
+// The text of an error is short, on one line, and without values of 4 bytes or
+// more that Authorize added or that are in the URL, even if an answer repeats
+// them.
 type RemoteReceiver struct {
 	// URL should be https wherever Authorize adds a credential.
 	URL string
