@@ -204,8 +204,11 @@ func ExampleVerifier_Watch() {
 	go v.Watch(ctx, time.Minute)
 
 	// … later, before the previous secret is revoked at the platform:
-	if p := v.Status().Previous; time.Since(p.LastUsed) < 18*time.Hour {
-		log.Printf("secret %s was used at %v: deliveries signed with it can still be retried", p.Fingerprint, p.LastUsed)
+	status := v.Status() // of each server, by its name
+	for _, s := range diffhook.MergeStatuses(map[string]diffhook.RotationStatus{"web-1": status}) {
+		if s.Fingerprint == status.Previous.Fingerprint && s.Unused < 18*time.Hour {
+			log.Printf("secret %s may have been used %v ago: deliveries signed with it can still be retried", s.Fingerprint, s.Unused)
+		}
 	}
 }
 

@@ -126,7 +126,6 @@ func TestTimesInUse(t *testing.T) {
 		{"2026-03-16T14:60:05Z", time.Time{}},
 		{"2026-03-16T14:22:05ZZ", time.Time{}},
 		{"2026-03-16T14:22:05 CET", time.Time{}},
-		{time.Time{}},
 		{"03/16/2026 14:22:05", time.Time{}},
 		{"Mon, 16 Mar 2026 14:22:05 GMT", time.Time{}},
 		{"10000-01-01T00:00:00Z", time.Time{}},

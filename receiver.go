@@ -4,11 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"net/url"
-	"strings"
 )
 
 // Receiver is the verifier of one server, as a rotation sees it: in this
@@ -110,87 +106,4 @@ func order(r *http.Request) (fingerprint string, err error) {
 		return "", errors.New("revoke: not a fingerprint")
 	}
 	return values[0], nil
-}
-
-// RemoteReceiver is a [Receiver] on another server, at the URL where its
-// [Verifier.StatusHandler] is mounted. Only URL is required.
-type RemoteReceiver struct {
-	// URL should be https wherever Authorize adds a credential.
-	URL string
-
-	// Authorize adds what your authentication asks for, such as a header. By
-	// default, nothing is added.
-	Authorize func(*http.Request)
-
-	// HTTPClient sends the requests. It is copied; redirects are not followed.
-	// By default, [http.DefaultClient].
-	HTTPClient *http.Client
-}
-
-// Status asks for the receiver's status.
-func (r *RemoteReceiver) Status(ctx context.Context) (RotationStatus, error) {
-	return r.send(ctx, http.MethodGet, nil)
-}
-
-// Refresh makes the receiver read its source. It returns an error also where
-// that failed.
-func (r *RemoteReceiver) Refresh(ctx context.Context) error {
-	status, err := r.send(ctx, http.MethodPost, nil)
-	if err == nil && status.RefreshError != "" {
-		err = fmt.Errorf("%w: the receiver says: %s", ErrSecretsUnavailable, scrub(status.RefreshError, 400))
-	}
-	return err
-}
-
-// Revoke makes the receiver refuse the secret with the given fingerprint.
-func (r *RemoteReceiver) Revoke(ctx context.Context, fingerprint string) error {
-	if err := checkFingerprint(fingerprint); err != nil {
-		return err
-	}
-	_, err := r.send(ctx, http.MethodPost, url.Values{revokeField: {fingerprint}})
-	return err
-}
-
-func (r *RemoteReceiver) send(ctx context.Context, method string, form url.Values) (status RotationStatus, err error) {
-	if r == nil {
-		return status, fmt.Errorf("%w: the RemoteReceiver is nil", ErrInvalidOptions)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, r.URL, strings.NewReader(form.Encode()))
-	if err != nil || req.URL.Scheme != "https" && req.URL.Scheme != "http" || req.URL.Host == "" {
-		return status, fmt.Errorf("%w: the RemoteReceiver's URL is not one of https or http", ErrInvalidOptions)
-	}
-	if method == http.MethodPost {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	if r.Authorize != nil {
-		r.Authorize(req)
-	}
-	client := *http.DefaultClient
-	if r.HTTPClient != nil {
-		client = *r.HTTPClient
-	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	resp, err := client.Do(req)
-	if err != nil {
-		// Not the error itself, which quotes the URL.
-		for wrapped := (*url.Error)(nil); errors.As(err, &wrapped); {
-			err = wrapped.Err
-		}
-		return status, fmt.Errorf("diffhook: the receiver does not answer: %w", err)
-	}
-	defer closeBody(resp.Body)
-	if resp.StatusCode >= http.StatusInternalServerError { // perhaps of a proxy before a server that is down
-		return status, fmt.Errorf("diffhook: the receiver answered %d", resp.StatusCode)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return status, fmt.Errorf("%w: the receiver answered %d; is its StatusHandler mounted there, and does it accept what Authorize adds?", ErrUnexpectedResponse, resp.StatusCode)
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatusBytes))
-	if err != nil {
-		return status, fmt.Errorf("diffhook: the receiver's answer broke off: %w", err)
-	}
-	if err := json.Unmarshal(body, &status); err != nil || status.At.IsZero() {
-		return RotationStatus{}, fmt.Errorf("%w: the receiver did not answer with a RotationStatus", ErrUnexpectedResponse)
-	}
-	return status, nil
 }

@@ -1,23 +1,32 @@
 package diffhook
 
 import (
-	"bytes"
 	"io"
 	"slices"
 	"sync"
 )
 
-// RedactingWriter is an [io.Writer] to put under a logger. What is written to
-// it goes on to another writer, with dh_live_… in place of each API key and a
-// placeholder in place of each of the signing secrets that it is given: as they
-// are, and as JSON, %q, %+q and the paths and queries of URLs have them, but not
-// in base64 or the like.
-// Matches that overlap or touch are replaced as one.
+// RedactingWriter is an [io.Writer] to put under a logger. It writes on to
+// another writer, with dh_live_… in place of each API key and a placeholder in
+// place of each of its signing secrets. Each character of a key or secret may be
+// plain or escaped in one of these ways, with letters in either case:
+//   - in URLs: %2F, and + for a space;
+//   - in strings of JSON, Go, C, JavaScript, Rust and shells: \/, \n, \x2F, \057,
+//     \u002F, \U0000002F, \u{2F}, and two \u for a character above U+FFFF;
+//   - in HTML: &lt; &gt; &amp; &quot; &apos; &#47; and &#x2F; with up to 4 digits or
+//     as many as it needs;
+//   - for a byte that is not ASCII, U+FFFD.
 //
-// However the text is cut into writes, the same comes out: what may be the
-// beginning of a key or a secret is held back until that is known, and nothing
-// else is. A line that ends in a newline passes at once, unless a secret has a
-// newline in it.
+// The characters of an escape may be escaped again, up to three deep, as by JSON
+// in JSON in a query. The writer does not know base64, hex, compression, Punycode,
+// other character sets, letters in the other case, a secret that line breaks or
+// styles divide, nor a secret without its beginning. Matches that overlap or
+// touch are replaced by one placeholder.
+//
+// However the text is cut into writes, the output is the same: the writer holds
+// back a possible beginning of a key or a secret until the next writes decide,
+// and nothing else. A line that ends in a newline passes at once, unless a secret
+// contains a newline.
 //
 // All methods are safe for concurrent use. A logger that writes its lines in
 // parts needs a RedactingWriter of its own, lest another's write come between
@@ -29,18 +38,22 @@ type RedactingWriter struct {
 
 // redaction is what a RedactingWriter holds.
 type redaction struct {
-	mu     sync.Mutex
-	w      io.Writer
-	forms  [][]byte  // of all secrets
-	inside [256]bool // whether a byte stands in a form, other than last, or in a key's prefix
+	mu      sync.Mutex
+	w       io.Writer
+	instead [marksEnd]string // by mark, the placeholder
+	*matcher
 
 	// Where the text stands.
 	held     []byte // its end, which may be the beginning of a match
+	marks    []byte // of the bytes of held that are in a match; empty if none is
 	answered int    // how much of held is out: it belongs to an earlier match, or was flushed
 	redacted bool   // what is out ends within a match, whose placeholder is out
-	inKey    bool   // that match is a key, and has not been seen to end
 
-	marks, out []byte // kept for their capacity
+	out []byte // kept for its capacity
+}
+
+func newRedaction(w io.Writer, placeholder string) *redaction {
+	return &redaction{w: w, instead: [marksEnd]string{markSecret: placeholder, markKey: apiKeyPrefix + "…"}, matcher: newMatcher()}
 }
 
 // NewRedactingWriter returns a writer that redacts API keys and the given
@@ -50,10 +63,7 @@ func NewRedactingWriter(w io.Writer, secrets ...Secret) *RedactingWriter {
 	if w == nil {
 		w = io.Discard
 	}
-	r := &redaction{w: w}
-	for _, b := range []byte(apiKeyPrefix) {
-		r.inside[b] = true
-	}
+	r := newRedaction(w, redactedSecret)
 	redacting := &RedactingWriter{state: func() *redaction { return r }}
 	redacting.Add(secrets...)
 	return redacting
@@ -71,26 +81,20 @@ func (w *RedactingWriter) lock() *redaction {
 
 // Add has further secrets redacted from the next write on, as after a rotation.
 // Those that are zero or known are ignored. None can be removed: a replaced
-// secret may still turn up. Each costs every write a search, and several where
-// it has characters that are quoted or escaped.
+// secret may still turn up. Each costs every write a search.
 func (w *RedactingWriter) Add(secrets ...Secret) {
 	r := w.lock()
 	defer r.mu.Unlock()
 	for _, s := range secrets {
-		if s.IsZero() {
-			continue
-		}
-		for _, text := range secretForms(s.Reveal()) {
-			form := []byte(text)
-			if slices.ContainsFunc(r.forms, func(known []byte) bool { return bytes.Equal(known, form) }) {
-				continue
-			}
-			r.forms = append(r.forms, form)
-			for _, b := range form[:len(form)-1] {
-				r.inside[b] = true
-			}
+		if !s.IsZero() {
+			r.add(s.Reveal())
 		}
 	}
+	// What is held may be the beginning of one of them.
+	before := r.threads
+	r.threads = nil
+	r.mark(r.held, 0)
+	r.merge(before)
 }
 
 // Write writes p, redacted, by one write at most: by none where all of p is
@@ -104,20 +108,9 @@ func (w *RedactingWriter) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	text := p
-	if len(r.held) > 0 {
-		r.held = append(r.held, p...)
-		text = r.held
-	}
-	endsInKey := r.mark(text, len(text)-len(p))
-	hold := r.holdFrom(text)
-	if len(r.held) == 0 && len(r.marks) == 0 && hold == len(p) {
-		r.redacted = false
+	if clean := r.redact(p); clean {
 		return r.send(p)
 	}
-	at := r.replace(text, hold)
-	r.answered, r.inKey = at-hold, endsInKey && at == len(text)
-	r.held = append(spare(r.held), text[hold:]...)
 	if len(r.out) == 0 {
 		return len(p), nil
 	}
@@ -127,106 +120,93 @@ func (w *RedactingWriter) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// Flush writes what is held back, for when no more is to come. Where that is
-// the beginning of a secret, and has 8 bytes or more, the placeholder is
-// written instead. It does no harm in mid-text: should the secret or key go on
+// Flush writes what is held back, for when no more is to come. In place of the
+// beginning of a secret, of 8 bytes of the secret or more, the placeholder is
+// written. It does no harm in mid-text: should the secret or key go on
 // after all, its rest is still redacted. The underlying writer is not flushed.
 func (w *RedactingWriter) Flush() error {
 	r := w.lock()
 	defer r.mu.Unlock()
-	rest := r.held[r.answered:]
-	if len(rest) == 0 {
+	r.redactRest()
+	if len(r.out) == 0 {
 		return nil
 	}
-	r.answered = len(r.held) // which stays, to recognise what may follow
-	const least = 8          // fewer bytes are there by chance, and give little away
-	secret := len(r.held) >= least && string(r.held) != apiKeyPrefix
-	if secret && r.redacted {
-		return nil
-	}
-	if r.redacted = secret; secret {
-		rest = []byte(redactedSecret)
-	}
-	_, err := r.send(rest)
+	_, err := r.send(r.out)
 	return err
 }
 
-// The marks of bytes that are not to be shown, and what stands in their place.
-const (
-	markSecret = iota + 1
-	markKey
-)
+// redact sets out to what is to be written of p and of what was held before it,
+// and holds the rest. If all of p is to be written, and nothing else, it reports
+// that p is clean instead.
+func (r *redaction) redact(p []byte) (clean bool) {
+	text, seen := p, len(r.held)
+	if seen > 0 {
+		r.held = append(r.held, p...)
+		text = r.held
+	}
+	r.mark(text, seen)
+	hold := r.firstStart(len(text))
+	if seen == 0 && len(r.marks) == 0 && hold == len(text) {
+		r.redacted = false
+		return true
+	}
+	r.answered = r.replace(text, hold) - hold
+	r.keep(text, hold)
+	return false
+}
 
-var placeholders = [...]string{markSecret: redactedSecret, markKey: apiKeyPrefix + "…"}
+// redactRest sets out to what is to be written of what is held. All of that
+// stays, to recognise what may follow.
+func (r *redaction) redactRest() {
+	const least = 8 // fewer bytes of a secret are there by chance, and give little away
+	r.growMarks(len(r.held))
+	for _, t := range r.threads {
+		if n := t.places[0]; n.secret && n.depth >= least {
+			r.cover(t.start, len(r.held), markSecret)
+		}
+	}
+	r.answered = r.replace(r.held, len(r.held))
+}
 
-// mark marks all that matches in text, of which the first seen bytes are those
-// that were held. No marks at all mean that nothing does. It reports whether
-// text ends in a key, which may go on.
-func (r *redaction) mark(text []byte, seen int) (endsInKey bool) {
-	r.marks = spare(r.marks)
-	mark := func(start, end int, with byte) {
+// mark marks all that is found in text, of which the first seen bytes are those
+// that were held. No marks at all mean that nothing is.
+func (r *redaction) mark(text []byte, seen int) {
+	if len(r.marks) > 0 {
 		r.growMarks(len(text))
-		for i := start; i < end; i++ {
-			r.marks[i] = with
+	}
+	at := seen
+	if len(r.threads) == 0 {
+		at += r.skip(text[seen:])
+	}
+	for ; at < len(text); at++ {
+		if r.idle(text, at) {
+			continue
 		}
-	}
-	if r.inKey {
-		end := seen + keyRun(text[seen:])
-		mark(0, end, markKey)
-		endsInKey = end == len(text)
-	}
-	for start, end := nextKey(text, 0); start >= 0; start, end = nextKey(text, end) {
-		mark(start, end, markKey)
-		endsInKey = end == len(text)
-	}
-	for _, form := range r.forms {
-		for next, marked := 0, 0; ; {
-			i := bytes.Index(text[next:], form)
-			if i < 0 {
-				break
+		r.feed(text[at], at)
+		for mark, start := range r.found {
+			if start >= 0 {
+				r.growMarks(len(text))
+				r.cover(start, at+1, byte(mark))
 			}
-			start, end := next+i, next+i+len(form)
-			mark(max(start, marked), end, markSecret) // it may overlap itself
-			next, marked = start+1, end
 		}
 	}
-	return endsInKey
 }
 
-// growMarks makes the marks as many as n, where there are none yet.
+// growMarks makes the marks as many as n.
 func (r *redaction) growMarks(n int) {
-	if len(r.marks) == 0 {
-		r.marks = slices.Grow(r.marks, n)[:n]
-		clear(r.marks)
+	if more := n - len(r.marks); more > 0 {
+		r.marks = slices.Grow(r.marks, more)[:n]
+		clear(r.marks[n-more:])
 	}
 }
 
-// holdFrom returns where in text the longest beginning of a key or a secret
-// starts that the text ends with. All that matches from before there is known,
-// but for the end of a key.
-func (r *redaction) holdFrom(text []byte) int {
-	if !r.inside[text[len(text)-1]] {
-		return len(text) // as after a newline
-	}
-	longest := overlap(text, []byte(apiKeyPrefix))
-	for _, form := range r.forms {
-		longest = max(longest, overlap(text, form[:len(form)-1]))
-	}
-	return len(text) - longest
-}
-
-// overlap returns how much of beginning, at most, text ends with.
-func overlap(text, beginning []byte) int {
-	tail := text[max(0, len(text)-len(beginning)):]
-	for {
-		i := bytes.IndexByte(tail, beginning[0])
-		if i < 0 {
-			return 0
+// cover marks the bytes from start to end that have no mark: of two matches,
+// the first to end decides on the placeholder, however the text is cut.
+func (r *redaction) cover(start, end int, mark byte) {
+	for i := start; i < end; i++ {
+		if r.marks[i] == 0 {
+			r.marks[i] = mark
 		}
-		if tail = tail[i:]; bytes.HasPrefix(beginning, tail) {
-			return len(tail)
-		}
-		tail = tail[1:]
 	}
 }
 
@@ -239,7 +219,7 @@ func (r *redaction) replace(text []byte, hold int) (at int) {
 	for at = r.answered; at < hold || at < len(text) && r.marks[at] != 0; {
 		if mark := r.marks[at]; mark != 0 {
 			if !r.redacted {
-				r.out = append(r.out, placeholders[mark]...)
+				r.out = append(r.out, r.instead[mark]...)
 				r.redacted = true
 			}
 			at++
@@ -253,6 +233,18 @@ func (r *redaction) replace(text []byte, hold int) (at int) {
 		r.redacted = false
 	}
 	return at
+}
+
+// keep holds text from start on, where the first thread began.
+func (r *redaction) keep(text []byte, start int) {
+	r.held = append(spare(r.held), text[start:]...)
+	r.marks = append(spare(r.marks), r.marks[start:]...)
+	if slices.Max(append(r.marks, 0)) == 0 { // as mostly
+		r.marks = r.marks[:0]
+	}
+	for i := range r.threads {
+		r.threads[i].start -= start
+	}
 }
 
 func (r *redaction) send(b []byte) (int, error) {

@@ -1,14 +1,7 @@
 package diffhook_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"log/slog"
-	"maps"
-	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -22,95 +15,8 @@ const (
 	hiddenSecret = "[REDACTED SIGNING SECRET]"
 )
 
+// anyKey is a key in plain text.
 var anyKey = regexp.MustCompile(`dh_live_[0-9A-Za-z_-]+`)
-
-// loggedForms returns text as it is and as loggers write it, by having them do
-// so, also of what they have written.
-func loggedForms(tb testing.TB, text string) []string {
-	tb.Helper()
-	address := url.URL{Scheme: "https", Host: "example.com", Path: "/" + text}
-	forms := map[string]bool{
-		text: true, url.QueryEscape(text): true, url.PathEscape(text): true,
-		strings.TrimPrefix(address.String(), "https://example.com/"): true,
-	}
-	for range 2 {
-		for form := range maps.Clone(forms) {
-			for _, quoted := range loggedQuoted(tb, form) {
-				forms[quoted] = true
-			}
-		}
-	}
-	return slices.Collect(maps.Keys(forms))
-}
-
-func loggedQuoted(tb testing.TB, text string) []string {
-	tb.Helper()
-	var asJSON, bySlog bytes.Buffer
-	encoder := json.NewEncoder(&asJSON)
-	encoder.SetEscapeHTML(false)
-	require.NoError(tb, encoder.Encode(text))
-	slog.New(slog.NewJSONHandler(&bySlog, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key != slog.MessageKey {
-			return slog.Attr{}
-		}
-		return a
-	}})).Info(text)
-	forHTML, err := json.Marshal(text)
-	require.NoError(tb, err)
-
-	within := func(s, before, after string) string {
-		require.True(tb, strings.HasPrefix(s, before) && strings.HasSuffix(s, after), "%q", s)
-		return s[len(before) : len(s)-len(after)]
-	}
-	return []string{
-		within(fmt.Sprintf("%q", text), `"`, `"`),
-		within(fmt.Sprintf("%+q", text), `"`, `"`),
-		within(string(forHTML), `"`, `"`),
-		within(asJSON.String(), `"`, "\"\n"),
-		within(bySlog.String(), `{"msg":"`, "\"}\n"),
-	}
-}
-
-// referenceRedaction says what becomes of text, whole, with Flush at its end:
-// it marks each byte that a match covers, and shows the others.
-func referenceRedaction(tb testing.TB, text string, secrets ...string) string {
-	tb.Helper()
-	marks := make([]string, len(text))
-	mark := func(start, end int, placeholder string) {
-		for i := start; i < end; i++ {
-			if marks[i] == "" {
-				marks[i] = placeholder
-			}
-		}
-	}
-	for _, secret := range secrets {
-		for _, form := range loggedForms(tb, secret) {
-			for i := range text {
-				if strings.HasPrefix(text[i:], form) {
-					mark(i, i+len(form), hiddenSecret)
-				}
-			}
-			for n := 8; n < len(form); n++ { // cut off
-				if strings.HasSuffix(text, form[:n]) {
-					mark(len(text)-n, len(text), hiddenSecret)
-				}
-			}
-		}
-	}
-	for _, at := range anyKey.FindAllStringIndex(text, -1) {
-		mark(at[0], at[1], hiddenKey)
-	}
-	var out strings.Builder
-	for i := range len(text) {
-		switch {
-		case marks[i] == "":
-			out.WriteByte(text[i])
-		case i == 0 || marks[i-1] == "":
-			out.WriteString(marks[i])
-		}
-	}
-	return out.String()
-}
 
 // writes records what is written, one by one.
 type writes []string
@@ -213,5 +119,39 @@ var redactions = []struct {
 	{"as a URL has it", []string{`a"b/c=d e&f-and-long`}, "https://example.com/a%22b/c=d%20e&f-and-long\n", "https://example.com/" + hiddenSecret + "\n"},
 	{"as JSON has a URL", []string{"a+b/c=d e&f-and-long"}, `"/a+b%2Fc=d%20e\u0026f-and-long"` + "\n", `"/` + hiddenSecret + `"` + "\n"},
 	{"as JSON has what %q made", []string{`quo"ted\and-long`}, `{"at \"quo\\\"ted\\\\and-long\""}` + "\n", `{"at \"` + hiddenSecret + `\""}` + "\n"},
+
+	// Each character by itself, in any of its forms and in either case.
+	{"escapes in lower case", []string{"a+b/c=d e&f-and-long"}, "?s=a%2bb%2fc%3dd%20e%26f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
+	{"escapes in either case", []string{"a+b/c=d e&f-and-long"}, "?s=a%2bb%2Fc%3Dd+e%26f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
+	{"JSON in upper case", []string{"<angled>&-and-long"}, `{"\u003Cangled\u003E\u0026-and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
+	{"JSON with escaped slashes", []string{"a/b/c-and-so-on/and-long"}, `{"a\/b\/c-and-so-on\/and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
+	{"one character escaped, and not another", []string{"a+b/c=d+e&f-and-long"}, "?s=a%2Bb/c%3dd+e&f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
+	{"characters that need no escape", []string{currentText}, `%74\u0065\x73\164-signing-secret-curre&#110;t-0001` + "\n", hiddenSecret + "\n"},
+	{"JSON within a query", []string{`quo"ted\and-long`}, "?q=%22quo%5C%22ted%5C%5cand-long%22\n", "?q=%22" + hiddenSecret + "%22\n"},
+	{"a query within a query", []string{"a+b/c=d e&f-and-long"}, "?u=%2F%3Fs%3Da%252Bb%252fc%253Dd%2Be%2526f-and-long\n", "?u=%2F%3Fs%3D" + hiddenSecret + "\n"},
+	{"a query within JSON within JSON", []string{"a&b-c&d-and-so-on"}, `"{\"u\":\"?s=a\\u0026b-c\\u0026d-and-so-on\"}"` + "\n", `"{\"u\":\"?s=` + hiddenSecret + `\"}"` + "\n"},
+	{"JSON three times over", []string{`quo"ted\and-long`}, `quo\\\\\\\"ted\\\\\\\\and-long` + "\n", hiddenSecret + "\n"},
+	{"HTML", []string{`<'quoted' & "long">`}, "<p>&lt;&#39;quoted&#x27; &amp; &quot;long&#034;&gt;</p>\n", "<p>" + hiddenSecret + "</p>\n"},
+	{"HTML of JSON", []string{`quo"ted\and-long`}, "{&#34;quo\\&#34;ted\\\\and-long&#34;}\n", "{&#34;" + hiddenSecret + "&#34;}\n"},
+	{"a shell", []string{"a$b c'd-and-so-on"}, `a\$b\ c\'d-and-so-on` + "\n", hiddenSecret + "\n"},
+	{"ECMAScript and Rust", []string{"größer-als-sechzehn"}, `gr\u{f6}\u{DF}er-als-sechzehn` + "\n", hiddenSecret + "\n"},
+	{"half of a character escaped", []string{"größer-als-sechzehn"}, "gr\xc3%b6\\xc3\x9fer-als-sechzehn\n", hiddenSecret + "\n"},
+	{"a surrogate pair", []string{"sixteen 😀 or more"}, `"sixteen \uD83D\ude00 or more"` + "\n", `"` + hiddenSecret + `"` + "\n"},
+	{"half a surrogate pair", []string{"sixteen 😀 or more"}, `"sixteen \uD83D or more"` + "\n", `"sixteen \uD83D or more"` + "\n"},
+	{"a key", nil, "?k=dh%5Flive%5fabc%2Ddef&t=\n", "?k=" + hiddenKey + "&t=\n"},
+	{"a key in JSON", nil, `{"k":"\u0064h\u005flive\u005Fab\u0063"}` + "\n", `{"k":"` + hiddenKey + `"}` + "\n"},
+	{"a key before an escape", nil, `{"k":"dh_live_abc\n%20"}` + "\n", `{"k":"` + hiddenKey + `\n%20"}` + "\n"},
+	{"a key before an escape that ends with the text", nil, `dh_live_abc\u00`, hiddenKey + `\u00`},
+	{"a secret cut off in an escape", []string{"0123456789+abcdef"}, "?s=0123456789%2", "?s=" + hiddenSecret},
+	{"few characters, however long", []string{currentText}, `\u0074\u0065\u0073\u0074`, `\u0074\u0065\u0073\u0074`},
+
+	// What is not one of its forms.
+	{"an escape of another character", []string{"a+b/c=d e&f-and-long"}, "?s=a%2Cb%2Fc%3Dd+e%26f-and-long\n", "?s=a%2Cb%2Fc%3Dd+e%26f-and-long\n"},
+	{"an escape that is cut short", []string{"a+b/c=d e&f-and-long"}, "?s=a%2b%2Fc%3Dd+e%26f-and-long\n", "?s=a%2b%2Fc%3Dd+e%26f-and-long\n"},
+	{"another case of a letter", []string{currentText}, "Test-signing-secret-current-0001\n", "Test-signing-secret-current-0001\n"},
+	{"escapes of nothing", []string{currentText}, `\\\u0041%25%%41&amp;&#;&\` + "\n", `\\\u0041%25%%41&amp;&#;&\` + "\n"},
+	{"a backslash before a secret", []string{currentText}, `C:\` + currentText + "\n", `C:\` + hiddenSecret + "\n"},
+
 	{"not UTF-8", []string{strings.Repeat("\xff\x80", 8)}, "\xff" + strings.Repeat("\xff\x80", 8) + "\x80\n", "\xff" + hiddenSecret + "\x80\n"},
+	{"not UTF-8, in JSON", []string{"0123456789abcdef\xff!"}, `"0123456789abcdef\ufffd!"` + "\n", `"` + hiddenSecret + `"` + "\n"},
 }
