@@ -88,6 +88,38 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
+// BenchmarkVerifyParallel shows how verification scales: run it with -cpu 1,2. The
+// floor is the HMAC alone, with a state for each goroutine.
+func BenchmarkVerifyParallel(b *testing.B) {
+	body := bytes.Repeat([]byte("x"), 512)
+	signature := benchSecret(b, benchCurrent).Sign(body)
+	b.Run("floor", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			mac := hmac.New(sha256.New, []byte(benchCurrent))
+			var sum [sha256.Size]byte
+			for pb.Next() {
+				mac.Reset()
+				mac.Write(body)
+				mac.Sum(sum[:0])
+			}
+		})
+	})
+	b.Run("verify", func(b *testing.B) {
+		v := benchVerifier(b, false)
+		b.RunParallel(func(pb *testing.PB) {
+			ctx := context.Background()
+			for pb.Next() {
+				if err := v.Verify(ctx, body, signature); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+		if uses := v.Status().Current.Uses; uses < uint64(b.N) {
+			b.Errorf("%d uses were counted, want %d", uses, b.N)
+		}
+	})
+}
+
 // byHandMiddleware reads, verifies and restores a body as it is done by hand.
 func byHandMiddleware(secret []byte, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -62,7 +62,7 @@ func TestStatusAfterClockWasSet(t *testing.T) {
 			v, a, b := inWindow(t)
 			// It began 15 minutes ago and used the old secret 5 minutes ago.
 			v.live().since = beforeClockSet(t, time.Now().Add(-15*time.Minute), by)
-			v.live().known[a.Fingerprint()].lastUsed.Store(int64(10 * time.Minute))
+			v.live().known[a.Fingerprint()].lanes[0].lastUsed.Store(int64(10 * time.Minute))
 
 			status := throughJSON(t, v.Status())
 			assert.WithinDuration(t, time.Now(), status.At, time.Minute)
@@ -116,7 +116,7 @@ func TestMatchComputesRevokedSecrets(t *testing.T) {
 		require.NoError(t, signature.parse(signer.Sign(body)))
 		clear(computed)
 		set := &secretSet{current: counting(b), previous: counting(a), revoked: matchCurrent}
-		match := set.match(body, &signature)
+		match := matchOf(set, body, &signature)
 		assert.Equal(t, signer.Equal(a), match == matchPrevious)
 		assert.Equal(t, signer.Equal(b), match == 0)
 		assert.Equal(t, map[string]int{a.Fingerprint(): 1, b.Fingerprint(): 1}, computed)

@@ -29,7 +29,7 @@ func (a *attempt) hint() string {
 	if hasHeader(a.header, "Content-Encoding") {
 		return "Content-Encoding is set: the signature is over the body before anything decodes or encodes it"
 	}
-	if !set.previous.IsZero() && !set.acceptsPrevious() && set.previous.key().matches(a.body, &a.tag) == 1 {
+	if !set.previous.IsZero() && !set.acceptsPrevious() && set.previous.key().signed(a.body, &a.tag) {
 		return "it is signed with the previous secret, whose rotation window is over"
 	}
 	h := &hinter{set: set, body: a.body, tag: a.tag, left: hintBytes}
@@ -71,13 +71,18 @@ var bodyForms = []struct {
 	{`with &, < and > for \u0026, \u003c and \u003e in the body: something parses and rewrites the body`, unescaped},
 }
 
+func (h *hinter) matches(signed []byte) bool {
+	match, _ := h.set.match(signed, &h.tag)
+	return match != 0
+}
+
 func (h *hinter) bodyForm() string {
 	for _, form := range bodyForms {
 		if !h.spend(len(h.body)) {
 			return ""
 		}
 		signed := form.signed(h.body)
-		if signed != nil && h.spend(2*len(signed)) && h.set.match(signed, &h.tag) != 0 {
+		if signed != nil && h.spend(2*len(signed)) && h.matches(signed) {
 			return "it would match " + form.hint
 		}
 	}

@@ -3,8 +3,6 @@ package diffhook
 import (
 	"fmt"
 	"strings"
-	"sync/atomic"
-	"time"
 )
 
 const (
@@ -20,21 +18,13 @@ const (
 // counter outlives the secret's time in force, and remembers a revocation and the
 // end of a window.
 type usage struct {
-	secret   Secret
-	uses     atomic.Uint64
-	lastUsed atomic.Int64 // since Verifier.since, at least 1; 0: never
+	counter
+	secret Secret
 
 	// Guarded by Verifier.mu.
 	revoked bool    // by Revoke, for good
 	window  *window // the last window; nil if the secret was not replaced since it was current
 	inForce uint64  // the number of the last set with this secret
-}
-
-// record counts a use. It asks for the time since the verifier was made,
-// which takes half as long as asking for the date.
-func (u *usage) record(since time.Time) {
-	u.uses.Add(1)
-	u.lastUsed.Store(max(1, int64(time.Since(since))))
 }
 
 // usageOf returns the counter of s, new or known. v.mu is held.
@@ -64,7 +54,7 @@ func (v *verifierState) forget() {
 	for len(v.known) > maxKnownSecrets {
 		var oldest *usage
 		for _, u := range v.known {
-			dispensable := !u.revoked && u.inForce < v.sets && u.lastUsed.Load() == 0
+			dispensable := !u.revoked && u.inForce < v.sets && u.lastUsed() == 0
 			if dispensable && (oldest == nil || u.inForce < oldest.inForce) {
 				oldest = u
 			}

@@ -30,13 +30,16 @@ const (
 
 // match computes the HMAC of body under every secret in force, always all of
 // them, and combines the comparisons without branching on any: how long it
-// takes shows whether a rotation is under way, not which secret matched.
-func (s *secretSet) match(body []byte, t *tag) int {
-	match := s.current.key().matches(body, t) * matchCurrent
+// takes shows whether a rotation is under way, not which secret matched. lane is
+// one to count the use in.
+func (s *secretSet) match(body []byte, t *tag) (match int, lane uint32) {
+	match, lane = s.current.key().matches(body, t)
+	match *= matchCurrent
 	if s.acceptsPrevious() {
-		match |= s.previous.key().matches(body, t) * matchPrevious
+		previous, _ := s.previous.key().matches(body, t)
+		match |= previous * matchPrevious
 	}
-	return match &^ s.revoked
+	return match &^ s.revoked, lane
 }
 
 // acceptsPrevious reports whether there is a previous secret and its window is

@@ -11,6 +11,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -183,6 +184,7 @@ type signingKey struct {
 	identity    tag // an HMAC of a fixed label, by which keys are compared
 	fingerprint string
 	macs        sync.Pool // of *macState, keyed and reset
+	states      atomic.Uint32
 }
 
 // fingerprintLabel is what identity signs. It is not JSON, so no signature of
@@ -195,7 +197,7 @@ const fingerprintBytes = 8
 func newSigningKey(text string) *signingKey {
 	k := &signingKey{text: strings.Clone(text)}
 	k.macs.New = func() any {
-		return &macState{key: k, hmac: hmac.New(sha256.New, []byte(k.text))}
+		return &macState{key: k, hmac: hmac.New(sha256.New, []byte(k.text)), lane: k.states.Add(1)}
 	}
 	m := k.mac([]byte(fingerprintLabel))
 	defer m.release()
@@ -212,13 +214,19 @@ func (k *signingKey) mac(body []byte) *macState {
 	return m
 }
 
-// matches returns 1 where t is the HMAC of body and 0 where it is not, in
-// time that depends on the length of body only.
-func (k *signingKey) matches(body []byte, t *tag) int {
+// matches returns 1 if t is the HMAC of body and 0 if not, in time that depends on
+// the length of body only. lane is one to count in: see counter.
+func (k *signingKey) matches(body []byte, t *tag) (match int, lane uint32) {
 	m := k.mac(body)
-	match := subtle.ConstantTimeCompare(m.sum[:], t[:])
+	match, lane = subtle.ConstantTimeCompare(m.sum[:], t[:]), m.lane
 	m.release()
-	return match
+	return match, lane
+}
+
+// signed reports whether t is the HMAC of body.
+func (k *signingKey) signed(body []byte, t *tag) bool {
+	match, _ := k.matches(body, t)
+	return match == 1
 }
 
 // macState is one keyed HMAC with room for its result. Reusing it saves the
@@ -227,6 +235,7 @@ type macState struct {
 	key  *signingKey
 	hmac hash.Hash
 	sum  tag
+	lane uint32 // sync.Pool keeps a state with one processor, mostly
 }
 
 func (m *macState) release() {

@@ -74,7 +74,7 @@ func (v *verifierState) status() RotationStatus {
 }
 
 func (v *verifierState) statusOf(s Secret, u *usage, now time.Time) SecretStatus {
-	return SecretStatus{Fingerprint: s.Fingerprint(), Uses: u.uses.Load(), LastUsed: u.lastUse(v.since, now)}
+	return SecretStatus{Fingerprint: s.Fingerprint(), Uses: u.uses(), LastUsed: u.lastUse(v.since, now)}
 }
 
 func errorText(err error) string {
@@ -89,7 +89,7 @@ func errorText(err error) string {
 // than right where the machine was suspended. A secret never seems to have
 // been unused for longer than it was.
 func (u *usage) lastUse(since, now time.Time) time.Time {
-	at := u.lastUsed.Load()
+	at := u.lastUsed()
 	if at == 0 {
 		return time.Time{}
 	}

@@ -253,6 +253,7 @@ type attempt struct {
 	event     *Event    // set where it had to be read for the verdict
 	in        *incoming // set where a request's body has been read
 	match     int       // a result of secretSet.match
+	lane      uint32    // likewise
 	previous  bool
 	refreshed bool
 }
@@ -289,7 +290,7 @@ func (a *attempt) decide(parseErr error) {
 // matches reports whether a secret of set signed the body. Which one it was
 // decides no branch before the verdict.
 func (a *attempt) matches(set *secretSet) bool {
-	a.match = set.match(a.body, &a.tag)
+	a.match, a.lane = set.match(a.body, &a.tag)
 	return a.match != 0
 }
 
@@ -299,7 +300,7 @@ func (a *attempt) accept(set *secretSet) error {
 	if err := a.checkAge(); err != nil {
 		return err
 	}
-	set.usages[a.match].record(a.v.since)
+	set.usages[a.match].record(a.lane, a.v.since)
 	a.previous = a.match == matchPrevious
 	return nil
 }
