@@ -58,3 +58,15 @@ func TestDecodingAllocatesTextsOnly(t *testing.T) {
 	assert.EqualValues(t, texts, testing.AllocsPerRun(100, func() { _ = m.UnmarshalJSON(envelope.Data) }))
 	require.NotZero(t, m.UpdatedAt)
 }
+
+// TestCallAllocatesAsByHand: a call allocates hardly more than the same request
+// written by hand, with its trace and its decoding. Neither uses a socket.
+func TestCallAllocatesAsByHand(t *testing.T) {
+	transport := roundTripper(func(*http.Request) (*http.Response, error) { return replyJSON(http.StatusOK, monitorJSON), nil })
+	client := newTransportClient(t, transport, nil)
+	byHand := testing.AllocsPerRun(100, func() {
+		_, _ = getByHand(t.Context(), &http.Client{Transport: transport}, "http://127.0.0.1:1", testKeyText, "mon_abc123")
+	})
+	called := testing.AllocsPerRun(100, func() { _, _ = client.Monitors.Get(t.Context(), "mon_abc123") })
+	assert.LessOrEqual(t, called, byHand+5)
+}

@@ -13,13 +13,6 @@ const maxResponseBytes = 16 << 20
 
 // read turns an answer into an outcome. began is when the request was sent.
 func (c *core) read(ctx context.Context, call *call, resp *http.Response, token string, began time.Time) outcome {
-	e := &APIError{
-		StatusCode: resp.StatusCode,
-		Method:     call.method,
-		Route:      call.route,
-		RequestID:  call.scrub(resp.Header.Get("X-Request-Id"), 100, token),
-		Attempts:   call.attempts,
-	}
 	call.date = resp.Header.Get("Date")
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponseBytes+1))
 	if err != nil {
@@ -29,21 +22,33 @@ func (c *core) read(ctx context.Context, call *call, resp *http.Response, token 
 		c.gate.pass(began)
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
-		return call.succeeded(e, resp, body, err, token)
+		return call.succeeded(resp, body, err, token)
 	}
+	e := call.newAPIError(resp, token)
 	if ctx.Err() != nil && err != nil {
 		e.cause = hide(err)
 	}
 	return c.refused(call, e, resp, body, token)
 }
 
+func (call *call) newAPIError(resp *http.Response, token string) *APIError {
+	return &APIError{
+		StatusCode: resp.StatusCode,
+		Method:     call.method,
+		Route:      call.route,
+		RequestID:  call.scrub(resp.Header.Get("X-Request-Id"), 100, token),
+		Attempts:   call.attempts,
+	}
+}
+
 // succeeded is the outcome of an answer of success.
-func (call *call) succeeded(e *APIError, resp *http.Response, body []byte, readErr error, token string) outcome {
-	var cause error
-	if e.Message, cause = readSuccess(call, resp, body, readErr, token); e.Message == "" {
+func (call *call) succeeded(resp *http.Response, body []byte, readErr error, token string) outcome {
+	wrong, cause := readSuccess(call, resp, body, readErr, token)
+	if wrong == "" {
 		return outcome{status: resp.StatusCode}
 	}
-	e.unexpected, e.unknown, e.cause = true, !call.repeatable, hide(cause)
+	e := call.newAPIError(resp, token)
+	e.Message, e.unexpected, e.unknown, e.cause = wrong, true, !call.repeatable, hide(cause)
 	// Another answer may arrive whole.
 	return outcome{err: e, status: resp.StatusCode, maybeDone: true, retry: call.repeatable && readErr != nil}
 }

@@ -17,6 +17,9 @@ var (
 // most, and without anything that looks like a key, or is one of secrets in any
 // form that a RedactingWriter knows.
 func scrub(text string, n int, secrets ...string) string {
+	if text == "" {
+		return ""
+	}
 	// What is far behind the end is not shown, and not worth the work.
 	const margin = 4 << 10
 	text = redactAll(text[:min(len(text), n+margin)], secrets)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 )
 
 // Elements of the paths that are assumed, all in this place: DiffHook documents
@@ -21,20 +22,33 @@ const (
 // Each stays one element, whatever is in it.
 func (c *Client) callPath(ctx context.Context, call *call, elements ...string) error {
 	u := *c.core.base
-	u.RawPath = u.EscapedPath()
-	for i, element := range elements {
+	plain := true // the path needs no escapes that a URL would not write by itself
+	for _, element := range elements {
 		escaped := url.PathEscape(element)
 		if err := checkElement(escaped); err != nil {
 			return fmt.Errorf("%w (%s %s)", err, call.method, call.route)
 		}
-		if i > 0 {
-			u.Path, u.RawPath = u.Path+"/", u.RawPath+"/"
-		}
-		u.Path, u.RawPath = u.Path+element, u.RawPath+escaped
+		plain = plain && escaped == element
 	}
+	path := strings.Join(elements, "/")
+	if !plain || u.RawPath != "" {
+		u.RawPath = u.EscapedPath() + escapedPath(elements)
+	}
+	u.Path += path
 	u.RawQuery = call.query
 	call.url = &u
 	return c.call(ctx, call)
+}
+
+func escapedPath(elements []string) string {
+	var b strings.Builder
+	for i, element := range elements {
+		if i > 0 {
+			b.WriteByte('/')
+		}
+		b.WriteString(url.PathEscape(element))
+	}
+	return b.String()
 }
 
 // ListOptions bounds a list. A nil pointer means the default.
