@@ -287,6 +287,47 @@ func TestTokenThatEndedIsRenewed(t *testing.T) {
 	}
 }
 
+// TestTokenIsRenewedWhateverTheWords: any 401 to an exchanged token has a new one
+// tried, once. Only a revoked client has no use for one.
+func TestTokenIsRenewedWhateverTheWords(t *testing.T) {
+	for body, renewed := range map[string]bool{
+		`{"error": "Invalid or expired token"}`:                            true,
+		`{"error": "The access token has expired"}`:                        true,
+		`{"error": "token_expired"}`:                                       true,
+		`{"error": "invalid_token", "error_description": "It is too old"}`: true,
+		`{"error": {"code": "UNAUTHORIZED", "message": "Who are you?"}}`:   true,
+		`{"error": "Authorization header missing or invalid"}`:             true,
+		`<p>Unauthorized`:              true,
+		``:                             true,
+		`{"error": "Invalid API key"}`: false,
+		`{"error": {"code": "INVALID_API_KEY", "message": "It was revoked"}}`: false,
+	} {
+		t.Run(body, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var calls int
+				client := newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
+					if isExchange(r) {
+						return replyJSON(200, `{"access_token": "made-up", "expires_in": 86400}`), nil
+					}
+					if calls++; calls == 1 {
+						return replyJSON(401, body), nil
+					}
+					return replyJSON(200, `{"data": []}`), nil
+				}), nil)
+				client.SetCredentials(diffhook.ClientCredentials("dh_live_made-up-client", "made-up secret"))
+				err := listKeys(t.Context(), client)
+				if renewed {
+					require.NoError(t, err)
+					require.Equal(t, 2, calls)
+				} else {
+					require.ErrorIs(t, err, diffhook.ErrUnauthorized)
+					require.Equal(t, 1, calls)
+				}
+			})
+		})
+	}
+}
+
 // TestTokenIsRenewedOnce: a platform that refuses every token is not asked for
 // tokens without end.
 func TestTokenIsRenewedOnce(t *testing.T) {

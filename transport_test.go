@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -112,6 +114,15 @@ func TestBaseURL(t *testing.T) {
 		"http to a like address":     "http://127.0.0.1.example.com/api/",
 		"http to a short address":    "http://127.1/api/",
 		"http to a zone":             "http://[fe80::1%25lo]/api/",
+		"a space behind it":          "https://www.diffhook.com/api/ ",
+		"a space before it":          " https://www.diffhook.com/api/",
+		"a space within":             "https://www.diffhook.com/a pi/",
+		"a newline behind it":        "https://www.diffhook.com/api/\n",
+		"CR LF behind it":            "https://www.diffhook.com/api/\r\n",
+		"a tab":                      "https://www.diffhook.com\t/api/",
+		"a no-break space":           "https://www.diffhook.com/api/\u00a0",
+		"a zero-width space":         "https://www.diffhook.com/api/\u200b",
+		"a byte order mark":          "\ufeffhttps://www.diffhook.com/api/",
 		"user":                       "https://walrus@www.diffhook.com/api/",
 		"password":                   "https://walrus:violet@www.diffhook.com/api/",
 		"empty user":                 "https://@www.diffhook.com/api/",
@@ -777,5 +788,34 @@ func TestConnectionsAreReused(t *testing.T) {
 			}
 			assert.EqualValues(t, 1, conns.Load())
 		})
+	}
+}
+
+// TestCloseIdleConnections: a client that has no more calls to make leaves no
+// connection, and can make calls again.
+func TestCloseIdleConnections(t *testing.T) {
+	var mu sync.Mutex
+	open := map[net.Conn]bool{}
+	server := serve(t, answeringJSON(200, `{"data": []}`), func(s *httptest.Server) {
+		s.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+			mu.Lock()
+			defer mu.Unlock()
+			switch state {
+			case http.StateNew:
+				open[conn] = true
+			case http.StateClosed:
+				delete(open, conn)
+			}
+		}
+	})
+	c := newClientAt(t, server.URL, nil) // with the default transport
+	for range 2 {
+		require.NoError(t, listKeys(t.Context(), c))
+		c.CloseIdleConnections()
+		require.Eventually(t, func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(open) == 0
+		}, patience, time.Millisecond)
 	}
 }
