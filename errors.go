@@ -83,8 +83,7 @@ var (
 	ErrServer = errors.New("diffhook: server error")
 
 	// ErrUnexpectedResponse is an answer that is not what the API documents:
-	// not JSON, cut off, too long, empty, without data, or a redirect. From a
-	// [RemoteReceiver] it is any answer but a status, and below 500.
+	// not JSON, cut off, too long, empty, without data, or a redirect.
 	ErrUnexpectedResponse = errors.New("diffhook: unexpected response")
 
 	// ErrOutcomeUnknown is matched, beside what else there is to say, by the
@@ -93,8 +92,8 @@ var (
 	// live key that nobody holds.
 	ErrOutcomeUnknown = errors.New("diffhook: outcome unknown")
 
-	// ErrInvalidAPIKey is returned for credentials that cannot be right.
-	ErrInvalidAPIKey = errors.New("diffhook: invalid API key")
+	// ErrInvalidCredentials is returned for credentials that cannot be right.
+	ErrInvalidCredentials = errors.New("diffhook: invalid credentials")
 )
 
 // Errors of configuring the package.
@@ -106,25 +105,6 @@ var (
 	// ErrInvalidOptions is returned by constructors and methods for an
 	// argument or option out of its range; the text names it.
 	ErrInvalidOptions = errors.New("diffhook: invalid options")
-)
-
-// Errors of replacing and revoking a signing secret or an API key.
-var (
-	// ErrNotInForce is returned where the secret or the key that is to be
-	// replaced or revoked is in force nowhere: that has been done already, or
-	// its fingerprint or id is wrong. Everything has been looked at: an API
-	// without the endpoint gives [ErrNotFound] instead.
-	ErrNotInForce = errors.New("diffhook: not in force")
-
-	// ErrRotationOpen is returned where another rotation than the one asked for
-	// is not finished, or has been begun meanwhile: to go on would end the secret
-	// that it still needs.
-	ErrRotationOpen = errors.New("diffhook: another rotation is not finished")
-
-	// ErrStoreMismatch is returned where a store does not hold what it must:
-	// another secret than the one to be replaced, or not what was saved in it.
-	// So it is where the API key may be of another team than the store.
-	ErrStoreMismatch = errors.New("diffhook: the store does not hold what it must")
 )
 
 // HTTPStatus returns the status to answer a delivery with: 200 for a nil

@@ -45,8 +45,8 @@ func (a *attempt) decideMiss(set *secretSet) error {
 			set = newer
 		case err != nil:
 			return err
-		case newer.revoked != 0:
-			return errOnlyRevoked
+		case newer.rejected != 0:
+			return errOnlyRejected
 		default:
 			return ErrSignatureMismatch
 		}

@@ -20,7 +20,6 @@ func (c *core) read(ctx context.Context, call *call, resp *http.Response, token 
 		RequestID:  call.scrub(resp.Header.Get("X-Request-Id"), 100, token),
 		Attempts:   call.attempts,
 	}
-	call.date = resp.Header.Get("Date")
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponseBytes+1))
 	if err != nil {
 		err = withContextError(ctx, err)

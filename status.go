@@ -4,9 +4,9 @@ import (
 	"time"
 )
 
-// RotationStatus is the state of a verifier's secrets. It holds no secret and
+// VerifierStatus is the state of a verifier's secrets. It holds no secret and
 // marshals to JSON as it is.
-type RotationStatus struct {
+type VerifierStatus struct {
 	// At is when this status was taken, by the clock of the verifier's server,
 	// and Since when the verifier began to count: that it was not used says
 	// nothing of what was before.
@@ -39,23 +39,23 @@ type SecretStatus struct {
 	// The zero time means when it is removed.
 	Expires time.Time `json:"expires,omitzero"`
 
-	// Revoked reports a current secret that [Verifier.Revoke] has revoked.
-	Revoked bool `json:"revoked,omitempty"`
+	// Rejected reports a current secret that [Verifier.Reject] has rejected.
+	Rejected bool `json:"rejected,omitempty"`
 }
 
 // Status returns the state of the verifier's secrets: which are in force, how
 // often and when last each verified a delivery, and how the source does. An
-// old secret unused for longer than DiffHook retries is safe to revoke. All
+// old secret unused for longer than DiffHook retries is safe to reject. All
 // times are in UTC.
-func (v *Verifier) Status() RotationStatus {
+func (v *Verifier) Status() VerifierStatus {
 	return v.live().status()
 }
 
-func (v *verifierState) status() RotationStatus {
+func (v *verifierState) status() VerifierStatus {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
-	status := RotationStatus{
+	status := VerifierStatus{
 		At:           now.UTC(),
 		Since:        begin(v.since, now),
 		Changed:      begin(v.changed, now),
@@ -64,7 +64,7 @@ func (v *verifierState) status() RotationStatus {
 	}
 	if set := v.set.Load(); set != nil {
 		status.Current = v.statusOf(set.current, set.usages[matchCurrent], now)
-		status.Current.Revoked = set.revoked != 0
+		status.Current.Rejected = set.rejected != 0
 		if !set.previous.IsZero() {
 			status.Previous = v.statusOf(set.previous, set.usages[matchPrevious], now)
 			status.Previous.Expires = set.window.end(now)

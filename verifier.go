@@ -143,7 +143,7 @@ type verifierState struct {
 	sets    uint64            // how many there have been
 	known   map[string]*usage // by fingerprint, of the secrets that there have been
 
-	unknownRevoked map[string]bool // fingerprints, of secrets that are not known
+	unknownRejected map[string]bool // fingerprints, of secrets that are not known
 
 	read  reading
 	notes []note
@@ -156,7 +156,7 @@ type verifierState struct {
 // It returns an error that wraps [ErrSecretsUnavailable] and the cause where
 // the source fails, and [ErrInvalidOptions] for an option out of range.
 func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (*Verifier, error) {
-	v := &verifierState{since: time.Now(), known: make(map[string]*usage), unknownRevoked: make(map[string]bool)}
+	v := &verifierState{since: time.Now(), known: make(map[string]*usage), unknownRejected: make(map[string]bool)}
 	if opts != nil {
 		v.opts = *opts
 	}
@@ -306,7 +306,7 @@ func (a *attempt) accept(set *secretSet) error {
 
 var (
 	errZeroVerifier = fmt.Errorf("%w: this Verifier is a zero value; make one with NewVerifier", ErrSecretsUnavailable)
-	errOnlyRevoked  = fmt.Errorf("%w: %w", ErrSecretsUnavailable, errRevokedCurrent)
+	errOnlyRejected = fmt.Errorf("%w: %w", ErrSecretsUnavailable, errRejectedCurrent)
 )
 
 // maxClockSkew is how far ahead the clock of DiffHook may be under MaxAge: an
