@@ -42,14 +42,16 @@ var httpPlaces = map[string]httpPlace{
 	},
 }
 
-// places are all secrets managers.
-func places(t *testing.T) map[string]opener {
-	all := map[string]opener{"SQL": openSQL(t)}
-	for name, open := range httpPlaces {
-		all[name] = open(t, func(rt http.RoundTripper) http.RoundTripper { return rt })
+// allPlaces make each secrets manager, empty.
+var allPlaces = func() map[string]func(t *testing.T) opener {
+	all := map[string]func(t *testing.T) opener{"SQL": openSQL}
+	for name, place := range httpPlaces {
+		all[name] = func(t *testing.T) opener {
+			return place(t, func(rt http.RoundTripper) http.RoundTripper { return rt })
+		}
 	}
 	return all
-}
+}()
 
 func openAWS(rt http.RoundTripper) opener {
 	return func(name string) (rotation.Store, error) {

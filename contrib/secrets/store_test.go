@@ -9,9 +9,9 @@ import (
 )
 
 func TestStoresKeepTheRules(t *testing.T) {
-	for name, open := range places(t) {
+	for name, place := range allPlaces {
 		t.Run(name, func(t *testing.T) {
-			require.NoError(t, rotationtest.TestStore(t.Context(), open))
+			require.NoError(t, rotationtest.TestStore(t.Context(), place(t)))
 		})
 	}
 }

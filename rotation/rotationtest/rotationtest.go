@@ -197,11 +197,11 @@ func bytesOfCaller(ctx context.Context, d *document) error {
 	return nil
 }
 
-func raceForFirst(ctx context.Context, d *document) error { return race(ctx, d) }
+func raceForFirst(ctx context.Context, d *document) error { return race(ctx, d, 0) }
 
 func raceForNext(ctx context.Context, d *document) error {
-	for range 4 {
-		if err := race(ctx, d); err != nil {
+	for round := range 4 {
+		if err := race(ctx, d, round); err != nil {
 			return err
 		}
 	}
@@ -210,7 +210,7 @@ func raceForNext(ctx context.Context, d *document) error {
 
 // race swaps the newest version from several stores at once. Exactly one swap
 // succeeds, the others return ErrConflict, and the winner's document stays.
-func race(ctx context.Context, d *document) error {
+func race(ctx context.Context, d *document, round int) error {
 	v, err := d.version(ctx)
 	if err != nil {
 		return err
@@ -224,7 +224,7 @@ func race(ctx context.Context, d *document) error {
 	var results [racers]error
 	var wg sync.WaitGroup
 	for i, s := range stores {
-		wg.Go(func() { results[i] = s.Swap(ctx, v, []byte(racersDocument(i))) })
+		wg.Go(func() { results[i] = s.Swap(ctx, v, []byte(racersDocument(round, i))) })
 	}
 	wg.Wait()
 	winner := -1
@@ -241,10 +241,14 @@ func race(ctx context.Context, d *document) error {
 	if winner < 0 {
 		return fmt.Errorf("none of %d swaps from the newest version succeeded", racers)
 	}
-	return d.holds(ctx, racersDocument(winner))
+	return d.holds(ctx, racersDocument(round, winner))
 }
 
-func racersDocument(i int) string { return fmt.Sprintf(`{"kind":"test","racer":%d}`, i) }
+// racersDocument differs from every other, as a run's documents do: a store may
+// take the content for the version.
+func racersDocument(round, i int) string {
+	return fmt.Sprintf(`{"kind":"test","round":%d,"racer":%d}`, round, i)
+}
 
 // endedContext calls the store as a run does that was stopped.
 func endedContext(ctx context.Context, d *document) error {
