@@ -80,9 +80,9 @@ func noDocument(ctx context.Context, d *document) error {
 	}
 	switch doc, _, err := s.Get(ctx); {
 	case err != nil:
-		return fmt.Errorf("Get: %w; without a document it must return nil and no error", err)
+		return fmt.Errorf("in Get: %w; without a document it must return nil and no error", err)
 	case doc != nil:
-		return errors.New("Get: got a document before there is one")
+		return errors.New("in Get: got a document before there is one")
 	}
 	return nil
 }
@@ -176,20 +176,20 @@ func bytesOfCaller(ctx context.Context, d *document) error {
 	}
 	_, v, err := s.Get(ctx)
 	if err != nil {
-		return fmt.Errorf("Get: %w", err)
+		return fmt.Errorf("in Get: %w", err)
 	}
 	given := []byte(first)
 	if err := s.Swap(ctx, v, given); err != nil {
-		return fmt.Errorf("Swap: %w", err)
+		return fmt.Errorf("in Swap: %w", err)
 	}
 	clear(given)
 	got, _, err := s.Get(ctx)
 	if err != nil {
-		return fmt.Errorf("Get: %w", err)
+		return fmt.Errorf("in Get: %w", err)
 	}
 	clear(got)
 	if got, _, err = s.Get(ctx); err != nil {
-		return fmt.Errorf("Get: %w", err)
+		return fmt.Errorf("in Get: %w", err)
 	}
 	if !equal(got, first) {
 		return errors.New("the document shares its bytes with the caller; copy them")
@@ -235,7 +235,7 @@ func race(ctx context.Context, d *document, round int) error {
 		case err == nil:
 			winner = i
 		case !errors.Is(err, rotation.ErrConflict):
-			return fmt.Errorf("Swap: %w; a swap that loses a race must return ErrConflict", err)
+			return fmt.Errorf("in Swap: %w; a swap that loses a race must return ErrConflict", err)
 		}
 	}
 	if winner < 0 {
@@ -265,15 +265,15 @@ func endedContext(ctx context.Context, d *document) error {
 	}
 	_, v, err = s.Get(ctx)
 	if err != nil {
-		return fmt.Errorf("Get: %w", err)
+		return fmt.Errorf("in Get: %w", err)
 	}
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := s.Swap(ended, v, []byte(second)); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("Swap: got %v; with an ended context the error must match context.Canceled", shown(err))
+		return fmt.Errorf("in Swap: got %v; with an ended context the error must match context.Canceled", shown(err))
 	}
 	if _, _, err := s.Get(ended); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("Get: got %v; with an ended context the error must match context.Canceled", shown(err))
+		return fmt.Errorf("in Get: got %v; with an ended context the error must match context.Canceled", shown(err))
 	}
 	return d.holds(ctx, first)
 }
@@ -290,7 +290,7 @@ func (d *document) version(ctx context.Context) (string, error) {
 	}
 	_, v, err := s.Get(ctx)
 	if err != nil {
-		return "", fmt.Errorf("Get: %w", err)
+		return "", fmt.Errorf("in Get: %w", err)
 	}
 	return v, nil
 }
@@ -301,7 +301,7 @@ func (d *document) swap(ctx context.Context, version, doc string) error {
 		return err
 	}
 	if err := s.Swap(ctx, version, []byte(doc)); err != nil {
-		return fmt.Errorf("Swap: %w; the version is the newest", err)
+		return fmt.Errorf("in Swap: %w; the version is the newest", err)
 	}
 	return nil
 }
@@ -316,11 +316,11 @@ func (d *document) conflicts(ctx context.Context, version, doc string) error {
 	err = s.Swap(ctx, version, []byte(doc))
 	switch {
 	case err == nil:
-		return errors.New("Swap: no error; want ErrConflict")
+		return errors.New("in Swap: no error; want ErrConflict")
 	case !errors.Is(err, rotation.ErrConflict):
-		return fmt.Errorf("Swap: got %w; want ErrConflict", err)
+		return fmt.Errorf("in Swap: got %w; want ErrConflict", err)
 	case strings.Contains(err.Error(), hidden):
-		return errors.New("Swap: the error shows a secret of the document")
+		return errors.New("in Swap: the error shows a secret of the document")
 	}
 	return nil
 }
@@ -332,10 +332,10 @@ func (d *document) holds(ctx context.Context, want string) error {
 	}
 	got, _, err := s.Get(ctx)
 	if err != nil {
-		return fmt.Errorf("Get: %w", err)
+		return fmt.Errorf("in Get: %w", err)
 	}
 	if !equal(got, want) {
-		return fmt.Errorf("Get: got %s; want %s", got, want)
+		return fmt.Errorf("in Get: got %s; want %s", got, want)
 	}
 	return nil
 }
