@@ -83,6 +83,10 @@ func TestAcceptSuccessor(t *testing.T) {
 		{"the source has it and states that there is no previous one", []step{
 			{func(r rotationTest) { r.push("A", "B"); r.saysNoPrevious("B", "") }, "B 401"},
 		}},
+		{"the source has it, and states later that there is no previous one", []step{
+			{func(r rotationTest) { r.push("A", "B"); r.says("B", "") }, "A!B 401"},
+			{func(r rotationTest) { r.saysNoPrevious("B", "") }, "B 401"},
+		}},
 		{"the source has it and the end of the previous one", []step{
 			{func(r rotationTest) { r.push("A", "B"); r.saysUntil("B", "A", time.Now().Add(time.Hour)) }, "A!B 401"},
 			{func(r rotationTest) { r.later(time.Hour) }, "B 401"},
