@@ -36,7 +36,7 @@ func (v *verifierState) handleHeld(d *heldDelivery) {
 	}
 }
 
-// admitHeld applies MaxAge as of the arrival, and counts the use of the secret.
+// admitHeld applies MaxAge at the time of arrival, and counts the use of the secret.
 func (v *verifierState) admitHeld(d *heldDelivery) error {
 	if v.opts.MaxAge > 0 {
 		if _, err := v.checkAge(d.Body, d.arrived); err != nil {
@@ -47,8 +47,8 @@ func (v *verifierState) admitHeld(d *heldDelivery) error {
 	return nil
 }
 
-// callHeld calls the customer's function, in a slot, unless the secret has been
-// rejected by then. Nothing of the request is in the context.
+// callHeld waits for a slot and calls the customer's function, unless the secret has
+// been rejected. The context has no values of the request.
 func (v *verifierState) callHeld(d *heldDelivery) (err error) {
 	v.hold.slots <- struct{}{}
 	defer func() {
@@ -69,39 +69,48 @@ func (v *verifierState) callHeld(d *heldDelivery) (err error) {
 	return d.handle(ctx, &delivery)
 }
 
-// leaveHold makes known what became of a pending delivery, and gives back the room.
+// leaveHold observes and counts the end of a pending delivery, and frees the memory.
 func (v *verifierState) leaveHold(d *heldDelivery, err error) {
 	defer func() { // also if the observer ends the goroutine
 		h := &v.hold
 		v.mu.Lock()
-		defer v.mu.Unlock()
+		defer v.unlockAlone()
 		h.bytes -= d.bytes()
-		if err == nil {
-			h.handled++
-		} else {
-			h.dropped++
-		}
 		if h.pending--; h.pending == 0 {
 			close(h.idle)
 		}
+		if err == nil {
+			h.handled++
+			return
+		}
+		h.dropped++
+		v.noteDropped(d, err)
 	}()
 	v.observeHeld(d, err)
 }
 
-// observeHeld logs and observes the end of a held delivery. No request is there to
-// fail: a panic of the logger or the observer is recovered.
+// noteDropped logs the loss of an acknowledged delivery. The caller holds v.mu.
+func (v *verifierState) noteDropped(d *heldDelivery, err error) {
+	if v.opts.Logger == nil {
+		return
+	}
+	attrs := []slog.Attr{slog.Any("error", err)}
+	if e, err := ParseEvent(d.Body); err == nil {
+		attrs = append(attrs, eventAttr(e))
+	}
+	v.note(slog.LevelError, "diffhook: a held delivery was dropped, and DiffHook will not retry it", attrs...)
+}
+
+// observeHeld observes the end of a held delivery. A panic of the observer is
+// recovered: there is no request to fail.
 func (v *verifierState) observeHeld(d *heldDelivery, err error) {
+	if v.opts.Observe == nil {
+		return
+	}
 	defer func() { _ = recover() }()
-	o := Observation{Result: resultAccepted, Err: err, BodyBytes: len(d.Body), Duration: time.Since(d.arrived)}
+	o := Observation{Result: resultAccepted, SignedByPrevious: d.SignedByPrevious, BodyBytes: len(d.Body), Duration: time.Since(d.arrived)}
 	if err != nil {
-		o.Result = resultDropped
-	} else {
-		o.SignedByPrevious = d.SignedByPrevious
+		o.Result, o.Err, o.SignedByPrevious = resultDropped, err, false
 	}
-	if err != nil && d.usage != nil && v.opts.Logger != nil {
-		v.opts.Logger.LogAttrs(context.Background(), slog.LevelError, "diffhook: a held delivery was dropped; DiffHook will not retry it", slog.Any("error", err))
-	}
-	if v.opts.Observe != nil {
-		v.opts.Observe(context.Background(), o)
-	}
+	v.opts.Observe(context.Background(), o)
 }
