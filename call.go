@@ -35,20 +35,14 @@ type call struct {
 	// urgent says that it does not stand in line behind other calls.
 	urgent bool
 
-	// unbroken says that an attempt, once sent, is not broken off when the
-	// context ends, but has AttemptTimeout to be answered: else it could be
-	// carried out after whoever sent it has looked, and found nothing done.
-	unbroken bool
-
 	body        []byte
 	contentType string
 	plain       bool            // the answer is not in a data envelope
 	hidden      func() []string // beside the token, what no error may show
 
-	generation   int    // that body is encoded for
-	attempts     int    // begun
-	date         string // the Date header of the last response
-	tokenRenewed bool   // for this call, after a 401
+	generation   int  // that body is encoded for
+	attempts     int  // begun
+	tokenRenewed bool // for this call, after a 401
 }
 
 // scrub makes a text from outside fit for an error of the call.
@@ -161,7 +155,7 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 			return nil, "", call.failed(ctx, err)
 		}
 		if !isToken(token) {
-			return nil, "", call.failed(ctx, fmt.Errorf("%w: the Credentials gave a token that is empty or has characters that no header can have", ErrInvalidAPIKey))
+			return nil, "", call.failed(ctx, fmt.Errorf("%w: the Credentials gave a token that is empty or has characters that no header can have", ErrInvalidCredentials))
 		}
 		return auth, token, nil
 	}
@@ -190,9 +184,6 @@ func (c *core) wait(ctx context.Context, call *call, limiter Limiter) error {
 
 // send sends one request and reads its answer.
 func (c *core) send(ctx context.Context, call *call, token string) outcome {
-	if call.unbroken {
-		ctx = context.WithoutCancel(ctx)
-	}
 	attempt, cancel := context.WithTimeout(ctx, c.opts.AttemptTimeout)
 	defer cancel()
 	d := departure{end: cancel}
@@ -306,11 +297,4 @@ func (c *core) log(ctx context.Context, call *call, status int, took time.Durati
 			slog.String("method", call.method), slog.String("route", call.route),
 			slog.Int("status", status), slog.Duration("took", took))
 	}
-}
-
-// closeBody reads what little may be left, so that the connection can be used
-// again, and closes.
-func closeBody(body io.ReadCloser) {
-	_, _ = io.CopyN(io.Discard, body, 64<<10)
-	body.Close()
 }

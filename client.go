@@ -106,7 +106,7 @@ type auth struct {
 // NewClient returns a client with the given credentials. Nil options mean the
 // defaults. It does no I/O.
 //
-// It returns an error that wraps [ErrInvalidAPIKey] for credentials that cannot
+// It returns an error that wraps [ErrInvalidCredentials] for credentials that cannot
 // be right, naming the environment variable they came from, and
 // [ErrInvalidOptions] for an option out of range.
 func NewClient(creds Credentials, opts *ClientOptions) (*Client, error) {

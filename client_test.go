@@ -25,7 +25,7 @@ func TestClientOverNetwork(t *testing.T) {
 			keys, err := client.Keys.List(ctx, nil)
 			require.NoError(t, err)
 			assert.Equal(t, key.ID, keys[0].ID)
-			assert.True(t, keys[0].MayBe(secret))
+			assert.True(t, keys[0].MatchesPrefix(secret))
 
 			second := client.WithCredentials(secret)
 			_, err = second.Monitors.List(ctx, &diffhook.ListOptions{Limit: 1})
@@ -92,12 +92,12 @@ func TestNewClientRefusesCredentials(t *testing.T) {
 		"nil":                        {nil, diffhook.ErrInvalidOptions},
 		"nil function":               {diffhook.CredentialsFunc(nil), diffhook.ErrInvalidOptions},
 		"nil pointer":                {none, diffhook.ErrInvalidOptions},
-		"zero key":                   {diffhook.APIKey{}, diffhook.ErrInvalidAPIKey},
-		"pointer to a zero key":      {new(diffhook.APIKey), diffhook.ErrInvalidAPIKey},
-		"client id with a newline":   {diffhook.ClientCredentials(apiKeyText+"\n", "a secret"), diffhook.ErrInvalidAPIKey},
-		"client id without prefix":   {diffhook.ClientCredentials("id", "a secret"), diffhook.ErrInvalidAPIKey},
-		"client secret is empty":     {diffhook.ClientCredentials(apiKeyText, ""), diffhook.ErrInvalidAPIKey},
-		"client secret with newline": {diffhook.ClientCredentials(apiKeyText, "a secret\n"), diffhook.ErrInvalidAPIKey},
+		"zero key":                   {diffhook.APIKey{}, diffhook.ErrInvalidCredentials},
+		"pointer to a zero key":      {new(diffhook.APIKey), diffhook.ErrInvalidCredentials},
+		"client id with a newline":   {diffhook.ClientCredentials(apiKeyText+"\n", "a secret"), diffhook.ErrInvalidCredentials},
+		"client id without prefix":   {diffhook.ClientCredentials("id", "a secret"), diffhook.ErrInvalidCredentials},
+		"client secret is empty":     {diffhook.ClientCredentials(apiKeyText, ""), diffhook.ErrInvalidCredentials},
+		"client secret with newline": {diffhook.ClientCredentials(apiKeyText, "a secret\n"), diffhook.ErrInvalidCredentials},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, err := diffhook.NewClient(test.creds, nil)

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // Credentials supply the bearer token of the API's requests: an [APIKey]
@@ -40,34 +42,32 @@ type APIKey struct {
 // letter, digit, - or _. Keys are made at App → Settings → API Keys, and shown
 // once, at their creation.
 //
-// It returns an error that wraps [ErrInvalidAPIKey], and does not repeat the
+// It returns an error that wraps [ErrInvalidCredentials], and does not repeat the
 // text, for any other text.
 func NewAPIKey(s string) (APIKey, error) {
 	rest, ok := strings.CutPrefix(s, apiKeyPrefix)
 	switch {
 	case s == "":
-		return APIKey{}, fmt.Errorf("%w: it is empty; create one at App → Settings → API Keys", ErrInvalidAPIKey)
+		return APIKey{}, fmt.Errorf("%w: it is empty; create one at App → Settings → API Keys", ErrInvalidCredentials)
 	case strings.TrimSpace(s) != s:
-		return APIKey{}, fmt.Errorf("%w: it begins or ends with white space; trim it", ErrInvalidAPIKey)
+		return APIKey{}, fmt.Errorf("%w: it begins or ends with white space; trim it", ErrInvalidCredentials)
 	case !ok:
-		return APIKey{}, fmt.Errorf("%w: it does not begin with %s; is it the signing secret?", ErrInvalidAPIKey, apiKeyPrefix)
+		return APIKey{}, fmt.Errorf("%w: it does not begin with %s; is it the signing secret?", ErrInvalidCredentials, apiKeyPrefix)
 	case rest == "":
-		return APIKey{}, fmt.Errorf("%w: nothing follows %s; copy it whole", ErrInvalidAPIKey, apiKeyPrefix)
+		return APIKey{}, fmt.Errorf("%w: nothing follows %s; copy it whole", ErrInvalidCredentials, apiKeyPrefix)
 	case strings.ContainsFunc(rest, func(r rune) bool { return !isKeyRune(r) }):
-		return APIKey{}, fmt.Errorf("%w: it has characters other than letters, digits, - and _; copy it from where it was shown at creation", ErrInvalidAPIKey)
+		return APIKey{}, fmt.Errorf("%w: it has characters other than letters, digits, - and _; copy it from where it was shown at creation", ErrInvalidCredentials)
 	}
 	s = strings.Clone(s)
 	return APIKey{text: func() string { return s }}, nil
 }
 
-func isKeyRune(r rune) bool {
-	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_'
-}
+func isKeyRune(r rune) bool { return redact.IsKeyRune(r) }
 
 // Token returns the key: an APIKey is [Credentials].
 func (k APIKey) Token(context.Context) (string, error) {
 	if k.text == nil {
-		return "", fmt.Errorf("%w: the APIKey is a zero value; make one with NewAPIKey", ErrInvalidAPIKey)
+		return "", fmt.Errorf("%w: the APIKey is a zero value; make one with NewAPIKey", ErrInvalidCredentials)
 	}
 	return k.text(), nil
 }
@@ -142,16 +142,16 @@ func (c clientCredentials) Format(f fmt.State, _ rune) {
 func (c clientCredentials) check() error {
 	switch {
 	case !strings.HasPrefix(c.id, apiKeyPrefix):
-		return fmt.Errorf("%w: the client id does not begin with %s", ErrInvalidAPIKey, apiKeyPrefix)
+		return fmt.Errorf("%w: the client id does not begin with %s", ErrInvalidCredentials, apiKeyPrefix)
 	case strings.ContainsFunc(c.id, func(r rune) bool { return !isKeyRune(r) }):
-		return fmt.Errorf("%w: the client id has characters other than letters, digits, - and _", ErrInvalidAPIKey)
+		return fmt.Errorf("%w: the client id has characters other than letters, digits, - and _", ErrInvalidCredentials)
 	case c.secret() == "":
-		return fmt.Errorf("%w: the client secret is empty", ErrInvalidAPIKey)
+		return fmt.Errorf("%w: the client secret is empty", ErrInvalidCredentials)
 	case strings.HasPrefix(c.secret(), apiKeyPrefix):
-		return fmt.Errorf("%w: the client secret begins with %s, as a client id does; pass the secret that was shown once at its creation", ErrInvalidAPIKey, apiKeyPrefix)
+		return fmt.Errorf("%w: the client secret begins with %s, as a client id does; pass the secret that was shown once at its creation", ErrInvalidCredentials, apiKeyPrefix)
 	}
 	if fault := textFault(c.secret()); fault != "" {
-		return fmt.Errorf("%w: the client secret %s", ErrInvalidAPIKey, fault)
+		return fmt.Errorf("%w: the client secret %s", ErrInvalidCredentials, fault)
 	}
 	return nil
 }
@@ -191,7 +191,7 @@ func (envCredentials) resolve() (Credentials, error) {
 	}
 	id, secret := os.Getenv(envClientID), os.Getenv(envClientSecret)
 	if id == "" && secret == "" {
-		return nil, fmt.Errorf("%w: the environment variable %s is not set, nor are %s and %s", ErrInvalidAPIKey, envAPIKey, envClientID, envClientSecret)
+		return nil, fmt.Errorf("%w: the environment variable %s is not set, nor are %s and %s", ErrInvalidCredentials, envAPIKey, envClientID, envClientSecret)
 	}
 	creds := ClientCredentials(id, secret).(clientCredentials)
 	if err := creds.check(); err != nil {

@@ -101,7 +101,7 @@ func TestNewAPIKey(t *testing.T) {
 				assert.False(t, key.IsZero())
 				return
 			}
-			require.ErrorIs(t, err, diffhook.ErrInvalidAPIKey)
+			require.ErrorIs(t, err, diffhook.ErrInvalidCredentials)
 			assert.True(t, key.IsZero())
 			assertDoesNotRepeat(t, err, strings.ReplaceAll(c.text, "dh_live_", ""))
 		})
@@ -132,7 +132,7 @@ func TestAPIKeyShows(t *testing.T) {
 			// than be refused by the API one day.
 			for _, printed := range []string{key.String(), fmt.Sprintf("%q", key), fmt.Sprintf("%x", key)} {
 				_, err := diffhook.NewAPIKey(printed)
-				assert.ErrorIs(t, err, diffhook.ErrInvalidAPIKey, printed)
+				assert.ErrorIs(t, err, diffhook.ErrInvalidCredentials, printed)
 			}
 		})
 	}
@@ -157,7 +157,7 @@ func TestZeroAPIKey(t *testing.T) {
 	assert.Empty(t, zero.Reveal())
 	assert.Equal(t, "(none)", fmt.Sprint(zero))
 	token, err := zero.Token(t.Context())
-	require.ErrorIs(t, err, diffhook.ErrInvalidAPIKey)
+	require.ErrorIs(t, err, diffhook.ErrInvalidCredentials)
 	assert.Empty(t, token)
 }
 
@@ -324,7 +324,7 @@ func TestEnvCredentials(t *testing.T) {
 				})},
 			})
 			if c.used == none {
-				require.ErrorIs(t, err, diffhook.ErrInvalidAPIKey)
+				require.ErrorIs(t, err, diffhook.ErrInvalidCredentials)
 				assert.Nil(t, client)
 				for variable := range strings.FieldsSeq(c.names) {
 					assert.ErrorContains(t, err, variable)
@@ -333,7 +333,7 @@ func TestEnvCredentials(t *testing.T) {
 					assertDoesNotRepeat(t, err, value)
 				}
 				_, err = diffhook.EnvCredentials().Token(t.Context())
-				require.ErrorIs(t, err, diffhook.ErrInvalidAPIKey)
+				require.ErrorIs(t, err, diffhook.ErrInvalidCredentials)
 				return
 			}
 			require.NoError(t, err)
@@ -371,11 +371,11 @@ var badCredentials = []struct {
 	want  error
 }{
 	{"nil", nil, diffhook.ErrInvalidOptions},
-	{"zero key", diffhook.APIKey{}, diffhook.ErrInvalidAPIKey},
-	{"client credentials without an id", diffhook.ClientCredentials("", opaqueText), diffhook.ErrInvalidAPIKey},
-	{"client credentials without a secret", diffhook.ClientCredentials("dh_live_id", ""), diffhook.ErrInvalidAPIKey},
-	{"client credentials exchanged", diffhook.ClientCredentials(opaqueText, "dh_live_id"), diffhook.ErrInvalidAPIKey},
-	{"empty environment", diffhook.EnvCredentials(), diffhook.ErrInvalidAPIKey},
+	{"zero key", diffhook.APIKey{}, diffhook.ErrInvalidCredentials},
+	{"client credentials without an id", diffhook.ClientCredentials("", opaqueText), diffhook.ErrInvalidCredentials},
+	{"client credentials without a secret", diffhook.ClientCredentials("dh_live_id", ""), diffhook.ErrInvalidCredentials},
+	{"client credentials exchanged", diffhook.ClientCredentials(opaqueText, "dh_live_id"), diffhook.ErrInvalidCredentials},
+	{"empty environment", diffhook.EnvCredentials(), diffhook.ErrInvalidCredentials},
 }
 
 func emptyEnvironment(t *testing.T) {
@@ -439,10 +439,10 @@ func TestCredentialsFunc(t *testing.T) {
 		{"token of another form", "a-token.with~other/characters+==", nil, nil},
 		{"error", "", errVault, errVault},
 		{"error beside a token", longKeyText, errVault, errVault},
-		{"empty", "", nil, diffhook.ErrInvalidAPIKey},
-		{"another header", longKeyText + "\r\nX-Admin: true", nil, diffhook.ErrInvalidAPIKey},
-		{"newline at the end", longKeyText + "\n", nil, diffhook.ErrInvalidAPIKey},
-		{"beyond ASCII", longKeyText + "é", nil, diffhook.ErrInvalidAPIKey},
+		{"empty", "", nil, diffhook.ErrInvalidCredentials},
+		{"another header", longKeyText + "\r\nX-Admin: true", nil, diffhook.ErrInvalidCredentials},
+		{"newline at the end", longKeyText + "\n", nil, diffhook.ErrInvalidCredentials},
+		{"beyond ASCII", longKeyText + "é", nil, diffhook.ErrInvalidCredentials},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var sent []string
@@ -501,7 +501,7 @@ func TestBadCredentialsReachRetries(t *testing.T) {
 		var listed sync.WaitGroup
 		listed.Go(func() {
 			_, err := client.Keys.List(t.Context(), nil)
-			assert.ErrorIs(t, err, diffhook.ErrInvalidAPIKey)
+			assert.ErrorIs(t, err, diffhook.ErrInvalidCredentials)
 		})
 		pause(5 * time.Second)
 		client.SetCredentials(diffhook.APIKey{})

@@ -110,7 +110,7 @@ type listReader[T any] struct {
 }
 
 // readData reads a list of up to maxListItems. An item that cannot be read stays
-// zero: without it, [ListOptions.Full] would take a full list for a shorter one.
+// zero: without it, a list of MaxListLimit items would pass for a shorter one.
 func (l *listReader[T]) readData(data value) error {
 	items := []T{}
 	if data.isNull() {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -20,7 +19,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
 // readers are calls that read a response, each with a good one and what it
@@ -277,7 +275,6 @@ func TestListLength(t *testing.T) {
 					got, err := l.list(t, client, opts)
 					require.NoError(t, err)
 					assert.Equal(t, n, got)
-					assert.Equal(t, n >= 200 || opts != nil, opts.Full(got))
 				}
 			})
 		}
@@ -365,57 +362,4 @@ func TestUnmarshalJSONOfInvalidJSON(t *testing.T) {
 	}
 }
 
-// TestKeyReplaceOfUnclearKeys: a last use that cannot be read is not "never", and
 // a key without an id may be the one that is missed. Nothing is deleted by either.
-func TestKeyReplaceOfUnclearKeys(t *testing.T) {
-	const lastUse = `("id":"OLD"[^{}]*"lastUsedAt":)"[^"]*"`
-	for name, edit := range map[string]struct{ pattern, with string }{
-		"the last use is a number":  {lastUse, `${1}1773670920`},
-		"the last use is no time":   {lastUse, `${1}"today"`},
-		"the last use is an object": {lastUse, `${1}{"date":"2026-03-16"}`},
-		"the id is an object":       {`"id":"OLD"`, `"id":{"oid":"x"}`},
-		"an item is null":           {`"data":\[`, `"data":[null,`},
-		"an item is another object": {`"data":\[`, `"data":[{"object":"key"},`},
-	} {
-		for _, since := range []string{"the first list", "the promotion"} {
-			t.Run(name+" since "+since, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					server := diffhooktest.New()
-					t.Cleanup(server.Close)
-					unclear := since == "the first list"
-					var old string
-					k := newKeyTestOf(t, server, func(next http.RoundTripper) http.RoundTripper {
-						return roundTripper(func(r *http.Request) (*http.Response, error) {
-							if !unclear || r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/keys") {
-								return next.RoundTrip(r)
-							}
-							pattern := regexp.MustCompile(strings.ReplaceAll(edit.pattern, "OLD", old))
-							whole := regexp.MustCompile(`(?s)^.*$`)
-							return rewrittenBy(next, whole, func(body string) string {
-								return pattern.ReplaceAllString(body, edit.with)
-							}).RoundTrip(r)
-						})
-					})
-					old = k.old.ID
-					require.NoError(t, listKeys(t.Context(), k.client), "the old key has been used")
-					ctx, cancel := context.WithTimeout(t.Context(), 72*time.Hour)
-					defer cancel()
-					told := false
-					_, err := k.client.Keys.Replace(ctx, k.old.ID, k.store, &diffhook.KeyRotationOptions{Observe: func(_ context.Context, step diffhook.RotationStep) {
-						unclear = unclear || step.Name == "promoted"
-						told = told || step.Name == "draining" && strings.Contains(step.Text, "cannot be read")
-					}})
-					if since == "the first list" {
-						require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
-						assert.Zero(t, server.Count("POST /api/keys"))
-					} else {
-						require.ErrorIs(t, err, context.DeadlineExceeded)
-						assert.True(t, told)
-					}
-					assert.False(t, k.revoked(k.old))
-					assert.Zero(t, server.Count("DELETE /api/keys/{id}"))
-				})
-			})
-		}
-	}
-}

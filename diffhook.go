@@ -40,20 +40,16 @@
 // secret from its source, by [Verifier.Watch] and [Verifier.Refresh], and at
 // once when a delivery comes that no known secret signed; a flood of such
 // deliveries starts one read per [VerifierOptions].MinRefreshInterval on average.
-// [Verifier.Rotate] and [Verifier.Revoke] do the same by hand.
-// [Verifier.Status] shows whether the old secret is still in use, and
-// [MergeStatuses] whether it is on any of several servers.
+// [Verifier.Rotate] and [Verifier.Reject] do the same by hand.
+// [Verifier.Status] shows whether the old secret is still in use. [Verifier.Hold]
+// keeps deliveries of generation 1 while the new secret is on its way to a server,
+// and [Verifier.AcceptSuccessor] takes it before the source has it.
 //
 // Where the source knows the previous secret too (a directory with the files
 // current and previous, say), a restart inside the window loses nothing.
 // Otherwise the replaced secret is remembered by the running process only.
 //
-// [SigningSecretService.Replace] does the whole for all servers: it rotates at
-// the platform, saves both secrets in your [SecretStore], waits until every
-// [Receiver] (the verifier of one server) has learned the new one and none needs
-// the old one, and revokes that. It can be interrupted and run again at any
-// point. After a leak, [SigningSecretService.Revoke] refuses a secret at once,
-// wherever it can reach. Both call endpoints that are assumed.
+// Package [github.com/diffhook/diffhook-go/rotation] does the whole for all servers.
 //
 // # Calling the API
 //
@@ -71,15 +67,13 @@
 // have been carried out, its error matches [ErrOutcomeUnknown].
 //
 // Lists hold at most 200 items, and the API documents no way to get more:
-// [ListOptions.Full] says when there may be.
+// a list of [MaxListLimit] items may not be all there is.
 //
 // # Rotating API keys
 //
 // Nothing replaces a key in place, says DiffHook's page "API Keys": create the
-// new one, migrate, delete the old one. [KeyService.Replace] does that with your
-// [KeyStore], which applications take their key from, and can be interrupted and
-// run again at any point. It returns keys that perhaps nobody holds, which are
-// yours to delete. [Key.Stale] says which keys are older than 90 days.
+// new one, migrate, delete the old one. Package
+// [github.com/diffhook/diffhook-go/rotation] does that. [Key.Stale] says which keys are older than 90 days.
 // [Client.SetCredentials] moves a client to another key.
 //
 // A key that got into a log or a repository is to be revoked at once
@@ -101,6 +95,7 @@
 //	ErrBodyRead             400     nothing: the connection broke off, or a reader before the verifier failed
 //	ErrBodyConsumed         500     mount the verifier before what reads the body
 //	ErrSecretsUnavailable   503     look at the secret source; DiffHook will retry
+//	ErrHeld                 202     nothing: Verifier.Hold keeps it
 //	ErrInvalidEvent         400     signed, but no JSON object: see what the sender sends
 //	ErrInvalidSecret        –       correct the secret; the text says how
 //	ErrInvalidOptions       –       correct the option that the text names
@@ -117,14 +112,7 @@
 //	ErrServer               5xx     try again later
 //	ErrUnexpectedResponse   any     not what the API documents: check BaseURL
 //	ErrOutcomeUnknown       any     it may have been carried out: look before repeating it
-//	ErrInvalidAPIKey        –       correct the credentials; the text says how
-//
-// Replacing and revoking a signing secret, and replacing an API key, add these.
-//
-//	replacing               what to do
-//	ErrNotInForce           nothing: it has been done already, or the name is wrong
-//	ErrRotationOpen         finish the rotation that the text names first
-//	ErrStoreMismatch        see whether it is the right store, and correct what is in it
+//	ErrInvalidCredentials        –       correct the credentials; the text says how
 //
 // A request without an answer matches the error that the connection or the
 // context gave, such as [*net.OpError] or [context.DeadlineExceeded], and

@@ -50,6 +50,11 @@ var (
 	// method of a zero [Verifier].
 	ErrSecretsUnavailable = errors.New("diffhook: signing secrets unavailable: check the secret source")
 
+	// ErrHeld is returned by [Verifier.VerifyRequest] if [Verifier.Hold] is on and
+	// no known secret signed the delivery: it is held, and HandleHeld is called for
+	// it if a secret that signed it comes into force. Answer 202.
+	ErrHeld = errors.New("diffhook: delivery held: it is kept until a secret that signed it is in force; answer 202")
+
 	// ErrInvalidEvent is returned if a body is not one JSON object. A field
 	// that cannot be read is no error: see [Event].Unreadable.
 	ErrInvalidEvent = errors.New("diffhook: invalid event: the body is not a JSON object")
@@ -83,8 +88,7 @@ var (
 	ErrServer = errors.New("diffhook: server error")
 
 	// ErrUnexpectedResponse is an answer that is not what the API documents:
-	// not JSON, cut off, too long, empty, without data, or a redirect. From a
-	// [RemoteReceiver] it is any answer but a status, and below 500.
+	// not JSON, cut off, too long, empty, without data, or a redirect.
 	ErrUnexpectedResponse = errors.New("diffhook: unexpected response")
 
 	// ErrOutcomeUnknown is matched, beside what else there is to say, by the
@@ -93,8 +97,8 @@ var (
 	// live key that nobody holds.
 	ErrOutcomeUnknown = errors.New("diffhook: outcome unknown")
 
-	// ErrInvalidAPIKey is returned for credentials that cannot be right.
-	ErrInvalidAPIKey = errors.New("diffhook: invalid API key")
+	// ErrInvalidCredentials is returned for credentials that cannot be right.
+	ErrInvalidCredentials = errors.New("diffhook: invalid credentials")
 )
 
 // Errors of configuring the package.
@@ -108,25 +112,6 @@ var (
 	ErrInvalidOptions = errors.New("diffhook: invalid options")
 )
 
-// Errors of replacing and revoking a signing secret or an API key.
-var (
-	// ErrNotInForce is returned where the secret or the key that is to be
-	// replaced or revoked is in force nowhere: that has been done already, or
-	// its fingerprint or id is wrong. Everything has been looked at: an API
-	// without the endpoint gives [ErrNotFound] instead.
-	ErrNotInForce = errors.New("diffhook: not in force")
-
-	// ErrRotationOpen is returned where another rotation than the one asked for
-	// is not finished, or has been begun meanwhile: to go on would end the secret
-	// that it still needs.
-	ErrRotationOpen = errors.New("diffhook: another rotation is not finished")
-
-	// ErrStoreMismatch is returned where a store does not hold what it must:
-	// another secret than the one to be replaced, or not what was saved in it.
-	// So it is where the API key may be of another team than the store.
-	ErrStoreMismatch = errors.New("diffhook: the store does not hold what it must")
-)
-
 // HTTPStatus returns the status to answer a delivery with: 200 for a nil
 // error, the status in this table for an error of this package, and 500 for
 // any other. [Verifier.Handler] answers so by itself; use HTTPStatus with a
@@ -138,6 +123,7 @@ var (
 //	ErrBodyRead, ErrInvalidEvent                                           400
 //	ErrBodyConsumed                                                        500
 //	ErrSecretsUnavailable                                                  503
+//	ErrHeld                                                                202
 func HTTPStatus(err error) int {
 	if err == nil {
 		return http.StatusOK
@@ -146,7 +132,7 @@ func HTTPStatus(err error) int {
 	return status
 }
 
-// verdicts is the one table of what can become of a delivery that is refused:
+// verdicts is the one table of what can become of a delivery that is not accepted:
 // its name in observations and logs, and the status it is answered with.
 var verdicts = [...]struct {
 	err    error
@@ -164,11 +150,13 @@ var verdicts = [...]struct {
 	{ErrBodyRead, "body_read", http.StatusBadRequest},
 	{ErrBodyConsumed, "body_consumed", http.StatusInternalServerError},
 	{ErrInvalidEvent, "invalid_event", http.StatusBadRequest},
+	{ErrHeld, "held", http.StatusAccepted},
 }
 
-// resultAccepted and resultError are the results that no sentinel stands for.
+// The results that no sentinel stands for.
 const (
 	resultAccepted = "accepted"
+	resultDropped  = "dropped" // after it was held
 	resultError    = "error"
 )
 

@@ -78,7 +78,7 @@ func ExampleKeyService_Create() {
 		log.Fatal(err)
 	}
 	_ = secret.Reveal() // into your secrets manager
-	fmt.Println(key.Label, key.MayBe(secret))
+	fmt.Println(key.Label, key.MatchesPrefix(secret))
 	// Output: production-server true
 }
 

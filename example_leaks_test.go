@@ -52,7 +52,7 @@ func ExampleFindAPIKeys() {
 	}
 	for at, leaked := range diffhook.FindAPIKeys(text) {
 		for _, k := range keys {
-			if k.MayBe(leaked) {
+			if k.MatchesPrefix(leaked) {
 				fmt.Printf("byte %d: may be %s\n", at, k.Label)
 				fmt.Println("revoked:", client.Keys.Delete(ctx, k.ID) == nil)
 			}

@@ -182,7 +182,7 @@ func ExampleVerifier_Rotate() {
 	fmt.Println("old:", v.Verify(ctx, body, before.Sign(body)) == nil)
 	fmt.Println("new:", v.Verify(ctx, body, after.Sign(body)) == nil)
 
-	if err := v.Revoke(before.Fingerprint()); err != nil {
+	if err := v.Reject(before.Fingerprint()); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("old:", v.Verify(ctx, body, before.Sign(body)) == nil)
@@ -194,6 +194,8 @@ func ExampleVerifier_Rotate() {
 
 // Keep up with a source that changes, and see when an old secret is no longer
 // used.
+// The previous secret is safe to revoke once it is certain that it was unused for
+// longer than DiffHook retries.
 func ExampleVerifier_Watch() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -203,12 +205,14 @@ func ExampleVerifier_Watch() {
 	}
 	go v.Watch(ctx, time.Minute)
 
-	// … later, before the previous secret is revoked at the platform:
-	status := v.Status() // of each server, by its name
-	for _, s := range diffhook.MergeStatuses(map[string]diffhook.RotationStatus{"web-1": status}) {
-		if s.Fingerprint == status.Previous.Fingerprint && s.Unused < 18*time.Hour {
-			log.Printf("secret %s may have been used %v ago: deliveries signed with it can still be retried", s.Fingerprint, s.Unused)
-		}
+	// … later, before the previous secret is revoked at the platform, on each server:
+	status := v.Status()
+	used := status.Previous.LastUsed
+	if used.Before(status.Since) {
+		used = status.Since // uses before that were not counted
+	}
+	if unused := status.At.Sub(used); unused < 18*time.Hour {
+		log.Printf("secret %s may have been used %v ago: deliveries signed with it can still be retried", status.Previous.Fingerprint, unused)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 // which there must be one. Client ids of generation 2 look the same.
 //
 // "If a key appears in a public repository or log, revoke it immediately", says
-// DiffHook's page "API Keys". [Key.MayBe] tells which of the keys that
+// DiffHook's page "API Keys". [Key.MatchesPrefix] tells which of the keys that
 // [KeyService.List] returns it may be, and [KeyService.Delete] revokes that.
 // Printing the [APIKey] does not leak it again. text is read during the
 // iteration and must not change until its end.

@@ -35,9 +35,9 @@ func TestErrorsOfSourceMayDoAnything(t *testing.T) {
 	for name, act := range map[string]func(context.Context, *diffhook.Verifier){
 		"ask for the status": func(_ context.Context, v *diffhook.Verifier) { _ = v.Status() },
 		"refresh":            func(ctx context.Context, v *diffhook.Verifier) { _ = v.Refresh(ctx) },
-		"rotate and revoke": func(_ context.Context, v *diffhook.Verifier) {
+		"rotate and reject": func(_ context.Context, v *diffhook.Verifier) {
 			_ = v.Rotate(diffhook.Secret{}, time.Hour)
-			_ = v.Revoke("0123456789abcdef")
+			_ = v.Reject("0123456789abcdef")
 		},
 		"panic":                  func(context.Context, *diffhook.Verifier) { panic("in Error") },
 		"panic with such a text": func(context.Context, *diffhook.Verifier) { panic(panickingText{}) },
@@ -152,7 +152,7 @@ func TestLoggerPanicsOnCallersGoroutine(t *testing.T) {
 		v := newVerifier(t, source, &diffhook.VerifierOptions{Logger: slog.New(handler{func(slog.Record) { panic("in the handler") }})})
 		require.Panics(t, func() { _ = v.Rotate(letter(t, "B"), time.Hour) })
 		require.NoError(t, verifySigned(t, t.Context(), v, "B"), "it has been done")
-		require.Panics(t, func() { _ = v.Revoke(letter(t, "A").Fingerprint()) })
+		require.Panics(t, func() { _ = v.Reject(letter(t, "A").Fingerprint()) })
 		require.Zero(t, v.Status().Previous)
 		for range 3 {
 			require.Panics(t, func() { _ = verifySigned(t, t.Context(), v, "D") })

@@ -159,7 +159,7 @@ func mismatchForgeries(t *testing.T, right string) []forgery {
 		{name: "previous secret, expired", signature: by(previousText), secrets: expired},
 		{name: "previous secret, stated to be invalid", signature: by(previousText), secrets: none},
 		{name: "previous secret, revoked", signature: by(previousText), secrets: previous,
-			prepare: func(v *diffhook.Verifier) { _ = v.Revoke(mustSecret(t, previousText).Fingerprint()) }},
+			prepare: func(v *diffhook.Verifier) { _ = v.Reject(mustSecret(t, previousText).Fingerprint()) }},
 		{name: "replaced secret, window 0", signature: right,
 			prepare: func(v *diffhook.Verifier) { _ = v.Rotate(mustSecret(t, previousText), 0) }},
 	}

@@ -163,7 +163,7 @@ var configuredForms = []struct {
 func (h *hinter) secretForm() string {
 	type named struct{ name, text string }
 	var secrets []named
-	if h.set.revoked == 0 {
+	if h.set.rejected == 0 {
 		secrets = append(secrets, named{"current", h.set.current.Reveal()})
 	}
 	if h.set.acceptsPrevious() {

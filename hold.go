@@ -3,167 +3,215 @@ package diffhook
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	// maxHold bounds the wait of a delivery for the source, over all reads. A
-	// fifth of DeliveryTimeout is left for everything else.
-	maxHold = 8 * time.Second
-
-	// holdStep is the precision of maxHold: deliveries share a timer if they
-	// arrive within this time.
-	holdStep = maxHold / 16
-
-	// maxHeldBytes bounds the memory of all waiting deliveries. A delivery counts
-	// the body, and heldOverhead for goroutine, headers and buffers.
-	maxHeldBytes = 64 << 20
-	heldOverhead = 8 << 10
-
-	// maxHeldReads bounds the reads for one delivery. The first read may begin
-	// before the delivery arrives, and miss the secret.
-	maxHeldReads = 2
+	longestHold         = time.Hour // bounds a hold that nobody ends
+	defaultMaxHeldBytes = 64 << 20
+	heldOverhead        = 4 << 10 // memory of a delivery beside the body, goroutine included
 )
 
 var (
-	errNoRoom   = fmt.Errorf("%w: waiting deliveries already hold %d MiB", ErrSecretsUnavailable, maxHeldBytes>>20)
-	errHeldLong = fmt.Errorf("%w: the source was not read within the %v that a delivery can wait", ErrSecretsUnavailable, maxHold)
+	errHoldTime   = fmt.Errorf("%w: Hold: the time is not between 0 and %v", ErrInvalidOptions, longestHold)
+	errCannotHold = fmt.Errorf("%w: Hold: nothing can hold a delivery; set HandleHeld or use EventHandler", ErrInvalidOptions)
+	errHoldFull   = fmt.Errorf("%w: the hold is full; rotate sooner, or raise MaxHeldBytes", ErrSecretsUnavailable)
 )
 
-// decideMiss is the slow path of decide: no secret in set signed the delivery.
-// The source may name a newer secret.
-func (a *attempt) decideMiss(set *secretSet) error {
-	h := a.v.newHold(a.heldBytes())
-	defer h.leave()
+// heldDelivery is a delivery after the answer 202. It is held until it is verified,
+// and then pending until it is handled.
+type heldDelivery struct {
+	Delivery // with a copy of the body
+	tag      tag
+	arrived  time.Time
+	handle   func(context.Context, *Delivery) error
+	usage    *usage // of the secret that signed it; nil while it is held
+}
+
+func (d *heldDelivery) bytes() int64 { return int64(cap(d.Body)) + heldOverhead }
+
+// holdRoom is the state of Hold. Verifier.mu guards all fields that are not atomic.
+type holdRoom struct {
+	canHold atomic.Bool
+	active  atomic.Bool // timer is set
+	timer   *time.Timer // end of the hold; nil if no hold is on
+	until   time.Time
+
+	held    []*heldDelivery
+	bytes   int64         // memory of all held and pending deliveries
+	pending int           // number of pending deliveries
+	idle    chan struct{} // closed when pending falls to 0
+	slots   chan struct{} // a semaphore of maxHandling
+
+	handled, dropped, full uint64
+}
+
+// Hold keeps deliveries of generation 1 with an unknown signature for d, an hour at
+// most, instead of refusing them. They are answered 202 and kept in the memory of this
+// process. Hold(0) ends a hold, and another Hold replaces the end. By default, nothing
+// is held. Deliveries of generation 2 are refused as before: DiffHook retries them for
+// 17 h.
+//
+// If the secret of a held delivery comes into force, the function of
+// [Verifier.EventHandler] is called with the event or, for [Verifier.Handler] and
+// [Verifier.VerifyRequest], HandleHeld of [VerifierOptions] with the delivery. Other
+// held deliveries are dropped at the end of the hold. SECURITY.md in the repository
+// describes the risks.
+//
+// Errors match [ErrInvalidOptions] if d is out of range or nothing can hold, and
+// [ErrSecretsUnavailable] if the Verifier is zero.
+func (v *Verifier) Hold(d time.Duration) error {
+	if d < 0 || d > longestHold {
+		return errHoldTime
+	}
+	return v.live().holdFor(d)
+}
+
+func (v *verifierState) holdFor(d time.Duration) error {
+	h := &v.hold
+	switch {
+	case v.set.Load() == nil:
+		return errZeroVerifier
+	case d == 0:
+		v.mu.Lock()
+		v.endHold(v.unlock)
+		return nil
+	case !h.canHold.Load():
+		return errCannotHold
+	}
+	v.mu.Lock()
+	defer v.unlock()
+	if h.timer != nil {
+		h.timer.Stop()
+	} else if v.opts.Logger != nil {
+		v.note(slog.LevelInfo, "diffhook: deliveries that no known secret signed are held", slog.Duration("for", d))
+	}
+	if h.slots == nil {
+		h.slots = make(chan struct{}, maxHandling)
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(d, func() {
+		v.mu.Lock()
+		if h.timer != timer { // another Hold has replaced the end
+			v.mu.Unlock()
+			return
+		}
+		v.endHold(v.unlockAlone)
+	})
+	h.timer, h.until = timer, time.Now().Add(d)
+	h.active.Store(true)
+	return nil
+}
+
+// endHold ends the hold, if any, calls unlock to release v.mu, and drops the held
+// deliveries: holdUnder and verifyHeld have verified each under the set in force.
+func (v *verifierState) endHold(unlock func()) {
+	h := &v.hold
+	if h.timer == nil {
+		unlock()
+		return
+	}
+	h.timer.Stop()
+	h.timer, h.until = nil, time.Time{}
+	h.active.Store(false)
+	dropped := h.held
+	h.held = nil
+	h.dropped += uint64(len(dropped))
+	for _, d := range dropped {
+		h.bytes -= d.bytes()
+	}
+	if v.opts.Logger != nil {
+		v.note(slog.LevelInfo, "diffhook: the hold is over", slog.Int("dropped", len(dropped)), slog.Int("pending", h.pending))
+	}
+	unlock()
+	for _, d := range dropped {
+		v.observeHeld(d, ErrSignatureMismatch)
+	}
+}
+
+// Drain waits until every verified delivery of a hold is handled, or dropped after
+// the last failure. Call Drain after Hold(0) and after the server has shut down: the
+// end of the process loses the deliveries that are not handled.
+//
+// The error matches that of ctx and its cause if ctx ends first, and
+// [ErrSecretsUnavailable] if the Verifier is zero.
+func (v *Verifier) Drain(ctx context.Context) error {
+	state := v.live()
+	if state.set.Load() == nil {
+		return errZeroVerifier
+	}
+	state.mu.Lock()
+	pending, idle := state.hold.pending, state.hold.idle
+	state.mu.Unlock()
+	if pending == 0 {
+		return nil
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("diffhook: Drain: the context ended before every held delivery was handled: %w", contextError(ctx))
+	}
+}
+
+// hold holds the delivery and returns ErrHeld if a hold is on, and miss if not. The
+// error is nil if the delivery matches a secret that has come into force meanwhile.
+func (a *attempt) hold(miss error) error {
+	if a.handle == nil || !a.gen1 || !a.v.hold.active.Load() {
+		return miss
+	}
 	for {
-		newer, err := h.look(a.ctx, set)
-		a.refreshed = h.reads > 0
-		switch {
-		case newer != set && a.matches(newer):
-			return a.accept(newer)
-		case h.again:
-			set = newer
-		case err != nil:
+		set := a.v.set.Load()
+		if a.matches(set) {
+			return a.accept(set)
+		}
+		if err := a.holdUnder(set, miss); err != nil {
 			return err
-		case newer.revoked != 0:
-			return errOnlyRevoked
-		default:
-			return ErrSignatureMismatch
 		}
 	}
 }
 
-// heldBytes returns the memory of the body while the delivery waits.
-func (a *attempt) heldBytes() int {
-	if a.in != nil {
-		return cap(a.body)
-	}
-	return len(a.body)
-}
-
-// hold is the wait of one delivery for the source.
-type hold struct {
-	v       *verifierState
-	bytes   int64
-	arrived time.Time
-
-	limit *holdLimit // nil before the first read
-	reads int        // reads waited for
-	again bool       // another look may help
-}
-
-// holdLimit ends the wait of all deliveries of one holdStep.
-type holdLimit struct {
-	ends time.Time
-	over chan struct{} // closed at ends
-}
-
-// newHold returns the hold of a delivery with n bytes of body in memory.
-func (v *verifierState) newHold(n int) hold {
-	return hold{v: v, bytes: int64(n) + heldOverhead, arrived: time.Now()}
-}
-
-// look returns the secrets in force, after a read of the source if these are still
-// the checked secrets. The error is the failure of the read. Afterwards, h.again
-// reports whether another look may help.
-func (h *hold) look(ctx context.Context, checked *secretSet) (*secretSet, error) {
-	v := h.v
+// holdUnder holds the delivery, which matches no secret of set. It returns nil if set
+// is no longer in force: the caller must verify the delivery again.
+func (a *attempt) holdUnder(set *secretSet, miss error) error {
+	v, h := a.v, &a.v.hold
 	v.mu.Lock()
-	if set := v.set.Load(); set != checked {
-		v.mu.Unlock()
-		h.again = true
-		return set, nil
-	}
-	call, err := h.join(ctx)
-	h.again = call != nil && h.reads < maxHeldReads && call.began.Before(h.arrived)
-	v.mu.Unlock()
-	if call == nil {
-		return checked, err
-	}
-	select {
-	case <-call.done:
-		return v.set.Load(), call.err
-	case <-ctx.Done():
-		err = endedError(ctx, "while the source was read")
-	case <-h.limit.over:
-		err = errHeldLong
-	}
-	h.again = false
-	return v.set.Load(), err
-}
-
-// join returns the call to wait for and makes room for the delivery. The call is
-// nil if the source is fixed, hangs or cannot be read in time, or if there is no
-// room. The error is then the last failure of the source, if any, or errNoRoom.
-// The caller holds v.mu.
-func (h *hold) join(ctx context.Context) (*sourceCall, error) {
-	r := &h.v.read
+	defer v.mu.Unlock()
 	switch {
-	case h.v.fixed:
-		return nil, nil
-	case r.call != nil && r.call.settled: // Load hangs
-		return nil, r.err
-	case h.limit == nil && r.held > 0 && r.held+h.bytes > maxHeldBytes:
-		return nil, errNoRoom
+	case v.set.Load() != set:
+		return nil
+	case h.timer == nil: // the hold has ended
+		return miss
+	case h.bytes+int64(len(a.body))+heldOverhead > v.opts.MaxHeldBytes:
+		h.full++
+		return errHoldFull
 	}
-	limit := h.limit
-	if limit == nil {
-		limit = r.holdLimit(h.arrived)
-	}
-	ends := limit.ends
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(ends) {
-		ends = deadline
-	}
-	call := h.v.readForMiss(ends)
-	if call == nil {
-		return nil, r.err
-	}
-	if h.limit == nil {
-		h.limit = limit
-		r.held += h.bytes
-	}
-	h.reads++
-	return call, nil
+	d := &heldDelivery{tag: a.tag, arrived: time.Now(), handle: a.handle}
+	d.Body = append([]byte(nil), a.body...)
+	h.bytes += d.bytes()
+	h.held = append(h.held, d)
+	return ErrHeld
 }
 
-// leave gives back the room of the delivery.
-func (h *hold) leave() {
-	if h.limit == nil {
-		return
+// verifyHeld verifies the held deliveries under a set that comes into force, and
+// starts to handle the matching deliveries. The caller holds v.mu.
+func (v *verifierState) verifyHeld(set *secretSet) {
+	h := &v.hold
+	still := h.held[:0]
+	for _, d := range h.held {
+		match, _ := set.match(d.Body, &d.tag)
+		if match == 0 {
+			still = append(still, d)
+			continue
+		}
+		d.usage, d.SignedByPrevious = set.usages[match], match == matchPrevious
+		if h.pending++; h.pending == 1 {
+			h.idle = make(chan struct{})
+		}
+		go v.handleHeld(d)
 	}
-	h.v.mu.Lock()
-	h.v.read.held -= h.bytes
-	h.v.mu.Unlock()
-}
-
-// holdLimit returns the limit of a delivery that arrives now. The caller holds
-// Verifier.mu.
-func (r *reading) holdLimit(now time.Time) *holdLimit {
-	if l := r.limit; l != nil && l.ends.Sub(now) > maxHold-holdStep {
-		return l
-	}
-	l := &holdLimit{ends: now.Add(maxHold), over: make(chan struct{})}
-	time.AfterFunc(maxHold, func() { close(l.over) })
-	r.limit = l
-	return l
+	clear(h.held[len(still):])
+	h.held = still
 }

@@ -19,7 +19,7 @@ type KeyService struct{ client *Client }
 type Key struct {
 	ID     string
 	Label  string
-	Prefix string // the key's first characters, not what an APIKey prints as: see MayBe
+	Prefix string // the key's first characters, not what an APIKey prints as: see MatchesPrefix
 
 	// CreatedAt is in UTC. See [Key.Stale].
 	CreatedAt time.Time
@@ -28,9 +28,9 @@ type Key struct {
 	LastUsedAt time.Time
 }
 
-// MayBe reports whether k may be key, judging by its first characters: false
+// MatchesPrefix reports whether k may be key, judging by its first characters: false
 // is certain, true is not.
-func (k Key) MayBe(key APIKey) bool {
+func (k Key) MatchesPrefix(key APIKey) bool {
 	return !key.IsZero() && strings.HasPrefix(key.Reveal(), k.shown())
 }
 
@@ -51,7 +51,7 @@ const staleKeyAge = 90 * 24 * time.Hour
 
 // Stale reports whether k is older than age, where 0 means 90 days: DiffHook's
 // page "API Keys" has any older key treated as a candidate for rotation. A key of
-// unknown age is. Replace it with [KeyService.Replace].
+// unknown age is.
 func (k Key) Stale(age time.Duration) bool {
 	if age == 0 {
 		age = staleKeyAge
@@ -78,7 +78,7 @@ func (k *Key) readData(data value) error {
 func (k *Key) read(v value) {
 	v.fill(
 		field{"id", &k.ID}, field{"label", &k.Label},
-		field{"prefix", (*exactText)(&k.Prefix)}, // MayBe is certain of a wrong prefix, and not of none
+		field{"prefix", (*exactText)(&k.Prefix)}, // MatchesPrefix is certain of a wrong prefix, and not of none
 		field{"created_at", &k.CreatedAt}, field{"last_used_at", &k.LastUsedAt},
 	)
 }
@@ -89,23 +89,6 @@ func (s *KeyService) List(ctx context.Context, opts *ListOptions) ([]Key, error)
 	return list(ctx, s.client, pathKeys, opts, (*Key).read)
 }
 
-// listForReplace is List for a rotation, which finds a key by its id and deletes
-// the key by its last use. The error is errUnclearKeys if a key has no id, or a
-// last use that cannot be read and would pass for "never used".
-func (s *KeyService) listForReplace(ctx context.Context, opts *ListOptions) ([]Key, error) {
-	unclear := false
-	keys, err := list(ctx, s.client, pathKeys, opts, func(k *Key, v value) {
-		k.read(v)
-		var used value
-		v.fill(field{"last_used_at", &used})
-		unclear = unclear || k.ID == "" || k.LastUsedAt.IsZero() && !used.saysNothing()
-	})
-	if err == nil && unclear {
-		return nil, errUnclearKeys
-	}
-	return keys, err
-}
-
 // Create makes a key. The [APIKey] is shown this once: store it before
 // anything else. label says what the key is for, such as production-server.
 // Fields of the [Key] that cannot be read are zero, even the id.
@@ -113,15 +96,11 @@ func (s *KeyService) listForReplace(ctx context.Context, opts *ListOptions) ([]K
 // It is not safe to repeat. An error that matches [ErrOutcomeUnknown] may have
 // left a live key that nobody holds: list the keys and look for the label.
 func (s *KeyService) Create(ctx context.Context, label string) (Key, APIKey, error) {
-	return s.create(ctx, label, false)
-}
-
-func (s *KeyService) create(ctx context.Context, label string, unbroken bool) (Key, APIKey, error) {
 	if strings.TrimSpace(label) == "" {
 		return Key{}, APIKey{}, fmt.Errorf("%w: a key needs a label, such as production-server", ErrInvalidRequest)
 	}
 	var answer createdKey
-	c := &call{method: http.MethodPost, route: pathKeys, in: map[string]string{"label": label}, out: &answer, unbroken: unbroken}
+	c := &call{method: http.MethodPost, route: pathKeys, in: map[string]string{"label": label}, out: &answer}
 	if err := s.client.callPath(ctx, c, pathKeys); err != nil {
 		return Key{}, APIKey{}, err
 	}

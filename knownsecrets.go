@@ -10,21 +10,21 @@ const (
 	// with a new secret each time.
 	maxKnownSecrets = 1000
 
-	// maxUnknownRevoked bounds the revoked fingerprints of unknown secrets.
-	maxUnknownRevoked = 1000
+	// maxUnknownRejected bounds the rejected fingerprints of unknown secrets.
+	maxUnknownRejected = 1000
 )
 
 // usage counts the deliveries that one secret verified, whatever its role. The
-// counter outlives the secret's time in force, and remembers a revocation and the
+// counter outlives the secret's time in force, and remembers a rejection and the
 // end of a window.
 type usage struct {
 	counter
 	secret Secret
 
 	// Guarded by Verifier.mu.
-	revoked bool    // by Revoke, for good
-	window  *window // the last window; nil if the secret was not replaced since it was current
-	inForce uint64  // the number of the last set with this secret
+	rejected bool    // by Reject, for good
+	window   *window // the last window; nil if the secret was not replaced since it was current
+	inForce  uint64  // the number of the last set with this secret
 }
 
 // usageOf returns the counter of s, new or known. v.mu is held.
@@ -32,20 +32,20 @@ func (v *verifierState) usageOf(s Secret) *usage {
 	fingerprint := s.Fingerprint()
 	u := v.known[fingerprint]
 	if u == nil {
-		u = &usage{secret: s, revoked: v.unknownRevoked[fingerprint]}
+		u = &usage{secret: s, rejected: v.unknownRejected[fingerprint]}
 		v.known[fingerprint] = u
-		delete(v.unknownRevoked, fingerprint)
+		delete(v.unknownRejected, fingerprint)
 	}
 	return u
 }
 
-// isRevoked reports whether Revoke refused the secret with the fingerprint,
+// isRejected reports whether Reject refused the secret with the fingerprint,
 // known or not. v.mu is held.
-func (v *verifierState) isRevoked(fingerprint string) bool {
+func (v *verifierState) isRejected(fingerprint string) bool {
 	if u := v.known[fingerprint]; u != nil {
-		return u.revoked
+		return u.rejected
 	}
-	return v.unknownRevoked[fingerprint]
+	return v.unknownRejected[fingerprint]
 }
 
 // forget drops the secrets that left force first, if there are too many. Used
@@ -54,7 +54,7 @@ func (v *verifierState) forget() {
 	for len(v.known) > maxKnownSecrets {
 		var oldest *usage
 		for _, u := range v.known {
-			dispensable := !u.revoked && u.inForce < v.sets && u.lastUsed() == 0
+			dispensable := !u.rejected && u.inForce < v.sets && u.lastUsed() == 0
 			if dispensable && (oldest == nil || u.inForce < oldest.inForce) {
 				oldest = u
 			}
@@ -66,33 +66,34 @@ func (v *verifierState) forget() {
 	}
 }
 
-// Revoke refuses the secret with the given fingerprint from now on, whatever
+// Reject refuses the secret with the given fingerprint from now on, whatever
 // its role and whatever the source says: after a leak, or once no delivery needs
 // a replaced secret any more. If it is the current secret and the source names no
 // other, deliveries that the previous secret did not sign are answered 503
 // ([ErrSecretsUnavailable]) until the source does.
 //
 // The verifier forgets it with the process: after a restart only the source
-// decides. Other servers have verifiers of their own;
-// [SigningSecretService.Revoke] reaches them, the platform and the source too.
+// decides. Other servers have verifiers of their own: RevokeSecret of package
+// [github.com/diffhook/diffhook-go/rotation] reaches them, the platform and the
+// source too.
 //
 // Errors, after which nothing has changed:
 //
 //   - [ErrInvalidOptions]: the text is no fingerprint.
 //   - [ErrSecretsUnavailable]: the Verifier is zero.
-//   - 1,000 fingerprints of unknown secrets are revoked already. A secret that the
-//     verifier has seen can always be revoked.
-func (v *Verifier) Revoke(fingerprint string) error {
+//   - 1,000 fingerprints of unknown secrets are rejected already. A secret that the
+//     verifier has seen can always be rejected.
+func (v *Verifier) Reject(fingerprint string) error {
 	if err := checkFingerprint(fingerprint); err != nil {
 		return err
 	}
-	return v.live().revoke(fingerprint)
+	return v.live().reject(fingerprint)
 }
 
-// errRevokedFull refuses an order rather than forget an earlier one.
-var errRevokedFull = fmt.Errorf("diffhook: Revoke: %d fingerprints of unknown secrets are revoked already; compare the fingerprint with Verifier.Status, and restart the process if it is right", maxUnknownRevoked)
+// errRejectedFull refuses an order rather than forget an earlier one.
+var errRejectedFull = fmt.Errorf("diffhook: Reject: %d fingerprints of unknown secrets are rejected already; compare the fingerprint with Verifier.Status, and restart the process if it is right", maxUnknownRejected)
 
-func (v *verifierState) revoke(fingerprint string) error {
+func (v *verifierState) reject(fingerprint string) error {
 	v.mu.Lock()
 	defer v.unlock()
 	set := v.set.Load()
@@ -100,12 +101,12 @@ func (v *verifierState) revoke(fingerprint string) error {
 		return errZeroVerifier
 	}
 	if u := v.known[fingerprint]; u != nil {
-		u.revoked = true
-	} else if !v.unknownRevoked[fingerprint] {
-		if len(v.unknownRevoked) >= maxUnknownRevoked {
-			return errRevokedFull
+		u.rejected = true
+	} else if !v.unknownRejected[fingerprint] {
+		if len(v.unknownRejected) >= maxUnknownRejected {
+			return errRejectedFull
 		}
-		v.unknownRevoked[fingerprint] = true
+		v.unknownRejected[fingerprint] = true
 	}
 	if fingerprint == set.current.Fingerprint() || fingerprint == set.previous.Fingerprint() {
 		v.store(set.current, set.previous, set.window)

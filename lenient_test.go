@@ -148,12 +148,12 @@ func TestTimesInUse(t *testing.T) {
 	}
 }
 
-// TestPrefixIsReadExactly: of a wrong prefix MayBe would be certain.
+// TestPrefixIsReadExactly: of a wrong prefix MatchesPrefix would be certain.
 func TestPrefixIsReadExactly(t *testing.T) {
 	for _, prefix := range []string{`7`, `["dh_live_x"]`, `false`, "\"dh_live_\xff\""} {
 		var got diffhook.Key
 		require.NoError(t, json.Unmarshal([]byte(`{"id":7,"prefix":`+prefix+`}`), &got))
 		assert.Empty(t, cmp.Diff(diffhook.Key{ID: "7"}, got), prefix)
-		assert.True(t, got.MayBe(mustAPIKey(t, longKeyText)), prefix)
+		assert.True(t, got.MatchesPrefix(mustAPIKey(t, longKeyText)), prefix)
 	}
 }

@@ -66,7 +66,7 @@ func TestFloodDuringRotation(t *testing.T) {
 	})
 }
 
-// 64 goroutines verify while the secret is rotated, refreshed and revoked. A
+// 64 goroutines verify while the secret is rotated, refreshed and rejected. A
 // secret is published as valid after the step that makes it so, and withdrawn
 // before the step that ends it: what lies between must be accepted, and what
 // has been ended must be refused.
@@ -118,7 +118,7 @@ func TestRotationUnderLoad(t *testing.T) {
 		runtime.Gosched()
 		if i%3 == 0 {
 			oldest.Store(i)
-			require.NoError(t, v.Revoke(secrets[i-1].Fingerprint()))
+			require.NoError(t, v.Reject(secrets[i-1].Fingerprint()))
 			dead.Store(i)
 		}
 		for before := accepted.Load(); accepted.Load() < before+50; {

@@ -218,7 +218,7 @@ func TestNoLogger(t *testing.T) {
 		v := o.verifier(t, nil)
 		v.EventHandler(func(context.Context, *diffhook.Event) error { return errors.New("failed") }).ServeHTTP(httptest.NewRecorder(), o.request())
 		require.NoError(t, v.Rotate(mustSecret(t, "test-signing-secret-other-0001"), time.Hour))
-		require.NoError(t, v.Revoke(v.Status().Previous.Fingerprint))
+		require.NoError(t, v.Reject(v.Status().Previous.Fingerprint))
 	}
 	require.Empty(t, written.String())
 }
@@ -429,7 +429,7 @@ func TestLogHandlerAsksVerifier(t *testing.T) {
 	const changed = "diffhook: signing secrets changed"
 	go v.Rotate(second, time.Hour)
 	requireLine(changed, second)
-	go v.Revoke(first.Fingerprint())
+	go v.Reject(first.Fingerprint())
 	requireLine(changed, second)
 	go v.Refresh(t.Context())
 	requireLine("diffhook: reading the secret source failed; the secrets in force stay", second)

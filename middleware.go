@@ -36,7 +36,7 @@ func DeliveryFromContext(ctx context.Context) (*Delivery, bool) {
 // read a form, its values are not verified, and the body is consumed.
 //
 // Errors wrap those of [Verifier.Verify], [ErrBodyTooLarge], [ErrBodyTimeout],
-// [ErrBodyRead] or [ErrBodyConsumed]; [HTTPStatus] has the answer to each.
+// [ErrBodyRead], [ErrBodyConsumed] or [ErrHeld]; [HTTPStatus] has the answer to each.
 //
 // It is for routers that do not take the [Verifier.Handler] middleware. It
 // cannot set deadlines: a slow body is bounded by the server's ReadTimeout
@@ -44,7 +44,8 @@ func DeliveryFromContext(ctx context.Context) (*Delivery, bool) {
 // request until the body is there or that time is over. If the router enables
 // full duplex, set the header Connection: close for an error.
 func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
-	a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header}
+	state := v.live()
+	a := attempt{v: state, ctx: r.Context(), request: r, header: r.Header, handle: state.opts.HandleHeld}
 	a.receive(nil)
 	if a.in != nil {
 		r.Body = a.in
@@ -59,7 +60,8 @@ func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
 // answers all other requests itself, through Deny or with the status of
 // [HTTPStatus] and a constant text. next reads the body as usual, and finds
 // the delivery by [DeliveryFromContext]. Files of a form that next parses are
-// removed when it returns.
+// removed when it returns. During a [Verifier.Hold], deliveries that no known secret
+// signed are answered 202, and HandleHeld of [VerifierOptions] gets them later.
 //
 // Mount it before anything that reads or decodes the body. If r.FormValue or
 // the like has read a form before, its values are not verified, and the body
@@ -76,7 +78,8 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 		panic("diffhook: Verifier.Handler of a nil handler")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header}
+		state := v.live()
+		a := attempt{v: state, ctx: r.Context(), request: r, header: r.Header, handle: state.opts.HandleHeld}
 		a.receive(w)
 		if a.conclude() != nil {
 			a.deny(w)
@@ -91,7 +94,8 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 // [Verifier.Handler] does, parses their events and calls handle. It answers
 // 204 if handle returns nil, 500 if it returns an error, which is logged, and
 // 400 if the body is no JSON object; DiffHook retries all but the first. A
-// panic in handle is not recovered. Fields that cannot be read are listed in
+// panic in handle is not recovered, but for deliveries that [Verifier.Hold] kept.
+// Fields that cannot be read are listed in
 // [Event].Unreadable.
 //
 // The context of handle ends [DeliveryTimeout] after the request came in, when
@@ -104,12 +108,20 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 	if handle == nil {
 		panic("diffhook: Verifier.EventHandler of a nil function")
 	}
+	v.live().hold.canHold.Store(true)
+	handleHeld := func(ctx context.Context, d *Delivery) error {
+		e, err := ParseEvent(d.Body)
+		if err != nil {
+			return err
+		}
+		return handle(ctx, e)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), DeliveryTimeout)
 		defer cancel()
 
-		a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header}
+		a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header, handle: handleHeld}
 		a.receive(w)
 		if a.err == nil && a.event == nil {
 			a.event, a.err = ParseEvent(a.body)
@@ -176,8 +188,13 @@ func (a *attempt) admit() error {
 	return nil
 }
 
-// deny answers a refused request.
+// deny answers a request that is refused or held.
 func (a *attempt) deny(w http.ResponseWriter) {
+	if errors.Is(a.err, ErrHeld) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
 	in := a.in
 	if in == nil {
 		in = unread(a.request, a.err)

@@ -206,7 +206,7 @@ func TestGenerationOfTheClient(t *testing.T) {
 	c = teamClient(s.DefaultTeam(), 2, nil)
 	c.SetCredentials(diffhook.ClientCredentials(id, ""))
 	_, err := c.Monitors.Update(t.Context(), "mon_abc123", diffhook.MonitorUpdate{Email: new("ops@example.com")})
-	require.ErrorIs(t, err, diffhook.ErrInvalidAPIKey)
+	require.ErrorIs(t, err, diffhook.ErrInvalidCredentials)
 }
 
 func TestMonitorUpdate(t *testing.T) {

@@ -257,7 +257,6 @@ func TestLiveVerifierIsOpaque(t *testing.T) {
 	})
 	for name, x := range map[string]any{
 		"verifier":        v,
-		"receiver":        diffhook.LocalReceiver(v),
 		"exported field":  exportedField[*diffhook.Verifier]{v},
 		"unexported":      unexportedField[*diffhook.Verifier]{v},
 		"any in a field":  unexportedField[any]{v},

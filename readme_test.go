@@ -3,7 +3,6 @@ package diffhook_test
 import (
 	"context"
 	"encoding/json"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -37,24 +36,6 @@ func readmeClient(ctx context.Context) error {
 	return err
 }
 
-func readmeRotateSecret(ctx context.Context, client *diffhook.Client, old string, store diffhook.SecretStore, token string) error {
-	authorize := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
-	err := client.SigningSecret.Replace(ctx, old, store, &diffhook.SecretRotationOptions{
-		Receivers: map[string]diffhook.Receiver{
-			"web-1": &diffhook.RemoteReceiver{URL: "https://web-1.internal/diffhook/status", Authorize: authorize},
-			"web-2": &diffhook.RemoteReceiver{URL: "https://web-2.internal/diffhook/status", Authorize: authorize},
-		},
-		Observe: func(_ context.Context, step diffhook.RotationStep) { log.Print(step.Name, ": ", step.Text) },
-	})
-	return err
-}
-
-func readmeRotateKey(ctx context.Context, client *diffhook.Client, keyStore diffhook.KeyStore) error {
-	orphans, err := client.Keys.Replace(ctx, "key_abc123", keyStore, nil) // nil: every default of diffhook.KeyRotationOptions
-	_ = orphans
-	return err
-}
-
 func readmeTesting(t *testing.T, ctx context.Context, h http.Handler) {
 	secret := diffhooktest.NewSecret()
 	v, err := diffhook.NewVerifier(ctx, diffhook.Secrets{Current: secret}, nil)
@@ -68,11 +49,7 @@ func readmeTesting(t *testing.T, ctx context.Context, h http.Handler) {
 
 func TestReadmeFragments(t *testing.T) {
 	t.Setenv("DIFFHOOK_API_KEY", "")
-	require.ErrorIs(t, readmeClient(t.Context()), diffhook.ErrInvalidAPIKey)
-	server := newServer(t)
-	require.ErrorIs(t, readmeRotateSecret(t.Context(), server.Client(nil), "not a fingerprint", nil, ""), diffhook.ErrInvalidOptions)
-	keyStore := newMemoryStore(diffhook.APIKeys{Current: server.APIKey()})
-	require.ErrorIs(t, readmeRotateKey(t.Context(), server.Client(nil), keyStore), diffhook.ErrNotInForce)
+	require.ErrorIs(t, readmeClient(t.Context()), diffhook.ErrInvalidCredentials)
 	readmeTesting(t, t.Context(), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 
 	self, err := os.ReadFile("readme_test.go")

@@ -13,7 +13,6 @@ const maxResponseBytes = 16 << 20
 
 // read turns an answer into an outcome. began is when the request was sent.
 func (c *core) read(ctx context.Context, call *call, resp *http.Response, token string, began time.Time) outcome {
-	call.date = resp.Header.Get("Date")
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponseBytes+1))
 	if err != nil {
 		err = withContextError(ctx, err)

@@ -96,7 +96,7 @@ func apiCallNamed(t testing.TB, name string) apiCall {
 var sentinels = []error{
 	diffhook.ErrUnauthorized, diffhook.ErrForbidden, diffhook.ErrMonitorLimit, diffhook.ErrNotFound,
 	diffhook.ErrInvalidRequest, diffhook.ErrRateLimited, diffhook.ErrServer, diffhook.ErrUnexpectedResponse,
-	diffhook.ErrOutcomeUnknown, diffhook.ErrInvalidAPIKey,
+	diffhook.ErrOutcomeUnknown, diffhook.ErrInvalidCredentials,
 	context.Canceled, context.DeadlineExceeded, io.ErrUnexpectedEOF, syscall.ECONNREFUSED,
 }
 

@@ -14,9 +14,9 @@ type secretSet struct {
 	current, previous Secret  // previous may be zero
 	window            *window // of previous; nil: it never ends
 
-	// revoked is matchCurrent where the current secret has been revoked and the
+	// rejected is matchCurrent where the current secret has been rejected and the
 	// source knows no other yet.
-	revoked int
+	rejected int
 
 	// usages has the counter of the secret that each result of match names.
 	usages [4]*usage
@@ -39,14 +39,14 @@ func (s *secretSet) match(body []byte, t *tag) (match int, lane uint32) {
 		previous, _ := s.previous.key().matches(body, t)
 		match |= previous * matchPrevious
 	}
-	return match &^ s.revoked, lane
+	return match &^ s.rejected, lane
 }
 
 // acceptsPrevious reports whether there is a previous secret and its window is
 // not over.
 func (s *secretSet) acceptsPrevious() bool { return !s.previous.IsZero() && !s.window.isOver() }
 
-// store puts a set in force, without the previous secret if that is revoked or
+// store puts a set in force, without the previous secret if that is rejected or
 // is the current one. A secret that is current again begins anew: a window that
 // was over is forgotten. v.mu is held.
 func (v *verifierState) store(current, previous Secret, window *window) {
@@ -54,11 +54,11 @@ func (v *verifierState) store(current, previous Secret, window *window) {
 	next := &secretSet{current: current}
 	u := v.usageOf(current)
 	u.window, u.inForce = nil, v.sets
-	if u.revoked {
-		next.revoked = matchCurrent
+	if u.rejected {
+		next.rejected = matchCurrent
 	}
 	next.usages = [4]*usage{matchCurrent: u, matchCurrent | matchPrevious: u}
-	if !previous.IsZero() && !previous.Equal(current) && !v.isRevoked(previous.Fingerprint()) {
+	if !previous.IsZero() && !previous.Equal(current) && !v.isRejected(previous.Fingerprint()) {
 		u := v.usageOf(previous)
 		u.window, u.inForce = window, v.sets
 		next.previous, next.window = previous, window
@@ -71,6 +71,7 @@ func (v *verifierState) store(current, previous Secret, window *window) {
 	}
 	v.changed = time.Now()
 	v.set.Store(next)
+	v.verifyHeld(next)
 	if before != nil {
 		v.noteChange(next)
 	}
@@ -82,8 +83,8 @@ func (v *verifierState) noteChange(set *secretSet) {
 		return
 	}
 	attrs := []slog.Attr{slog.String("current", set.current.Fingerprint())}
-	if set.revoked != 0 {
-		attrs = append(attrs, slog.Bool("current_revoked", true))
+	if set.rejected != 0 {
+		attrs = append(attrs, slog.Bool("current_rejected", true))
 	}
 	if !set.previous.IsZero() {
 		attrs = append(attrs, slog.String("previous", set.previous.Fingerprint()))
@@ -96,7 +97,7 @@ func (v *verifierState) noteChange(set *secretSet) {
 
 // equal reports whether both accept the same.
 func (s *secretSet) equal(t *secretSet) bool {
-	return s.current.Equal(t.current) && s.previous.Equal(t.previous) && s.window == t.window && s.revoked == t.revoked
+	return s.current.Equal(t.current) && s.previous.Equal(t.previous) && s.window == t.window && s.rejected == t.rejected
 }
 
 // Rotate makes next the current secret and keeps accepting the one it replaces
@@ -112,7 +113,7 @@ func (s *secretSet) equal(t *secretSet) bool {
 // answer: rotate the source as well, or a restart undoes it.
 //
 // It returns an error that wraps [ErrInvalidSecret] for a next that is zero or
-// that [Verifier.Revoke] has revoked, [ErrInvalidOptions] for a negative window,
+// that [Verifier.Reject] has rejected, [ErrInvalidOptions] for a negative window,
 // and [ErrSecretsUnavailable] from a zero Verifier; nothing has changed then.
 func (v *Verifier) Rotate(next Secret, window time.Duration) error {
 	if next.IsZero() {
@@ -131,41 +132,47 @@ func (v *verifierState) rotate(next Secret, window time.Duration) error {
 	switch {
 	case set == nil:
 		return errZeroVerifier
-	case v.isRevoked(next.Fingerprint()):
-		return fmt.Errorf("%w: Rotate to %s, which has been revoked", ErrInvalidSecret, next.Fingerprint())
+	case v.isRejected(next.Fingerprint()):
+		return fmt.Errorf("%w: Rotate to %s, which has been rejected", ErrInvalidSecret, next.Fingerprint())
 	case next.Equal(set.current):
-	case window == 0:
+		return nil
+	}
+	v.pushed = false
+	if window == 0 {
 		v.usageOf(set.current).window = openWindow(time.Now())
 		v.store(next, Secret{}, nil)
-	default:
-		v.store(next, set.current, openWindow(time.Now().Add(window)))
+		return nil
 	}
+	v.store(next, set.current, openWindow(time.Now().Add(window)))
 	return nil
 }
 
 var (
-	errNoCurrent      = errors.New("the source answered without a current secret")
-	errBadExpiry      = errors.New("the source answered with a PreviousExpires outside the years 0 to 9999")
-	errRevokedCurrent = errors.New("the current secret has been revoked, and the source knows no other")
+	errNoCurrent       = errors.New("the source answered without a current secret")
+	errBadExpiry       = errors.New("the source answered with a PreviousExpires outside the years 0 to 9999")
+	errRejectedCurrent = errors.New("the current secret has been rejected, and the source knows no other")
 )
 
 // apply puts an answer of the source in force. v.mu is held.
 func (v *verifierState) apply(answer Secrets) error {
-	if answer.Current.IsZero() {
-		return errNoCurrent
-	}
-	if year := answer.PreviousExpires.UTC().Year(); year < 0 || year > 9999 {
-		return errBadExpiry // JSON has no such time
+	if err := checkAnswer(answer); err != nil {
+		return err
 	}
 	answer = answer.normalized()
+	v.source = answer.Current.Fingerprint()
 	last, set := v.last, v.set.Load()
-	if v.isRevoked(answer.Current.Fingerprint()) {
-		return errRevokedCurrent // the source is behind
+	if v.isRejected(answer.Current.Fingerprint()) {
+		return errRejectedCurrent // the source is behind
 	}
-	if set != nil && answer.equal(last) && set.revoked == 0 {
-		return nil // so that Rotate and Revoke stand
+	if set != nil && answer.equal(last) && set.rejected == 0 {
+		return nil // so that Rotate and Reject stand
 	}
+	behind := v.isBehind(set, answer)
 	v.last = answer
+	if behind {
+		return nil
+	}
+	v.pushed = false
 	previous, window := answer.Previous, v.namedWindow(answer)
 	if window == nil {
 		previous = Secret{}
@@ -174,6 +181,17 @@ func (v *verifierState) apply(answer Secrets) error {
 		previous, window = v.keepReplaced(set, last, answer)
 	}
 	v.store(answer.Current, previous, window)
+	return nil
+}
+
+// checkAnswer refuses an answer of the source that no verifier can use.
+func checkAnswer(answer Secrets) error {
+	if answer.Current.IsZero() {
+		return errNoCurrent
+	}
+	if year := answer.PreviousExpires.UTC().Year(); year < 0 || year > 9999 {
+		return errBadExpiry // JSON has no such time
+	}
 	return nil
 }
 
@@ -187,7 +205,7 @@ func (v *verifierState) namedWindow(answer Secrets) *window {
 		return nil
 	}
 	u := v.usageOf(answer.Previous)
-	if u.window != nil && (u.revoked || u.window.isOver()) {
+	if u.window != nil && (u.rejected || u.window.isOver()) {
 		return nil
 	}
 	if u.window != nil && u.window.expires.Equal(answer.PreviousExpires) {

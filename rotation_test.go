@@ -211,7 +211,7 @@ func TestRotationWindow(t *testing.T) {
 		{"manual steps stand while the source repeats itself", diffhook.VerifierOptions{}, []step{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("A", "") }, "A!B"},
 			{func(r rotationTest) { r.says("C", "") }, "B!C"},
-			{func(r rotationTest) { r.revoke("B"); r.says("C", "") }, "C"},
+			{func(r rotationTest) { r.reject("B"); r.says("C", "") }, "C"},
 		}},
 		{"the source catches up with a manual rotation", diffhook.VerifierOptions{}, []step{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("B", "") }, "A!B"},
@@ -221,21 +221,21 @@ func TestRotationWindow(t *testing.T) {
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("C", "") }, "B!C"},
 		}},
 
-		{"Revoke refuses at once", diffhook.VerifierOptions{}, []step{
-			{func(r rotationTest) { r.says("B", ""); r.revoke("A") }, "B"},
+		{"Reject refuses at once", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", ""); r.reject("A") }, "B"},
 		}},
-		{"a revoked secret does not come back by the source's word", diffhook.VerifierOptions{}, []step{
-			{func(r rotationTest) { r.says("B", "A"); r.revoke("A") }, "B"},
+		{"a rejected secret does not come back by the source's word", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", "A"); r.reject("A") }, "B"},
 			{func(r rotationTest) { r.says("B", "") }, "B"},
 			{func(r rotationTest) { r.says("B", "A") }, "B"},
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(day)) }, "B"},
 			{func(r rotationTest) { r.says("C", "A") }, "B!C"}, // which says nothing of B
 		}},
-		{"a revoked secret does not come back by being replaced", diffhook.VerifierOptions{}, []step{
-			{func(r rotationTest) { r.says("B", ""); r.revoke("B"); r.says("C", "") }, "C"},
+		{"a rejected secret does not come back by being replaced", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.says("B", ""); r.reject("B"); r.says("C", "") }, "C"},
 		}},
-		{"Revoke counts for a secret whose window is over, too", diffhook.VerifierOptions{}, []step{
-			{func(r rotationTest) { r.rotate("B", time.Hour); r.later(2 * time.Hour); r.revoke("A") }, "B"},
+		{"Reject counts for a secret whose window is over, too", diffhook.VerifierOptions{}, []step{
+			{func(r rotationTest) { r.rotate("B", time.Hour); r.later(2 * time.Hour); r.reject("A") }, "B"},
 			{func(r rotationTest) { r.says("B", "A") }, "B"},
 		}},
 	}
@@ -323,11 +323,12 @@ func TestStatus(t *testing.T) {
 		use("B", 1)
 		r.later(time.Minute)
 
-		want := diffhook.RotationStatus{
+		want := diffhook.VerifierStatus{
 			At:          began.Add(62 * time.Minute),
 			Since:       began,
 			Changed:     began.Add(time.Hour),
 			LastRefresh: began.Add(time.Hour),
+			Source:      letter(t, "B").Fingerprint(),
 			Current:     diffhook.SecretStatus{Fingerprint: letter(t, "B").Fingerprint(), Uses: 1, LastUsed: began.Add(61 * time.Minute)},
 			Previous: diffhook.SecretStatus{Fingerprint: letter(t, "A").Fingerprint(), Uses: 5, LastUsed: began.Add(61 * time.Minute),
 				Expires: began.Add(25 * time.Hour)},
@@ -337,7 +338,7 @@ func TestStatus(t *testing.T) {
 
 		encoded, err := json.Marshal(r.v.Status())
 		require.NoError(t, err)
-		var decoded diffhook.RotationStatus
+		var decoded diffhook.VerifierStatus
 		require.NoError(t, json.Unmarshal(encoded, &decoded))
 		assert.Empty(t, cmp.Diff(want, decoded))
 
@@ -347,7 +348,7 @@ func TestStatus(t *testing.T) {
 		assert.EqualValues(t, 6, r.v.Status().Current.Uses)
 		assert.EqualValues(t, 1, r.v.Status().Previous.Uses)
 
-		r.revoke("B")
+		r.reject("B")
 		encoded, err = json.Marshal(r.v.Status())
 		require.NoError(t, err)
 		assert.NotContains(t, string(encoded), "previous")

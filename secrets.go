@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // Secret is a signing secret: the key with which DiffHook signs deliveries.
@@ -34,7 +36,7 @@ type Secret struct {
 const minSecretBytes = 16
 
 // apiKeyPrefix begins every API key, the other credential of the platform.
-const apiKeyPrefix = "dh_live_"
+const apiKeyPrefix = redact.KeyPrefix
 
 // redactedSecret stands wherever a Secret is shown, and shownZero for one, or an
 // APIKey, that is zero.

@@ -141,14 +141,14 @@ func TestNotClientSecrets(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			for _, text := range texts {
 				_, err := diffhook.NewClient(diffhook.ClientCredentials(apiKeyText, text), nil)
-				require.ErrorIs(t, err, diffhook.ErrInvalidAPIKey, "%q", text)
+				require.ErrorIs(t, err, diffhook.ErrInvalidCredentials, "%q", text)
 				assert.NotContains(t, err.Error(), currentText)
 				assert.ErrorContains(t, err, kind, "%q", text)
 			}
 		})
 	}
 	_, err := diffhook.NewClient(diffhook.ClientCredentials(apiKeyText, apiKeyText), nil)
-	require.ErrorIs(t, err, diffhook.ErrInvalidAPIKey)
+	require.ErrorIs(t, err, diffhook.ErrInvalidCredentials)
 	for _, text := range []string{"opaque", currentText, "s3cr3t/with+punctuation=="} {
 		_, err := diffhook.NewClient(diffhook.ClientCredentials(apiKeyText, text), nil)
 		require.NoError(t, err, text)

@@ -54,35 +54,31 @@ func escapedPath(elements []string) string {
 // ListOptions bounds a list. A nil pointer means the default.
 //
 // The API documents no way to get what comes after the last item of a list, so
-// a list that is as long as its limit may not be all there is: see
-// [ListOptions.Full]. A longer list is returned whole.
+// a list of [MaxListLimit] items may not be all there is. A longer list is
+// returned whole.
 //
 // A field that cannot be read is zero, and so is an item that cannot be read: the
 // list stays as long as the API's. Check the ID before you use an item.
 type ListOptions struct {
-	// Limit is the longest list wanted, 1 to 200. By default, 200, the most
-	// that the API gives (its own default is 50).
+	// Limit is the longest list wanted, from 1 to MaxListLimit. By default,
+	// MaxListLimit (the default of the API itself is 50).
 	Limit int
 }
 
-const maxLimit = 200
+// MaxListLimit is the length of the longest list that the API documents.
+const MaxListLimit = 200
 
 func (o *ListOptions) limit() int {
 	if o == nil || o.Limit == 0 {
-		return maxLimit
+		return MaxListLimit
 	}
 	return o.Limit
 }
 
-// Full reports whether a list of n items, which these options asked for, is as
-// long as they allow: there may be more items then, which the API does not
-// give.
-func (o *ListOptions) Full(n int) bool { return n >= o.limit() }
-
 func list[T any](ctx context.Context, c *Client, resource string, opts *ListOptions, read func(*T, value)) ([]T, error) {
 	limit := opts.limit()
-	if limit < 1 || limit > maxLimit {
-		return nil, fmt.Errorf("%w: ListOptions.Limit is %d; want 1 to %d, or 0 for %d", ErrInvalidRequest, opts.Limit, maxLimit, maxLimit)
+	if limit < 1 || limit > MaxListLimit {
+		return nil, fmt.Errorf("%w: ListOptions.Limit is %d; want 1 to %d, or 0 for %d", ErrInvalidRequest, opts.Limit, MaxListLimit, MaxListLimit)
 	}
 	out := &listReader[T]{read: read}
 	call := &call{method: http.MethodGet, route: resource, out: out, repeatable: true, query: "limit=" + strconv.Itoa(limit)}

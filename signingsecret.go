@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 )
 
 // SigningSecretService manages the team's signing secret, as
@@ -14,13 +13,7 @@ import (
 //
 // Its endpoints are assumed: DiffHook documents the signing secret and its
 // rotation, but lets it be managed at App → Settings → API Keys only.
-type SigningSecretService struct {
-	client *Client
-
-	// Of the copy that a rotation uses.
-	unbroken bool            // for Rotate: see call
-	hidden   func() []string // for all: see call
-}
+type SigningSecretService struct{ client *Client }
 
 // Load returns the signing secrets in force: the service is a [SecretSource].
 // Where the API says that there is no previous one, NoPrevious is set.
@@ -42,31 +35,26 @@ type SigningSecretService struct {
 // will do.) For more still, and where the key has other work to do, give
 // receivers a source of their own, such as a secrets manager.
 func (s *SigningSecretService) Load(ctx context.Context) (Secrets, error) {
-	answer, err := s.load(ctx)
-	return answer.Secrets, err
-}
-
-func (s *SigningSecretService) load(ctx context.Context) (signingSecrets, error) {
 	return s.ask(ctx, &call{method: http.MethodGet, repeatable: true}, pathSigningSecret)
 }
 
 // ask makes a call that is answered with the secrets in force.
-func (s *SigningSecretService) ask(ctx context.Context, c *call, path ...string) (answer signingSecrets, err error) {
+func (s *SigningSecretService) ask(ctx context.Context, c *call, path ...string) (Secrets, error) {
+	var answer signingSecrets
 	c.out = &answer
-	err = s.call(ctx, c, path...)
+	err := s.call(ctx, c, path...)
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w; this endpoint is assumed, and may not be there: do it in the app", err)
 	}
 	if err != nil {
-		return signingSecrets{}, err
+		return Secrets{}, err
 	}
-	answer.at, _ = http.ParseTime(c.date)
-	return answer, nil
+	return answer.Secrets, nil
 }
 
 // call makes an urgent call: a delivery waits for it, or a secret has leaked.
 func (s *SigningSecretService) call(ctx context.Context, c *call, path ...string) error {
-	c.route, c.urgent, c.hidden = strings.Join(path, "/"), true, s.hidden
+	c.route, c.urgent = strings.Join(path, "/"), true
 	return s.client.callPath(ctx, c, path...)
 }
 
@@ -76,49 +64,22 @@ func (s *SigningSecretService) call(ctx context.Context, c *call, path ...string
 // It is not safe to repeat: a second rotation replaces the new secret too. After
 // an error that matches [ErrOutcomeUnknown], Load shows whether it was done.
 //
-// It is one step of a rotation: see [SigningSecretService.Replace] for the whole.
+// It is one step of a rotation: see package
+// [github.com/diffhook/diffhook-go/rotation] for the whole.
 func (s *SigningSecretService) Rotate(ctx context.Context) (Secrets, error) {
-	answer, err := s.rotate(ctx)
-	return answer.Secrets, err
-}
-
-func (s *SigningSecretService) rotate(ctx context.Context) (signingSecrets, error) {
-	return s.ask(ctx, &call{method: http.MethodPost, unbroken: s.unbroken}, pathSigningSecret, pathRotate)
+	return s.ask(ctx, &call{method: http.MethodPost}, pathSigningSecret, pathRotate)
 }
 
 // RevokePrevious makes the platform forget the previous secret. It is safe to
 // repeat. Receivers go on accepting it until they learn of that, or until
-// [Verifier.Revoke].
+// [Verifier.Reject].
 func (s *SigningSecretService) RevokePrevious(ctx context.Context) error {
 	return s.call(ctx, &call{method: http.MethodDelete, repeatable: true}, pathSigningSecret, pathPrevious)
 }
 
 // signingSecrets decodes the answer of the endpoints, with field names of
 // either generation.
-type signingSecrets struct {
-	Secrets
-	hasPrevious bool      // which Secrets does not show where the API does not
-	rotatedAt   time.Time // zero where the API does not say
-	at          time.Time // when this was answered, by the same clock; likewise
-}
-
-// open reports whether there is a previous secret that is still valid, as far as
-// the API says.
-func (s *signingSecrets) open() bool { return s.hasPrevious && !s.expired() }
-
-// expired reports whether the previous secret's time is over.
-func (s *Secrets) expired() bool {
-	return !s.PreviousExpires.IsZero() && !time.Now().Before(s.PreviousExpires)
-}
-
-// hasAsPrevious reports whether the previous secret is the one with the
-// fingerprint, by the answer or, where that does not show it, by others.
-func (s *signingSecrets) hasAsPrevious(fingerprint string, others bool) bool {
-	return s.hasPrevious && s.Previous.Fingerprint() == fingerprint || s.hides() && others
-}
-
-// hides reports whether there is, or may be, a previous secret that is not shown.
-func (s *signingSecrets) hides() bool { return s.Previous.IsZero() && !s.NoPrevious }
+type signingSecrets struct{ Secrets }
 
 func (s *signingSecrets) readData(data value) (err error) {
 	if err := data.checkObject(); err != nil {
@@ -153,8 +114,7 @@ func (s *signingSecrets) readPrevious(previous value) (err error) {
 		return errPreviousInResponse
 	}
 	var secret, expires value
-	previous.fill(field{"secret", &secret}, field{"rotated_at", &s.rotatedAt}, field{"expires_at", &expires})
-	s.hasPrevious = true
+	previous.fill(field{"secret", &secret}, field{"expires_at", &expires})
 	if secret.saysNothing() {
 		return nil // there is one, and the API does not show it
 	}

@@ -15,7 +15,7 @@ import (
 // that no known secret signed; never twice at a time, and after the first time
 // with a context that ends after 5 s. An answer without a Current secret counts
 // as an error, as does a panic. Its errors are logged and served in
-// [RotationStatus]: keep secrets out of their text. An answer that differs from
+// [VerifierStatus]: keep secrets out of their text. An answer that differs from
 // the one before is put in force: a PreviousExpires, if any, must be a fixed
 // time, and not one counted from each call.
 type SecretSource interface {

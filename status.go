@@ -4,9 +4,9 @@ import (
 	"time"
 )
 
-// RotationStatus is the state of a verifier's secrets. It holds no secret and
+// VerifierStatus is the state of a verifier's secrets. It holds no secret and
 // marshals to JSON as it is.
-type RotationStatus struct {
+type VerifierStatus struct {
 	// At is when this status was taken, by the clock of the verifier's server,
 	// and Since when the verifier began to count: that it was not used says
 	// nothing of what was before.
@@ -17,6 +17,11 @@ type RotationStatus struct {
 	// is not in force any more may have been used.
 	Changed time.Time `json:"changed,omitzero"`
 
+	// Source is the fingerprint of the secret that the source named as current in
+	// its last answer. It differs from that of Current while the source is behind
+	// [Verifier.AcceptSuccessor] or [Verifier.Rotate].
+	Source string `json:"source,omitempty"`
+
 	// Current and Previous are the secrets in force. Previous is the zero
 	// value where there is none.
 	Current  SecretStatus `json:"current,omitzero"`
@@ -26,6 +31,30 @@ type RotationStatus struct {
 	// RefreshError why the last read failed, if it did.
 	LastRefresh  time.Time `json:"lastRefresh,omitzero"`
 	RefreshError string    `json:"refreshError,omitempty"`
+
+	Hold HoldStatus `json:"hold,omitzero"`
+}
+
+// HoldStatus is the state of [Verifier.Hold]. Handled, Dropped and Full are counted
+// since the verifier began to count.
+type HoldStatus struct {
+	// CanHold reports whether anything can hold: an EventHandler, or HandleHeld.
+	CanHold bool `json:"canHold"`
+
+	// Until is when the hold ends; the zero time: no hold is on.
+	Until time.Time `json:"until,omitzero"`
+
+	// Held counts the deliveries that no secret in force signed, and Pending those
+	// that a secret in force signed and that are not handled yet.
+	Held    int `json:"held"`
+	Pending int `json:"pending"`
+
+	// Handled counts the deliveries that were handled, and Dropped those that no
+	// secret had signed when a hold ended and those whose handling failed. Full
+	// counts the deliveries that did not fit into MaxHeldBytes.
+	Handled uint64 `json:"handled"`
+	Dropped uint64 `json:"dropped"`
+	Full    uint64 `json:"full"`
 }
 
 // SecretStatus is the state of one secret. Uses and LastUsed are counted per
@@ -39,32 +68,37 @@ type SecretStatus struct {
 	// The zero time means when it is removed.
 	Expires time.Time `json:"expires,omitzero"`
 
-	// Revoked reports a current secret that [Verifier.Revoke] has revoked.
-	Revoked bool `json:"revoked,omitempty"`
+	// Rejected reports a current secret that [Verifier.Reject] has rejected.
+	Rejected bool `json:"rejected,omitempty"`
 }
 
 // Status returns the state of the verifier's secrets: which are in force, how
 // often and when last each verified a delivery, and how the source does. An
-// old secret unused for longer than DiffHook retries is safe to revoke. All
+// old secret unused for longer than DiffHook retries is safe to reject. All
 // times are in UTC.
-func (v *Verifier) Status() RotationStatus {
+func (v *Verifier) Status() VerifierStatus {
 	return v.live().status()
 }
 
-func (v *verifierState) status() RotationStatus {
+func (v *verifierState) status() VerifierStatus {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
-	status := RotationStatus{
+	status := VerifierStatus{
 		At:           now.UTC(),
 		Since:        begin(v.since, now),
 		Changed:      begin(v.changed, now),
 		LastRefresh:  v.read.lastSuccess.UTC(),
 		RefreshError: errorText(v.read.err),
+		Source:       v.source,
+		Hold: HoldStatus{
+			CanHold: v.hold.canHold.Load(), Until: v.hold.until.UTC(), Held: len(v.hold.held), Pending: v.hold.pending,
+			Handled: v.hold.handled, Dropped: v.hold.dropped, Full: v.hold.full,
+		},
 	}
 	if set := v.set.Load(); set != nil {
 		status.Current = v.statusOf(set.current, set.usages[matchCurrent], now)
-		status.Current.Revoked = set.revoked != 0
+		status.Current.Rejected = set.rejected != 0
 		if !set.previous.IsZero() {
 			status.Previous = v.statusOf(set.previous, set.usages[matchPrevious], now)
 			status.Previous.Expires = set.window.end(now)

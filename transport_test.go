@@ -284,15 +284,15 @@ func TestTokens(t *testing.T) {
 		is          error // of the call
 	}{
 		{"a token", opaqueToken, nil, nil},
-		{"empty", "", nil, diffhook.ErrInvalidAPIKey},
-		{"space", "violet walrus", nil, diffhook.ErrInvalidAPIKey},
-		{"trailing newline", "violet-walrus\n", nil, diffhook.ErrInvalidAPIKey},
+		{"empty", "", nil, diffhook.ErrInvalidCredentials},
+		{"space", "violet walrus", nil, diffhook.ErrInvalidCredentials},
+		{"trailing newline", "violet-walrus\n", nil, diffhook.ErrInvalidCredentials},
 		// Headers of its own.
-		{"header", "violet-walrus\r\nX-Evil: 1", nil, diffhook.ErrInvalidAPIKey},
-		{"tab", "violet\twalrus", nil, diffhook.ErrInvalidAPIKey},
-		{"NUL", "violet\x00walrus", nil, diffhook.ErrInvalidAPIKey},
-		{"not ASCII", "violet-walrüs", nil, diffhook.ErrInvalidAPIKey},
-		{"not UTF-8", "violet-walrus\xff", nil, diffhook.ErrInvalidAPIKey},
+		{"header", "violet-walrus\r\nX-Evil: 1", nil, diffhook.ErrInvalidCredentials},
+		{"tab", "violet\twalrus", nil, diffhook.ErrInvalidCredentials},
+		{"NUL", "violet\x00walrus", nil, diffhook.ErrInvalidCredentials},
+		{"not ASCII", "violet-walrüs", nil, diffhook.ErrInvalidCredentials},
+		{"not UTF-8", "violet-walrus\xff", nil, diffhook.ErrInvalidCredentials},
 		{"error", "violet-walrus", refused, refused},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -61,6 +61,20 @@ type VerifierOptions struct {
 	// By default, there is no limit.
 	MaxAge time.Duration
 
+	// MaxHeldBytes bounds the memory of the deliveries that [Verifier.Hold] keeps:
+	// a copy of the body, and 4 KiB for each. By default, 64 MiB.
+	MaxHeldBytes int64
+
+	// HandleHeld handles a held delivery of [Verifier.Handler] or
+	// [Verifier.VerifyRequest] after it is verified. It replaces the handler behind
+	// the middleware, which is not called. ctx ends after [DeliveryTimeout] and has
+	// no values of the request. After an error or a panic, HandleHeld is called again
+	// in 5 s, and once more 30 s later; then the delivery is dropped and logged. At
+	// most 16 calls run at a time, with those of functions given to
+	// [Verifier.EventHandler]. The order of deliveries is not kept. By default, only
+	// EventHandler can hold deliveries.
+	HandleHeld func(ctx context.Context, d *Delivery) error
+
 	// Deny answers a refused request in place of the default answer: the
 	// status of [HTTPStatus] with a constant text. err must not be shown to
 	// the sender. The request's context may have ended if the body did not
@@ -69,8 +83,9 @@ type VerifierOptions struct {
 	Deny func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Observe is called once per delivery, at the verdict and before the
-	// answer, on the goroutine of the caller, for metrics. It may be called
-	// concurrently. By default, nothing is called.
+	// answer, on the goroutine of the caller, for metrics. For a delivery that was
+	// held, it is called once more, on another goroutine and without the context of
+	// the request. It may be called concurrently. By default, nothing is called.
 	Observe func(ctx context.Context, o Observation)
 
 	// Logger receives refused deliveries (Warn), rotations (Info), failures of
@@ -91,7 +106,9 @@ type VerifierOptions struct {
 type Observation struct {
 	// Result is one of accepted, no_signature, malformed_signature, mismatch,
 	// stale, body_too_large, body_timeout, body_read, body_consumed,
-	// secrets_unavailable, invalid_event and error: fit for a metric's label.
+	// secrets_unavailable, invalid_event and error: fit for a metric's label. A
+	// delivery that [Verifier.Hold] keeps has two observations: held, and later
+	// accepted (it has been handled) or dropped.
 	Result string
 
 	// Err is what the method returned or the request was refused for; nil
@@ -143,8 +160,12 @@ type verifierState struct {
 	sets    uint64            // how many there have been
 	known   map[string]*usage // by fingerprint, of the secrets that there have been
 
-	unknownRevoked map[string]bool // fingerprints, of secrets that are not known
+	unknownRejected map[string]bool // fingerprints, of secrets that are not known
 
+	pushed bool   // AcceptSuccessor made the current secret, and the source has not named another since
+	source string // the fingerprint of the current secret in the source's last answer
+
+	hold  holdRoom
 	read  reading
 	notes []note
 }
@@ -156,7 +177,7 @@ type verifierState struct {
 // It returns an error that wraps [ErrSecretsUnavailable] and the cause where
 // the source fails, and [ErrInvalidOptions] for an option out of range.
 func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (*Verifier, error) {
-	v := &verifierState{since: time.Now(), known: make(map[string]*usage), unknownRevoked: make(map[string]bool)}
+	v := &verifierState{since: time.Now(), known: make(map[string]*usage), unknownRejected: make(map[string]bool)}
 	if opts != nil {
 		v.opts = *opts
 	}
@@ -167,6 +188,7 @@ func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (
 		return nil, fmt.Errorf("%w: the SecretSource is nil; use EnvSecrets, FileSecrets, a Secrets or a function", ErrInvalidOptions)
 	}
 	v.load = src.Load
+	v.hold.canHold.Store(v.opts.HandleHeld != nil)
 	_, v.fixed = src.(Secrets)
 	if err := v.firstRead(ctx); err != nil {
 		return nil, err
@@ -191,6 +213,12 @@ func (o *VerifierOptions) fill() error {
 	}
 	if o.MaxBodyBytes == 0 {
 		o.MaxBodyBytes = DefaultMaxBodyBytes
+	}
+	if o.MaxHeldBytes < 0 {
+		return fmt.Errorf("%w: MaxHeldBytes is negative; leave it 0 for %d", ErrInvalidOptions, defaultMaxHeldBytes)
+	}
+	if o.MaxHeldBytes == 0 {
+		o.MaxHeldBytes = defaultMaxHeldBytes
 	}
 	o.MaxBodyBytes = min(o.MaxBodyBytes, math.MaxInt-1)
 	if o.RotationWindow == 0 {
@@ -244,9 +272,10 @@ type attempt struct {
 	v       *verifierState
 	ctx     context.Context
 	body    []byte
-	header  http.Header   // nil where only the signature is known
-	request *http.Request // nil outside net/http
-	start   time.Time     // zero where nobody observes
+	header  http.Header                            // nil where only the signature is known
+	request *http.Request                          // nil outside net/http
+	handle  func(context.Context, *Delivery) error // of a delivery that is held; nil: it cannot be
+	start   time.Time                              // zero where nobody observes
 
 	tag       tag
 	err       error
@@ -256,6 +285,7 @@ type attempt struct {
 	lane      uint32    // likewise
 	previous  bool
 	refreshed bool
+	gen1      bool // the header of generation 1 has the signature
 }
 
 func (a *attempt) begin() {
@@ -266,10 +296,11 @@ func (a *attempt) begin() {
 
 // parseHeader parses the signature in the header.
 func (a *attempt) parseHeader() error {
-	s, err := signatureFrom(a.header)
+	s, gen1, err := signatureFrom(a.header)
 	if err != nil {
 		return err
 	}
+	a.gen1 = gen1
 	return a.tag.parse(s)
 }
 
@@ -284,6 +315,9 @@ func (a *attempt) decide(parseErr error) {
 		a.err = a.accept(set)
 	default:
 		a.err = a.decideMiss(set)
+		if a.match == 0 {
+			a.err = a.hold(a.err)
+		}
 	}
 }
 
@@ -297,8 +331,11 @@ func (a *attempt) matches(set *secretSet) bool {
 // accept settles a delivery whose signature is right, and counts the use of
 // the secret unless MaxAge refuses it.
 func (a *attempt) accept(set *secretSet) error {
-	if err := a.checkAge(); err != nil {
-		return err
+	if a.v.opts.MaxAge > 0 {
+		var err error
+		if a.event, err = a.v.checkAge(a.body, time.Now()); err != nil {
+			return err
+		}
 	}
 	set.usages[a.match].record(a.lane, a.v.since)
 	a.previous = a.match == matchPrevious
@@ -307,28 +344,25 @@ func (a *attempt) accept(set *secretSet) error {
 
 var (
 	errZeroVerifier = fmt.Errorf("%w: this Verifier is a zero value; make one with NewVerifier", ErrSecretsUnavailable)
-	errOnlyRevoked  = fmt.Errorf("%w: %w", ErrSecretsUnavailable, errRevokedCurrent)
+	errOnlyRejected = fmt.Errorf("%w: %w", ErrSecretsUnavailable, errRejectedCurrent)
 )
 
 // maxClockSkew is how far ahead the clock of DiffHook may be under MaxAge: an
 // event from the future would stay new for as long as it is ahead.
 const maxClockSkew = 5 * time.Minute
 
-// checkAge applies MaxAge to a delivery whose signature is right. Only then
-// is the time in its body DiffHook's word.
-func (a *attempt) checkAge() (err error) {
-	limit := a.v.opts.MaxAge
-	if limit <= 0 {
-		return nil
+// checkAge applies MaxAge to a delivery that arrived at the given time and whose
+// signature is right. Only then is the time in its body DiffHook's word.
+func (v *verifierState) checkAge(body []byte, arrived time.Time) (*Event, error) {
+	e, err := ParseEvent(body)
+	if err != nil {
+		return nil, err
 	}
-	if a.event, err = ParseEvent(a.body); err != nil {
-		return err
+	at := e.TriggeredAt
+	if age := arrived.Sub(at); at.IsZero() || age > v.opts.MaxAge || age < -maxClockSkew {
+		return nil, ErrStale
 	}
-	at := a.event.TriggeredAt
-	if age := time.Since(at); at.IsZero() || age > limit || age < -maxClockSkew {
-		return ErrStale
-	}
-	return nil
+	return e, nil
 }
 
 // conclude makes the verdict known to whoever listens and returns it.

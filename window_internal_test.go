@@ -34,14 +34,14 @@ func TestWindowEndsByBothClocks(t *testing.T) {
 			assert.Equal(t, test.accepted, accepts(t, v, a))
 
 			status := throughJSON(t, v.Status())
-			assert.Equal(t, test.accepted, status.accepts(a.Fingerprint(), status.Previous), "as others read it")
+			assert.Equal(t, test.accepted, status.accepts(status.Previous), "as others read it")
 
 			// The clock is set right, or wrong again.
 			w := v.live().set.Load().window
 			w.expires, w.closes = time.Now().Add(hour), time.Now().Add(hour)
 			assert.Equal(t, test.accepted, accepts(t, v, a), "once it is over it stays so")
 			status = throughJSON(t, v.Status())
-			assert.Equal(t, test.accepted, status.accepts(a.Fingerprint(), status.Previous))
+			assert.Equal(t, test.accepted, status.accepts(status.Previous))
 		})
 	}
 }
@@ -72,7 +72,6 @@ func moveWindow(v *Verifier, w *window) {
 	state.set.Store(&set)
 }
 
-// endWindow lets the window of the previous secret end.
 func accepts(t testing.TB, v *Verifier, s Secret) bool {
 	body := []byte("{}")
 	return v.Verify(t.Context(), body, s.Sign(body)) == nil

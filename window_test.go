@@ -179,15 +179,15 @@ func permutations(n int) (all [][]int) {
 	return all
 }
 
-// A Revoke names the secret: whatever answer came just before, the new secret is
+// A Reject names the secret: whatever answer came just before, the new secret is
 // not refused by it.
-func TestRevokeNamesTheSecret(t *testing.T) {
+func TestRejectNamesTheSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
 		r.v = newVerifier(t, r.source, nil)
 		r.rotate("B", time.Hour)
 		r.says("A", "B") // a replica that is behind names the new secret as previous
-		r.revoke("A")
+		r.reject("A")
 		r.says("B", "A")
 		assert.Equal(t, "B", strings.Trim(r.accepted(), "!"))
 	})

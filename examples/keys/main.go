@@ -45,8 +45,7 @@ func run(ctx context.Context, out io.Writer) error {
 	for _, key := range keys {
 		show(out, key)
 	}
-	var all *diffhook.ListOptions
-	if all.Full(len(keys)) {
+	if len(keys) >= diffhook.MaxListLimit {
 		fmt.Fprintln(out, "There may be more keys than the API lists.")
 	}
 

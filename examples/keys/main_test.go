@@ -26,6 +26,6 @@ func TestKeysOnEmulator(t *testing.T) {
 func TestKeysWithBadCredentials(t *testing.T) {
 	t.Setenv("DIFFHOOK_API_KEY", "not a key")
 	var out bytes.Buffer
-	require.ErrorIs(t, run(t.Context(), &out), diffhook.ErrInvalidAPIKey)
+	require.ErrorIs(t, run(t.Context(), &out), diffhook.ErrInvalidCredentials)
 	assert.Contains(t, out.String(), "Calling DiffHook")
 }

@@ -1,0 +1,182 @@
+package redact
+
+import (
+	"bytes"
+	"slices"
+)
+
+// maxNested is how often a character may be escaped, once more each time: as
+// by %q in a string in JSON in a query.
+const maxNested = 3
+
+// matcher finds patterns, which are secrets and API keys, in a text that it
+// reads byte by byte. Each character of a pattern may stand in the text as it is
+// or escaped by any of escapesOf, in which each character may be escaped again.
+//
+// It is a state machine that is in several states at once, which are threads:
+// one for each place where a match may have begun, and each way to read the text
+// since.
+type matcher struct {
+	root    *node            // of the tree of patterns
+	run     *node            // in an API key, which has no end: leads back to itself
+	escapes map[string]*node // trees of escapes, by the symbols that they stand for
+
+	threads, next []thread
+	turn          uint64        // the number of bytes fed
+	found         [marksEnd]int // by mark, where the first match begins that the last byte ended, or -1
+
+	// For skip.
+	literals [][]byte
+	longest  int       // of literals
+	starters []byte    // of escapes
+	starts   [256]bool // the bytes of starters
+	begins   [256]bool // those that begin a literal or an escape
+	second   [256]bool // those that may follow the first of a literal
+	inside   [256]bool // those in a literal, in any place but its last
+}
+
+// The marks of bytes in a match.
+const (
+	markSecret = 1 + iota
+	markKey
+	marksEnd
+)
+
+// thread is one reading of the text from start on. places[0] is how far it is in
+// the tree of patterns; if it is within an escape, places[1] is how far in that;
+// if it is within an escape of a character of that escape, places[2]; and so on.
+type thread struct {
+	start  int
+	inside int // the last of places in use; those behind it are nil
+	places [1 + maxNested]*node
+}
+
+// skip returns how many of the first bytes of text are in no match, nor in the
+// beginning of one. No thread may be running.
+func (m *matcher) skip(text []byte) int {
+	plain := len(text) // where the first escape may begin
+	for _, b := range m.starters {
+		if i := bytes.IndexByte(text[:plain], b); i >= 0 {
+			plain = i
+		}
+	}
+	first := max(0, plain-m.longest+1) // of the bytes from which a match may go on beyond plain
+	if plain == len(text) && plain > 0 && !m.inside[text[plain-1]] {
+		first = plain // as after a newline
+	}
+	for _, literal := range m.literals {
+		end := min(plain, first+len(literal)-1)
+		if i := bytes.Index(text[:end], literal); i >= 0 {
+			first = i
+		}
+	}
+	return first
+}
+
+// idle reports that no thread is running, and none begins at that place in text.
+func (m *matcher) idle(text []byte, at int) bool {
+	if len(m.threads) > 0 {
+		return false
+	}
+	b := text[at]
+	return !m.begins[b] || at+1 < len(text) && !m.second[text[at+1]] && !m.starts[b]
+}
+
+// feed goes on by a byte, which is at the given place in the text.
+func (m *matcher) feed(b byte, at int) {
+	m.found = [marksEnd]int{-1, -1, -1}
+	m.next = m.next[:0]
+	m.turn++
+	for i := range m.threads {
+		m.step(&m.threads[i], b, at)
+	}
+	if m.begins[b] {
+		m.step(&thread{start: at, places: [1 + maxNested]*node{m.root}}, b, at)
+	}
+	m.threads, m.next = m.next, m.threads
+}
+
+// step adds to next what becomes of t: b is the next character where t is, or it
+// begins an escape of it.
+func (m *matcher) step(t *thread, b byte, at int) {
+	if to := t.places[t.inside].follow(byteSymbol(b)); to != nil {
+		m.arrive(t, t.inside, to, at)
+	}
+	if t.inside < maxNested && m.starts[b] {
+		deeper := *t
+		deeper.inside++
+		deeper.places[deeper.inside] = m.escapesAt(t.places[t.inside])
+		m.step(&deeper, b, at)
+	}
+}
+
+// arrive adds to next what becomes of t when its place at level is moved to a
+// node. At the end of an escape, the place at the level before it is moved on by
+// what the escape stands for.
+func (m *matcher) arrive(t *thread, level int, to *node, at int) {
+	start := t.start
+	if to.match != 0 {
+		if from := &m.found[to.match]; *from < 0 || start < *from {
+			*from = start
+		}
+		start = at + 1 // what is found need not be found again, with what follows
+	}
+	if len(to.edges) > 0 {
+		moved := thread{start: start, inside: level}
+		copy(moved.places[:level], t.places[:level])
+		moved.places[level] = to
+		m.runOn(&moved)
+	}
+	for _, s := range to.stands {
+		m.arrive(t, level-1, t.places[level-1].follow(s), at)
+	}
+}
+
+// runOn adds t to next. Of two threads in the same places the first begun will
+// do: it finds more.
+func (m *matcher) runOn(t *thread) {
+	if same := m.same(t); same != nil {
+		same.start = min(same.start, t.start)
+		return
+	}
+	if t.inside == 0 {
+		t.places[0].turn, t.places[0].thread = m.turn, len(m.next)
+	}
+	m.next = append(m.next, *t)
+}
+
+// merge adds threads to those that are running.
+func (m *matcher) merge(others []thread) {
+	all := slices.Concat(m.threads, others)
+	m.next = nil
+	m.turn++
+	for i := range all {
+		m.runOn(&all[i])
+	}
+	m.threads, m.next = m.next, nil
+}
+
+// same returns the thread of next that is in the same places as t. Only those
+// in escapes are searched for: they are few.
+func (m *matcher) same(t *thread) *thread {
+	if t.inside == 0 {
+		if n := t.places[0]; n.turn == m.turn {
+			return &m.next[n.thread]
+		}
+		return nil
+	}
+	for i := range m.next {
+		if m.next[i].places == t.places {
+			return &m.next[i]
+		}
+	}
+	return nil
+}
+
+// firstStart returns where the first thread began, or end if there is none.
+func (m *matcher) firstStart(end int) int {
+	for _, t := range m.threads {
+		end = min(end, t.start)
+	}
+	return end
+}

@@ -1,0 +1,316 @@
+package rotation
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/wait"
+)
+
+const (
+	leaseLength  = 60 * time.Second
+	beatInterval = 20 * time.Second
+	storeTimeout = 10 * time.Second // of one call of the store
+	storeTries   = 3
+	storeLag     = 30 * time.Second // until Get shows what Swap has saved
+)
+
+// journal reads and writes the document of a run. The lease in the document keeps
+// other runs from DiffHook and from people; the version of the store keeps them from
+// the document.
+type journal struct {
+	store Store
+	kind  string
+
+	saving  turn        // held while the document is replaced
+	resting atomic.Bool // a long wait is under way, in which nothing is saved
+	run     string      // the name of this run; "" before the lease
+
+	mu    sync.Mutex // guards the fields below
+	doc   document   // as it was last read or saved; never changed
+	until time.Time  // the end of the lease
+	texts []string   // credentials that no error may show
+}
+
+func newJournal(s Store, kind string) *journal {
+	return &journal{store: s, kind: kind, saving: make(turn, 1)}
+}
+
+// turn is a lock that is held across calls of the customer's code.
+type turn chan struct{}
+
+func (t turn) take() { t <- struct{}{} }
+func (t turn) free() { <-t }
+
+var errTakenOver = fmt.Errorf("%w: another run has taken the document over; see its steps", ErrBusy)
+
+func pause(ctx context.Context, d time.Duration) error { return wait.For(ctx, d) }
+
+func (j *journal) get(ctx context.Context) (content []byte, version string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	content, version, err = j.store.Get(ctx)
+	if err != nil {
+		return nil, "", redact.Foreign("read the document", err, j.hidden()...)
+	}
+	return content, version, nil
+}
+
+// load reads the document anew, without a lease.
+func (j *journal) load(ctx context.Context) error {
+	_, _, doc, err := j.read(ctx)
+	if err == nil {
+		j.remember(doc)
+	}
+	return err
+}
+
+// read returns the document, which this package must be able to write.
+func (j *journal) read(ctx context.Context) (content []byte, version string, doc document, err error) {
+	if content, version, err = j.get(ctx); err != nil {
+		return nil, "", nil, err
+	}
+	doc = j.empty()
+	if err := decode(content, doc); err != nil {
+		return nil, "", nil, err
+	}
+	if doc.head().Format > format {
+		return nil, "", nil, fmt.Errorf("%w: the document is of format %d, and this version writes %d; update the library", ErrInvalidDocument, doc.head().Format, format)
+	}
+	j.hide(doc)
+	return content, version, doc, nil
+}
+
+// remember keeps doc as the newest document.
+func (j *journal) remember(doc document) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.doc, j.until = doc, doc.head().RunUntil
+}
+
+func (j *journal) empty() document {
+	if j.kind == kindKey {
+		return new(keyDocument)
+	}
+	return new(secretDocument)
+}
+
+// hide keeps the credentials of doc out of errors.
+func (j *journal) hide(doc document) {
+	var texts []string
+	switch doc := doc.(type) {
+	case *secretDocument:
+		for _, s := range []secretText{doc.Current, doc.Previous} {
+			if !s.IsZero() {
+				texts = append(texts, s.Reveal())
+			}
+		}
+	case *keyDocument:
+		for _, p := range []*pairText{&doc.pairText, doc.Next, doc.Previous} {
+			if p != nil {
+				texts = append(texts, Pair(*p).texts()...)
+			}
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, text := range texts {
+		if !slices.Contains(j.texts, text) {
+			j.texts = append(slices.Clip(j.texts), text)
+		}
+	}
+}
+
+// acquire takes the lease. An error that matches ErrBusy means that another run has
+// it, unless override is set.
+func (j *journal) acquire(ctx context.Context, override bool) error {
+	run := rand.Text()
+	err := j.update(ctx, func(doc document) error {
+		h := doc.head()
+		if h.Run != "" && h.Run != run && time.Now().Before(h.RunUntil) && !override {
+			return fmt.Errorf("%w: another run holds the document until %s; wait for its end", ErrBusy, h.RunUntil.Format(time.RFC3339))
+		}
+		h.Run, h.RunUntil = run, now().Add(leaseLength)
+		return nil
+	})
+	if err == nil {
+		j.run = run
+	}
+	return err
+}
+
+// release gives the lease back, also after the end of ctx.
+func (j *journal) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*storeTimeout)
+	defer cancel()
+	_ = j.update(ctx, func(doc document) error { // else the lease ends by itself
+		doc.head().Run, doc.head().RunUntil = "", time.Time{}
+		return nil
+	})
+}
+
+// update saves the document with a change and a longer lease. It tries again after
+// errors of the store, and calls change for the newest document each time.
+func (j *journal) update(ctx context.Context, change func(document) error) (err error) {
+	j.saving.take()
+	defer j.saving.free()
+	var saved document // by the last try, if its response was lost
+	for try := range storeTries {
+		if try > 0 && pause(ctx, time.Second) != nil {
+			return err
+		}
+		content, version, doc, readErr := j.read(ctx)
+		if err = readErr; errors.Is(err, ErrInvalidDocument) {
+			return err
+		} else if err != nil {
+			continue
+		}
+		if saved != nil && sameDocument(content, saved) {
+			j.remember(doc)
+			return nil
+		}
+		if err := j.change(doc, change); err != nil {
+			return err
+		}
+		if err = j.save(ctx, content, version, doc); err == nil {
+			j.remember(doc)
+			return nil
+		}
+		saved = doc
+	}
+	return err
+}
+
+// change changes doc if the lease is this run's, and sets the lease to its whole
+// length.
+func (j *journal) change(doc document, change func(document) error) error {
+	h := doc.head()
+	if j.run != "" && h.Run != j.run {
+		return errTakenOver
+	}
+	if j.run != "" {
+		h.RunUntil = now().Add(leaseLength)
+	}
+	return change(doc)
+}
+
+// save swaps doc in, and reads until the store shows it: the response to Swap may be
+// lost, and the store may lag.
+func (j *journal) save(ctx context.Context, before []byte, version string, doc document) error {
+	j.hide(doc)
+	content, err := encode(before, doc)
+	if err != nil {
+		return errors.New("diffhook: save the document: a field cannot be encoded")
+	}
+	swapCtx, cancel := context.WithTimeout(ctx, storeTimeout)
+	err = j.store.Swap(swapCtx, version, content)
+	cancel()
+	for deadline := time.Now().Add(storeLag); ; {
+		seen, _, getErr := j.get(ctx)
+		switch {
+		case getErr == nil && sameDocument(seen, doc):
+			return nil
+		case err != nil:
+			return redact.Foreign("save the document", err, j.hidden()...)
+		case time.Now().After(deadline) && getErr != nil:
+			return getErr
+		case time.Now().After(deadline):
+			return fmt.Errorf("%w: save the document: the store does not show what was saved", ErrConflict)
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+// checkLease returns an error if the lease is over, as after the machine was
+// suspended. A run calls checkLease before each request to DiffHook or a person.
+func (j *journal) checkLease() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if time.Now().Before(j.until) {
+		return nil
+	}
+	return fmt.Errorf("%w: the lease of this run is over, and another run may have begun; run it again", ErrBusy)
+}
+
+func (j *journal) renew(ctx context.Context) error {
+	return j.update(ctx, func(document) error { return nil })
+}
+
+// rest lets the lease run out during a long wait: each renewal is a version of the
+// document, of which stores keep a limited number. A run that begins meanwhile takes
+// the wait over.
+func (j *journal) rest() { j.resting.Store(true) }
+
+// wake renews the lease after a rest, unless another run has taken over.
+func (j *journal) wake(ctx context.Context) error {
+	if !j.resting.Swap(false) {
+		return nil
+	}
+	return j.renew(ctx)
+}
+
+// checkRun returns an error if another run has taken over.
+func (j *journal) checkRun(ctx context.Context) error {
+	_, _, doc, err := j.read(ctx)
+	if err == nil && doc.head().Run != j.run {
+		return errTakenOver
+	}
+	return nil
+}
+
+// keep renews the lease until end is called, and calls beat each time. If the lease
+// is lost, the returned context ends with the reason.
+func (j *journal) keep(ctx context.Context, beat func(context.Context)) (held context.Context, end func()) {
+	held, cancel := context.WithCancelCause(ctx)
+	var done sync.WaitGroup
+	done.Go(func() {
+		for pause(held, beatInterval) == nil {
+			beat(held)
+			if j.resting.Load() {
+				if err := j.checkRun(held); err != nil {
+					cancel(err)
+				}
+				continue
+			}
+			err := j.renew(held)
+			if errors.Is(err, ErrBusy) || err != nil && j.checkLease() != nil {
+				cancel(err)
+			}
+		}
+	})
+	return held, func() {
+		cancel(nil)
+		done.Wait()
+	}
+}
+
+// snapshot returns the document as this run last read or saved it.
+func snapshot[D any](j *journal) D {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return *any(j.doc).(*D)
+}
+
+// inPhase returns an error if doc is not in the phase that a run has seen.
+func inPhase(doc document, want phase) error {
+	if got := doc.head().Phase; got != want {
+		return fmt.Errorf("%w: the document is in phase %s and not %s; look at State", ErrConflict, got, want)
+	}
+	return nil
+}
+
+// hidden returns the credentials that no error may show.
+func (j *journal) hidden() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.texts
+}
