@@ -45,8 +45,8 @@ func exitCode(err error) int {
 	return exitOfRotation(err)
 }
 
-// writeError writes err, line by line, and the next step if that is to run the command
-// again. It leaves out characters that could move the cursor: parts of an error come
+// writeError writes err, line by line, and says if another run continues a
+// rotation. It leaves out characters that could move the cursor: parts of an error come
 // from other servers.
 func writeError(w io.Writer, err error) {
 	for i, line := range strings.Split(err.Error(), "\n") {
@@ -57,8 +57,9 @@ func writeError(w io.Writer, err error) {
 		line = strings.ReplaceAll(strings.TrimPrefix(printable(line), "diffhook: "), ": diffhook: ", ": ")
 		fmt.Fprintln(w, prefix+line)
 	}
-	if code := exitCode(err); code == exitFailed || code > 128 {
-		fmt.Fprintln(w, "  Run the same command again; a rotation continues.")
+	code, rotation := exitCode(err), (*rotationError)(nil)
+	if errors.As(err, &rotation) && (code == exitFailed || code > 128) {
+		fmt.Fprintln(w, "  Run the same command again; the rotation continues.")
 	}
 }
 

@@ -25,7 +25,7 @@ func openDocument(ctx context.Context, path, variable, command string) (rotation
 	}
 	content, _, err := store.Get(ctx)
 	if err == nil && content == nil {
-		err = usagef("%s: there is no document; run diffhook %s --init to write the first one", printable(path), command)
+		err = usagef("the file of --store or %s does not exist; run diffhook %s --init to write the first document", variable, command)
 	}
 	return store, err
 }
