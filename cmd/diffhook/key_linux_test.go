@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -103,31 +102,6 @@ func TestRotateKeyByHand(t *testing.T) {
 	require.True(t, slices.ContainsFunc(w.platform.DefaultTeam().Keys(), func(k diffhooktest.Key) bool {
 		return strings.HasPrefix(k.Label, "server")
 	}))
-}
-
-func TestRotateKeyInterruptedAtEachQuestion(t *testing.T) {
-	w, old := keyWorld(t)
-	p := w.keyPerson()
-	s := start(t, w.rotateKey(oldLabel))
-	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
-	w.keyReplaced(old)
-	require.Positive(t, p.asked)
-	for question := range p.asked {
-		for _, clicked := range []bool{false, true} {
-			t.Run(fmt.Sprintf("question %d, done in the app: %v", question+1, clicked), func(t *testing.T) {
-				t.Parallel()
-				w, old := keyWorld(t)
-				p := w.keyPerson()
-				s := start(t, w.rotateKey(oldLabel))
-				require.Equal(t, 128+2, p.answerAll(s, interruption{question + 1, clicked}), s.screen())
-				s = start(t, w.rotateKey(oldLabel))
-				require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
-				w.keyReplaced(old)
-				s = start(t, w.rotateKey(oldLabel))
-				require.Equal(t, exitDone, p.answerAll(s, interruption{}), "it is done, and says so")
-			})
-		}
-	}
 }
 
 // TestRotateClientCredentialsByHand rotates a key of generation 2. Its client id has

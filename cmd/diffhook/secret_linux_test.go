@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -35,38 +34,6 @@ func TestRotateSecretByHand(t *testing.T) {
 	w.change()
 	w.delivered(6)
 	require.Contains(t, s.screen(), "left)", "progress shows the end of a wait")
-}
-
-// TestInterruptedAtEachQuestion presses Ctrl-C at each question, before or after the
-// person has clicked, and then runs the same command again.
-func TestInterruptedAtEachQuestion(t *testing.T) {
-	questions := 0
-	{
-		w := newWorld(t)
-		p := w.secretPerson()
-		s := start(t, w.rotateSecret())
-		require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
-		questions = p.asked
-	}
-	require.Positive(t, questions)
-	for question := range questions {
-		for _, clicked := range []bool{false, true} {
-			t.Run(fmt.Sprintf("question %d, done in the app: %v", question+1, clicked), func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t)
-				p := w.secretPerson()
-				s := start(t, w.rotateSecret())
-				require.Equal(t, 128+2, p.answerAll(s, interruption{question + 1, clicked}), s.screen())
-				require.Contains(t, s.screen(), "Run the same command again")
-				s = start(t, w.rotateSecret())
-				require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
-				w.rotatedOnce()
-				w.delivered(2)
-				s = start(t, w.rotateSecret())
-				require.Equal(t, exitDone, p.answerAll(s, interruption{}), "it is done, and says so")
-			})
-		}
-	}
 }
 
 func TestWrongPasteIsAskedAgain(t *testing.T) {
@@ -212,15 +179,13 @@ func TestStateShowsWhatComesNext(t *testing.T) {
 	require.Contains(t, state(), "run diffhook rotate-secret "+w.first.Fingerprint())
 }
 
-func TestRevokeSecretByHand(t *testing.T) {
-	w := newWorld(t)
-	p := w.secretPerson()
-	s := start(t, w.program("revoke-secret", "--poll", "50ms", w.first.Fingerprint()))
-	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
+// leakRevoked checks that the leaked secret is out of force everywhere.
+func (w *world) leakRevoked() {
+	w.t.Helper()
 	w.rotatedOnce()
 	for _, status := range w.statuses() {
-		require.NotEqual(t, w.first.Fingerprint(), status.Current.Fingerprint)
-		require.NotEqual(t, w.first.Fingerprint(), status.Previous.Fingerprint)
+		require.NotEqual(w.t, w.first.Fingerprint(), status.Current.Fingerprint)
+		require.NotEqual(w.t, w.first.Fingerprint(), status.Previous.Fingerprint)
 	}
 }
 
