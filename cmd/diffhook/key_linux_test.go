@@ -185,7 +185,7 @@ func TestKeyIDIsOneThatTheDocumentHas(t *testing.T) {
 	w := newWorld(t)
 	id, secret := w.platform.ClientCredentials()
 	w.newKey(rotation.Pair{ID: id, Secret: secret})
-	store := rotation.FileStore(w.keys)
+	document := readKeyDocument(t.Context(), rotation.FileStore(w.keys))
 	shown, err := diffhook.NewAPIKey(id)
 	require.NoError(t, err)
 	for arg, want := range map[string]string{
@@ -195,6 +195,6 @@ func TestKeyIDIsOneThatTheDocumentHas(t *testing.T) {
 		w.platform.APIKey().Reveal():        "",
 		"x " + w.platform.APIKey().Reveal(): "",
 	} {
-		require.Equal(t, want, keyID(t.Context(), store, arg))
+		require.Equal(t, want, document.id(arg))
 	}
 }

@@ -115,15 +115,15 @@ func (p *prompt) ask(ctx context.Context, question, label string, hidden bool) (
 	}
 }
 
-// askUntil asks without echo until accept returns nil. It shows the error of accept
-// before it asks again.
+// askUntil asks without echo until accept returns nil. Spaces around an
+// answer do not count. It shows the error of accept before it asks again.
 func (p *prompt) askUntil(ctx context.Context, question, label string, accept func(string) error) error {
 	for {
 		answer, err := p.ask(ctx, question, label, true)
 		if err != nil {
 			return err
 		}
-		if err = accept(answer); err == nil {
+		if err = accept(strings.TrimSpace(answer)); err == nil {
 			return nil
 		}
 		question = strings.TrimPrefix(err.Error(), "diffhook: ")

@@ -111,7 +111,7 @@ func TestExitCodes(t *testing.T) {
 		"state without a document": {[]string{"rotate-secret", "--state", "--store", w.secrets + ".none"}, exitUsage},
 		"document of another kind": {[]string{"rotate-key", "--state", "--store", w.secrets}, exitUsage},
 		"file that is no document": {[]string{"rotate-secret", "--state", "--store", "/dev/null"}, exitMismatch},
-		"first document again":     {[]string{"rotate-secret", "--init"}, exitFailed},
+		"first document again":     {[]string{"rotate-secret", "--init"}, exitUsage},
 		"help":                     {[]string{"help"}, exitDone},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,6 +128,29 @@ func TestExitCodes(t *testing.T) {
 		out, _ := cmd.CombinedOutput()
 		require.Equal(t, exitMismatch, cmd.ProcessState.ExitCode(), "%s", out)
 	})
+}
+
+func TestErrorsNameFlags(t *testing.T) {
+	w := newWorld(t)
+	id, secret := w.platform.ClientCredentials()
+	w.newKey(rotation.Pair{ID: id, Secret: secret})
+	w.know(secret)
+	w.env = append(w.env, variableReceivers+"=", "DIFFHOOK_API_KEY="+w.platform.APIKey().Reveal())
+	for name, test := range map[string]struct {
+		cmd  *exec.Cmd
+		flag string
+	}{
+		"no receivers":                    {w.rotateSecret("--api"), "--receiver"},
+		"client credentials with the API": {w.rotateKey(id, "--api"), "without --api"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, _ := test.cmd.CombinedOutput()
+			require.Equal(t, exitUsage, test.cmd.ProcessState.ExitCode(), "%s", out)
+			require.Contains(t, string(out), test.flag)
+			require.NotRegexp(t, `RevokeNow|Receivers|ByHand`, string(out))
+			w.showsNoSecret(string(out))
+		})
+	}
 }
 
 func TestSecondRunIsBusy(t *testing.T) {
@@ -151,7 +174,7 @@ func TestInitAsksForTheSecret(t *testing.T) {
 	s.expect("secret: ")
 	s.enter("too short")
 	s.expect("secret: ")
-	s.enter(w.first.Reveal())
+	s.enter(" " + w.first.Reveal() + " ")
 	s.expect(w.first.Fingerprint())
 	require.Equal(t, exitDone, s.wait())
 	w.showsNoSecret(s.screen())
