@@ -63,7 +63,7 @@ func Key(ctx context.Context, old string, p KeyPlatform, s Store, opts *KeyOptio
 	if p == nil || s == nil {
 		return errNilArgument
 	}
-	r := &keyRun{journal: &journal{store: s, kind: kindKey}, reporter: newReporter(o.Observe), platform: p, opts: o}
+	r := &keyRun{journal: newJournal(s, kindKey), reporter: newReporter(o.Observe), platform: p, opts: o}
 	if err := r.load(ctx); err != nil {
 		return err
 	}
@@ -161,10 +161,10 @@ func (r *keyRun) advance(ctx context.Context, from, to phase, change func(d *key
 
 // ask calls the platform.
 func (r *keyRun) ask(step StepName, text string, call func() error) error {
+	r.report(step, text, time.Time{})
 	if err := r.checkLease(); err != nil {
 		return err
 	}
-	r.report(step, text, time.Time{})
 	if err := call(); err != nil {
 		return redact.Foreign(text, err, r.hidden()...)
 	}
