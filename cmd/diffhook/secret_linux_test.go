@@ -28,7 +28,7 @@ func TestRotateSecretByHand(t *testing.T) {
 	w := newWorld(t)
 	w.change()
 	p := w.secretPerson()
-	s := start(t, w.rotateSecret())
+	s := start(t, w.rotateSecret("--retry-horizon", "1s"))
 	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
 	w.rotatedOnce()
 	w.change()
