@@ -2,11 +2,9 @@ package diffhook_test
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -148,26 +146,4 @@ func newClientAt(t testing.TB, origin string, opts *diffhook.ClientOptions) *dif
 	c, err := diffhook.NewClient(key, &o)
 	require.NoError(t, err)
 	return c
-}
-
-// rewritten replaces what a pattern matches in answers.
-func rewritten(next http.RoundTripper, pattern, with string) http.RoundTripper {
-	return rewrittenBy(next, regexp.MustCompile(pattern), func(string) string { return with })
-}
-
-func rewrittenBy(next http.RoundTripper, pattern *regexp.Regexp, with func(string) string) http.RoundTripper {
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		resp, err := next.RoundTrip(r)
-		if err != nil {
-			return nil, err
-		}
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			return nil, err
-		}
-		edited := pattern.ReplaceAllStringFunc(string(body), with)
-		resp.Body, resp.ContentLength = io.NopCloser(strings.NewReader(edited)), int64(len(edited))
-		resp.Header.Del("Content-Length")
-		return resp, nil
-	})
 }

@@ -72,11 +72,6 @@ func moveWindow(v *Verifier, w *window) {
 	state.set.Store(&set)
 }
 
-// endWindow lets the window of the previous secret end.
-func endWindow(v *Verifier) {
-	moveWindow(v, openWindow(time.Now().Add(-time.Second)))
-}
-
 func accepts(t testing.TB, v *Verifier, s Secret) bool {
 	body := []byte("{}")
 	return v.Verify(t.Context(), body, s.Sign(body)) == nil
