@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 	"reflect"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // bodyError returns the sentinel for an error of reading a body, with the error
@@ -22,7 +24,7 @@ func bodyError(cause error) (err error) {
 	if row, _ := classify(cause); row < len(verdicts) {
 		return kind
 	}
-	return &foreignError{kind: kind, text: kind.Error(), cause: hide(cause)}
+	return redact.WithCause(kind, cause)
 }
 
 // bodyErrorKind returns the sentinel for an error of reading a body.

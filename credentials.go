@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // Credentials supply the bearer token of the API's requests: an [APIKey]
@@ -60,9 +62,7 @@ func NewAPIKey(s string) (APIKey, error) {
 	return APIKey{text: func() string { return s }}, nil
 }
 
-func isKeyRune(r rune) bool {
-	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_'
-}
+func isKeyRune(r rune) bool { return redact.IsKeyRune(r) }
 
 // Token returns the key: an APIKey is [Credentials].
 func (k APIKey) Token(context.Context) (string, error) {

@@ -50,6 +50,11 @@ var (
 	// method of a zero [Verifier].
 	ErrSecretsUnavailable = errors.New("diffhook: signing secrets unavailable: check the secret source")
 
+	// ErrHeld is returned by [Verifier.VerifyRequest] if [Verifier.Hold] is on and
+	// no known secret signed the delivery: it is held, and HandleHeld is called for
+	// it if a secret that signed it comes into force. Answer 202.
+	ErrHeld = errors.New("diffhook: delivery held: it is kept until a secret that signed it is in force; answer 202")
+
 	// ErrInvalidEvent is returned if a body is not one JSON object. A field
 	// that cannot be read is no error: see [Event].Unreadable.
 	ErrInvalidEvent = errors.New("diffhook: invalid event: the body is not a JSON object")
@@ -118,6 +123,7 @@ var (
 //	ErrBodyRead, ErrInvalidEvent                                           400
 //	ErrBodyConsumed                                                        500
 //	ErrSecretsUnavailable                                                  503
+//	ErrHeld                                                                202
 func HTTPStatus(err error) int {
 	if err == nil {
 		return http.StatusOK
@@ -126,7 +132,7 @@ func HTTPStatus(err error) int {
 	return status
 }
 
-// verdicts is the one table of what can become of a delivery that is refused:
+// verdicts is the one table of what can become of a delivery that is not accepted:
 // its name in observations and logs, and the status it is answered with.
 var verdicts = [...]struct {
 	err    error
@@ -144,11 +150,13 @@ var verdicts = [...]struct {
 	{ErrBodyRead, "body_read", http.StatusBadRequest},
 	{ErrBodyConsumed, "body_consumed", http.StatusInternalServerError},
 	{ErrInvalidEvent, "invalid_event", http.StatusBadRequest},
+	{ErrHeld, "held", http.StatusAccepted},
 }
 
-// resultAccepted and resultError are the results that no sentinel stands for.
+// The results that no sentinel stands for.
 const (
 	resultAccepted = "accepted"
+	resultDropped  = "dropped" // after it was held
 	resultError    = "error"
 )
 

@@ -1,7 +1,6 @@
 package diffhook
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/diffhook/diffhook-go/internal/wait"
 )
 
 // Limiter delays requests so that they stay within the API's rate limit. Wait
@@ -219,32 +220,11 @@ func limiterError(ctx context.Context, limiter Limiter, err error) error {
 }
 
 // sleep waits for d. It returns an error at once if ctx ends before that.
-func sleep(ctx context.Context, d time.Duration) error {
-	if ctx.Err() != nil {
-		return contextError(ctx)
-	}
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
-		return context.DeadlineExceeded
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return contextError(ctx)
-	case <-timer.C:
-		return nil
-	}
-}
+func sleep(ctx context.Context, d time.Duration) error { return wait.For(ctx, d) }
 
 // contextError returns why ctx has ended: an error that matches the error of ctx
 // and its cause.
-func contextError(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if cause == nil || errors.Is(cause, err) {
-		return cmp.Or(cause, err)
-	}
-	return fmt.Errorf("%w: %w", err, cause)
-}
+func contextError(ctx context.Context) error { return wait.Ended(ctx) }
 
 // withContextError returns err, which also matches what contextError returns if
 // ctx has ended.

@@ -38,7 +38,11 @@ type refusalCounts [len(verdicts) + 1]uint64
 // log writes, or counts, the verdict on one delivery. An accepted one writes
 // nothing but the summary of a flood that has ended before it.
 func (r *refusals) log(ctx context.Context, logger *slog.Logger, a *attempt) {
-	if a.err == nil {
+	err := a.err
+	if errors.Is(err, ErrHeld) { // not refused
+		err = nil
+	}
+	if err == nil {
 		if due := r.due.Load(); due == 0 || int64(time.Since(a.v.since)) < due {
 			return
 		}
@@ -46,7 +50,7 @@ func (r *refusals) log(ctx context.Context, logger *slog.Logger, a *attempt) {
 	if !logger.Enabled(ctx, slog.LevelWarn) {
 		return
 	}
-	write, ended := r.count(a.err, time.Since(a.v.since))
+	write, ended := r.count(err, time.Since(a.v.since))
 	if attrs := ended.attrs(); attrs != nil {
 		attrs = append(attrs, a.v.fingerprintAttrs()...)
 		logger.LogAttrs(ctx, slog.LevelWarn, "diffhook: more deliveries refused than logged one by one", attrs...)

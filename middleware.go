@@ -44,7 +44,8 @@ func DeliveryFromContext(ctx context.Context) (*Delivery, bool) {
 // request until the body is there or that time is over. If the router enables
 // full duplex, set the header Connection: close for an error.
 func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
-	a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header}
+	state := v.live()
+	a := attempt{v: state, ctx: r.Context(), request: r, header: r.Header, handle: state.opts.HandleHeld}
 	a.receive(nil)
 	if a.in != nil {
 		r.Body = a.in
@@ -76,7 +77,8 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 		panic("diffhook: Verifier.Handler of a nil handler")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header}
+		state := v.live()
+		a := attempt{v: state, ctx: r.Context(), request: r, header: r.Header, handle: state.opts.HandleHeld}
 		a.receive(w)
 		if a.conclude() != nil {
 			a.deny(w)
@@ -104,12 +106,14 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 	if handle == nil {
 		panic("diffhook: Verifier.EventHandler of a nil function")
 	}
+	v.live().enableHold()
+	handleHeld := eventFunc(handle)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), DeliveryTimeout)
 		defer cancel()
 
-		a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header}
+		a := attempt{v: v.live(), ctx: r.Context(), request: r, header: r.Header, handle: handleHeld}
 		a.receive(w)
 		if a.err == nil && a.event == nil {
 			a.event, a.err = ParseEvent(a.body)
@@ -176,8 +180,13 @@ func (a *attempt) admit() error {
 	return nil
 }
 
-// deny answers a refused request.
+// deny answers a request that is refused or held.
 func (a *attempt) deny(w http.ResponseWriter) {
+	if errors.Is(a.err, ErrHeld) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
 	in := a.in
 	if in == nil {
 		in = unread(a.request, a.err)

@@ -28,8 +28,8 @@ type reading struct {
 	lastSuccess time.Time
 	err         error // of the last call to end; nil after a success
 	budget      budget
-	held        int64      // bytes of the deliveries that wait
-	limit       *holdLimit // of the deliveries that arrived last
+	waiting     int64      // bytes of the deliveries that wait
+	limit       *waitLimit // of the deliveries that arrived last
 }
 
 // sourceCall is one call of Load. Its err may be read once done is closed,
@@ -123,7 +123,7 @@ func (v *verifierState) readForMiss(ends time.Time) *sourceCall {
 		r.budget.take(now, v.opts.MinRefreshInterval)
 		return v.startRead()
 	}
-	if at.Add(r.took + holdStep).After(ends) { // it may take longer than the last read
+	if at.Add(r.took + waitStep).After(ends) { // it may take longer than the last read
 		return nil
 	}
 	if r.next == nil {

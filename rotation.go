@@ -68,6 +68,7 @@ func (v *verifierState) store(current, previous Secret, window *window) {
 	}
 	v.changed = time.Now()
 	v.set.Store(next)
+	v.verifyHeld(next)
 	if before != nil {
 		v.noteChange(next)
 	}
@@ -155,6 +156,7 @@ func (v *verifierState) apply(answer Secrets) error {
 		return errBadExpiry // JSON has no such time
 	}
 	answer = answer.normalized()
+	v.source = answer.Current.Fingerprint()
 	last, set := v.last, v.set.Load()
 	if v.isRejected(answer.Current.Fingerprint()) {
 		return errRejectedCurrent // the source is behind
@@ -162,7 +164,12 @@ func (v *verifierState) apply(answer Secrets) error {
 	if set != nil && answer.equal(last) && set.rejected == 0 {
 		return nil // so that Rotate and Reject stand
 	}
+	behind := v.isBehind(set, answer)
 	v.last = answer
+	if behind {
+		return nil
+	}
+	v.pushed = false
 	previous, window := answer.Previous, v.namedWindow(answer)
 	if window == nil {
 		previous = Secret{}

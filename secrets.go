@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // Secret is a signing secret: the key with which DiffHook signs deliveries.
@@ -33,7 +35,7 @@ type Secret struct {
 const minSecretBytes = 16
 
 // apiKeyPrefix begins every API key, the other credential of the platform.
-const apiKeyPrefix = "dh_live_"
+const apiKeyPrefix = redact.KeyPrefix
 
 // redactedSecret stands wherever a Secret is shown, and shownZero for one, or an
 // APIKey, that is zero.

@@ -65,8 +65,9 @@ func trimBlanks(s string) string { return strings.Trim(s, " \t") }
 // as absent. Names match in any case, because a map that net/http did not fill
 // (the event of a Lambda function, a test) need not have canonical keys.
 // Several values under one name, however it is spelled, are malformed: nobody
-// knows which value a proxy in front has read.
-func signatureFrom(h http.Header) (string, error) {
+// knows which value a proxy in front has read. isGen1 reports that the header is that
+// of generation 1.
+func signatureFrom(h http.Header) (signature string, isGen1 bool, err error) {
 	var gen1, gen2 string
 	var n1, n2 int
 	for name, values := range h {
@@ -77,13 +78,13 @@ func signatureFrom(h http.Header) (string, error) {
 			gen2, n2 = addValues(gen2, n2, values)
 		}
 	}
+	if n1 > 1 || n1 == 0 && n2 > 1 {
+		return "", false, ErrMalformedSignature
+	}
 	if n1 == 0 {
-		gen1, n1 = gen2, n2
+		return gen2, false, nil // empty where there is none: tag.parse says so
 	}
-	if n1 > 1 {
-		return "", ErrMalformedSignature
-	}
-	return gen1, nil // empty where there is none: tag.parse says so
+	return gen1, true, nil
 }
 
 // addValues counts the values that are not blank, and returns the last of them

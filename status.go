@@ -17,6 +17,11 @@ type VerifierStatus struct {
 	// is not in force any more may have been used.
 	Changed time.Time `json:"changed,omitzero"`
 
+	// Source is the fingerprint of the secret that the source named as current in
+	// its last answer. It differs from that of Current while the source is behind
+	// [Verifier.AcceptSuccessor] or [Verifier.Rotate].
+	Source string `json:"source,omitempty"`
+
 	// Current and Previous are the secrets in force. Previous is the zero
 	// value where there is none.
 	Current  SecretStatus `json:"current,omitzero"`
@@ -26,6 +31,30 @@ type VerifierStatus struct {
 	// RefreshError why the last read failed, if it did.
 	LastRefresh  time.Time `json:"lastRefresh,omitzero"`
 	RefreshError string    `json:"refreshError,omitempty"`
+
+	Hold HoldStatus `json:"hold,omitzero"`
+}
+
+// HoldStatus is the state of [Verifier.Hold]. Handled, Dropped and Full are counted
+// since the verifier began to count.
+type HoldStatus struct {
+	// CanHold reports whether anything can hold: an EventHandler, or HandleHeld.
+	CanHold bool `json:"canHold"`
+
+	// Until is when the hold ends; the zero time: no hold is on.
+	Until time.Time `json:"until,omitzero"`
+
+	// Held counts the deliveries that no secret in force signed, and Pending those
+	// that a secret in force signed and that are not handled yet.
+	Held    int `json:"held"`
+	Pending int `json:"pending"`
+
+	// Handled counts the deliveries that were handled, and Dropped those that no
+	// secret had signed when a hold ended and those whose handling failed. Full
+	// counts the deliveries that did not fit into MaxHeldBytes.
+	Handled uint64 `json:"handled"`
+	Dropped uint64 `json:"dropped"`
+	Full    uint64 `json:"full"`
 }
 
 // SecretStatus is the state of one secret. Uses and LastUsed are counted per
@@ -61,6 +90,8 @@ func (v *verifierState) status() VerifierStatus {
 		Changed:      begin(v.changed, now),
 		LastRefresh:  v.read.lastSuccess.UTC(),
 		RefreshError: errorText(v.read.err),
+		Source:       v.source,
+		Hold:         v.hold.status(),
 	}
 	if set := v.set.Load(); set != nil {
 		status.Current = v.statusOf(set.current, set.usages[matchCurrent], now)

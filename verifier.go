@@ -61,6 +61,20 @@ type VerifierOptions struct {
 	// By default, there is no limit.
 	MaxAge time.Duration
 
+	// MaxHeldBytes bounds the memory of the deliveries that [Verifier.Hold] keeps:
+	// a copy of the body, and 4 KiB for each. By default, 64 MiB.
+	MaxHeldBytes int64
+
+	// HandleHeld is called with the deliveries that [Verifier.Handler] and
+	// [Verifier.VerifyRequest] held, once a secret in force has signed them. Neither
+	// the request nor the handler behind the middleware is there any more. ctx ends
+	// after [DeliveryTimeout] and has no values of the request. An error or a panic
+	// is a failure: HandleHeld is called again after 5 s and after 30 s more, and
+	// then the delivery is dropped and logged. At most 16 calls are made at a time,
+	// of HandleHeld and of functions given to [Verifier.EventHandler] together. The
+	// order of the deliveries is not kept. By default, only EventHandler holds.
+	HandleHeld func(ctx context.Context, d *Delivery) error
+
 	// Deny answers a refused request in place of the default answer: the
 	// status of [HTTPStatus] with a constant text. err must not be shown to
 	// the sender. The request's context may have ended if the body did not
@@ -69,8 +83,9 @@ type VerifierOptions struct {
 	Deny func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Observe is called once per delivery, at the verdict and before the
-	// answer, on the goroutine of the caller, for metrics. It may be called
-	// concurrently. By default, nothing is called.
+	// answer, on the goroutine of the caller, for metrics. For a delivery that was
+	// held, it is called once more, on another goroutine and without the context of
+	// the request. It may be called concurrently. By default, nothing is called.
 	Observe func(ctx context.Context, o Observation)
 
 	// Logger receives refused deliveries (Warn), rotations (Info), failures of
@@ -91,7 +106,9 @@ type VerifierOptions struct {
 type Observation struct {
 	// Result is one of accepted, no_signature, malformed_signature, mismatch,
 	// stale, body_too_large, body_timeout, body_read, body_consumed,
-	// secrets_unavailable, invalid_event and error: fit for a metric's label.
+	// secrets_unavailable, invalid_event and error: fit for a metric's label. A
+	// delivery that [Verifier.Hold] keeps has two observations: held, and later
+	// accepted (it has been handled) or dropped.
 	Result string
 
 	// Err is what the method returned or the request was refused for; nil
@@ -145,6 +162,10 @@ type verifierState struct {
 
 	unknownRejected map[string]bool // fingerprints, of secrets that are not known
 
+	pushed bool   // AcceptSuccessor made the current secret, and the source has not named another since
+	source string // the fingerprint of the current secret in the source's last answer
+
+	hold  holdRoom
 	read  reading
 	notes []note
 }
@@ -167,6 +188,7 @@ func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (
 		return nil, fmt.Errorf("%w: the SecretSource is nil; use EnvSecrets, FileSecrets, a Secrets or a function", ErrInvalidOptions)
 	}
 	v.load = src.Load
+	v.hold.canHold = v.opts.HandleHeld != nil
 	_, v.fixed = src.(Secrets)
 	if err := v.firstRead(ctx); err != nil {
 		return nil, err
@@ -191,6 +213,12 @@ func (o *VerifierOptions) fill() error {
 	}
 	if o.MaxBodyBytes == 0 {
 		o.MaxBodyBytes = DefaultMaxBodyBytes
+	}
+	if o.MaxHeldBytes < 0 {
+		return fmt.Errorf("%w: MaxHeldBytes is negative; leave it 0 for %d", ErrInvalidOptions, defaultMaxHeldBytes)
+	}
+	if o.MaxHeldBytes == 0 {
+		o.MaxHeldBytes = defaultMaxHeldBytes
 	}
 	o.MaxBodyBytes = min(o.MaxBodyBytes, math.MaxInt-1)
 	if o.RotationWindow == 0 {
@@ -244,9 +272,10 @@ type attempt struct {
 	v       *verifierState
 	ctx     context.Context
 	body    []byte
-	header  http.Header   // nil where only the signature is known
-	request *http.Request // nil outside net/http
-	start   time.Time     // zero where nobody observes
+	header  http.Header                            // nil where only the signature is known
+	request *http.Request                          // nil outside net/http
+	handle  func(context.Context, *Delivery) error // of a delivery that is held; nil: it cannot be
+	start   time.Time                              // zero where nobody observes
 
 	tag       tag
 	err       error
@@ -255,6 +284,7 @@ type attempt struct {
 	match     int       // a result of secretSet.match
 	previous  bool
 	refreshed bool
+	gen1      bool // the header of generation 1 has the signature
 }
 
 func (a *attempt) begin() {
@@ -265,10 +295,11 @@ func (a *attempt) begin() {
 
 // parseHeader parses the signature in the header.
 func (a *attempt) parseHeader() error {
-	s, err := signatureFrom(a.header)
+	s, gen1, err := signatureFrom(a.header)
 	if err != nil {
 		return err
 	}
+	a.gen1 = gen1
 	return a.tag.parse(s)
 }
 
@@ -283,6 +314,9 @@ func (a *attempt) decide(parseErr error) {
 		a.err = a.accept(set)
 	default:
 		a.err = a.decideMiss(set)
+		if a.match == 0 {
+			a.err = a.hold(a.err)
+		}
 	}
 }
 
@@ -296,8 +330,11 @@ func (a *attempt) matches(set *secretSet) bool {
 // accept settles a delivery whose signature is right, and counts the use of
 // the secret unless MaxAge refuses it.
 func (a *attempt) accept(set *secretSet) error {
-	if err := a.checkAge(); err != nil {
-		return err
+	if a.v.opts.MaxAge > 0 {
+		var err error
+		if a.event, err = a.v.checkAge(a.body, time.Now()); err != nil {
+			return err
+		}
 	}
 	set.usages[a.match].record(a.v.since)
 	a.previous = a.match == matchPrevious
@@ -313,21 +350,18 @@ var (
 // event from the future would stay new for as long as it is ahead.
 const maxClockSkew = 5 * time.Minute
 
-// checkAge applies MaxAge to a delivery whose signature is right. Only then
-// is the time in its body DiffHook's word.
-func (a *attempt) checkAge() (err error) {
-	limit := a.v.opts.MaxAge
-	if limit <= 0 {
-		return nil
+// checkAge applies MaxAge to a delivery that arrived at the given time and whose
+// signature is right. Only then is the time in its body DiffHook's word.
+func (v *verifierState) checkAge(body []byte, arrived time.Time) (*Event, error) {
+	e, err := ParseEvent(body)
+	if err != nil {
+		return nil, err
 	}
-	if a.event, err = ParseEvent(a.body); err != nil {
-		return err
+	at := e.TriggeredAt
+	if age := arrived.Sub(at); at.IsZero() || age > v.opts.MaxAge || age < -maxClockSkew {
+		return nil, ErrStale
 	}
-	at := a.event.TriggeredAt
-	if age := time.Since(at); at.IsZero() || age > limit || age < -maxClockSkew {
-		return ErrStale
-	}
-	return nil
+	return e, nil
 }
 
 // conclude makes the verdict known to whoever listens and returns it.

@@ -1,4 +1,4 @@
-package diffhook
+package redact
 
 import (
 	"strings"
@@ -34,7 +34,7 @@ func TestScrub(t *testing.T) {
 		{"a secret across the end of what is read", strings.Repeat("s", 100+4<<10-9) + "0123456789abcdef", []string{strings.Repeat("s", 100+4<<10-9) + "0123456789abcdef"}, "[REDACTED]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			assert.Equal(t, c.want, scrub(c.text, 100, c.secrets...))
+			assert.Equal(t, c.want, Text(c.text, 100, c.secrets...))
 		})
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Under 2,000 forgeries a second, the memory that they hold stays within the
+// Under 2,000 forgeries a second, the memory in which they wait stays within the
 // bound, and the timers that end their waits are few. All of it is given back.
-func TestFloodHoldsBoundedMemory(t *testing.T) {
+func TestFloodWaitsInBoundedMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answer := Secrets{Current: testSecret(t, "A")}
 		v, err := NewVerifier(t.Context(), SecretSourceFunc(func(context.Context) (Secrets, error) { return answer, nil }), nil)
@@ -22,7 +22,7 @@ func TestFloodHoldsBoundedMemory(t *testing.T) {
 		body := make([]byte, 1<<10)
 		forged := testSecret(t, "Z").Sign(body)
 		genuine := answer.Current.Sign(body)
-		limits := map[*holdLimit]bool{}
+		limits := map[*waitLimit]bool{}
 		var most int64
 		var wg sync.WaitGroup
 		const seconds = 20
@@ -33,15 +33,15 @@ func TestFloodHoldsBoundedMemory(t *testing.T) {
 			synctest.Wait()
 			require.NoError(t, v.Verify(t.Context(), body, genuine))
 			state.mu.Lock()
-			most = max(most, state.read.held)
+			most = max(most, state.read.waiting)
 			limits[state.read.limit] = true
 			state.mu.Unlock()
 			<-time.After(10 * time.Millisecond)
 		}
 		wg.Wait()
-		assert.LessOrEqual(t, most, int64(maxHeldBytes))
-		assert.Greater(t, most, int64(maxHeldBytes*9/10), "it is a flood")
+		assert.LessOrEqual(t, most, int64(maxWaitingBytes))
+		assert.Greater(t, most, int64(maxWaitingBytes*9/10), "it is a flood")
 		assert.LessOrEqual(t, len(limits), 2*seconds+1, "timers")
-		assert.Zero(t, state.read.held)
+		assert.Zero(t, state.read.waiting)
 	})
 }

@@ -1,4 +1,4 @@
-package diffhook
+package redact
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package diffhook
+package redact
 
 import (
 	"fmt"
@@ -70,13 +70,13 @@ func newMatcher() *matcher {
 		m.addStarter(b)
 	}
 	for b := range byte(utf8.RuneSelf) {
-		if isKeyRune(rune(b)) {
+		if IsKeyRune(rune(b)) {
 			m.run.edges = append(m.run.edges, edge{byteSymbol(b), m.run})
 		}
 	}
-	m.insert(apiKeyPrefix, false).edges = slices.Clone(m.run.edges)
-	m.addLiteral(apiKeyPrefix)
-	m.inside[apiKeyPrefix[len(apiKeyPrefix)-1]] = true // a key goes on
+	m.insert(KeyPrefix, false).edges = slices.Clone(m.run.edges)
+	m.addLiteral(KeyPrefix)
+	m.inside[KeyPrefix[len(KeyPrefix)-1]] = true // a key goes on
 	return m
 }
 

@@ -1,4 +1,4 @@
-package diffhook
+package redact
 
 import (
 	"fmt"
@@ -82,4 +82,4 @@ func eitherCase(escape string, i int) (c, other byte) {
 	return c, c ^ ('a' - 'A')
 }
 
-func isLetterOrDigit(b byte) bool { return isKeyRune(rune(b)) && b != '-' && b != '_' }
+func isLetterOrDigit(b byte) bool { return IsKeyRune(rune(b)) && b != '-' && b != '_' }

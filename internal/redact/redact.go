@@ -1,0 +1,69 @@
+// Package redact keeps credentials out of texts: out of a text that is written in
+// parts ([Redactor]), out of a text from outside ([Text]), and out of the text of
+// an error ([Foreign]).
+package redact
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// KeyPrefix begins every API key.
+const KeyPrefix = "dh_live_"
+
+// IsKeyRune reports whether r may follow the prefix in an API key.
+func IsKeyRune(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_'
+}
+
+var (
+	looksLikeKey   = regexp.MustCompile(KeyPrefix + `[0-9A-Za-z_-]*…?`)
+	looksLikeToken = regexp.MustCompile(`(?i)bearer\s+[^\s"',;]+`)
+)
+
+// Text makes a text from outside fit to show: on one line, about n bytes at most,
+// and without anything that looks like a key, or is one of secrets in any form that
+// a Redactor finds.
+func Text(text string, n int, secrets ...string) string {
+	// What is far behind the end is not shown, and not worth the work.
+	const margin = 4 << 10
+	text = redactAll(text[:min(len(text), n+margin)], secrets)
+	text = looksLikeKey.ReplaceAllString(text, KeyPrefix+"…")
+	text = looksLikeToken.ReplaceAllString(text, "Bearer [REDACTED]")
+	return Bounded(text, n)
+}
+
+// redactAll redacts API keys and secrets in text, and a secret that its end
+// cuts off.
+func redactAll(text string, secrets []string) string {
+	var out strings.Builder
+	r := NewRedactor(&out, "[REDACTED]")
+	for _, secret := range secrets {
+		if secret != "" {
+			r.add(secret)
+		}
+	}
+	if r.redact([]byte(text)) {
+		return text
+	}
+	out.Write(r.out)
+	r.redactRest()
+	out.Write(r.out)
+	return out.String()
+}
+
+// Bounded cuts s to about n bytes and takes out of it what could make it look
+// like something else: control and format characters.
+func Bounded(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) > n {
+		s = strings.ToValidUTF8(s[:n], "") + "…"
+	}
+	return s
+}

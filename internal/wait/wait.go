@@ -1,0 +1,38 @@
+// Package wait waits, and says why a wait ended.
+package wait
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// For waits for d. It returns an error at once if ctx ends before that.
+func For(ctx context.Context, d time.Duration) error {
+	if ctx.Err() != nil {
+		return Ended(ctx)
+	}
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
+		return context.DeadlineExceeded
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return Ended(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// Ended returns why ctx has ended: an error that matches the error of ctx and its
+// cause.
+func Ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || errors.Is(cause, err) {
+		return cmp.Or(cause, err)
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}

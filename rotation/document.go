@@ -1,0 +1,218 @@
+package rotation
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/redact"
+)
+
+// phase is how far a rotation is. Each phase is saved before the request that
+// follows.
+type phase string
+
+const (
+	phaseIdle      phase = "idle"
+	phaseRequested phase = "requested" // DiffHook may have made the new credential
+	phaseRotated   phase = "rotated"   // secret: the document has both; servers learn
+	phaseRevoked   phase = "revoked"   // secret: servers no longer get the old secret
+	phaseCreated   phase = "created"   // key: the document has both; the old key is in force
+	phasePromoted  phase = "promoted"  // key: applications get the new key
+)
+
+const (
+	kindSecret = "signing-secret"
+	kindKey    = "api-key"
+	format     = 1 // the newest that this package writes
+
+	maxDocumentBytes = 64 << 10
+)
+
+// document is a *secretDocument or a *keyDocument.
+type document interface {
+	head() *header
+	valid() error
+}
+
+// header begins both kinds of document.
+type header struct {
+	Kind   string    `json:"kind"`
+	Format int       `json:"format"`
+	Phase  phase     `json:"phase"`
+	Since  time.Time `json:"since"` // the begin of the phase
+
+	// Replaced is the fingerprint or the id of the last replaced credential.
+	Replaced string `json:"replaced,omitempty"`
+
+	// Run and RunUntil are the lease.
+	Run      string    `json:"run,omitempty"`
+	RunUntil time.Time `json:"run_until,omitzero"`
+}
+
+func (h *header) head() *header { return h }
+
+func (h *header) enter(p phase) { h.Phase, h.Since = p, now() }
+
+// secretDocument is the document of a signing secret.
+type secretDocument struct {
+	header
+	Current  secretText `json:"current"`
+	Previous secretText `json:"previous,omitzero"`
+
+	// Leaked is the fingerprint of a current secret that RevokeSecret replaces.
+	Leaked string `json:"leaked,omitempty"`
+}
+
+func (d *secretDocument) secrets() diffhook.Secrets {
+	return diffhook.Secrets{Current: d.Current.Secret, Previous: d.Previous.Secret, NoPrevious: d.Previous.IsZero()}
+}
+
+func (d *secretDocument) valid() error {
+	switch {
+	case d.Current.IsZero():
+		return invalid("the field current is missing")
+	case d.Phase == phaseRotated && d.Previous.IsZero():
+		return invalid("the field previous is missing in phase rotated")
+	case d.Phase == phaseRevoked && d.Replaced == "":
+		return invalid("the field replaced is missing in phase revoked")
+	case d.Phase == phaseIdle || d.Phase == phaseRequested || d.Phase == phaseRotated || d.Phase == phaseRevoked:
+		return nil
+	}
+	return invalid("the phase is unknown")
+}
+
+// secretText is a secret as the document contains it.
+type secretText struct{ diffhook.Secret }
+
+func (s secretText) MarshalJSON() ([]byte, error) { return json.Marshal(s.Reveal()) }
+
+func (s *secretText) UnmarshalJSON(b []byte) (err error) {
+	var text string
+	if err := json.Unmarshal(b, &text); err != nil {
+		return err
+	}
+	s.Secret, err = diffhook.NewSecret(text)
+	return err
+}
+
+// keyDocument is the document of an API key.
+type keyDocument struct {
+	header
+	pairText           // in force
+	Label    string    `json:"label,omitempty"`    // of the new key, from phase requested on
+	Next     *pairText `json:"next,omitempty"`     // in phase created
+	Previous *pairText `json:"previous,omitempty"` // in phase promoted
+}
+
+// pairText is a Pair as the document contains it.
+type pairText struct {
+	ID     string `json:"id"`
+	Key    string `json:"key,omitempty"`
+	Secret string `json:"secret,omitempty"`
+}
+
+func (d *keyDocument) valid() error {
+	for _, pair := range []*pairText{&d.pairText, d.Next, d.Previous} {
+		if pair != nil && Pair(*pair).check() != nil {
+			return invalid("a field id, key or secret is missing or is no credential")
+		}
+	}
+	switch {
+	case d.Phase != phaseIdle && d.Label == "":
+		return invalid("the field label is missing")
+	case (d.Phase == phaseCreated) != (d.Next != nil), (d.Phase == phasePromoted) != (d.Previous != nil):
+		return invalid("the fields next and previous do not fit the phase")
+	case d.Phase == phaseIdle || d.Phase == phaseRequested || d.Phase == phaseCreated || d.Phase == phasePromoted:
+		return nil
+	}
+	return invalid("the phase is unknown")
+}
+
+func invalid(problem string) error { return fmt.Errorf("%w: %s", ErrInvalidDocument, problem) }
+
+// decode reads a document into doc. No error repeats the content.
+func decode(content []byte, doc document) error {
+	switch {
+	case content == nil:
+		return invalid("the store has no document; create it with NewSecret or NewKey")
+	case len(content) > maxDocumentBytes:
+		return invalid("the content is longer than 64 KiB")
+	}
+	var kind struct {
+		Kind string `json:"kind"`
+	}
+	if json.Unmarshal(content, &kind) != nil || kind.Kind != kindSecret && kind.Kind != kindKey {
+		return invalid("the content is no JSON object with a kind that this package writes")
+	}
+	if want := kindOf(doc); kind.Kind != want {
+		return invalid("the document is of kind " + kind.Kind + " and not " + want + "; pass the store of the other credential")
+	}
+	if json.Unmarshal(content, doc) != nil {
+		return invalid("a field is missing or has another type")
+	}
+	if doc.head().Format > format {
+		return nil // valid to a reader, whatever its phases are called
+	}
+	return doc.valid()
+}
+
+func kindOf(doc document) string {
+	if _, ok := doc.(*keyDocument); ok {
+		return kindKey
+	}
+	return kindSecret
+}
+
+// encode returns doc as JSON, with the fields of the content before that this
+// package does not know.
+func encode(before []byte, doc document) ([]byte, error) {
+	known, err := json.Marshal(doc)
+	if err != nil {
+		return nil, err
+	}
+	var foreign, fields map[string]json.RawMessage
+	if before != nil && json.Unmarshal(before, &foreign) == nil {
+		for _, name := range strings.Fields("kind format phase since replaced run run_until current previous leaked id key secret label next") {
+			delete(foreign, name)
+		}
+	}
+	if len(foreign) == 0 {
+		return known, nil
+	}
+	if err := json.Unmarshal(known, &fields); err != nil {
+		return nil, err
+	}
+	for name, value := range foreign {
+		fields[name] = value
+	}
+	return json.Marshal(fields)
+}
+
+// sameDocument reports whether content is doc, however a store has reformatted it.
+func sameDocument(content []byte, doc document) bool {
+	var seen document = new(secretDocument)
+	if kindOf(doc) == kindKey {
+		seen = new(keyDocument)
+	}
+	if content == nil || decode(content, seen) != nil {
+		return false
+	}
+	a, errA := json.Marshal(seen)
+	b, errB := json.Marshal(doc)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
+
+// now is the time in the precision of documents.
+func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
+
+// shownID makes an id fit to show. Client ids look like API keys.
+func shownID(id string) string {
+	if key, err := diffhook.NewAPIKey(id); err == nil {
+		return key.String()
+	}
+	return redact.Bounded(id, 80)
+}

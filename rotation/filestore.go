@@ -1,0 +1,112 @@
+package rotation
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// FileStore returns the store that keeps the document in the file at path. It
+// replaces the file at once, and makes the change durable before Swap returns. An
+// existing file keeps its mode and owner; a new file has the mode 0600. A symbolic
+// link stays. Processes on one machine may share the file; a network file system must
+// support flock. The directory must be writable: a file that is a mount of its own
+// cannot be replaced.
+func FileStore(path string) Store { return fileStore{path} }
+
+type fileStore struct{ path string }
+
+// Get reads the file.
+func (s fileStore) Get(context.Context) (doc []byte, version string, err error) {
+	f, err := os.Open(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, versionOf(nil), nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	defer f.Close()
+	doc, err = io.ReadAll(io.LimitReader(f, maxDocumentBytes+1))
+	if err != nil {
+		return nil, "", err
+	}
+	doc = append([]byte{}, doc...) // an empty file is no absent file
+	return doc, versionOf(doc), nil
+}
+
+// versionOf names a content.
+func versionOf(doc []byte) string {
+	if doc == nil {
+		return "none"
+	}
+	sum := sha256.Sum256(doc)
+	return hex.EncodeToString(sum[:])
+}
+
+// Swap replaces the file.
+func (s fileStore) Swap(ctx context.Context, version string, doc []byte) error {
+	path, err := filepath.EvalSymlinks(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		path, err = s.path, nil
+	}
+	if err != nil {
+		return err
+	}
+	unlock, err := waitForLock(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, newest, err := s.Get(ctx)
+	if err != nil {
+		return err
+	}
+	if newest != version {
+		return fmt.Errorf("%w: %s has another version", ErrConflict, s.path)
+	}
+	return replace(path, doc)
+}
+
+func waitForLock(ctx context.Context, path string) (unlock func(), err error) {
+	for {
+		if unlock, err = lockFile(path); unlock != nil || err != nil {
+			return unlock, err
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// replace writes doc beside path, and renames it to path.
+func replace(path string, doc []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // fails after the rename
+	defer f.Close()
+	if replaced, err := os.Stat(path); err == nil {
+		if err := errors.Join(keepOwner(f, replaced), f.Chmod(replaced.Mode().Perm())); err != nil {
+			return fmt.Errorf("keep the owner and the mode of %s: %w", path, err)
+		}
+	}
+	if _, err := io.Copy(f, bytes.NewReader(doc)); err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := replaceFile(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDirectory(path)
+}

@@ -1,0 +1,65 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package rotation
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// lockFile takes the lock of the directory of path, which ends with the process. It
+// returns nil, nil if another process or goroutine has the lock.
+func lockFile(path string) (unlock func(), err error) {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return func() { _ = dir.Close() }, nil
+	}
+	_ = dir.Close()
+	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+		return nil, nil
+	}
+	return nil, fmt.Errorf("lock %s: %w", filepath.Dir(path), err)
+}
+
+// keepOwner gives f the owner of the file that f replaces.
+func keepOwner(f *os.File, replaced fs.FileInfo) error {
+	want, ok := replaced.Sys().(*syscall.Stat_t)
+	info, err := f.Stat()
+	if err != nil || !ok {
+		return err
+	}
+	if has, ok := info.Sys().(*syscall.Stat_t); ok && has.Uid == want.Uid && has.Gid == want.Gid {
+		return nil
+	}
+	return f.Chown(int(want.Uid), int(want.Gid))
+}
+
+// replaceFile renames from to path.
+func replaceFile(from, path string) error {
+	err := os.Rename(from, path)
+	if errors.Is(err, syscall.EBUSY) {
+		return fmt.Errorf("%w: the file is a mount of its own, which cannot be replaced; mount its directory", err)
+	}
+	return err
+}
+
+// syncDirectory makes a rename in the directory durable.
+func syncDirectory(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) { // no file system with directories to sync
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package rotation
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/wait"
+)
+
+const (
+	leaseLength  = 60 * time.Second
+	beatInterval = 20 * time.Second
+	storeTimeout = 10 * time.Second // of one call of the store
+	storeTries   = 3
+	storeLag     = 30 * time.Second // until Get shows what Swap has saved
+)
+
+// journal reads and writes the document of a run. The lease in the document keeps
+// other runs from DiffHook and from people; the version of the store keeps them from
+// the document.
+type journal struct {
+	store       Store
+	kind        string
+	credentials []string // that no error may show
+
+	run string // the name of this run; "" before the lease
+
+	mu    sync.Mutex // guards the fields below, and is held while the document is replaced
+	doc   document   // as it was last read or saved
+	until time.Time  // the end of the lease
+}
+
+func pause(ctx context.Context, d time.Duration) error { return wait.For(ctx, d) }
+
+func (j *journal) get(ctx context.Context) (content []byte, version string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	content, version, err = j.store.Get(ctx)
+	if err != nil {
+		return nil, "", redact.Foreign("read the document", err, j.credentials...)
+	}
+	return content, version, nil
+}
+
+// load reads the document anew, without a lease.
+func (j *journal) load(ctx context.Context) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, _, err := j.reload(ctx)
+	return err
+}
+
+// reload reads the document into j.doc. The caller holds j.mu.
+func (j *journal) reload(ctx context.Context) (content []byte, version string, err error) {
+	if content, version, err = j.get(ctx); err != nil {
+		return nil, "", err
+	}
+	doc := j.empty()
+	if err := decode(content, doc); err != nil {
+		return nil, "", err
+	}
+	if doc.head().Format > format {
+		return nil, "", fmt.Errorf("%w: the document is of format %d, and this version writes %d; update the library", ErrInvalidDocument, doc.head().Format, format)
+	}
+	j.doc = doc
+	j.know(doc)
+	return content, version, nil
+}
+
+func (j *journal) empty() document {
+	if j.kind == kindKey {
+		return new(keyDocument)
+	}
+	return new(secretDocument)
+}
+
+// know keeps the credentials of doc out of errors. The caller holds j.mu.
+func (j *journal) know(doc document) {
+	j.credentials = nil
+	switch doc := doc.(type) {
+	case *secretDocument:
+		for _, s := range []secretText{doc.Current, doc.Previous} {
+			if !s.IsZero() {
+				j.credentials = append(j.credentials, s.Reveal())
+			}
+		}
+	case *keyDocument:
+		for _, p := range []*pairText{&doc.pairText, doc.Next, doc.Previous} {
+			if p != nil {
+				j.credentials = append(j.credentials, Pair(*p).texts()...)
+			}
+		}
+	}
+}
+
+// acquire takes the lease. An error that matches ErrBusy means that another run has
+// it, unless override is set.
+func (j *journal) acquire(ctx context.Context, override bool) error {
+	run := rand.Text()
+	err := j.update(ctx, func(doc document) error {
+		h := doc.head()
+		if h.Run != "" && h.Run != run && time.Now().Before(h.RunUntil) && !override {
+			return fmt.Errorf("%w: another run holds the document until %s; wait for its end", ErrBusy, h.RunUntil.Format(time.RFC3339))
+		}
+		h.Run, h.RunUntil = run, now().Add(leaseLength)
+		return nil
+	})
+	if err == nil {
+		j.run = run
+	}
+	return err
+}
+
+// release gives the lease back, also after the end of ctx.
+func (j *journal) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*storeTimeout)
+	defer cancel()
+	_ = j.update(ctx, func(doc document) error { // else the lease ends by itself
+		doc.head().Run, doc.head().RunUntil = "", time.Time{}
+		return nil
+	})
+}
+
+// update saves the document with a change and a longer lease. It tries again after
+// errors of the store, and calls change for the newest document each time.
+func (j *journal) update(ctx context.Context, change func(document) error) (err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for try := range storeTries {
+		if try > 0 && pause(ctx, time.Second) != nil {
+			return err
+		}
+		var content []byte
+		var version string
+		if content, version, err = j.reload(ctx); errors.Is(err, ErrInvalidDocument) {
+			return err
+		} else if err != nil {
+			continue
+		}
+		next, before := j.doc, j.empty()
+		if decode(content, before) != nil {
+			return ErrInvalidDocument
+		}
+		if err := j.change(next, change); err != nil {
+			j.doc = before
+			return err
+		}
+		if err = j.save(ctx, content, version, next); err == nil {
+			j.until = next.head().RunUntil
+			return nil
+		}
+		j.doc = before
+	}
+	return err
+}
+
+// change changes doc if the lease is this run's, and sets the lease to its whole
+// length.
+func (j *journal) change(doc document, change func(document) error) error {
+	h := doc.head()
+	if j.run != "" && h.Run != j.run {
+		return fmt.Errorf("%w: another run has taken the document over; see its steps", ErrBusy)
+	}
+	if j.run != "" {
+		h.RunUntil = now().Add(leaseLength)
+	}
+	return change(doc)
+}
+
+// save swaps doc in, and reads until the store shows it: the response to Swap may be
+// lost, and the store may lag.
+func (j *journal) save(ctx context.Context, before []byte, version string, doc document) error {
+	j.know(doc)
+	content, err := encode(before, doc)
+	if err != nil {
+		return errors.New("diffhook: save the document: a field cannot be encoded")
+	}
+	swapCtx, cancel := context.WithTimeout(ctx, storeTimeout)
+	err = j.store.Swap(swapCtx, version, content)
+	cancel()
+	for deadline := time.Now().Add(storeLag); ; {
+		seen, _, getErr := j.get(ctx)
+		switch {
+		case getErr == nil && sameDocument(seen, doc):
+			return nil
+		case err != nil:
+			return redact.Foreign("save the document", err, j.credentials...)
+		case time.Now().After(deadline) && getErr != nil:
+			return getErr
+		case time.Now().After(deadline):
+			return fmt.Errorf("%w: save the document: the store does not show what was saved", ErrConflict)
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+// swap saves the first document.
+func (j *journal) swap(ctx context.Context, version string, doc document) error {
+	return j.save(ctx, nil, version, doc)
+}
+
+// checkLease returns an error if the lease is over, as after the machine was
+// suspended. A run calls checkLease before each request to DiffHook or a person.
+func (j *journal) checkLease() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if time.Now().Before(j.until) {
+		return nil
+	}
+	return fmt.Errorf("%w: the lease of this run is over, and another run may have begun; run it again", ErrBusy)
+}
+
+// keep renews the lease until end is called, and calls beat each time. If the lease
+// is lost, the returned context ends with the reason.
+func (j *journal) keep(ctx context.Context, beat func(context.Context)) (held context.Context, end func()) {
+	held, cancel := context.WithCancelCause(ctx)
+	var done sync.WaitGroup
+	done.Go(func() {
+		for pause(held, beatInterval) == nil {
+			beat(held)
+			err := j.update(held, func(document) error { return nil })
+			if errors.Is(err, ErrBusy) || err != nil && j.checkLease() != nil {
+				cancel(err)
+			}
+		}
+	})
+	return held, func() {
+		cancel(nil)
+		done.Wait()
+	}
+}
+
+// snapshot returns a copy of the document.
+func snapshot[D any](j *journal) (doc D) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	b, _ := json.Marshal(j.doc)
+	_ = json.Unmarshal(b, &doc)
+	return doc
+}

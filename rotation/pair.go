@@ -1,0 +1,88 @@
+package rotation
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// Pair is an API key of either generation with its id. Generation 1 has a Key.
+// Generation 2 has a Secret, and ID is the client id. A Pair prints, logs and encodes
+// as its id; the fields contain the text. Reflection, as in go-cmp, shows the fields.
+type Pair struct {
+	// ID is the id by which DiffHook deletes the key. By hand in generation 1, it is
+	// the label of the key, which no other key may have.
+	ID string
+
+	Key    string // generation 1: the API key, dh_live_…
+	Secret string // generation 2: the client secret
+}
+
+// Credentials returns the credentials for a [diffhook.Client]. Its error matches
+// [diffhook.ErrInvalidCredentials].
+func (p Pair) Credentials() (diffhook.Credentials, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	return p.credentials(), nil
+}
+
+// credentials is Credentials of a checked pair.
+func (p Pair) credentials() diffhook.Credentials {
+	if p.Secret != "" {
+		return diffhook.ClientCredentials(p.ID, p.Secret)
+	}
+	key, _ := diffhook.NewAPIKey(p.Key)
+	return key
+}
+
+func (p Pair) check() error {
+	switch {
+	case p.ID == "":
+		return fmt.Errorf("%w: the pair has no id; set ID to the id, the label or the client id of the key", diffhook.ErrInvalidCredentials)
+	case (p.Key == "") == (p.Secret == ""):
+		return fmt.Errorf("%w: the pair needs either a Key (generation 1) or a Secret (generation 2)", diffhook.ErrInvalidCredentials)
+	case p.ID == p.Key || p.ID == p.Secret:
+		return fmt.Errorf("%w: the id of the pair is the key itself; set ID to the id, the label or the client id of the key", diffhook.ErrInvalidCredentials)
+	}
+	if p.Key != "" {
+		_, err := diffhook.NewAPIKey(p.Key)
+		return err
+	}
+	// NewClient checks client credentials, and sends nothing.
+	_, err := diffhook.NewClient(p.credentials(), nil)
+	return err
+}
+
+// same reports whether p and q are the same key, whatever their ids.
+func (p Pair) same(q Pair) bool { return p.Key == q.Key && p.Secret == q.Secret }
+
+// texts returns the credentials in p, for redaction.
+func (p Pair) texts() (texts []string) {
+	for _, text := range []string{p.Key, p.Secret} {
+		if text != "" {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// String returns the id.
+func (p Pair) String() string { return "rotation.Pair(" + shownID(p.ID) + ")" }
+
+// Format writes what String returns under every verb.
+func (p Pair) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.String()) }
+
+// LogValue returns what String returns.
+func (p Pair) LogValue() slog.Value { return slog.StringValue(p.String()) }
+
+// MarshalText returns what String returns.
+func (p Pair) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText returns an error: a Pair encodes as its id only.
+func (p *Pair) UnmarshalText([]byte) error {
+	return errors.New("diffhook: decode a Pair: a Pair encodes without its key; set the fields")
+}

@@ -1,0 +1,32 @@
+package rotation
+
+import (
+	"context"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// Receiver is a server that verifies deliveries, as a rotation sees it: a [Local]
+// verifier, a [Remote] server, or your own transport. Its methods are those of
+// [diffhook.Verifier].
+type Receiver interface {
+	Status(ctx context.Context) (diffhook.VerifierStatus, error)
+	Refresh(ctx context.Context) error
+	Reject(ctx context.Context, fingerprint string) error
+	Hold(ctx context.Context, d time.Duration) error
+	AcceptSuccessor(ctx context.Context, sealed string) error
+}
+
+// Local returns the receiver in this process.
+func Local(v *diffhook.Verifier) Receiver { return local{v} }
+
+type local struct{ v *diffhook.Verifier }
+
+func (l local) Status(context.Context) (diffhook.VerifierStatus, error) { return l.v.Status(), nil }
+func (l local) Refresh(ctx context.Context) error                       { return l.v.Refresh(ctx) }
+func (l local) Reject(_ context.Context, fingerprint string) error      { return l.v.Reject(fingerprint) }
+func (l local) Hold(_ context.Context, d time.Duration) error           { return l.v.Hold(d) }
+func (l local) AcceptSuccessor(_ context.Context, sealed string) error {
+	return l.v.AcceptSuccessor(sealed)
+}

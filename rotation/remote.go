@@ -1,0 +1,203 @@
+package rotation
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/wait"
+)
+
+// maxStatusBytes bounds the read of a status.
+const maxStatusBytes = 64 << 10
+
+// Remote is a [Receiver] on another server, at the URL where its
+// [diffhook.Verifier.StatusHandler] is mounted. Only URL is required.
+//
+// Errors match their cause. If ctx ended, that is its error and its own cause.
+// The text of an error is short, on one line, and without values of 4 bytes or
+// more that Authorize added or that are in the URL, even if an answer repeats
+// them.
+type Remote struct {
+	// URL should be https wherever Authorize adds a credential.
+	URL string
+
+	// Authorize adds what your authentication asks for, such as a header. By
+	// default, nothing is added.
+	Authorize func(*http.Request)
+
+	// HTTPClient sends the requests. It is copied; redirects are not followed.
+	// By default, [http.DefaultClient].
+	HTTPClient *http.Client
+}
+
+// Status asks for the receiver's status.
+func (r *Remote) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
+	return r.send(ctx, http.MethodGet, nil)
+}
+
+// Refresh makes the receiver read its source. It returns an error also where
+// that failed.
+func (r *Remote) Refresh(ctx context.Context) error {
+	status, err := r.send(ctx, http.MethodPost, nil)
+	if err == nil && status.RefreshError != "" {
+		err = fmt.Errorf("%w: the receiver says: %s", diffhook.ErrSecretsUnavailable, status.RefreshError)
+	}
+	return err
+}
+
+// Reject makes the receiver reject the secret with the given fingerprint.
+func (r *Remote) Reject(ctx context.Context, fingerprint string) error {
+	if !isFingerprint(fingerprint) {
+		return fmt.Errorf("%w: reject a secret: the text is not a fingerprint; pass Secret.Fingerprint", diffhook.ErrInvalidOptions)
+	}
+	return r.post(ctx, "reject", fingerprint)
+}
+
+// Hold makes the receiver hold deliveries for d.
+func (r *Remote) Hold(ctx context.Context, d time.Duration) error {
+	return r.post(ctx, "hold", d.String())
+}
+
+// AcceptSuccessor gives the receiver a sealed successor.
+func (r *Remote) AcceptSuccessor(ctx context.Context, sealed string) error {
+	return r.post(ctx, "successor", sealed)
+}
+
+func (r *Remote) post(ctx context.Context, field, value string) error {
+	_, err := r.send(ctx, http.MethodPost, url.Values{field: {value}})
+	return err
+}
+
+// send sends a request and returns the status that answers it.
+func (r *Remote) send(ctx context.Context, method string, form url.Values) (status diffhook.VerifierStatus, err error) {
+	req, err := r.newRequest(ctx, method, form)
+	if err != nil {
+		return status, err
+	}
+	secrets := credentialsOf(req)
+	failed := func(doing string, err error) error {
+		if ctx.Err() != nil {
+			err = wait.Ended(ctx)
+		}
+		return redact.Foreign(doing, err, secrets...)
+	}
+	resp, err := r.client().Do(req)
+	if err != nil {
+		// Not the error itself, which quotes the URL.
+		for wrapped := (*url.Error)(nil); errors.As(err, &wrapped); {
+			err = wrapped.Err
+		}
+		return status, failed("the receiver does not answer", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= http.StatusInternalServerError { // perhaps of a proxy before a server that is down
+		return status, fmt.Errorf("diffhook: the receiver responded %d", resp.StatusCode)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return status, fmt.Errorf("%w: the receiver responded %d; is its StatusHandler mounted there, and does it accept what Authorize adds?", diffhook.ErrUnexpectedResponse, resp.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatusBytes))
+	if err != nil {
+		return status, failed("the receiver's answer broke off", err)
+	}
+	if err := json.Unmarshal(body, &status); err != nil || !isComplete(status) {
+		return diffhook.VerifierStatus{}, fmt.Errorf("%w: the receiver did not answer with a VerifierStatus", diffhook.ErrUnexpectedResponse)
+	}
+	status.RefreshError = redact.Text(status.RefreshError, 300, secrets...)
+	return status, nil
+}
+
+// isComplete reports whether a status from elsewhere has a time, and nothing but
+// fingerprints for fingerprints.
+func isComplete(s diffhook.VerifierStatus) bool {
+	for _, fingerprint := range []string{s.Source, s.Current.Fingerprint, s.Previous.Fingerprint} {
+		if fingerprint != "" && !isFingerprint(fingerprint) {
+			return false
+		}
+	}
+	return !s.At.IsZero()
+}
+
+func isFingerprint(s string) bool {
+	return len(s) == 16 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+func (r *Remote) newRequest(ctx context.Context, method string, form url.Values) (*http.Request, error) {
+	if r == nil {
+		return nil, fmt.Errorf("%w: the Remote is nil", diffhook.ErrInvalidOptions)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, r.URL, strings.NewReader(form.Encode()))
+	if err != nil || req.URL.Scheme != "https" && req.URL.Scheme != "http" || req.URL.Host == "" {
+		return nil, fmt.Errorf("%w: the URL of the Remote is not one of https or http", diffhook.ErrInvalidOptions)
+	}
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if r.Authorize != nil {
+		r.Authorize(req)
+	}
+	return req, nil
+}
+
+func (r *Remote) client() *http.Client {
+	client := *http.DefaultClient
+	if r.HTTPClient != nil {
+		client = *r.HTTPClient
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &client
+}
+
+// credentialsOf returns what no error may show of a request: the values of its
+// headers and cookies, and of its URL the user, the password, the query, and
+// parts of the path that are as long as a secret.
+func credentialsOf(req *http.Request) (secrets []string) {
+	const least = 4 // what is shorter is no secret, and in every text
+	add := func(texts ...string) {
+		for _, text := range texts {
+			if len(text) >= least {
+				secrets = append(secrets, text)
+			}
+		}
+	}
+	for name, values := range req.Header {
+		if name == "Content-Type" {
+			continue
+		}
+		for _, value := range values {
+			add(value)
+			add(strings.Fields(value)...)                                                                    // as after Bearer
+			add(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(` ;,="`, r) })...) // as in cookies
+		}
+	}
+	if name, password, ok := req.BasicAuth(); ok {
+		add(name, password)
+	}
+	if req.URL == nil {
+		return secrets
+	}
+	if user := req.URL.User; user != nil {
+		password, _ := user.Password()
+		add(user.Username(), password, base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	add(req.URL.RawQuery)
+	for _, values := range req.URL.Query() {
+		add(values...)
+	}
+	for part := range strings.SplitSeq(req.URL.Path, "/") {
+		if len(part) >= 16 {
+			add(part)
+		}
+	}
+	return secrets
+}

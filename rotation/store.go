@@ -1,0 +1,115 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// Store keeps one document for one credential: the credential that servers or
+// applications read, and how far a rotation is. A Store must be safe for concurrent
+// use. The document contains credentials: keep it as safe as they are.
+//
+// A rotation reads the document again after each Swap, also after an error. A store
+// may reformat the JSON. If Get lags behind Swap, the rotation waits for 30 s.
+type Store interface {
+	// Get returns the document and its version. A nil doc means that there is none,
+	// and its version is the one to create the first document with.
+	Get(ctx context.Context) (doc []byte, version string, err error)
+
+	// Swap replaces the document if version is still the newest. Else it returns an
+	// error that matches [ErrConflict], and the document stays.
+	Swap(ctx context.Context, version string, doc []byte) error
+}
+
+// NewSecret saves the first document: current is the signing secret that DiffHook
+// signs with now. It returns an error that matches [ErrConflict] if there is a
+// document.
+func NewSecret(ctx context.Context, s Store, current diffhook.Secret) error {
+	if current.IsZero() {
+		return fmt.Errorf("%w: create the document: the secret is the zero Secret; make one with diffhook.NewSecret", diffhook.ErrInvalidSecret)
+	}
+	doc := &secretDocument{Current: secretText{current}}
+	doc.header = newHeader(kindSecret)
+	return create(ctx, s, doc, current.Reveal())
+}
+
+// NewKey saves the first document of an API key. It returns an error that matches
+// [ErrConflict] if there is a document, and diffhook.ErrInvalidCredentials if key is
+// no credential.
+func NewKey(ctx context.Context, s Store, key Pair) error {
+	if err := key.check(); err != nil {
+		return err
+	}
+	doc := &keyDocument{pairText: pairText(key)}
+	doc.header = newHeader(kindKey)
+	return create(ctx, s, doc, key.texts()...)
+}
+
+func newHeader(kind string) header {
+	return header{Kind: kind, Format: format, Phase: phaseIdle, Since: now()}
+}
+
+func create(ctx context.Context, s Store, doc document, credentials ...string) error {
+	j := &journal{store: s, kind: doc.head().Kind, credentials: credentials}
+	content, version, err := j.get(ctx)
+	if err != nil {
+		return err
+	}
+	if content != nil {
+		return fmt.Errorf("%w: create the document: there is a document already", ErrConflict)
+	}
+	return j.swap(ctx, version, doc)
+}
+
+// Source returns the source of the signing secrets in the document of s, for
+// [diffhook.NewVerifier].
+func Source(s Store) diffhook.SecretSource {
+	return diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
+		doc := new(secretDocument)
+		if err := read(ctx, s, doc); err != nil {
+			return diffhook.Secrets{}, fmt.Errorf("%w: %w", diffhook.ErrSecretsUnavailable, err)
+		}
+		return doc.secrets(), nil
+	})
+}
+
+// Watch gives c the credentials in the document of s, now and whenever they change.
+// It reads the document once per every; zero means 1 minute. If the first read
+// fails, Watch returns the error. Later errors keep the last credentials, until a
+// read succeeds. When ctx ends, Watch returns the error of ctx.
+func Watch(ctx context.Context, s Store, c *diffhook.Client, every time.Duration) error {
+	if every < 0 {
+		return fmt.Errorf("%w: watch the API key: every is negative; pass 0 for a minute", diffhook.ErrInvalidOptions)
+	}
+	if every == 0 {
+		every = time.Minute
+	}
+	var last pairText
+	for first := true; ; first = false {
+		doc := new(keyDocument)
+		err := read(ctx, s, doc)
+		switch {
+		case err != nil && first:
+			return err
+		case err == nil && doc.pairText != last:
+			last = doc.pairText
+			c.SetCredentials(Pair(last).credentials())
+		}
+		if err := pause(ctx, every); err != nil {
+			return err
+		}
+	}
+}
+
+// read reads the document of s, also of a newer format.
+func read(ctx context.Context, s Store, doc document) error {
+	j := &journal{store: s, kind: doc.head().Kind}
+	content, _, err := j.get(ctx)
+	if err != nil {
+		return err
+	}
+	return decode(content, doc)
+}
