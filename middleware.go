@@ -106,8 +106,14 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 	if handle == nil {
 		panic("diffhook: Verifier.EventHandler of a nil function")
 	}
-	v.live().enableHold()
-	handleHeld := eventFunc(handle)
+	v.live().hold.canHold.Store(true)
+	handleHeld := func(ctx context.Context, d *Delivery) error {
+		e, err := ParseEvent(d.Body)
+		if err != nil {
+			return err
+		}
+		return handle(ctx, e)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), DeliveryTimeout)

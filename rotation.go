@@ -132,12 +132,15 @@ func (v *verifierState) rotate(next Secret, window time.Duration) error {
 	case v.isRejected(next.Fingerprint()):
 		return fmt.Errorf("%w: Rotate to %s, which has been rejected", ErrInvalidSecret, next.Fingerprint())
 	case next.Equal(set.current):
-	case window == 0:
+		return nil
+	}
+	v.pushed = false
+	if window == 0 {
 		v.usageOf(set.current).window = openWindow(time.Now())
 		v.store(next, Secret{}, nil)
-	default:
-		v.store(next, set.current, openWindow(time.Now().Add(window)))
+		return nil
 	}
+	v.store(next, set.current, openWindow(time.Now().Add(window)))
 	return nil
 }
 

@@ -328,6 +328,7 @@ func TestStatus(t *testing.T) {
 			Since:       began,
 			Changed:     began.Add(time.Hour),
 			LastRefresh: began.Add(time.Hour),
+			Source:      letter(t, "B").Fingerprint(),
 			Current:     diffhook.SecretStatus{Fingerprint: letter(t, "B").Fingerprint(), Uses: 1, LastUsed: began.Add(61 * time.Minute)},
 			Previous: diffhook.SecretStatus{Fingerprint: letter(t, "A").Fingerprint(), Uses: 5, LastUsed: began.Add(61 * time.Minute),
 				Expires: began.Add(25 * time.Hour)},

@@ -91,7 +91,10 @@ func (v *verifierState) status() VerifierStatus {
 		LastRefresh:  v.read.lastSuccess.UTC(),
 		RefreshError: errorText(v.read.err),
 		Source:       v.source,
-		Hold:         v.hold.status(),
+		Hold: HoldStatus{
+			CanHold: v.hold.canHold.Load(), Until: v.hold.until.UTC(), Held: len(v.hold.held), Pending: v.hold.pending,
+			Handled: v.hold.handled, Dropped: v.hold.dropped, Full: v.hold.full,
+		},
 	}
 	if set := v.set.Load(); set != nil {
 		status.Current = v.statusOf(set.current, set.usages[matchCurrent], now)

@@ -3,28 +3,33 @@ package diffhook
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"time"
 )
 
-// StatusHandler serves the verifier to a rotation: GET returns
-// [Verifier.Status] as JSON. POST reads the source anew before that and, with
-// the form value reject, first calls [Verifier.Reject] with that fingerprint; the
-// answer is 409 if too many unknown fingerprints are rejected already. Requests that
-// a browser sends from another site are refused.
+// StatusHandler serves the verifier to a rotation: GET returns [Verifier.Status] as
+// JSON. POST carries out the values of its form, each of which is optional, in this
+// order:
+//
+//   - reject, a fingerprint, for [Verifier.Reject]
+//   - successor, a text of [Secret.SealSuccessor], for [Verifier.AcceptSuccessor]
+//   - hold, a duration such as 10m or 0s, for [Verifier.Hold]
+//
+// Then POST reads the source anew and returns the status. It answers 400, and has
+// done nothing, if a value cannot be meant. It answers 409 with the error of the
+// method that failed, and leaves out what comes after. Requests that a browser sends
+// from another site are refused.
 //
 // Mount it behind your own authentication, and not on the internet: it shows no
-// secret, but who can POST to it can have deliveries refused.
+// secret, but who can POST to it can have deliveries refused, and swallowed for an
+// hour.
 func (v *Verifier) StatusHandler() http.Handler {
 	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(v.serveStatus))
 }
 
-const (
-	rejectField = "reject"
-
-	// maxStatusBytes bounds what is read of a status or an order. A status has
-	// some 700 bytes and an error's text of at most 300 characters.
-	maxStatusBytes = 64 << 10
-)
+// maxStatusBytes bounds what is read of a form.
+const maxStatusBytes = 64 << 10
 
 func (v *Verifier) serveStatus(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
@@ -32,16 +37,14 @@ func (v *Verifier) serveStatus(w http.ResponseWriter, r *http.Request) {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodPost:
 		r.Body = http.MaxBytesReader(w, r.Body, maxStatusBytes)
-		fingerprint, err := order(r)
+		order, err := readOrder(r)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		if fingerprint != "" {
-			if err := v.Reject(fingerprint); errors.Is(err, errRejectedFull) { // any other: it is zero, and refuses all
-				http.Error(w, err.Error(), http.StatusConflict)
-				return
-			}
+		if err := v.carryOut(order); err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
 		}
 		_ = v.Refresh(r.Context()) // the status shows where it failed
 	default:
@@ -53,21 +56,72 @@ func (v *Verifier) serveStatus(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(v.Status())
 }
 
-// order returns the fingerprint that a POST wants rejected, or "". What cannot be
-// read is an error: it may be an order.
-func order(r *http.Request) (fingerprint string, err error) {
+// statusOrder is the form of a POST. Zero values are absent.
+type statusOrder struct {
+	reject, successor string
+	hold              *time.Duration
+}
+
+func (v *Verifier) carryOut(o statusOrder) error {
+	if o.reject != "" {
+		if err := v.Reject(o.reject); err != nil {
+			return err
+		}
+	}
+	if o.successor != "" {
+		if err := v.AcceptSuccessor(o.successor); err != nil {
+			return err
+		}
+	}
+	if o.hold != nil {
+		return v.Hold(*o.hold)
+	}
+	return nil
+}
+
+// readOrder returns what a POST wants. What cannot be read is an error: it may be an
+// order. No error repeats a value, which may be a secret.
+func readOrder(r *http.Request) (o statusOrder, err error) {
 	if err := r.ParseForm(); err != nil || len(r.PostForm) == 0 && r.ContentLength != 0 {
-		return "", errors.New("want a form, application/x-www-form-urlencoded, of at most 64 KiB")
+		return o, errors.New("want a form, application/x-www-form-urlencoded, of at most 64 KiB")
 	}
-	values := r.PostForm[rejectField]
-	if r.URL.Query().Has(rejectField) || len(r.PostForm) > 1 || len(values) != len(r.PostForm) {
-		return "", errors.New("want one form value reject, in the body, or nothing")
+	query := r.URL.Query()
+	if query.Has("reject") || query.Has("successor") || query.Has("hold") {
+		return o, errOrderFields
 	}
-	if len(values) == 0 {
-		return "", nil
+	for name, values := range r.PostForm {
+		if len(values) != 1 {
+			return o, errOrderFields
+		}
+		if err := o.set(name, values[0]); err != nil {
+			return o, err
+		}
 	}
-	if checkFingerprint(values[0]) != nil {
-		return "", errors.New("reject: not a fingerprint")
+	return o, nil
+}
+
+var errOrderFields = errors.New("want each of the form values reject, successor and hold once or not at all, in the body, and no other")
+
+func (o *statusOrder) set(name, value string) error {
+	switch name {
+	case "reject":
+		o.reject = value
+		if checkFingerprint(value) != nil {
+			return errors.New("reject: not a fingerprint")
+		}
+	case "successor":
+		o.successor = value
+		if _, err := parseSealed(value); err != nil {
+			return errors.New("successor: not a text of SealSuccessor")
+		}
+	case "hold":
+		d, err := time.ParseDuration(value)
+		if err != nil || d < 0 || d > longestHold {
+			return fmt.Errorf("hold: not a duration from 0s to %v", longestHold)
+		}
+		o.hold = &d
+	default:
+		return errOrderFields
 	}
-	return values[0], nil
+	return nil
 }

@@ -45,7 +45,6 @@ func (s statusServer) order(body string) *httptest.ResponseRecorder {
 	return s.ask(http.MethodPost, "/status", body, "Content-Type", "application/x-www-form-urlencoded")
 }
 
-// remote returns the server as another sees it, without sockets.
 func TestStatusHandlerMethods(t *testing.T) {
 	for _, test := range []struct {
 		method string
@@ -201,35 +200,3 @@ func TestStatusHandlerRefusesOtherSites(t *testing.T) {
 // A source whose errors quote what it has, and an operator who sends the secret
 // instead of its fingerprint: no answer shows it, to a friend or a stranger.
 // Everything at once, for the race detector: every answer is whole.
-// A verifier is the same receiver in this process and elsewhere.
-// Both refuse what is no fingerprint, before it goes anywhere: an operator who
-// passes the secret must not send it through the network, and one who passes
-// nothing, as Fingerprint of a zero Secret gives, must not be told that it is done.
-// authorized lets requests with the bearer token pass.
-func authorized(token string, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer "+token {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// authorize is what a RemoteReceiver needs for that.
-func authorize(token string) func(*http.Request) {
-	return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
-}
-
-// Threat: a login page, or an attacker, redirects, and the credential that
-// Authorize adds goes with the request.
-// A server that is down behind a proxy is one to wait for, and not a wrong URL.
-// A receiver that is not one, or broken, or hostile.
-// A receiver's own words are shown on one line and in part.
-// A receiver that is slow holds nobody up for longer than the context says, and
-// the error says that it was the context.
-// URLs may have credentials in them, which no error repeats.
-// A receiver without a URL, or with one that is none of http, is not one that
-// does not answer: waiting for it helps nobody.
-// The caller's client is used as it is, and left as it was, by many at once.
-// Its Timeout counts, too.

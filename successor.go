@@ -11,101 +11,97 @@ import (
 	"time"
 )
 
-// A sealed successor is sealedPrefix, the fingerprints of the old and of the new
-// secret, and the base64 of the nonce and the ciphertext, with dots between them.
-const sealedPrefix = "successor-v1"
+// sealedPrefix begins a sealed successor. The fingerprints of the old and of the new
+// secret follow, and in base64 a nonce and the ciphertext, with dots between.
+const sealedPrefix = "diffhook-successor-v1"
 
 var (
-	errSealZero      = fmt.Errorf("%w: SealSuccessor: a secret is zero; make one with NewSecret", ErrInvalidSecret)
-	errSealEqual     = fmt.Errorf("%w: SealSuccessor: the successor is the secret itself", ErrInvalidSecret)
-	errSealedText    = fmt.Errorf("%w: AcceptSuccessor: the text is not what SealSuccessor returned", ErrInvalidSecret)
-	errSealedReject  = fmt.Errorf("%w: AcceptSuccessor: one of the two secrets has been rejected", ErrInvalidSecret)
-	errSealedAnother = fmt.Errorf("%w: AcceptSuccessor: it is sealed under another secret than the current one; compare Verifier.Status", ErrInvalidSecret)
+	errSealZero      = fmt.Errorf("%w: SealSuccessor: a secret is zero, or both are the same", ErrInvalidSecret)
+	errNotSealed     = fmt.Errorf("%w: AcceptSuccessor: the text is not one of SealSuccessor, or was changed", ErrInvalidSecret)
+	errSealedAnother = fmt.Errorf("%w: AcceptSuccessor: it is not sealed under the current secret; compare Verifier.Status", ErrInvalidSecret)
+	errSealedReject  = fmt.Errorf("%w: AcceptSuccessor: the secret, or the one that sealed it, has been rejected", ErrInvalidSecret)
 )
 
-// SealSuccessor returns next in a form that only a verifier whose current secret
-// is s can read, for [Verifier.AcceptSuccessor]: encrypted by AES-256-GCM under a
-// key that HKDF-SHA-256 derives from s and from both fingerprints, which the text
-// shows.
+// SealSuccessor returns next as a text for [Verifier.AcceptSuccessor] of verifiers
+// whose current secret is s. The text shows both fingerprints. Whoever has s can
+// read next in it: do not seal under a secret that has leaked.
 //
-// Whoever has s can read next: do not seal under a secret that has leaked.
-//
-// The error matches [ErrInvalidSecret] if a secret is zero or both are the same.
+// The key is HKDF-SHA-256 of s and both fingerprints, the cipher AES-256-GCM. The
+// error matches [ErrInvalidSecret] if a secret is zero or both are the same.
 func (s Secret) SealSuccessor(next Secret) (string, error) {
-	switch {
-	case s.IsZero() || next.IsZero():
+	if s.IsZero() || next.IsZero() || s.Equal(next) {
 		return "", errSealZero
-	case s.Equal(next):
-		return "", errSealEqual
 	}
 	head := strings.Join([]string{sealedPrefix, s.Fingerprint(), next.Fingerprint()}, ".")
 	aead, err := s.successorCipher(head)
 	if err != nil {
 		return "", err
 	}
-	sealed := aead.Seal(nil, nil, []byte(next.Reveal()), []byte(head))
+	sealed := aead.Seal(nil, nil, []byte(next.Reveal()), nil)
 	return head + "." + base64.RawURLEncoding.EncodeToString(sealed), nil
 }
 
-// successorCipher returns the cipher for the one successor that head names.
+// successorCipher returns the cipher for the one successor of s that head names.
 func (s Secret) successorCipher(head string) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, []byte(s.Reveal()), nil, "diffhook-go "+head, 32)
+	key, err := hkdf.Key(sha256.New, []byte(s.Reveal()), nil, head, 32)
 	if err != nil {
-		return nil, fmt.Errorf("diffhook: derive the key of a sealed successor: %w", err)
+		return nil, fmt.Errorf("diffhook: sealed successor: %w", err)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return nil, fmt.Errorf("diffhook: make the cipher of a sealed successor: %w", err)
+		return nil, fmt.Errorf("diffhook: sealed successor: %w", err)
 	}
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
 // sealedSuccessor is a text of SealSuccessor, taken apart.
-type sealedSuccessor struct{ old, next, head, ciphertext string }
+type sealedSuccessor struct {
+	head, old, next string // old and next are fingerprints
+	ciphertext      []byte
+}
 
 func parseSealed(text string) (s sealedSuccessor, err error) {
 	parts := strings.Split(text, ".")
 	if len(parts) != 4 || parts[0] != sealedPrefix || checkFingerprint(parts[1]) != nil || checkFingerprint(parts[2]) != nil {
-		return s, errSealedText
+		return s, errNotSealed
 	}
-	return sealedSuccessor{parts[1], parts[2], strings.Join(parts[:3], "."), parts[3]}, nil
+	s = sealedSuccessor{head: strings.Join(parts[:3], "."), old: parts[1], next: parts[2]}
+	if s.ciphertext, err = base64.RawURLEncoding.Strict().DecodeString(parts[3]); err != nil {
+		return s, errNotSealed
+	}
+	return s, nil
 }
 
-// open returns the successor that was sealed under old.
+// open returns the secret that was sealed under old.
 func (s sealedSuccessor) open(old Secret) (Secret, error) {
-	ciphertext, err := base64.RawURLEncoding.Strict().DecodeString(s.ciphertext)
-	if err != nil {
-		return Secret{}, errSealedText
-	}
 	aead, err := old.successorCipher(s.head)
 	if err != nil {
 		return Secret{}, err
 	}
-	text, err := aead.Open(nil, nil, ciphertext, []byte(s.head))
+	text, err := aead.Open(nil, nil, s.ciphertext, nil)
 	if err != nil {
-		return Secret{}, errSealedText
+		return Secret{}, errNotSealed
 	}
 	next, err := NewSecret(string(text))
-	if err == nil && next.Fingerprint() != s.next {
-		err = errSealedText
+	if err != nil || next.Fingerprint() != s.next {
+		return Secret{}, errNotSealed
 	}
-	return next, err
+	return next, nil
 }
 
-// AcceptSuccessor makes the secret in sealed the current one and keeps accepting
-// the secret that it replaces for RotationWindow. sealed is the text of
-// [Secret.SealSuccessor] of the current secret: an old text cannot be replayed.
-// Nothing is accepted that [Verifier.Reject] has rejected, nor what is sealed under
-// a rejected secret. The successor that is current already is no error.
+// AcceptSuccessor makes the secret that [Secret.SealSuccessor] of the current secret
+// sealed the current one, and keeps accepting the one that it replaces for
+// RotationWindow. A secret that is current already changes nothing.
 //
-// Unlike after [Verifier.Rotate], an answer of the source that still names the same
-// current secret as before does not undo it: the source is behind. Any other
-// current secret is put in force, and so is the old one again if the successor is
-// rejected: that corrects a wrong one. [VerifierStatus].Source shows whether the
-// source has the successor.
+// Unlike after [Verifier.Rotate], an answer of the source that names the same current
+// secret as its last one does not undo it: the source is behind, as
+// [VerifierStatus].Source shows. It does once the successor is rejected, which
+// corrects a wrong one.
 //
-// The error matches [ErrInvalidSecret] if sealed is not accepted, and
-// [ErrSecretsUnavailable] from a zero Verifier. Nothing has changed then.
+// The error matches [ErrInvalidSecret] if the text is sealed under another secret
+// than the current one (so an old text cannot be replayed), or if one of the two
+// secrets has been rejected, and [ErrSecretsUnavailable] if the Verifier is zero.
+// Nothing has changed then.
 func (v *Verifier) AcceptSuccessor(sealed string) error {
 	s, err := parseSealed(sealed)
 	if err != nil {
@@ -132,17 +128,17 @@ func (v *verifierState) acceptSuccessor(s sealedSuccessor) error {
 	if err != nil {
 		return err
 	}
-	previous, window := Secret{}, (*window)(nil)
 	if v.opts.RotationWindow > 0 {
-		previous, window = set.current, openWindow(time.Now().Add(v.opts.RotationWindow))
+		v.store(next, set.current, openWindow(time.Now().Add(v.opts.RotationWindow)))
+	} else {
+		v.store(next, Secret{}, nil)
 	}
-	v.store(next, previous, window)
 	v.pushed = true
 	return nil
 }
 
-// isBehind reports whether an answer of the source names the same current secret
-// as before the successor was accepted. The caller holds v.mu.
+// isBehind reports whether an answer of the source names the current secret that its
+// last answer named, and a successor of that has been accepted. v.mu is held.
 func (v *verifierState) isBehind(set *secretSet, answer Secrets) bool {
 	return v.pushed && set.rejected == 0 && answer.Current.Equal(v.last.Current)
 }

@@ -188,7 +188,7 @@ func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (
 		return nil, fmt.Errorf("%w: the SecretSource is nil; use EnvSecrets, FileSecrets, a Secrets or a function", ErrInvalidOptions)
 	}
 	v.load = src.Load
-	v.hold.canHold = v.opts.HandleHeld != nil
+	v.hold.canHold.Store(v.opts.HandleHeld != nil)
 	_, v.fixed = src.(Secrets)
 	if err := v.firstRead(ctx); err != nil {
 		return nil, err

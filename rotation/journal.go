@@ -3,7 +3,6 @@ package rotation
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -132,6 +131,7 @@ func (j *journal) release(ctx context.Context) {
 func (j *journal) update(ctx context.Context, change func(document) error) (err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	var saved document // by the last try, if its response was lost
 	for try := range storeTries {
 		if try > 0 && pause(ctx, time.Second) != nil {
 			return err
@@ -142,6 +142,10 @@ func (j *journal) update(ctx context.Context, change func(document) error) (err 
 			return err
 		} else if err != nil {
 			continue
+		}
+		if saved != nil && sameDocument(content, saved) {
+			j.until = saved.head().RunUntil
+			return nil
 		}
 		next, before := j.doc, j.empty()
 		if decode(content, before) != nil {
@@ -155,7 +159,7 @@ func (j *journal) update(ctx context.Context, change func(document) error) (err 
 			j.until = next.head().RunUntil
 			return nil
 		}
-		j.doc = before
+		j.doc, saved = before, next
 	}
 	return err
 }
@@ -238,11 +242,24 @@ func (j *journal) keep(ctx context.Context, beat func(context.Context)) (held co
 	}
 }
 
-// snapshot returns a copy of the document.
-func snapshot[D any](j *journal) (doc D) {
+// snapshot returns the document as this run last read or saved it.
+func snapshot[D any](j *journal) D {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	b, _ := json.Marshal(j.doc)
-	_ = json.Unmarshal(b, &doc)
-	return doc
+	return *any(j.doc).(*D)
+}
+
+// inPhase returns an error if doc is not in the phase that a run has seen.
+func inPhase(doc document, want phase) error {
+	if got := doc.head().Phase; got != want {
+		return fmt.Errorf("%w: the document is in phase %s and not %s; look at State", ErrConflict, got, want)
+	}
+	return nil
+}
+
+// hidden returns the credentials that no error may show.
+func (j *journal) hidden() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.credentials
 }

@@ -1,10 +1,14 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // SecretOptions configures [Secret]. The zero value, and a nil pointer, mean every
@@ -15,20 +19,21 @@ type SecretOptions struct {
 	Receivers map[string]Receiver
 
 	// Publish is called with the secrets that servers must have, until it returns
-	// nil, and once in each run. It is for servers that do not read the document.
-	// Restart a server only if its Status has no Pending deliveries.
+	// nil, once for each change and again in each run. It is for servers that do not
+	// read the document. Restart a server only if its Status has no Pending
+	// deliveries.
 	Publish func(ctx context.Context, s diffhook.Secrets) error
 
 	// RetryHorizon is how long DiffHook may retry a delivery that the old secret
 	// signed. By default, 18 h, for generation 2. 2 minutes suffice for generation 1.
 	RetryHorizon time.Duration
 
-	// Quiet is how long no receiver must have used the old secret. By default,
+	// Quiet is for how long no receiver must have used the old secret. By default,
 	// RetryHorizon.
 	Quiet time.Duration
 
-	// Hold is the length of the hold at the receivers, renewed until the new secret
-	// is confirmed. By default and at most, 1 h. Negative: no hold.
+	// Hold is the length of the hold at the receivers, which is renewed until the new
+	// secret is confirmed. By default and at most, 1 h. Negative: no hold.
 	Hold time.Duration
 
 	// Poll is the time between two looks at the receivers. By default, 5 s.
@@ -42,21 +47,293 @@ type SecretOptions struct {
 	Observe func(Step)
 }
 
-// RevokeOptions configures [RevokeSecret]. The zero value, and a nil pointer, mean
-// every default. The fields are those of [SecretOptions].
-type RevokeOptions struct {
-	Receivers map[string]Receiver
-	Publish   func(ctx context.Context, s diffhook.Secrets) error
-	Poll      time.Duration
-	Observe   func(Step)
-}
+const (
+	defaultHorizon = 18 * time.Hour
+	defaultPoll    = 5 * time.Second
+	longestHold    = time.Hour
 
-// Secret replaces the signing secret with the fingerprint old.
+	// shortDrain is the longest drain during which the hold stays on. A longer drain
+	// begins after the new secret is confirmed.
+	shortDrain = 10 * time.Minute
+)
+
+// Secret replaces the signing secret with the fingerprint old. After any error or
+// crash, run it again: it continues. It returns nil if old was replaced by the
+// rotation that the document remembers.
+//
+// Secret compares the document, DiffHook and the receivers. It holds deliveries at the
+// receivers and asks p for the new secret. It saves both secrets, gives the new secret
+// to each receiver under seal, and calls Publish. It revokes the old secret when every
+// receiver's source has the new secret, no receiver has used the old secret for Quiet
+// or has a delivery pending, RetryHorizon since the rotation is over, and DiffHook
+// still shows the new secret.
+//
+// Errors match
+//   - [ErrNotInForce], if the document does not name old;
+//   - [ErrBusy], if another run or rotation is under way;
+//   - [ErrMismatch], if the document, DiffHook and the receivers do not fit together;
+//   - [ErrInvalidDocument] and [ErrConflict], for the document;
+//   - [diffhook.ErrInvalidOptions];
+//   - the error of p, of s or of ctx.
 func Secret(ctx context.Context, old string, p SecretPlatform, s Store, opts *SecretOptions) error {
-	panic("not built yet")
+	var o SecretOptions
+	if opts != nil {
+		o = *opts
+	}
+	if err := o.complete(); err != nil {
+		return err
+	}
+	r := newSecretRun(p, s, o)
+	if r.platform == nil || r.store == nil {
+		return errNilArgument
+	}
+	if err := r.load(ctx); err != nil {
+		return err
+	}
+	if done, err := r.accepts(old); done || err != nil {
+		return err
+	}
+	if err := r.acquire(ctx, false); err != nil {
+		return err
+	}
+	defer r.release(ctx)
+	held, end := r.keep(ctx, r.beat)
+	defer end()
+	return causeOf(held, r.run(held, old))
 }
 
-// RevokeSecret ends the leaked signing secret with the given fingerprint at once.
-func RevokeSecret(ctx context.Context, leaked string, p SecretPlatform, s Store, opts *RevokeOptions) error {
-	panic("not built yet")
+var errNilArgument = fmt.Errorf("%w: the platform or the store is nil", diffhook.ErrInvalidOptions)
+
+func (o *SecretOptions) complete() error {
+	switch {
+	case o.RetryHorizon < 0 || o.Quiet < 0 || o.Poll < 0:
+		return fmt.Errorf("%w: RetryHorizon, Quiet and Poll must not be negative; pass 0 for the defaults", diffhook.ErrInvalidOptions)
+	case o.Hold > longestHold:
+		return fmt.Errorf("%w: Hold is longer than %v", diffhook.ErrInvalidOptions, longestHold)
+	case len(o.Receivers) == 0 && !o.RevokeNow:
+		return fmt.Errorf("%w: there are no Receivers to look at; name all servers, or set RevokeNow if the old secret may be revoked at once", diffhook.ErrInvalidOptions)
+	}
+	o.RetryHorizon = cmp.Or(o.RetryHorizon, defaultHorizon)
+	o.Quiet = cmp.Or(o.Quiet, o.RetryHorizon)
+	o.Hold = cmp.Or(o.Hold, longestHold)
+	o.Poll = cmp.Or(o.Poll, defaultPoll)
+	return checkReceivers(o.Receivers)
+}
+
+// secretRun is one run of Secret or RevokeSecret.
+type secretRun struct {
+	*journal
+	*group
+	platform SecretPlatform
+	opts     SecretOptions
+
+	// compared reports that this run has compared the document with DiffHook in the
+	// present phase.
+	compared  bool
+	published bool // the secrets of the present phase
+}
+
+func newSecretRun(p SecretPlatform, s Store, o SecretOptions) *secretRun {
+	j := &journal{store: s, kind: kindSecret}
+	return &secretRun{
+		journal: j, platform: p, opts: o,
+		group: &group{
+			reporter: newReporter(o.Observe), receivers: o.Receivers, length: o.Hold,
+			hidden: j.hidden, last: make(map[string]diffhook.VerifierStatus),
+		},
+	}
+}
+
+// causeOf returns the reason for which keep ended held, if that is behind err.
+func causeOf(held context.Context, err error) error {
+	if cause := context.Cause(held); err != nil && cause != nil && errors.Is(err, context.Canceled) && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+func (r *secretRun) doc() secretDocument { return snapshot[secretDocument](r.journal) }
+
+// accepts reports whether old has been replaced already, or returns an error if the
+// document does not allow to replace it.
+func (r *secretRun) accepts(old string) (done bool, err error) {
+	d := r.doc()
+	under := d.Current.Fingerprint() // the secret that a rotation replaces
+	switch d.Phase {
+	case phaseRotated:
+		under = d.Previous.Fingerprint()
+	case phaseRevoked:
+		under = d.Replaced
+	}
+	switch {
+	case d.Leaked != "":
+		return false, fmt.Errorf("%w: the revocation of %s is not finished; run RevokeSecret with it", ErrBusy, d.Leaked)
+	case old == under:
+		return false, nil
+	case old == d.Replaced && d.Phase == phaseIdle:
+		return true, nil
+	case old == d.Current.Fingerprint():
+		return false, fmt.Errorf("%w: the rotation of %s is not finished; run Secret with it", ErrBusy, under)
+	case !isFingerprint(old):
+		return false, fmt.Errorf("%w: old is not a fingerprint; pass Secret.Fingerprint", ErrNotInForce)
+	}
+	return false, fmt.Errorf("%w: the document names %s and not %s", ErrNotInForce, under, old)
+}
+
+// run does what the phase of the document says, until the rotation is complete.
+func (r *secretRun) run(ctx context.Context, old string) error {
+	for {
+		done, err := r.accepts(old)
+		if done || err != nil {
+			return err
+		}
+		switch r.doc().Phase {
+		case phaseIdle:
+			err = r.request(ctx)
+		case phaseRequested:
+			err = r.rotate(ctx)
+		case phaseRotated:
+			err = r.drain(ctx)
+		case phaseRevoked:
+			err = r.finish(ctx, func(bool) error { return r.waitPoll(ctx) })
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// advance saves a change that is made in one phase.
+func (r *secretRun) advance(ctx context.Context, from phase, change func(d *secretDocument)) error {
+	err := r.update(ctx, func(doc document) error {
+		if err := inPhase(doc, from); err != nil {
+			return err
+		}
+		change(doc.(*secretDocument))
+		return nil
+	})
+	r.published = false
+	return err
+}
+
+func (r *secretRun) waitPoll(ctx context.Context) error { return pause(ctx, r.opts.Poll) }
+
+// signing returns what DiffHook signs with.
+func (r *secretRun) signing(ctx context.Context, step StepName, text string) (diffhook.Secrets, error) {
+	if err := r.checkLease(); err != nil {
+		return diffhook.Secrets{}, err
+	}
+	r.report(step, text, time.Time{})
+	seen, err := r.platform.Signing(ctx)
+	switch {
+	case err != nil:
+		return seen, redact.Foreign("read the secret that DiffHook signs with", err, r.group.hidden()...)
+	case seen.Current.IsZero():
+		return seen, fmt.Errorf("%w: the platform returned no secret", ErrMismatch)
+	}
+	return seen, nil
+}
+
+// request is phase idle: it compares, begins the hold and saves that DiffHook is
+// about to be asked.
+func (r *secretRun) request(ctx context.Context) error {
+	current := r.doc().Current
+	if err := r.compareReceivers(ctx, current.Fingerprint()); err != nil {
+		return err
+	}
+	seen, err := r.signing(ctx, StepCheck, "compare the document with DiffHook")
+	switch {
+	case err != nil:
+		return err
+	case !seen.Current.Equal(current.Secret):
+		return fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another team, or a rotation in the app; nothing was changed", ErrMismatch, seen.Current.Fingerprint(), current.Fingerprint())
+	case open(seen):
+		return fmt.Errorf("%w: DiffHook still accepts the older secret %s: a rotation in the app is not finished; revoke that secret in the app first", ErrMismatch, seen.Previous.Fingerprint())
+	}
+	r.hold(ctx)
+	if err := r.advance(ctx, phaseIdle, func(d *secretDocument) { d.enter(phaseRequested) }); err != nil {
+		r.endHold(ctx)
+		return err
+	}
+	r.compared = true
+	return nil
+}
+
+// open reports whether DiffHook shows a previous secret in force.
+func open(s diffhook.Secrets) bool {
+	return !s.NoPrevious && !s.Previous.IsZero() && !s.Previous.Equal(s.Current) &&
+		(s.PreviousExpires.IsZero() || time.Now().Before(s.PreviousExpires))
+}
+
+// compareReceivers returns an error if a receiver does not respond, or has another
+// secret than the document.
+func (r *secretRun) compareReceivers(ctx context.Context, current string) error {
+	r.report(StepCheck, "compare the document with the receivers", time.Time{})
+	statuses, failed := r.look(ctx, func(ctx context.Context, rc Receiver, s diffhook.VerifierStatus) error {
+		if s.Current.Fingerprint == current && s.Source == current {
+			return nil
+		}
+		return rc.Refresh(ctx)
+	})
+	for name, s := range statuses {
+		if s.Current.Fingerprint != current || s.Source != current || s.Current.Rejected {
+			failed[name] = fmt.Errorf("%w: receiver %s accepts %q, its source has %q, and the document has %s", ErrMismatch, name, s.Current.Fingerprint, s.Source, current)
+		}
+	}
+	return joined(failed)
+}
+
+// rotate is phase requested: unless DiffHook has a new secret, it asks for one, and
+// saves both secrets.
+func (r *secretRun) rotate(ctx context.Context) error {
+	d := r.doc()
+	r.hold(ctx)
+	next, err := r.successor(ctx, d)
+	if err != nil {
+		return err
+	}
+	return r.advance(ctx, phaseRequested, func(d *secretDocument) {
+		d.Previous, d.Current = d.Current, secretText{next}
+		d.enter(phaseRotated)
+	})
+}
+
+// successor returns the new secret. In another run than the one that saved phase
+// requested, DiffHook may have it already.
+func (r *secretRun) successor(ctx context.Context, d secretDocument) (next diffhook.Secret, err error) {
+	if !r.compared {
+		seen, err := r.signing(ctx, StepCheck, "look whether DiffHook has a new secret")
+		switch {
+		case err != nil:
+			return next, err
+		case !seen.Current.Equal(d.Current.Secret) && open(seen) && !seen.Previous.Equal(d.Current.Secret):
+			return next, fmt.Errorf("%w: DiffHook signs with %s and before with %s, and the document has %s: DiffHook has rotated more than once; run RevokeSecret with %s", ErrMismatch, seen.Current.Fingerprint(), seen.Previous.Fingerprint(), d.Current.Fingerprint(), d.Current.Fingerprint())
+		case !seen.Current.Equal(d.Current.Secret):
+			return seen.Current, nil
+		}
+	}
+	r.compared = false // whatever comes of the request
+	if err := r.checkLease(); err != nil {
+		return next, err
+	}
+	r.report(StepRotate, "rotate the signing secret "+d.Current.Fingerprint(), time.Time{})
+	next, err = r.platform.Rotate(ctx)
+	switch {
+	case errors.Is(err, diffhook.ErrOutcomeUnknown) && ctx.Err() == nil:
+		return r.successorAfter(ctx, d, err)
+	case err != nil:
+		return next, redact.Foreign("rotate the signing secret", err, r.group.hidden()...)
+	case next.IsZero(), next.Equal(d.Current.Secret), next.Fingerprint() == d.Replaced:
+		return next, fmt.Errorf("%w: the platform returned no new secret but %q; run it again", ErrMismatch, next.Fingerprint())
+	}
+	return next, nil
+}
+
+// successorAfter looks for the new secret after a lost response.
+func (r *secretRun) successorAfter(ctx context.Context, d secretDocument, lost error) (diffhook.Secret, error) {
+	seen, err := r.signing(ctx, StepCheck, "look whether DiffHook has a new secret")
+	if err == nil && !seen.Current.Equal(d.Current.Secret) {
+		return seen.Current, nil
+	}
+	return diffhook.Secret{}, errors.Join(redact.Foreign("rotate the signing secret", lost, r.group.hidden()...), err)
 }

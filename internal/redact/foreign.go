@@ -3,6 +3,7 @@ package redact
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Hide keeps an error, whose fields may contain a credential, from reflection:
@@ -26,7 +27,8 @@ func WithCause(kind, cause error) error {
 // Foreign returns an error that matches cause. Its text is doing and the text of
 // cause without secrets and API keys.
 func Foreign(doing string, cause error, secrets ...string) error {
-	return &foreignError{text: "diffhook: " + doing + ": " + Text(textOf(cause), 300, secrets...), cause: Hide(cause)}
+	text := strings.TrimPrefix(Text(textOf(cause), 400, secrets...), "diffhook: ")
+	return &foreignError{text: "diffhook: " + doing + ": " + text, cause: Hide(cause)}
 }
 
 func (e *foreignError) Error() string      { return e.text }

@@ -1,0 +1,165 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/redact"
+)
+
+// receiverTimeout bounds one call of a receiver.
+const receiverTimeout = 10 * time.Second
+
+// group is the receivers of a rotation.
+type group struct {
+	*reporter
+	receivers map[string]Receiver
+	hidden    func() []string // what no error may show
+	length    time.Duration   // of a hold
+	holding   atomic.Bool
+
+	mu   sync.Mutex
+	last map[string]diffhook.VerifierStatus
+}
+
+// each calls do for all receivers at a time, and returns the errors by name.
+func (g *group) each(ctx context.Context, do func(ctx context.Context, name string, r Receiver) error) map[string]error {
+	var mu sync.Mutex
+	var calls sync.WaitGroup
+	failed := make(map[string]error)
+	for name, r := range g.receivers {
+		calls.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, receiverTimeout)
+			defer cancel()
+			if err := do(ctx, name, r); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed[name] = redact.Foreign("receiver "+name, err, g.hidden()...)
+			}
+		})
+	}
+	calls.Wait()
+	return failed
+}
+
+// look returns the statuses of the receivers that respond. learn is called before.
+func (g *group) look(ctx context.Context, learn func(ctx context.Context, r Receiver, s diffhook.VerifierStatus) error) (map[string]diffhook.VerifierStatus, map[string]error) {
+	var mu sync.Mutex
+	statuses := make(map[string]diffhook.VerifierStatus)
+	failed := g.each(ctx, func(ctx context.Context, name string, r Receiver) error {
+		status, err := r.Status(ctx)
+		if err == nil && learn != nil {
+			if err = learn(ctx, r, status); err == nil {
+				status, err = r.Status(ctx)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		g.watch(name, status)
+		mu.Lock()
+		defer mu.Unlock()
+		statuses[name] = status
+		return nil
+	})
+	return statuses, failed
+}
+
+// watch warns of deliveries that a hold has lost.
+func (g *group) watch(name string, now diffhook.VerifierStatus) {
+	g.mu.Lock()
+	before, known := g.last[name]
+	g.last[name] = now
+	g.mu.Unlock()
+	switch waiting := before.Hold.Held + before.Hold.Pending; {
+	case !known:
+	case !now.Since.Equal(before.Since) && waiting > 0:
+		g.report(StepWarning, fmt.Sprintf("%s has restarted: %d deliveries were in its memory", name, waiting), time.Time{})
+	case now.Since.Equal(before.Since) && now.Hold.Full > before.Hold.Full:
+		g.report(StepWarning, fmt.Sprintf("%s: the hold is full, and %d deliveries did not fit", name, now.Hold.Full), time.Time{})
+	}
+}
+
+// hold begins or renews the hold of each receiver.
+func (g *group) hold(ctx context.Context) {
+	if g.length < 0 {
+		return
+	}
+	g.holding.Store(true)
+	g.warn(g.each(ctx, func(ctx context.Context, name string, r Receiver) error {
+		status, err := r.Status(ctx)
+		switch {
+		case err != nil:
+			return err
+		case !status.Hold.CanHold:
+			return errors.New("it cannot hold deliveries: generation 1 loses those that come before it has the new secret and are not retried after")
+		}
+		g.watch(name, status)
+		return r.Hold(ctx, g.length)
+	}))
+}
+
+// endHold ends the hold of each receiver.
+func (g *group) endHold(ctx context.Context) {
+	if !g.holding.Swap(false) {
+		return
+	}
+	g.warn(g.each(ctx, func(ctx context.Context, _ string, r Receiver) error {
+		status, err := r.Status(ctx)
+		if err != nil || !status.Hold.CanHold {
+			return err
+		}
+		return r.Hold(ctx, 0)
+	}))
+}
+
+// beat renews the hold, if there is one.
+func (g *group) beat(ctx context.Context) {
+	if g.holding.Load() {
+		g.hold(ctx)
+	}
+}
+
+// reject makes each receiver reject a secret.
+func (g *group) reject(ctx context.Context, fingerprint string) map[string]error {
+	return g.each(ctx, func(ctx context.Context, _ string, r Receiver) error {
+		return r.Reject(ctx, fingerprint)
+	})
+}
+
+// warn reports errors that do not stop the rotation.
+func (g *group) warn(failed map[string]error) {
+	for _, name := range slices.Sorted(maps.Keys(failed)) {
+		g.report(StepWarning, textOf(failed[name]), time.Time{})
+	}
+}
+
+// joined returns one error of all, in the order of the names, or nil.
+func joined(failed map[string]error) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(failed)) {
+		errs = append(errs, failed[name])
+	}
+	return errors.Join(errs...)
+}
+
+// textOf returns the text of an error of this package without the prefix.
+func textOf(err error) string { return strings.TrimPrefix(err.Error(), "diffhook: ") }
+
+// checkReceivers returns an error if a receiver is nil.
+func checkReceivers(receivers map[string]Receiver) error {
+	for name, r := range receivers {
+		if r == nil {
+			return fmt.Errorf("%w: the receiver %s is nil", diffhook.ErrInvalidOptions, name)
+		}
+	}
+	return nil
+}
