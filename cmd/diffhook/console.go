@@ -1,0 +1,172 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// progress is one report of a rotation.
+type progress struct {
+	name  string    // of the step; a new name begins a new line
+	text  string    // for a person
+	until time.Time // the end of a wait, or zero
+	keep  bool      // on a line of its own
+}
+
+// mostBehind bounds the reports that wait while a person is asked.
+const mostBehind = 20
+
+// console shows progress, and stands back while a person is asked. On a terminal,
+// the reports of one step share a line. Elsewhere, each different report is a line.
+// All methods are safe for concurrent use.
+type console struct {
+	out   io.Writer
+	width func() int // of the terminal; nil: the output is no terminal
+	now   func() time.Time
+
+	mu     sync.Mutex
+	last   progress
+	drawn  int        // runes on the line that is redrawn
+	asking bool       // a person is asked
+	behind []progress // while a person was asked
+	stop   chan struct{}
+}
+
+func newConsole(out *os.File) *console {
+	c := &console{out: out, now: time.Now, stop: make(chan struct{})}
+	if fd := int(out.Fd()); term.IsTerminal(fd) {
+		c.width = func() int {
+			if width, _, err := term.GetSize(fd); err == nil && width > 0 {
+				return width
+			}
+			return 80
+		}
+		go c.tick()
+	}
+	return c
+}
+
+// tick redraws the line once a second, so that the time left is right.
+func (c *console) tick() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.stop:
+			return
+		case <-ticker.C:
+			c.mu.Lock()
+			if !c.asking && c.drawn > 0 && !c.last.until.IsZero() {
+				c.draw()
+			}
+			c.mu.Unlock()
+		}
+	}
+}
+
+// close ends the line and the redrawing.
+func (c *console) close() {
+	close(c.stop)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.endLine()
+}
+
+// show shows p. While a person is asked, it is shown after the answer.
+func (c *console) show(p progress) {
+	p.text = printable(p.text)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.width == nil {
+		if p.text != c.last.text {
+			c.writeLine(p)
+		}
+		c.last = p
+		return
+	}
+	if !c.asking {
+		c.report(p)
+		return
+	}
+	if n := len(c.behind); n > 0 && !c.behind[n-1].keep || n == mostBehind {
+		c.behind = c.behind[:n-1]
+	}
+	c.behind = append(c.behind, p)
+}
+
+// report shows p on a terminal. The caller holds c.mu.
+func (c *console) report(p progress) {
+	if p.name != c.last.name || c.last.keep {
+		c.endLine()
+	}
+	c.last = p
+	c.draw()
+}
+
+// writeLine writes p for a log. The caller holds c.mu.
+func (c *console) writeLine(p progress) {
+	line := c.now().UTC().Format(time.RFC3339) + " " + p.text
+	if !p.until.IsZero() {
+		line += " (until " + p.until.UTC().Format(time.RFC3339) + ")"
+	}
+	fmt.Fprintln(c.out, line)
+}
+
+// draw writes the last report over the line before it. The caller holds c.mu.
+func (c *console) draw() {
+	line := []rune(fit(c.last.text, timeLeft(c.last.until, c.now()), c.width()-1))
+	fmt.Fprint(c.out, "\r", string(line), strings.Repeat(" ", max(0, c.drawn-len(line))))
+	c.drawn = len(line)
+}
+
+// endLine leaves the line that is redrawn as it is. The caller holds c.mu.
+func (c *console) endLine() {
+	if c.drawn > 0 {
+		fmt.Fprintln(c.out)
+	}
+	c.drawn = 0
+}
+
+// pause ends the line and keeps reports back until resume: a person is asked.
+func (c *console) pause() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.endLine()
+	c.asking = true
+}
+
+func (c *console) resume() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asking = false
+	for _, p := range c.behind {
+		c.report(p)
+	}
+	c.behind = nil
+}
+
+// timeLeft returns until as a time of day, and how long it is away. It returns ""
+// for the zero time.
+func timeLeft(until, now time.Time) string {
+	if until.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(" until %s (%v left)", until.Local().Format(time.TimeOnly), max(0, until.Sub(now)).Round(time.Second))
+}
+
+// fit returns text and suffix in at most width runes. It shortens the text first.
+func fit(text, suffix string, width int) string {
+	width = max(0, width)
+	runes, end := []rune(text), []rune(suffix)
+	if room := max(0, width-len(end)); len(runes) > room {
+		runes = append(runes[:max(0, room-1)], '…')
+	}
+	line := append(runes, end...)
+	return string(line[:min(len(line), width)])
+}

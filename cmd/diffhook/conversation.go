@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/rotation"
+	"golang.org/x/term"
+)
+
+const variableBaseURL = "DIFFHOOK_BASE_URL"
+
+// platformFlags say where DiffHook changes a credential: by hand, or in the API.
+type platformFlags struct {
+	api     *bool
+	baseURL *string
+}
+
+func (f *flags) platform() *platformFlags {
+	return &platformFlags{api: f.bool("api"), baseURL: f.text("base-url", variableBaseURL)}
+}
+
+func (p *platformFlags) options() *diffhook.ClientOptions {
+	return &diffhook.ClientOptions{BaseURL: *p.baseURL}
+}
+
+// client returns a client of the API. It sends nothing, so that an error is one of the
+// command line or the environment.
+func (p *platformFlags) client(credentials diffhook.Credentials) (*diffhook.Client, error) {
+	client, err := diffhook.NewClient(credentials, p.options())
+	if err != nil {
+		return nil, usagef("%v", err)
+	}
+	return client, nil
+}
+
+// conversation is a run that shows progress and, unless it calls the API, asks.
+type conversation struct {
+	platform *platformFlags
+	console  *console
+	prompt   *prompt // nil with --api
+}
+
+// converse calls do with a conversation. A nil platform asks a person.
+func (a *app) converse(ctx context.Context, platform *platformFlags, do func(*conversation) error) error {
+	c := &conversation{platform: platform, console: newConsole(a.stderr)}
+	defer c.console.close()
+	if platform == nil || !*platform.api {
+		p, err := newPrompt(a.stdin, a.promptOutput(), c.console)
+		if err != nil {
+			return err
+		}
+		defer p.close()
+		defer context.AfterFunc(ctx, p.close)() // before a second Ctrl-C kills the process
+		c.prompt = p
+	}
+	return do(c)
+}
+
+// observe shows a step of a rotation.
+func (c *conversation) observe(s rotation.Step) {
+	c.console.show(progress{name: string(s.Name), text: s.Text, until: s.Until, keep: s.Name == rotation.StepWarning})
+}
+
+// ask asks a question of a rotation. A Confirm is read without echo too: a secret may
+// be pasted too early.
+func (c *conversation) ask(ctx context.Context, q rotation.Question) (string, error) {
+	text := strings.ReplaceAll(q.Text, ". ", ".\n") // a line for each sentence
+	switch {
+	case q.Secret:
+		return c.prompt.ask(ctx, text, "paste, it does not show: ", true)
+	case q.Confirm:
+		return c.prompt.ask(ctx, text, "Enter: ", true)
+	}
+	return c.prompt.ask(ctx, text, "> ", false)
+}
+
+// atTerminal reports whether a person can be asked.
+func (a *app) atTerminal() bool { return term.IsTerminal(int(a.stdin.Fd())) }
+
+// promptOutput returns the stream for questions: the standard error, or the standard
+// output if only that is a terminal.
+func (a *app) promptOutput() *os.File {
+	if !term.IsTerminal(int(a.stderr.Fd())) && term.IsTerminal(int(a.stdout.Fd())) {
+		return a.stdout
+	}
+	return a.stderr
+}
+
+// print writes a result.
+func (a *app) print(format string, args ...any) error {
+	_, err := fmt.Fprintf(a.stdout, format, args...)
+	return err
+}
+
+// secretPlatform returns where DiffHook changes the signing secret.
+func (c *conversation) secretPlatform() (rotation.SecretPlatform, error) {
+	if c.prompt != nil {
+		return rotation.ByHand(c.ask), nil
+	}
+	client, err := c.platform.client(diffhook.EnvCredentials())
+	if err != nil {
+		return nil, err
+	}
+	return rotation.API(client), nil
+}
+
+// keyPlatform returns where DiffHook changes API keys. The rotation calls the API
+// with the keys in the document, also if a person clicks.
+func (c *conversation) keyPlatform() (rotation.KeyPlatform, error) {
+	if c.prompt != nil {
+		hand := rotation.ByHand(c.ask)
+		hand.Client = c.platform.options()
+		return hand, nil
+	}
+	client, err := c.platform.client(noCredentials)
+	if err != nil {
+		return nil, err
+	}
+	return rotation.API(client), nil
+}
+
+// noCredentials are of a client that the rotation gives those of the document.
+var noCredentials = diffhook.CredentialsFunc(func(context.Context) (string, error) {
+	return "", diffhook.ErrInvalidCredentials
+})

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+)
+
+// Exit codes, as "diffhook help" documents them. A signal adds its number to 128.
+const (
+	exitDone     = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitMismatch = 3
+	exitBusy     = 4
+)
+
+// errHelp asks for the help of a command.
+var errHelp = errors.New("help")
+
+// usageError is the error of a command line that cannot be run. Nothing has been
+// read or changed.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// exitCode returns the exit code of a run that returned err.
+func exitCode(err error) int {
+	var usage *usageError
+	var interrupted signalError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &interrupted):
+		return 128 + int(interrupted.signal)
+	case errors.As(err, &usage):
+		return exitUsage
+	}
+	return exitOfRotation(err)
+}
+
+// writeError writes err, line by line, without characters that could move the
+// cursor: parts of an error come from other servers.
+func writeError(w io.Writer, err error) {
+	for i, line := range strings.Split(err.Error(), "\n") {
+		prefix := "diffhook: "
+		if i > 0 {
+			prefix = "  "
+		}
+		fmt.Fprintln(w, prefix+strings.TrimPrefix(printable(line), "diffhook: "))
+	}
+}
+
+// printable returns text on one line, without control and format characters.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsPrint(r):
+			return r
+		case unicode.IsSpace(r):
+			return ' '
+		}
+		return -1
+	}, text)
+}

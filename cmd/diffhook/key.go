@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+const variableKeyStore = "DIFFHOOK_KEY_STORE"
+
+// rotateKeyFlags are the flags of rotate-key.
+type rotateKeyFlags struct {
+	*flags
+	store, label                 *string
+	platform                     *platformFlags
+	init, pair, state, deleteNow *bool
+	quiet, poll                  *time.Duration
+}
+
+func newRotateKeyFlags(env func(string) string) *rotateKeyFlags {
+	f := newFlags("rotate-key", env)
+	f.takesID = true
+	return &rotateKeyFlags{
+		flags:     f,
+		store:     f.text("store", variableKeyStore),
+		label:     f.text("label", ""),
+		platform:  f.platform(),
+		init:      f.bool("init"),
+		pair:      f.bool("pair"),
+		state:     f.bool("state"),
+		deleteNow: f.bool("delete-now"),
+		quiet:     f.duration("quiet"),
+		poll:      f.duration("poll"),
+	}
+}
+
+// runRotateKey replaces an API key.
+func runRotateKey(ctx context.Context, a *app, args []string) error {
+	f := newRotateKeyFlags(a.env)
+	if err := f.parse(args, 1); err != nil {
+		return err
+	}
+	store, err := openStore(*f.store, variableKeyStore)
+	switch {
+	case err != nil:
+		return err
+	case (*f.init || *f.state) && len(f.args) > 0:
+		return usagef("--init and --state take no other argument")
+	case *f.init:
+		return a.initKey(ctx, store, *f.pair)
+	case *f.state:
+		return a.showState(ctx, store, nil)
+	case len(f.args) == 0:
+		return usagef("no id; pass the id of the key, which diffhook rotate-key --state shows")
+	}
+	id := keyID(ctx, store, f.args[0])
+	if id == "" {
+		return usagef("the argument is not a client id that the document has. If it is an API key: %sPass the id of the key, which diffhook rotate-key --state shows", whyRefused)
+	}
+	return a.converse(ctx, f.platform, func(c *conversation) error {
+		platform, err := c.keyPlatform()
+		if err != nil {
+			return err
+		}
+		return rotation.Key(ctx, id, platform, store, &rotation.KeyOptions{
+			Label:     *f.label,
+			Quiet:     *f.quiet,
+			Poll:      *f.poll,
+			DeleteNow: *f.deleteNow,
+			Observe:   c.observe,
+		})
+	})
+}
+
+// initKey asks for the API key and saves the first document.
+func (a *app) initKey(ctx context.Context, store rotation.Store, generation2 bool) error {
+	var key rotation.Pair
+	err := a.converse(ctx, nil, func(c *conversation) (err error) {
+		key, err = c.askKey(ctx, generation2)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := rotation.NewKey(ctx, store, key); err != nil {
+		return err
+	}
+	return a.print("The document has the API key %s.\n", shownID(key.ID))
+}
+
+// askKey asks for an API key or, in generation 2, for client credentials.
+func (c *conversation) askKey(ctx context.Context, generation2 bool) (key rotation.Pair, err error) {
+	if generation2 {
+		err = c.prompt.askUntil(ctx, "Paste the client id (App → Settings → API Keys). It does not show.", "client id: ", func(text string) error {
+			key.ID = text
+			_, err := diffhook.NewAPIKey(text) // a client id has the form of a key
+			return err
+		})
+		if err != nil {
+			return key, err
+		}
+		return key, c.prompt.askUntil(ctx, "Paste the client secret. It does not show.", "client secret: ", func(text string) error {
+			key.Secret = text
+			_, err := key.Credentials()
+			return err
+		})
+	}
+	err = c.prompt.askUntil(ctx, "Paste the API key. It does not show.", "API key: ", func(text string) error {
+		key.Key = text
+		_, err := diffhook.NewAPIKey(text)
+		return err
+	})
+	if err != nil {
+		return key, err
+	}
+	key.ID, err = c.prompt.ask(ctx, "Type the label of the key, as the app shows it. With --api, type its id.", "label: ", false)
+	return key, err
+}

@@ -1,0 +1,95 @@
+// Command diffhook replaces signing secrets and API keys of DiffHook.
+//
+// It asks a person to click in the app, or calls the assumed endpoints with
+// --api. "diffhook help" lists the commands, the environment and the exit codes.
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	a := &app{env: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	os.Exit(a.main(os.Args[1:]))
+}
+
+// app is one run of the program.
+type app struct {
+	env    func(string) string
+	stdin  *os.File
+	stdout *os.File // results
+	stderr *os.File // progress, questions and errors
+}
+
+// main runs the command that args name and returns the exit code.
+func (a *app) main(args []string) int {
+	ctx, stop := untilSignal(context.Background())
+	defer stop()
+	err := a.run(ctx, args)
+	if ctx.Err() != nil && err != nil {
+		err = errors.Join(context.Cause(ctx), err)
+	}
+	if err != nil {
+		writeError(a.stderr, err)
+	}
+	return exitCode(err)
+}
+
+func (a *app) run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return usagef("no command; see diffhook help")
+	}
+	if args[0] == "help" || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
+		return a.help(args[1:])
+	}
+	c := commandNamed(args[0])
+	if c == nil {
+		for _, arg := range args {
+			if err := refuseSecret(arg); err != nil {
+				return err
+			}
+		}
+		// Not the argument itself: a secret may have been pasted in its place.
+		return usagef("the first argument is not a command; see diffhook help")
+	}
+	err := c.run(ctx, a, args[1:])
+	if err == errHelp {
+		return a.help(args[:1])
+	}
+	return err
+}
+
+// signalError is the cause of a context that a signal ended.
+type signalError struct{ signal syscall.Signal }
+
+func (e signalError) Error() string {
+	return "interrupted; run the same command again, and it continues"
+}
+
+// untilSignal returns a context that the first signal ends. The second one kills
+// the process.
+func untilSignal(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 1)
+	// SIGPIPE too: a reader of the output that ends, such as head, interrupts a
+	// rotation like Ctrl-C instead of killing it.
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case s := <-signals:
+			signal.Stop(signals)
+			cancel(signalError{s.(syscall.Signal)})
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel(nil)
+	}
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// longestAnswer bounds an answer, in bytes.
+const longestAnswer = 64 << 10
+
+var errNoAnswer = errors.New("diffhook: the input ended before the answer; run the same command again")
+
+// prompt asks a person at a terminal. From newPrompt to close, the terminal echoes
+// nothing: a secret that is pasted too early does not show.
+type prompt struct {
+	in       *os.File
+	out      io.Writer
+	fd       int
+	original *term.State
+	console  *console
+}
+
+// newPrompt returns a prompt that reads from in and writes to out. If in is
+// not a terminal, the error is one of the command line.
+func newPrompt(in *os.File, out io.Writer, c *console) (*prompt, error) {
+	fd := int(in.Fd())
+	if !term.IsTerminal(fd) {
+		return nil, usagef("the input is not a terminal, so nobody can be asked; run the command at a terminal, or with --api")
+	}
+	original, err := term.GetState(fd)
+	if err != nil {
+		return nil, fmt.Errorf("diffhook: the terminal: %w", err)
+	}
+	p := &prompt{in: in, out: out, fd: fd, original: original, console: c}
+	if err := hideInput(fd); err != nil {
+		return nil, fmt.Errorf("diffhook: the terminal: %w", err)
+	}
+	return p, nil
+}
+
+// close gives the terminal back as it was. It is safe to repeat.
+func (p *prompt) close() {
+	_ = hideInput(p.fd) // discards what was typed, so that the shell does not run it
+	_ = term.Restore(p.fd, p.original)
+}
+
+// ask shows the question and returns the answer, without echo if hidden is set. Input
+// that was typed before the question is discarded. ask returns when ctx ends, and
+// then the terminal is as it was before newPrompt.
+func (p *prompt) ask(ctx context.Context, question, label string, hidden bool) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	p.console.pause()
+	defer p.console.resume()
+	if err := hideInput(p.fd); err != nil {
+		return "", fmt.Errorf("diffhook: the terminal: %w", err)
+	}
+	if !hidden {
+		if err := term.Restore(p.fd, p.original); err != nil {
+			return "", fmt.Errorf("diffhook: the terminal: %w", err)
+		}
+	}
+	for line := range strings.SplitSeq(question, "\n") {
+		fmt.Fprintln(p.out, printable(line))
+	}
+	fmt.Fprint(p.out, label)
+
+	type answer struct {
+		text string
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() { // a read of a terminal cannot be interrupted: it ends with the process
+		text, err := readLine(p.in)
+		answers <- answer{text, err}
+	}()
+	select {
+	case a := <-answers:
+		if hidden {
+			fmt.Fprintln(p.out)
+		} else {
+			_ = hideInput(p.fd)
+		}
+		return a.text, a.err
+	case <-ctx.Done():
+		fmt.Fprintln(p.out)
+		p.close()
+		return "", ctx.Err()
+	}
+}
+
+// askUntil asks without echo until accept returns nil. It shows the error of accept
+// before it asks again.
+func (p *prompt) askUntil(ctx context.Context, question, label string, accept func(string) error) error {
+	for {
+		answer, err := p.ask(ctx, question, label, true)
+		if err != nil {
+			return err
+		}
+		if err = accept(answer); err == nil {
+			return nil
+		}
+		question = strings.TrimPrefix(err.Error(), "diffhook: ")
+	}
+}
+
+// readLine returns the next line of r, without its end. It reads no byte after the
+// line, which may belong to the next question.
+func readLine(r io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); len(line) <= longestAnswer; {
+		n, err := r.Read(b)
+		if n == 0 && err != nil {
+			if len(line) > 0 && err == io.EOF {
+				break
+			}
+			return "", errNoAnswer
+		}
+		if n == 1 && b[0] == '\n' {
+			break
+		}
+		line = append(line, b[:n]...)
+	}
+	return strings.TrimSuffix(string(line), "\r"), nil
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// session is a run of the program in a pseudo-terminal of its own, as its
+// controlling terminal, like in a shell.
+type session struct {
+	t      *testing.T
+	master *os.File
+	cmd    *exec.Cmd
+
+	mu     sync.Mutex
+	more   *sync.Cond
+	output bytes.Buffer
+	read   int  // bytes of output that expect has passed
+	late   bool // patience is over
+	ended  bool // the program has ended, and output is complete
+	done   chan struct{}
+}
+
+// start runs cmd in a pseudo-terminal. The streams that cmd has already are left
+// alone.
+func start(t *testing.T, cmd *exec.Cmd) *session {
+	t.Helper()
+	s := &session{t: t, cmd: cmd, done: make(chan struct{})}
+	s.more = sync.NewCond(&s.mu)
+	master, slave := openTerminal(t)
+	defer slave.Close() // so that the output ends with the program
+	s.master = master
+	if cmd.Stdin == nil {
+		cmd.Stdin = slave
+	}
+	if cmd.Stdout == nil {
+		cmd.Stdout = slave
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = slave
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+	require.NoError(t, cmd.Start())
+	go s.copy()
+	timer := time.AfterFunc(patience, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.late = true
+		s.more.Broadcast()
+		_ = cmd.Process.Kill()
+	})
+	t.Cleanup(func() {
+		timer.Stop()
+		_ = cmd.Process.Kill()
+		s.master.Close()
+		<-s.done
+	})
+	return s
+}
+
+func openTerminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	fd := int(master.Fd())
+	require.NoError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	require.NoError(t, err)
+	slave, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	require.NoError(t, unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100}))
+	return master, slave
+}
+
+func (s *session) copy() {
+	defer close(s.done)
+	chunk := make([]byte, 4096)
+	for {
+		n, err := s.master.Read(chunk)
+		s.mu.Lock()
+		s.output.Write(chunk[:n])
+		s.more.Broadcast()
+		s.mu.Unlock()
+		if err != nil {
+			s.mu.Lock()
+			s.ended = true
+			s.more.Broadcast()
+			s.mu.Unlock()
+			return
+		}
+	}
+}
+
+// expect waits until the program has written one of texts, after what an earlier
+// expect found, and returns which. If the program ends instead, expect returns "".
+func (s *session) expect(texts ...string) string {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		rest := s.output.Bytes()[s.read:]
+		found, at := "", len(rest)
+		for _, text := range texts {
+			if i := bytes.Index(rest, []byte(text)); i >= 0 && i < at {
+				found, at = text, i
+			}
+		}
+		if found != "" {
+			s.read += at + len(found)
+			return found
+		}
+		if s.late {
+			s.t.Fatalf("the program did not write any of %q; it wrote:\n%s", texts, s.output.String())
+		}
+		if s.ended {
+			return ""
+		}
+		s.more.Wait()
+	}
+}
+
+// enter types text and the Enter key.
+func (s *session) enter(text string) { s.press(text + "\r") }
+
+// press types text alone, such as the byte of Ctrl-C.
+func (s *session) press(text string) {
+	s.t.Helper()
+	_, err := io.WriteString(s.master, text)
+	require.NoError(s.t, err)
+}
+
+const ctrlC = "\x03"
+
+// wait waits for the end of the program and returns its exit code.
+func (s *session) wait() int {
+	s.t.Helper()
+	return waitFor(s.t, s.cmd)
+}
+
+// position is for since.
+func (s *session) position() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.read
+}
+
+// since returns the output from a position to what expect found last.
+func (s *session) since(position int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.output.String()[position:s.read]
+}
+
+// screen returns all output so far.
+func (s *session) screen() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.ReplaceAll(s.output.String(), "\r\n", "\n")
+}
+
+// echoes reports whether the terminal shows what is typed.
+func (s *session) echoes() bool {
+	s.t.Helper()
+	termios, err := unix.IoctlGetTermios(int(s.master.Fd()), unix.TCGETS)
+	require.NoError(s.t, err)
+	return termios.Lflag&unix.ECHO != 0
+}

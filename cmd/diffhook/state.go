@@ -1,0 +1,106 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+// showState prints how far the rotation in the document is, what comes next, and the
+// secrets of the receivers.
+func (a *app) showState(ctx context.Context, store rotation.Store, receivers map[string]rotation.Receiver) error {
+	state, err := rotation.State(ctx, store)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	for _, row := range [][2]string{
+		{"document", state.Kind},
+		{"phase", state.Phase + ", since " + state.Since.UTC().Format(time.RFC3339)},
+		{"current", state.Current},
+		{"previous", state.Previous},
+		{"next", state.Next},
+		{"replaced", state.Replaced},
+		{"label", state.Label},
+		{"lease of a run", formatTime(state.RunUntil, "until ")},
+		{"what comes next", inCommands(state.Then)},
+	} {
+		if row[1] != "" {
+			fmt.Fprintf(table, "%s:\t%s\n", row[0], printable(row[1]))
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return a.showReceivers(ctx, receivers)
+}
+
+// inCommands names the commands of this program instead of the functions of package
+// rotation.
+func inCommands(then string) string {
+	return strings.NewReplacer(
+		"run RevokeSecret with ", "run diffhook revoke-secret ",
+		"run Secret with ", "run diffhook rotate-secret ",
+		"run Key with ", "run diffhook rotate-key ",
+	).Replace(then)
+}
+
+// statusTimeout bounds the wait for each receiver.
+const statusTimeout = 10 * time.Second
+
+// showReceivers prints which secrets the receivers accept, and how each one is. A
+// receiver that does not respond is no error: its line says so.
+func (a *app) showReceivers(ctx context.Context, receivers map[string]rotation.Receiver) error {
+	if len(receivers) == 0 {
+		return nil
+	}
+	statuses := map[string]diffhook.VerifierStatus{}
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "\nreceiver\tcurrent\tprevious\tsource\thold")
+	for _, name := range slices.Sorted(maps.Keys(receivers)) {
+		status, err := statusOf(ctx, receivers[name])
+		if err != nil {
+			fmt.Fprintf(table, "%s\t%s\n", name, printable(err.Error()))
+			continue
+		}
+		statuses[name] = status
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", name, shown(status.Current), shown(status.Previous),
+			cmp.Or(status.Source, "-"), cmp.Or(formatTime(status.Hold.Until, "until "), "-"))
+	}
+	fmt.Fprintln(table, "\nsecret\tcurrent at\tprevious at\tuses\tunused for")
+	for _, s := range rotation.Merge(statuses) {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%v\n", s.Fingerprint, list(s.CurrentAt), list(s.PreviousAt), s.Uses, s.Unused.Round(time.Second))
+	}
+	return table.Flush()
+}
+
+func statusOf(ctx context.Context, r rotation.Receiver) (diffhook.VerifierStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	return r.Status(ctx)
+}
+
+// shown returns the fingerprint of a secret, and whether the secret is rejected.
+func shown(s diffhook.SecretStatus) string {
+	if s.Rejected {
+		return s.Fingerprint + " (rejected)"
+	}
+	return cmp.Or(s.Fingerprint, "-")
+}
+
+func list(names []string) string { return cmp.Or(strings.Join(names, " "), "-") }
+
+func formatTime(t time.Time, prefix string) string {
+	if t.IsZero() {
+		return ""
+	}
+	return prefix + t.UTC().Format(time.RFC3339)
+}

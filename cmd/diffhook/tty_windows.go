@@ -1,0 +1,19 @@
+package main
+
+import "golang.org/x/sys/windows"
+
+// hideInput stops the echo of the console fd, and discards the input that nobody
+// has read yet.
+func hideInput(fd int) error {
+	console := windows.Handle(fd)
+	var mode uint32
+	if err := windows.GetConsoleMode(console, &mode); err != nil {
+		return err
+	}
+	mode &^= windows.ENABLE_ECHO_INPUT
+	mode |= windows.ENABLE_PROCESSED_INPUT | windows.ENABLE_LINE_INPUT
+	if err := windows.SetConsoleMode(console, mode); err != nil {
+		return err
+	}
+	return windows.FlushConsoleInputBuffer(console)
+}
