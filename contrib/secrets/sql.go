@@ -1,0 +1,87 @@
+package secrets
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+// SQLSchema creates the table of [SQL]. A database with encryption at rest is not
+// enough for secrets: give the table a role of its own.
+const SQLSchema = `CREATE TABLE IF NOT EXISTS diffhook_documents (
+	name     VARCHAR(100) PRIMARY KEY,
+	version  BIGINT       NOT NULL,
+	document TEXT         NOT NULL
+)`
+
+// The statements are those of PostgreSQL and SQLite. MySQL takes them with ? in
+// place of each $1, $2 and $3, and the arguments in that order.
+const (
+	selectDocument = `SELECT version, document FROM diffhook_documents WHERE name = $1`
+	insertDocument = `INSERT INTO diffhook_documents (name, version, document) VALUES ($1, 1, $2)`
+	updateDocument = `UPDATE diffhook_documents SET version = version + 1, document = $1 WHERE name = $2 AND version = $3`
+)
+
+// SQL is a store in a row of a table.
+type SQL struct {
+	DB   *sql.DB
+	Name string
+}
+
+// Get returns the document of the row, and its version.
+func (s SQL) Get(ctx context.Context) ([]byte, string, error) {
+	var version int64
+	var doc []byte
+	switch err := s.DB.QueryRowContext(ctx, selectDocument, s.Name).Scan(&version, &doc); {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, "", nil
+	case err != nil:
+		return nil, "", fmt.Errorf("read the document %s: %w", s.Name, err)
+	}
+	return doc, strconv.FormatInt(version, 10), nil
+}
+
+// Swap updates the row if its version is the given one. Without a version it
+// inserts the row.
+func (s SQL) Swap(ctx context.Context, version string, doc []byte) error {
+	if version == "" {
+		return s.insert(ctx, doc)
+	}
+	n, err := strconv.ParseInt(version, 10, 64)
+	if err != nil {
+		return fmt.Errorf("write the document %s: the version %q is not a number", s.Name, version)
+	}
+	result, err := s.DB.ExecContext(ctx, updateDocument, string(doc), s.Name, n)
+	if err != nil {
+		return fmt.Errorf("write the document %s: %w", s.Name, err)
+	}
+	rows, err := result.RowsAffected()
+	if err != nil {
+		return fmt.Errorf("write the document %s: %w", s.Name, err)
+	}
+	if rows == 0 {
+		return fmt.Errorf("write the document %s: %w", s.Name, rotation.ErrConflict)
+	}
+	return nil
+}
+
+// insert relies on the primary key. Drivers report a duplicate in ways of their
+// own, so insert looks for the row.
+func (s SQL) insert(ctx context.Context, doc []byte) error {
+	_, err := s.DB.ExecContext(ctx, insertDocument, s.Name, string(doc))
+	if err == nil {
+		return nil
+	}
+	_, newest, getErr := s.Get(ctx)
+	switch {
+	case getErr != nil:
+		return fmt.Errorf("write the document %s: %w", s.Name, errors.Join(err, getErr))
+	case newest != "":
+		return fmt.Errorf("write the document %s: %w", s.Name, rotation.ErrConflict)
+	}
+	return fmt.Errorf("write the document %s: %w", s.Name, err)
+}

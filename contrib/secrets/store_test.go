@@ -1,0 +1,132 @@
+package secrets_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go/contrib/secrets"
+	"github.com/diffhook/diffhook-go/rotation"
+	"github.com/diffhook/diffhook-go/rotation/rotationtest"
+)
+
+func TestStoresKeepTheRules(t *testing.T) {
+	for name, place := range allPlaces {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, rotationtest.TestStore(t.Context(), place(t)))
+		})
+	}
+}
+
+// A place that does not exist is an error that a person sees before a rotation
+// begins: a document in a new place would be one that nobody reads.
+func TestSecretThatDoesNotExist(t *testing.T) {
+	for _, place := range []string{"AWS Secrets Manager", "Kubernetes"} {
+		t.Run(place, func(t *testing.T) {
+			store, err := allPlaces[place](t)("no-such-secret")
+			require.NoError(t, err)
+			_, version, err := store.Get(t.Context())
+			if err == nil {
+				err = store.Swap(t.Context(), version, []byte(`{}`))
+			}
+			require.Error(t, err)
+			require.NotErrorIs(t, err, rotation.ErrConflict)
+			require.Contains(t, err.Error(), "create")
+		})
+	}
+}
+
+// Vault remembers the version of a deleted document. The next first document names it.
+func TestDeletedDocumentInVault(t *testing.T) {
+	server := newVaultServer(t)
+	store, err := openVault(inProcess{server})("document")
+	require.NoError(t, err)
+	ctx := t.Context()
+	require.NoError(t, store.Swap(ctx, "0", []byte(`{"n":1}`)))
+	client := store.(secrets.Vault).Client
+	require.NoError(t, client.KVv2("secret").Delete(ctx, "document"))
+
+	doc, version, err := store.Get(ctx)
+	require.NoError(t, err)
+	require.Nil(t, doc)
+	require.ErrorIs(t, store.Swap(ctx, "0", []byte(`{"n":2}`)), rotation.ErrConflict)
+	require.NoError(t, store.Swap(ctx, version, []byte(`{"n":2}`)))
+}
+
+// A fault of Vault that has the status of a conflict is not called one.
+func TestBadRequestThatIsNoConflict(t *testing.T) {
+	server := newVaultServer(t)
+	store, err := openVault(badWrites{inProcess{server}})("document")
+	require.NoError(t, err)
+	err = store.Swap(t.Context(), "0", []byte(`{"n":1}`))
+	require.NotErrorIs(t, err, rotation.ErrConflict)
+	var response *api.ResponseError
+	require.ErrorAs(t, err, &response)
+}
+
+// badWrites answers 400 to every write.
+type badWrites struct{ next http.RoundTripper }
+
+func (b badWrites) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodGet {
+		return refusing(http.StatusBadRequest).RoundTrip(r)
+	}
+	return b.next.RoundTrip(r)
+}
+
+// A secrets manager that does not answer holds a run up no longer than its context.
+func TestServerThatDoesNotAnswer(t *testing.T) {
+	for name, place := range httpPlaces {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, err := place(t, func(http.RoundTripper) http.RoundTripper { return silent{} })("document")
+				require.NoError(t, err)
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				_, _, err = store.Get(ctx)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.ErrorIs(t, store.Swap(ctx, "1", []byte(`{}`)), context.DeadlineExceeded)
+			})
+		})
+	}
+}
+
+// silent never answers.
+type silent struct{}
+
+func (silent) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+// An answer that is neither a document nor a conflict is an error: a store that
+// takes a refusal for an absent document begins a new one.
+func TestServerThatRefuses(t *testing.T) {
+	for name, place := range httpPlaces {
+		for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError} {
+			t.Run(name+"/"+http.StatusText(status), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store, err := place(t, func(http.RoundTripper) http.RoundTripper { return refusing(status) })("document")
+					require.NoError(t, err)
+					_, _, err = store.Get(t.Context())
+					require.Error(t, err)
+					err = store.Swap(t.Context(), "1", []byte(`{}`))
+					require.Error(t, err)
+					require.NotErrorIs(t, err, rotation.ErrConflict)
+				})
+			})
+		}
+	}
+}
+
+// refusing answers every request with a status.
+type refusing int
+
+func (s refusing) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: int(s), Body: http.NoBody, Header: http.Header{}, Request: r}, nil
+}
