@@ -74,34 +74,33 @@ func (v *verifierState) leaveHold(d *heldDelivery, err error) {
 	defer func() { // also if the observer ends the goroutine
 		h := &v.hold
 		v.mu.Lock()
-		defer v.mu.Unlock()
+		defer v.unlockAlone()
 		h.bytes -= d.bytes()
-		if err == nil {
-			h.handled++
-		} else {
-			h.dropped++
-		}
 		if h.pending--; h.pending == 0 {
 			close(h.idle)
+		}
+		if err == nil {
+			h.handled++
+			return
+		}
+		h.dropped++
+		if v.opts.Logger != nil {
+			v.note(slog.LevelError, "diffhook: a held delivery was dropped, and DiffHook will not retry it", slog.Any("error", err))
 		}
 	}()
 	v.observeHeld(d, err)
 }
 
-// observeHeld logs and observes the end of a held delivery. No request is there to
-// fail: a panic of the logger or the observer is recovered.
+// observeHeld observes the end of a held delivery. No request is there to fail: a
+// panic of the observer is recovered.
 func (v *verifierState) observeHeld(d *heldDelivery, err error) {
+	if v.opts.Observe == nil {
+		return
+	}
 	defer func() { _ = recover() }()
-	o := Observation{Result: resultAccepted, Err: err, BodyBytes: len(d.Body), Duration: time.Since(d.arrived)}
+	o := Observation{Result: resultAccepted, SignedByPrevious: d.SignedByPrevious, BodyBytes: len(d.Body), Duration: time.Since(d.arrived)}
 	if err != nil {
-		o.Result = resultDropped
-	} else {
-		o.SignedByPrevious = d.SignedByPrevious
+		o.Result, o.Err, o.SignedByPrevious = resultDropped, err, false
 	}
-	if err != nil && d.usage != nil && v.opts.Logger != nil {
-		v.opts.Logger.LogAttrs(context.Background(), slog.LevelError, "diffhook: a held delivery was dropped; DiffHook will not retry it", slog.Any("error", err))
-	}
-	if v.opts.Observe != nil {
-		v.opts.Observe(context.Background(), o)
-	}
+	v.opts.Observe(context.Background(), o)
 }

@@ -86,7 +86,7 @@ func (v *verifierState) holdFor(d time.Duration) error {
 	if h.timer != nil {
 		h.timer.Stop()
 	} else if v.opts.Logger != nil {
-		v.note(slog.LevelInfo, "diffhook: unknown signatures are held from now on", slog.Duration("for", d))
+		v.note(slog.LevelInfo, "diffhook: deliveries that no known secret signed are held", slog.Duration("for", d))
 	}
 	if h.slots == nil {
 		h.slots = make(chan struct{}, maxHandling)
