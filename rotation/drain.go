@@ -22,9 +22,8 @@ func (r *secretRun) drain(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: seal the new secret: %w", ErrMismatch, err)
 	}
-	if !r.confirmed() {
-		r.hold(ctx)
-	}
+	r.hold(ctx)
+	confirmed := false // early, before a long drain
 	for {
 		published := r.publish(ctx, d.secrets())
 		statuses, failed := r.look(ctx, learner(old.Fingerprint(), next.Fingerprint(), sealed))
@@ -34,12 +33,12 @@ func (r *secretRun) drain(ctx context.Context) error {
 		case learning != "":
 			r.report(StepLearn, learning, time.Time{})
 		case using != "":
-			if !r.confirmed() && time.Until(until) > shortDrain {
+			if !confirmed && time.Until(until) > shortDrain {
 				if err := r.confirm(ctx, next); err != nil {
 					return err
 				}
 				r.endHold(ctx)
-				continue
+				confirmed = true
 			}
 			r.report(StepDrain, using, until)
 		default:
@@ -50,10 +49,6 @@ func (r *secretRun) drain(ctx context.Context) error {
 		}
 	}
 }
-
-// confirmed reports whether this run has compared DiffHook with the new secret and
-// ended the hold.
-func (r *secretRun) confirmed() bool { return r.compared && !r.holding.Load() }
 
 // revokeDrained compares once more, ends the hold, and enters phase revoked.
 func (r *secretRun) revokeDrained(ctx context.Context, old, next secretText) error {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/diffhook/diffhook-go"
@@ -23,8 +22,10 @@ type group struct {
 	*reporter
 	receivers map[string]Receiver
 	hidden    func() []string // what no error may show
-	length    time.Duration   // of a hold
-	holding   atomic.Bool
+	length    time.Duration   // of a hold; negative: none
+
+	holdMu  sync.Mutex // held while a hold begins, is renewed or ends
+	holding bool
 
 	mu   sync.Mutex
 	last map[string]diffhook.VerifierStatus
@@ -90,10 +91,17 @@ func (g *group) watch(name string, now diffhook.VerifierStatus) {
 
 // hold begins or renews the hold of each receiver.
 func (g *group) hold(ctx context.Context) {
-	if g.length < 0 {
+	g.holdMu.Lock()
+	defer g.holdMu.Unlock()
+	g.holding = g.length > 0
+	g.renewHold(ctx)
+}
+
+// renewHold renews the hold, if there is one. The caller holds g.holdMu.
+func (g *group) renewHold(ctx context.Context) {
+	if !g.holding {
 		return
 	}
-	g.holding.Store(true)
 	g.warn(g.each(ctx, func(ctx context.Context, name string, r Receiver) error {
 		status, err := r.Status(ctx)
 		switch {
@@ -107,14 +115,14 @@ func (g *group) hold(ctx context.Context) {
 	}))
 }
 
-// endHold ends the hold of each receiver.
+// endHold ends the hold of each receiver, also that of an earlier run.
 func (g *group) endHold(ctx context.Context) {
-	if !g.holding.Swap(false) {
-		return
-	}
+	g.holdMu.Lock()
+	defer g.holdMu.Unlock()
+	g.holding = false
 	g.warn(g.each(ctx, func(ctx context.Context, _ string, r Receiver) error {
 		status, err := r.Status(ctx)
-		if err != nil || !status.Hold.CanHold {
+		if err != nil || status.Hold.Until.IsZero() {
 			return err
 		}
 		return r.Hold(ctx, 0)
@@ -123,9 +131,9 @@ func (g *group) endHold(ctx context.Context) {
 
 // beat renews the hold, if there is one.
 func (g *group) beat(ctx context.Context) {
-	if g.holding.Load() {
-		g.hold(ctx)
-	}
+	g.holdMu.Lock()
+	defer g.holdMu.Unlock()
+	g.renewHold(ctx)
 }
 
 // reject makes each receiver reject a secret.
