@@ -43,6 +43,36 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
+// The commands of the pages are those that the help of the tool describes.
+func TestCommandsExist(t *testing.T) {
+	var helps string
+	names, err := filepath.Glob("../cmd/diffhook/help/*.txt")
+	require.NoError(t, err)
+	for _, name := range names {
+		helps += read(t, name)
+	}
+	flags := regexp.MustCompile(`--[a-z][a-z-]*`)
+	commands := 0
+	for page, text := range pages(t) {
+		for _, snippet := range blocks(text, "sh") {
+			for _, line := range regexp.MustCompile(`(?m)^diffhook (\S+)(.*?)(?:#.*)?$`).FindAllStringSubmatch(snippet, -1) {
+				commands++
+				help := read(t, filepath.Join("..", "cmd", "diffhook", "help", line[1]+".txt"))
+				for _, flag := range flags.FindAllString(line[2], -1) {
+					assert.Contains(t, help, "\n  "+flag+" ", page)
+				}
+			}
+		}
+		for _, flag := range flags.FindAllString(text, -1) {
+			assert.Contains(t, helps, "\n  "+flag+" ", page)
+		}
+		for _, variable := range regexp.MustCompile(`DIFFHOOK_(\w+_STORE|RECEIVER\w*)`).FindAllString(text, -1) {
+			assert.Contains(t, read(t, "../cmd/diffhook/help/diffhook.txt"), variable, page)
+		}
+	}
+	assert.Positive(t, commands)
+}
+
 func TestLinksOfReadmeLeadHere(t *testing.T) {
 	links := regexp.MustCompile(`\]\(docs/([^)#]*)`).FindAllStringSubmatch(read(t, "../README.md"), -1)
 	require.NotEmpty(t, links)
