@@ -1,13 +1,20 @@
 package diffhook_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -78,6 +85,37 @@ func TestStatusHandlerMethods(t *testing.T) {
 }
 
 // What is served is what Status returns, on the way to JSON and back.
+func TestStatusHandlerServesStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A")})
+		require.NoError(t, verifySigned(t, t.Context(), s.v, "A"))
+		pause(time.Hour + time.Nanosecond)
+		s.source.set(diffhook.Secrets{Current: letter(t, "B"), Previous: letter(t, "A"), PreviousExpires: time.Now().Add(time.Hour)}, nil)
+		require.NoError(t, s.v.Refresh(t.Context()))
+		require.NoError(t, verifySigned(t, t.Context(), s.v, "B"))
+		s.source.set(diffhook.Secrets{}, errors.New("vault is sealed"))
+		require.Error(t, s.v.Refresh(t.Context()))
+		h := s.v.EventHandler(func(context.Context, *diffhook.Event) error { return nil })
+		require.NoError(t, s.v.Hold(time.Hour))
+		h.ServeHTTP(httptest.NewRecorder(), signedRequest([]byte("{}"), letter(t, "C").Sign([]byte("{}"))))
+		require.NoError(t, s.v.Reject(letter(t, "B").Fingerprint()))
+		pause(time.Minute)
+
+		want := s.v.Status()
+		require.NotZero(t, want.Previous.Expires)
+		require.True(t, want.Current.Rejected)
+		require.NotEmpty(t, want.RefreshError)
+		require.Equal(t, letter(t, "B").Fingerprint(), want.Source)
+		require.Equal(t, 1, want.Hold.Held)
+		for _, method := range []string{http.MethodGet, http.MethodPost} { // the source fails as before
+			var got diffhook.VerifierStatus
+			require.NoError(t, json.Unmarshal(s.ask(method, "/status", "").Body.Bytes(), &got))
+			assert.Empty(t, cmp.Diff(want, got), method)
+		}
+		require.NoError(t, s.v.Hold(0))
+	})
+}
+
 // A POST learns what the source has before it answers.
 func TestStatusHandlerRefreshes(t *testing.T) {
 	s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A")})
@@ -149,6 +187,15 @@ func TestStatusHandlerTakesNoOrderForRefresh(t *testing.T) {
 		"two values":             {form, "reject=" + letter(t, "B").Fingerprint() + "&reject=" + fingerprint},
 		"JSON":                   {"application/json", `{"reject":"` + fingerprint + `"}`},
 		"no type":                {"", "reject=" + fingerprint},
+		"no successor":           {form, "successor="},
+		"a secret as successor":  {form, "successor=" + letter(t, "B").Reveal()},
+		"two successors":         {form, "successor=" + seal(t, "A", "B") + "&successor=" + seal(t, "A", "C")},
+		"no time to hold":        {form, "hold="},
+		"a time without a unit":  {form, "hold=10"},
+		"a negative time":        {form, "hold=-1s"},
+		"too long a time":        {form, "hold=1h1ns"},
+		"another name":           {form, "revoke=" + fingerprint},
+		"another name beside it": {form, "hold=1m&revoke=" + fingerprint},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A")})
@@ -197,6 +244,123 @@ func TestStatusHandlerRefusesOtherSites(t *testing.T) {
 	}
 }
 
+// A POST hands over the successor, before it reads the source.
+func TestStatusHandlerAcceptsSuccessors(t *testing.T) {
+	s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A")})
+	sealed := seal(t, "A", "B")
+	require.Equal(t, 200, s.ask(http.MethodGet, "/status?successor="+sealed, "").Code)
+	require.Equal(t, 400, s.ask(http.MethodPost, "/status?successor="+sealed, "").Code)
+	require.Error(t, verifySigned(t, t.Context(), s.v, "B"))
+	for range 2 { // an answer may be lost
+		var status diffhook.VerifierStatus
+		require.NoError(t, json.Unmarshal(s.order("successor="+sealed).Body.Bytes(), &status))
+		assert.Equal(t, letter(t, "B").Fingerprint(), status.Current.Fingerprint)
+		assert.Equal(t, letter(t, "A").Fingerprint(), status.Previous.Fingerprint)
+		assert.Equal(t, letter(t, "A").Fingerprint(), status.Source)
+	}
+	s.source.set(diffhook.Secrets{Current: letter(t, "B")}, nil)
+	assert.Contains(t, s.order("successor="+sealed).Body.String(), `"source":"`+letter(t, "B").Fingerprint())
+}
+
+// A POST begins and ends a hold.
+func TestStatusHandlerHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A")})
+		require.Equal(t, http.StatusConflict, s.order("hold=10m").Code, "nothing can hold")
+		require.Equal(t, http.StatusOK, s.order("hold=0s").Code, "and so there is nothing to end")
+		s.v.EventHandler(func(context.Context, *diffhook.Event) error { return nil })
+		for hold, want := range map[string]time.Duration{"10m": 10 * time.Minute, "1h": time.Hour, "1.5s": 1500 * time.Millisecond} {
+			require.Equal(t, http.StatusOK, s.order("hold="+hold).Code)
+			require.Equal(t, time.Now().Add(want).UTC(), s.v.Status().Hold.Until)
+		}
+		require.Equal(t, 400, s.ask(http.MethodPost, "/status?hold=0s", "").Code)
+		require.False(t, s.v.Status().Hold.Until.IsZero())
+		require.Equal(t, http.StatusOK, s.order("hold=0").Code)
+		require.True(t, s.v.Status().Hold.Until.IsZero())
+	})
+}
+
+// The values of one POST are carried out in the order in which a rotation needs them:
+// what is rejected is not accepted, and what fails leaves out the rest.
+func TestStatusHandlerOrders(t *testing.T) {
+	for _, test := range []struct {
+		name, order string
+		status      int
+		accepted    string
+		reads       int
+	}{
+		{"all", "hold=1m&successor=" + seal(t, "A", "B") + "&reject=" + letter(t, "D").Fingerprint(), 200, "A!B", 1},
+		{"the successor is rejected", "hold=1m&successor=" + seal(t, "A", "B") + "&reject=" + letter(t, "B").Fingerprint(), 409, "A", 0},
+		{"sealed under another secret", "hold=1m&successor=" + seal(t, "C", "B"), 409, "A", 0},
+		{"a value that cannot be meant", "hold=1&successor=" + seal(t, "A", "B"), 400, "A", 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A")})
+			s.v.EventHandler(func(context.Context, *diffhook.Event) error { return nil })
+			require.Equal(t, test.status, s.order(test.order).Code)
+			assert.Equal(t, test.reads, s.source.count()-1)
+			assert.Equal(t, test.status != 200, s.v.Status().Hold.Until.IsZero())
+			assert.Equal(t, test.accepted, rotationTest{T: t, v: s.v}.accepted())
+		})
+	}
+}
+
 // A source whose errors quote what it has, and an operator who sends the secret
 // instead of its fingerprint: no answer shows it, to a friend or a stranger.
+func TestStatusHandlerShowsNoSecret(t *testing.T) {
+	current, previous, next := mustSecret(t, opaqueText), mustSecret(t, opaqueText2), mustSecret(t, "jasmine.otter.under-a-birch-tree")
+	detector := newLeakDetector(current.Reveal(), previous.Reveal(), next.Reveal())
+	s := newStatusServer(t, diffhook.Secrets{Current: current, Previous: previous})
+	quoting := fmt.Errorf("vault: bad answer {%q: %q, %q: %s} %v", current.Reveal(), next.Reveal(), "old", previous.Reveal(), current)
+	s.source.set(diffhook.Secrets{Current: next}, quoting)
+	show := func(orders ...string) string {
+		var shown strings.Builder
+		for _, order := range orders {
+			for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut} {
+				answer := s.ask(method, "/status", order, "Content-Type", "application/x-www-form-urlencoded")
+				fmt.Fprintln(&shown, answer.Header(), answer.Body)
+			}
+		}
+		return shown.String()
+	}
+	sealed, err := current.SealSuccessor(next)
+	require.NoError(t, err)
+	text := url.QueryEscape(current.Reveal())
+	shown := show("", "reject="+text, "successor="+text, "hold="+text, text+"=1", opaqueText,
+		"successor="+sealed, "reject="+current.Fingerprint(), "successor="+sealed)
+	assert.Contains(t, shown, "vault: bad answer", "the cause is told")
+	assert.Empty(t, detector.find(shown))
+
+	// Nor one that is not in force any more, which other servers may yet accept.
+	assert.Empty(t, detector.find(show("reject="+previous.Fingerprint())), "rejected")
+	s.source.set(diffhook.Secrets{Current: next, NoPrevious: true}, nil)
+	require.NoError(t, s.v.Refresh(t.Context()))
+	s.source.set(diffhook.Secrets{}, quoting)
+	assert.Empty(t, detector.find(show("")), "replaced")
+}
+
 // Everything at once, for the race detector: every answer is whole.
+func TestStatusHandlerConcurrently(t *testing.T) {
+	s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A"), Previous: letter(t, "B")})
+	s.v.EventHandler(func(context.Context, *diffhook.Event) error { return nil })
+	orders := []string{"", "reject=" + letter(t, "B").Fingerprint(), "hold=1h", "hold=0s", "successor=" + seal(t, "A", "C")}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range 20 {
+				for _, answer := range []*httptest.ResponseRecorder{s.ask(http.MethodGet, "/status", ""), s.order(orders[i%len(orders)])} {
+					var status diffhook.VerifierStatus
+					assert.Equal(t, http.StatusOK, answer.Code)
+					assert.NoError(t, json.Unmarshal(answer.Body.Bytes(), &status))
+					assert.False(t, status.At.IsZero())
+				}
+				assert.NoError(t, verifySigned(t, t.Context(), s.v, "A"))
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, s.v.Hold(0))
+	require.ErrorIs(t, verifySigned(t, t.Context(), s.v, "B"), diffhook.ErrSignatureMismatch)
+	require.NoError(t, verifySigned(t, t.Context(), s.v, "C"))
+	assert.EqualValues(t, 160, s.v.Status().Previous.Uses)
+}
