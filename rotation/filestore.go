@@ -25,7 +25,10 @@ func FileStore(path string) Store { return fileStore{path} }
 type fileStore struct{ path string }
 
 // Get reads the file.
-func (s fileStore) Get(context.Context) (doc []byte, version string, err error) {
+func (s fileStore) Get(ctx context.Context) (doc []byte, version string, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, "", err // also of Swap, before the file is replaced
+	}
 	f, err := os.Open(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, versionOf(nil), nil

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // awsEmulator is an http.Handler for the three actions of Secrets Manager that
@@ -21,14 +24,16 @@ type awsEmulator struct {
 	secrets map[string]*awsSecret
 }
 
-// awsSecret has the values by version, and for each label the version with it.
+// awsSecret has the values and the ages of its versions, and for each label the
+// version with it.
 type awsSecret struct {
-	values map[string]string
-	labels map[string]string
+	values  map[string]string
+	created map[string]time.Time
+	labels  map[string]string
 }
 
-// awsQuota is the quota of versions of a secret. Secrets Manager removes none that
-// is younger than 24 hours, so the emulator removes none.
+// awsQuota is the quota of versions of a secret. Secrets Manager removes only
+// versions without a label that are older than 24 hours.
 const awsQuota = 100
 
 type awsRequest struct {
@@ -84,7 +89,7 @@ func (a *awsEmulator) secret(id string) *awsSecret {
 		a.secrets = map[string]*awsSecret{}
 	}
 	if a.secrets[id] == nil && !strings.HasPrefix(id, "no-such-") {
-		a.secrets[id] = &awsSecret{values: map[string]string{}, labels: map[string]string{}}
+		a.secrets[id] = &awsSecret{values: map[string]string{}, created: map[string]time.Time{}, labels: map[string]string{}}
 	}
 	return a.secrets[id]
 }
@@ -107,17 +112,24 @@ func (s *awsSecret) put(in awsRequest, firstIsCurrent bool) (awsResponse, *awsEr
 	} else if ok {
 		return awsResponse{Name: in.SecretId, VersionId: v}, nil
 	}
-	if len(s.values) >= awsQuota {
+	if s.prune(); len(s.values) >= awsQuota {
 		return awsResponse{}, &awsError{"LimitExceededException", "the secret has too many versions"}
 	}
 	if len(in.VersionStages) == 0 || firstIsCurrent && len(s.values) == 0 {
 		in.VersionStages = append(in.VersionStages, "AWSCURRENT")
 	}
-	s.values[v] = in.SecretString
+	s.values[v], s.created[v] = in.SecretString, time.Now()
 	for _, label := range in.VersionStages {
 		s.attach(label, v)
 	}
 	return awsResponse{Name: in.SecretId, VersionId: v}, nil
+}
+
+func (s *awsSecret) prune() {
+	labelled := slices.Collect(maps.Values(s.labels))
+	maps.DeleteFunc(s.values, func(v, _ string) bool {
+		return time.Since(s.created[v]) > 24*time.Hour && !slices.Contains(labelled, v)
+	})
 }
 
 func (s *awsSecret) move(in awsRequest) (awsResponse, *awsError) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -98,6 +99,13 @@ func (m *memory) Swap(ctx context.Context, version string, doc []byte) error {
 
 func TestStoreThatKeepsTheRules(t *testing.T) {
 	require.NoError(t, rotationtest.TestStore(t.Context(), new(place).open))
+}
+
+func TestFileStoreKeepsTheRules(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, rotationtest.TestStore(t.Context(), func(name string) (rotation.Store, error) {
+		return rotation.FileStore(filepath.Join(dir, name)), nil
+	}))
 }
 
 func TestStoreThatBreaksARule(t *testing.T) {
