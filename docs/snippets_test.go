@@ -43,7 +43,7 @@ func application(ctx context.Context, client *diffhook.Client) {
 func operator(ctx context.Context, old, id, token string, store, keys rotation.Store) error {
 	ask := func(ctx context.Context, q rotation.Question) (string, error) {
 		fmt.Fprintln(os.Stderr, q.Text)
-		return readWithoutEcho(ctx) // never log an answer: it can be a secret
+		return readWithoutEcho(ctx) // an answer can be a secret: do not log answers
 	}
 	authorize := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
 	err := rotation.Secret(ctx, old, rotation.ByHand(ask), store, &rotation.SecretOptions{
