@@ -3,8 +3,12 @@
 package diffhook_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -48,6 +52,46 @@ func TestMatchAllocatesNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestHoldAllocatesNothingForOthers: what is accepted during a hold, and what is
+// refused outside a hold, costs as much as without a function that can hold.
+func TestHoldAllocatesNothingForOthers(t *testing.T) {
+	body := readVectorBody(t, "bodies/gen1.json")
+	genuine, forged := mustSecret(t, currentText), mustSecret(t, previousText)
+	allocs := func(hold bool, signer diffhook.Secret, handler func(*diffhook.Verifier) http.Handler) float64 {
+		v := newVerifier(t, diffhook.Secrets{Current: genuine}, &diffhook.VerifierOptions{
+			HandleHeld: func(context.Context, *diffhook.Delivery) error { return nil },
+		})
+		h := handler(v)
+		if hold {
+			require.NoError(t, v.Hold(time.Minute))
+			defer func() { require.NoError(t, v.Hold(0)) }()
+		}
+		r := signedRequest(nil, signer.Sign(body))
+		r.ContentLength = int64(len(body))
+		reader := bytes.NewReader(body)
+		return testing.AllocsPerRun(200, func() {
+			reader.Reset(body)
+			r.Body = io.NopCloser(reader)
+			h.ServeHTTP(httptest.NewRecorder(), r)
+		})
+	}
+	for name, handler := range map[string]func(*diffhook.Verifier) http.Handler{
+		"Handler":      func(v *diffhook.Verifier) http.Handler { return v.Handler(http.NotFoundHandler()) },
+		"EventHandler": func(v *diffhook.Verifier) http.Handler { return v.EventHandler(ignoreEvent) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			plain := func(*diffhook.Verifier) http.Handler {
+				v := newVerifier(t, diffhook.Secrets{Current: genuine}, nil) // which cannot hold, or not by Handler
+				return handler(v)
+			}
+			require.Equal(t, allocs(false, genuine, plain), allocs(true, genuine, handler), "accepted")
+			require.Equal(t, allocs(false, forged, plain), allocs(false, forged, handler), "refused")
+		})
+	}
+}
+
+func ignoreEvent(context.Context, *diffhook.Event) error { return nil }
 
 // TestDecodingAllocatesTextsOnly: a response is decoded once, into place.
 func TestDecodingAllocatesTextsOnly(t *testing.T) {

@@ -41,7 +41,9 @@
 // once when a delivery comes that no known secret signed; a flood of such
 // deliveries starts one read per [VerifierOptions].MinRefreshInterval on average.
 // [Verifier.Rotate] and [Verifier.Reject] do the same by hand.
-// [Verifier.Status] shows whether the old secret is still in use.
+// [Verifier.Status] shows whether the old secret is still in use. [Verifier.Hold]
+// keeps deliveries of generation 1 while the new secret is on its way to a server,
+// and [Verifier.AcceptSuccessor] takes it before the source has it.
 //
 // If the source names the previous secret too (a directory with the files
 // current and previous, say), a restart inside the window loses nothing.
@@ -98,6 +100,7 @@
 //	ErrBodyRead             400     nothing: the connection broke off, or a reader before the verifier failed
 //	ErrBodyConsumed         500     mount the verifier before what reads the body
 //	ErrSecretsUnavailable   503     look at the secret source; DiffHook will retry
+//	ErrHeld                 202     nothing: Verifier.Hold keeps it
 //	ErrInvalidEvent         400     signed, but no JSON object: see what the sender sends
 //	ErrInvalidSecret        –       correct the secret; the text says how
 //	ErrInvalidOptions       –       correct the option that the text names

@@ -84,11 +84,21 @@ func (v *verifierState) leaveHold(d *heldDelivery, err error) {
 			return
 		}
 		h.dropped++
-		if v.opts.Logger != nil {
-			v.note(slog.LevelError, "diffhook: a held delivery was dropped, and DiffHook will not retry it", slog.Any("error", err))
-		}
+		v.noteDropped(d, err)
 	}()
 	v.observeHeld(d, err)
+}
+
+// noteDropped logs a delivery that was acknowledged, and is lost. v.mu is held.
+func (v *verifierState) noteDropped(d *heldDelivery, err error) {
+	if v.opts.Logger == nil {
+		return
+	}
+	attrs := []slog.Attr{slog.Any("error", err)}
+	if e, err := ParseEvent(d.Body); err == nil {
+		attrs = append(attrs, eventAttr(e))
+	}
+	v.note(slog.LevelError, "diffhook: a held delivery was dropped, and DiffHook will not retry it", attrs...)
 }
 
 // observeHeld observes the end of a held delivery. No request is there to fail: a

@@ -340,7 +340,7 @@ func TestHeldDeliveryIsTriedThreeTimes(t *testing.T) {
 						return test.fail()
 					}
 					require.NoError(t, h.v.Hold(time.Minute))
-					require.Equal(t, http.StatusAccepted, h.deliver("B", "body"))
+					require.Equal(t, http.StatusAccepted, h.deliver("B", eventBody))
 					h.learn("B")
 					require.NoError(t, h.v.Hold(0), "which waits for nothing that is pending")
 					require.NoError(t, h.v.Drain(t.Context()))
@@ -359,6 +359,7 @@ func TestHeldDeliveryIsTriedThreeTimes(t *testing.T) {
 					line := h.logs.lines()[len(h.logs.lines())-1]
 					require.Equal(t, "ERROR", line["level"])
 					require.Equal(t, last.Err, line["error"])
+					require.Equal(t, "mon_abc123@2026-03-16T14:22:00Z", line["event"])
 				})
 			})
 		}
@@ -691,4 +692,24 @@ func TestHoldMissesNoChange(t *testing.T) {
 		require.EqualValues(t, senders*4, accepted.Load()+handled.Load(), "round %d: %+v", round, v.Status().Hold)
 		require.Zero(t, v.Status().Hold.Dropped)
 	}
+}
+
+// Without a hold there is no goroutine and no timer more, and during it no goroutine
+// until something is to be handled.
+func TestHoldStartsNothingInAdvance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := runtime.NumGoroutine()
+		h := newHoldTest(t, diffhook.VerifierOptions{})
+		h.v = newVerifier(t, diffhook.Secrets{Current: letter(t, "A")}, &diffhook.VerifierOptions{
+			HandleHeld: func(context.Context, *diffhook.Delivery) error { return nil },
+		})
+		began := time.Now()
+		require.Equal(t, http.StatusUnauthorized, h.deliver("D", "forged"))
+		require.NoError(t, h.v.Hold(time.Hour))
+		require.Equal(t, http.StatusAccepted, h.deliver("D", "forged"))
+		require.Equal(t, before, runtime.NumGoroutine())
+		require.NoError(t, h.v.Hold(0))
+		require.Equal(t, before, runtime.NumGoroutine())
+		require.Equal(t, began, time.Now())
+	})
 }

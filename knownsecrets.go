@@ -83,8 +83,9 @@ func (v *verifierState) forget() {
 // ([ErrSecretsUnavailable]) until the source does.
 //
 // The verifier forgets it with the process: after a restart only the source
-// decides. Other servers have verifiers of their own;
-// [SigningSecretService.Reject] reaches them, the platform and the source too.
+// decides. Other servers have verifiers of their own: RevokeSecret of package
+// [github.com/diffhook/diffhook-go/rotation] reaches them, the platform and the
+// source too.
 //
 // Errors, after which nothing has changed:
 //

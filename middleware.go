@@ -36,7 +36,7 @@ func DeliveryFromContext(ctx context.Context) (*Delivery, bool) {
 // read a form, its values are not verified, and the body is consumed.
 //
 // Errors wrap those of [Verifier.Verify], [ErrBodyTooLarge], [ErrBodyTimeout],
-// [ErrBodyRead] or [ErrBodyConsumed]; [HTTPStatus] has the answer to each.
+// [ErrBodyRead], [ErrBodyConsumed] or [ErrHeld]; [HTTPStatus] has the answer to each.
 //
 // It is for routers that do not take the [Verifier.Handler] middleware. It
 // cannot set deadlines: a slow body is bounded by the server's ReadTimeout
@@ -60,7 +60,8 @@ func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
 // answers all other requests itself, through Deny or with the status of
 // [HTTPStatus] and a constant text. next reads the body as usual, and finds
 // the delivery by [DeliveryFromContext]. Files of a form that next parses are
-// removed when it returns.
+// removed when it returns. During a [Verifier.Hold], deliveries that no known secret
+// signed are answered 202, and HandleHeld of [VerifierOptions] gets them later.
 //
 // Mount it before anything that reads or decodes the body. If r.FormValue or
 // the like has read a form before, its values are not verified, and the body
@@ -93,7 +94,8 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 // [Verifier.Handler] does, parses their events and calls handle. It answers
 // 204 if handle returns nil, 500 if it returns an error, which is logged, and
 // 400 if the body is no JSON object; DiffHook retries all but the first. A
-// panic in handle is not recovered. Fields that cannot be read are listed in
+// panic in handle is not recovered, but for deliveries that [Verifier.Hold] kept.
+// Fields that cannot be read are listed in
 // [Event].Unreadable.
 //
 // The context of handle ends [DeliveryTimeout] after the request came in, when
