@@ -45,15 +45,20 @@ func exitCode(err error) int {
 	return exitOfRotation(err)
 }
 
-// writeError writes err, line by line, without characters that could move the
-// cursor: parts of an error come from other servers.
+// writeError writes err, line by line, and the next step if that is to run the command
+// again. It leaves out characters that could move the cursor: parts of an error come
+// from other servers.
 func writeError(w io.Writer, err error) {
 	for i, line := range strings.Split(err.Error(), "\n") {
 		prefix := "diffhook: "
 		if i > 0 {
 			prefix = "  "
 		}
-		fmt.Fprintln(w, prefix+strings.TrimPrefix(printable(line), "diffhook: "))
+		line = strings.ReplaceAll(strings.TrimPrefix(printable(line), "diffhook: "), ": diffhook: ", ": ")
+		fmt.Fprintln(w, prefix+line)
+	}
+	if code := exitCode(err); code == exitFailed || code > 128 {
+		fmt.Fprintln(w, "  Run the same command again; a rotation continues.")
 	}
 }
 

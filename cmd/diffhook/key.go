@@ -42,16 +42,18 @@ func runRotateKey(ctx context.Context, a *app, args []string) error {
 	if err := f.parse(args, 1); err != nil {
 		return err
 	}
-	store, err := openStore(*f.store, variableKeyStore)
+	switch {
+	case (*f.init || *f.state) && len(f.args) > 0:
+		return usagef("--init and --state take no id")
+	case *f.init:
+		return a.initKey(ctx, *f.store, *f.pair)
+	}
+	store, err := openDocument(ctx, *f.store, variableKeyStore, "rotate-key")
 	switch {
 	case err != nil:
 		return err
-	case (*f.init || *f.state) && len(f.args) > 0:
-		return usagef("--init and --state take no other argument")
-	case *f.init:
-		return a.initKey(ctx, store, *f.pair)
 	case *f.state:
-		return a.showState(ctx, store, nil)
+		return a.showState(ctx, "rotate-key", store, nil)
 	case len(f.args) == 0:
 		return usagef("no id; pass the id of the key, which diffhook rotate-key --state shows")
 	}
@@ -75,9 +77,13 @@ func runRotateKey(ctx context.Context, a *app, args []string) error {
 }
 
 // initKey asks for the API key and saves the first document.
-func (a *app) initKey(ctx context.Context, store rotation.Store, generation2 bool) error {
+func (a *app) initKey(ctx context.Context, path string, generation2 bool) error {
+	store, err := openStore(path, variableKeyStore)
+	if err != nil {
+		return err
+	}
 	var key rotation.Pair
-	err := a.converse(ctx, nil, func(c *conversation) (err error) {
+	err = a.converse(ctx, nil, func(c *conversation) (err error) {
 		key, err = c.askKey(ctx, generation2)
 		return err
 	})

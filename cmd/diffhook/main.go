@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -30,12 +31,15 @@ func (a *app) main(args []string) int {
 	ctx, stop := untilSignal(context.Background())
 	defer stop()
 	err := a.run(ctx, args)
-	if ctx.Err() != nil && err != nil {
-		err = errors.Join(context.Cause(ctx), err)
+	if err == nil {
+		return exitDone
 	}
-	if err != nil {
-		writeError(a.stderr, err)
+	// The error of a rotation has the cause of ctx. An error of a terminal that went
+	// away has not.
+	if interrupted := (signalError{}); ctx.Err() != nil && !errors.As(err, &interrupted) {
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
+	writeError(a.stderr, err)
 	return exitCode(err)
 }
 
@@ -66,9 +70,7 @@ func (a *app) run(ctx context.Context, args []string) error {
 // signalError is the cause of a context that a signal ended.
 type signalError struct{ signal syscall.Signal }
 
-func (e signalError) Error() string {
-	return "interrupted; run the same command again, and it continues"
-}
+func (e signalError) Error() string { return "interrupted" }
 
 // untilSignal returns a context that the first signal ends. The second one kills
 // the process.

@@ -13,7 +13,7 @@ import (
 const asProgram = "DIFFHOOK_TEST_AS_PROGRAM"
 
 // patience bounds how long a test waits for the program. No test takes as long.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {

@@ -14,7 +14,7 @@ import (
 // longestAnswer bounds an answer, in bytes.
 const longestAnswer = 64 << 10
 
-var errNoAnswer = errors.New("diffhook: the input ended before the answer; run the same command again")
+var errNoAnswer = errors.New("diffhook: the input ended before the answer")
 
 // prompt asks a person at a terminal. From newPrompt to close, the terminal echoes
 // nothing: a secret that is pasted too early does not show.

@@ -73,14 +73,24 @@ func openTerminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
-	fd := int(master.Fd())
-	require.NoError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	require.NoError(t, err)
+	n := 0
+	control(t, master, func(fd int) {
+		require.NoError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+		n, err = unix.IoctlGetInt(fd, unix.TIOCGPTN)
+		require.NoError(t, err)
+	})
 	slave, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
 	require.NoError(t, unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100}))
 	return master, slave
+}
+
+// control calls do with the descriptor of f. After f.Fd, Close would wait for Read.
+func control(t *testing.T, f *os.File, do func(fd int)) {
+	t.Helper()
+	conn, err := f.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, conn.Control(func(fd uintptr) { do(int(fd)) }))
 }
 
 func (s *session) copy() {
@@ -172,7 +182,11 @@ func (s *session) screen() string {
 // echoes reports whether the terminal shows what is typed.
 func (s *session) echoes() bool {
 	s.t.Helper()
-	termios, err := unix.IoctlGetTermios(int(s.master.Fd()), unix.TCGETS)
-	require.NoError(s.t, err)
-	return termios.Lflag&unix.ECHO != 0
+	echoes := false
+	control(s.t, s.master, func(fd int) {
+		termios, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		require.NoError(s.t, err)
+		echoes = termios.Lflag&unix.ECHO != 0
+	})
+	return echoes
 }

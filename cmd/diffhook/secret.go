@@ -78,14 +78,15 @@ func runRotateSecret(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	store, err := openStore(*f.store, variableSecretStore)
+	if *f.init {
+		return a.initSecret(ctx, *f.store)
+	}
+	store, err := openDocument(ctx, *f.store, variableSecretStore, "rotate-secret")
 	switch {
 	case err != nil:
 		return err
-	case *f.init:
-		return a.initSecret(ctx, store)
 	case *f.state:
-		return a.showState(ctx, store, a.receivers(f.receivers))
+		return a.showState(ctx, "rotate-secret", store, a.receivers(f.receivers))
 	}
 	if *f.noHold {
 		*f.hold = -1
@@ -117,7 +118,7 @@ func runRevokeSecret(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	store, err := openStore(*f.store, variableSecretStore)
+	store, err := openDocument(ctx, *f.store, variableSecretStore, "rotate-secret")
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,11 @@ func runRevokeSecret(ctx context.Context, a *app, args []string) error {
 }
 
 // initSecret asks for the signing secret and saves the first document.
-func (a *app) initSecret(ctx context.Context, store rotation.Store) error {
+func (a *app) initSecret(ctx context.Context, path string) error {
+	store, err := openStore(path, variableSecretStore)
+	if err != nil {
+		return err
+	}
 	secret, err := a.askSecret(ctx)
 	if err != nil {
 		return err

@@ -16,10 +16,13 @@ import (
 
 // showState prints how far the rotation in the document is, what comes next, and the
 // secrets of the receivers.
-func (a *app) showState(ctx context.Context, store rotation.Store, receivers map[string]rotation.Receiver) error {
+func (a *app) showState(ctx context.Context, command string, store rotation.Store, receivers map[string]rotation.Receiver) error {
 	state, err := rotation.State(ctx, store)
 	if err != nil {
 		return err
+	}
+	if of := commandOf[state.Kind]; of != command {
+		return usagef("the document is of kind %s; run diffhook %s --state", printable(state.Kind), of)
 	}
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
@@ -31,7 +34,7 @@ func (a *app) showState(ctx context.Context, store rotation.Store, receivers map
 		{"replaced", state.Replaced},
 		{"label", state.Label},
 		{"lease of a run", formatTime(state.RunUntil, "until ")},
-		{"what comes next", inCommands(state.Then)},
+		{"what comes next", next(state)},
 	} {
 		if row[1] != "" {
 			fmt.Fprintf(table, "%s:\t%s\n", row[0], printable(row[1]))
@@ -43,14 +46,20 @@ func (a *app) showState(ctx context.Context, store rotation.Store, receivers map
 	return a.showReceivers(ctx, receivers)
 }
 
-// inCommands names the commands of this program instead of the functions of package
-// rotation.
-func inCommands(then string) string {
+// commandOf names the command for each kind of document.
+var commandOf = map[string]string{"signing-secret": "rotate-secret", "api-key": "rotate-key"}
+
+// next says what comes next, with the commands of this program instead of the
+// functions of package rotation.
+func next(state rotation.DocumentState) string {
+	if state.Phase == "idle" {
+		return fmt.Sprintf("%s; diffhook %s %s begins", state.Then, commandOf[state.Kind], state.Current)
+	}
 	return strings.NewReplacer(
 		"run RevokeSecret with ", "run diffhook revoke-secret ",
 		"run Secret with ", "run diffhook rotate-secret ",
 		"run Key with ", "run diffhook rotate-key ",
-	).Replace(then)
+	).Replace(state.Then)
 }
 
 // statusTimeout bounds the wait for each receiver.

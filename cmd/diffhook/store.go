@@ -17,6 +17,19 @@ func openStore(path, variable string) (rotation.Store, error) {
 	return rotation.FileStore(path), nil
 }
 
+// openDocument returns the store at path, which must have a document.
+func openDocument(ctx context.Context, path, variable, command string) (rotation.Store, error) {
+	store, err := openStore(path, variable)
+	if err != nil {
+		return nil, err
+	}
+	content, _, err := store.Get(ctx)
+	if err == nil && content == nil {
+		err = usagef("%s: there is no document; run diffhook %s --init to write the first one", printable(path), command)
+	}
+	return store, err
+}
+
 // keyID returns the id that arg means. An arg of the form of an API key must be a
 // client id that the document has, or have its shown form: else keyID returns "".
 func keyID(ctx context.Context, store rotation.Store, arg string) string {

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+const oldLabel = "production-server"
+
+// keyWorld is a world with the document of a key of generation 1 that is known by its
+// label.
+func keyWorld(t *testing.T) (w *world, old diffhooktest.Key) {
+	w = newWorld(t)
+	old = w.platform.DefaultTeam().NewKey(oldLabel)
+	w.know(old.Key.Reveal())
+	w.newKey(rotation.Pair{ID: oldLabel, Key: old.Key.Reveal()})
+	return w, old
+}
+
+func (w *world) newKey(pair rotation.Pair) {
+	w.t.Helper()
+	require.NoError(w.t, rotation.NewKey(w.t.Context(), rotation.FileStore(w.keys), pair))
+}
+
+// rotateKey returns the command line of a quick rotation.
+func (w *world) rotateKey(id string, more ...string) *exec.Cmd {
+	return w.program(append([]string{"rotate-key", "--poll", "50ms", "--quiet", "1s", id}, more...)...)
+}
+
+var labelInQuestion = regexp.MustCompile(`with the label ([^ ]+?)\.? `)
+
+func labelIn(question string) string {
+	return labelInQuestion.FindStringSubmatch(question + " ")[1]
+}
+
+// keyPerson creates and deletes keys of generation 1 in the app when asked, and
+// remembers which.
+func (w *world) keyPerson() *person {
+	team := w.platform.DefaultTeam()
+	created := map[string]string{}
+	return &person{w: w, answers: []answer{
+		{"look for a key with the label", func(question string) string {
+			w.revokeKeys(labelIn(question))
+			delete(created, labelIn(question))
+			return ""
+		}},
+		{"click New API key, once", func(question string) string {
+			label := labelIn(question)
+			if created[label] == "" {
+				created[label] = team.NewKey(label).Key.Reveal()
+			}
+			return created[label]
+		}},
+		{"Was it used after", func(string) string { return "no" }},
+		{"delete the old key", func(string) string {
+			w.revokeKeys(oldLabel)
+			return ""
+		}},
+	}}
+}
+
+func (w *world) revokeKeys(label string) {
+	for _, key := range w.platform.DefaultTeam().Keys() {
+		if key.Label == label && !key.Revoked {
+			w.platform.DefaultTeam().RevokeKey(key.ID)
+		}
+	}
+}
+
+// keyReplaced checks that old is revoked, and that of the keys created since then, only
+// that in the document is alive.
+func (w *world) keyReplaced(old diffhooktest.Key) {
+	w.t.Helper()
+	var alive []string
+	for _, key := range w.platform.DefaultTeam().Keys() {
+		if !key.Revoked && !key.Key.Equal(w.platform.APIKey()) {
+			alive = append(alive, key.Key.Reveal())
+		}
+	}
+	require.Len(w.t, alive, 1)
+	require.NotEqual(w.t, old.Key.Reveal(), alive[0])
+	content, _, err := rotation.FileStore(w.keys).Get(w.t.Context())
+	require.NoError(w.t, err)
+	require.Contains(w.t, string(content), alive[0])
+	require.NotContains(w.t, string(content), old.Key.Reveal())
+}
+
+func TestRotateKeyByHand(t *testing.T) {
+	w, old := keyWorld(t)
+	s := start(t, w.rotateKey(oldLabel, "--label", "server"))
+	require.Equal(t, exitDone, w.keyPerson().answerAll(s, interruption{}), s.screen())
+	w.keyReplaced(old)
+	require.True(t, slices.ContainsFunc(w.platform.DefaultTeam().Keys(), func(k diffhooktest.Key) bool {
+		return strings.HasPrefix(k.Label, "server")
+	}))
+}
+
+func TestRotateKeyInterruptedAtEachQuestion(t *testing.T) {
+	w, old := keyWorld(t)
+	p := w.keyPerson()
+	s := start(t, w.rotateKey(oldLabel))
+	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
+	w.keyReplaced(old)
+	require.Positive(t, p.asked)
+	for question := range p.asked {
+		for _, clicked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("question %d, done in the app: %v", question+1, clicked), func(t *testing.T) {
+				t.Parallel()
+				w, old := keyWorld(t)
+				p := w.keyPerson()
+				s := start(t, w.rotateKey(oldLabel))
+				require.Equal(t, 128+2, p.answerAll(s, interruption{question + 1, clicked}), s.screen())
+				s = start(t, w.rotateKey(oldLabel))
+				require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
+				w.keyReplaced(old)
+				s = start(t, w.rotateKey(oldLabel))
+				require.Equal(t, exitDone, p.answerAll(s, interruption{}), "it is done, and says so")
+			})
+		}
+	}
+}
+
+// TestRotateClientCredentialsByHand rotates a key of generation 2. Its client id has
+// the form of an API key, and is accepted as an argument because the document has it.
+func TestRotateClientCredentialsByHand(t *testing.T) {
+	w := newWorld(t)
+	team := w.platform.DefaultTeam()
+	id, secret := team.NewClientCredentials()
+	w.newKey(rotation.Pair{ID: id, Secret: secret})
+	w.know(secret)
+	var next string
+	p := &person{w: w, answers: []answer{
+		{"paste it here. The client secret is asked for next", func(string) string {
+			id, next = team.NewClientCredentials()
+			return id
+		}},
+		{"Copy the client secret of the new key", func(string) string { return next }},
+		{"Was it used after", func(string) string { return "no" }},
+	}}
+	old := id
+	p.answers = append(p.answers, answer{"delete the old key", func(string) string {
+		team.RevokeClientCredentials(old)
+		return ""
+	}})
+	s := start(t, w.rotateKey(old))
+	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
+	state, err := rotation.State(t.Context(), rotation.FileStore(w.keys))
+	require.NoError(t, err)
+	require.Equal(t, shownID(id), state.Current)
+}
+
+func TestRotateKeyWithAPI(t *testing.T) {
+	w := newWorld(t)
+	old := w.platform.DefaultTeam().NewKey(oldLabel)
+	w.newKey(rotation.Pair{ID: old.ID, Key: old.Key.Reveal()})
+	w.know(old.Key.Reveal())
+	out, err := w.rotateKey(old.ID, "--api", "--delete-now").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	w.showsNoSecret(string(out))
+	w.keyReplaced(old)
+}
+
+func TestInitAsksForTheKey(t *testing.T) {
+	w := newWorld(t)
+	key := w.platform.APIKey()
+	s := start(t, w.program("rotate-key", "--init"))
+	s.expect("API key: ")
+	s.enter(w.first.Reveal())
+	s.expect("API key: ")
+	s.enter(key.Reveal())
+	s.expect("label: ")
+	s.enter(oldLabel)
+	s.expect(oldLabel + ".")
+	require.Equal(t, exitDone, s.wait())
+	w.showsNoSecret(s.screen())
+	out, err := w.program("rotate-key", "--state").Output()
+	require.NoError(t, err)
+	require.Contains(t, string(out), oldLabel)
+}
+
+func TestInitAsksForClientCredentials(t *testing.T) {
+	w := newWorld(t)
+	id, secret := w.platform.ClientCredentials()
+	w.know(id, secret)
+	s := start(t, w.program("rotate-key", "--init", "--pair"))
+	s.expect("client id: ")
+	s.enter("not an id")
+	s.expect("client id: ")
+	s.enter(id)
+	s.expect("client secret: ")
+	s.enter(secret)
+	s.expect("The document has")
+	require.Equal(t, exitDone, s.wait())
+	w.showsNoSecret(s.screen())
+	content, _, err := rotation.FileStore(w.keys).Get(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, string(content), secret)
+}
+
+func TestKeyIDIsOneThatTheDocumentHas(t *testing.T) {
+	w := newWorld(t)
+	id, secret := w.platform.ClientCredentials()
+	w.newKey(rotation.Pair{ID: id, Secret: secret})
+	store := rotation.FileStore(w.keys)
+	shown, err := diffhook.NewAPIKey(id)
+	require.NoError(t, err)
+	for arg, want := range map[string]string{
+		id:                                  id,
+		shown.String():                      id,
+		"a-label":                           "a-label",
+		w.platform.APIKey().Reveal():        "",
+		"x " + w.platform.APIKey().Reveal(): "",
+	} {
+		require.Equal(t, want, keyID(t.Context(), store, arg))
+	}
+}
