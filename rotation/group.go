@@ -24,7 +24,7 @@ type group struct {
 	hidden    func() []string // what no error may show
 	length    time.Duration   // of a hold; negative: none
 
-	holdMu  sync.Mutex // held while a hold begins, is renewed or ends
+	holds   turn // held while a hold begins, is renewed or ends
 	holding bool
 
 	mu   sync.Mutex
@@ -91,13 +91,13 @@ func (g *group) watch(name string, now diffhook.VerifierStatus) {
 
 // hold begins or renews the hold of each receiver.
 func (g *group) hold(ctx context.Context) {
-	g.holdMu.Lock()
-	defer g.holdMu.Unlock()
+	g.holds.take()
+	defer g.holds.free()
 	g.holding = g.length > 0
 	g.renewHold(ctx)
 }
 
-// renewHold renews the hold, if there is one. The caller holds g.holdMu.
+// renewHold renews the hold, if there is one. The caller holds g.holds.
 func (g *group) renewHold(ctx context.Context) {
 	if !g.holding {
 		return
@@ -117,8 +117,8 @@ func (g *group) renewHold(ctx context.Context) {
 
 // endHold ends the hold of each receiver, also that of an earlier run.
 func (g *group) endHold(ctx context.Context) {
-	g.holdMu.Lock()
-	defer g.holdMu.Unlock()
+	g.holds.take()
+	defer g.holds.free()
 	g.holding = false
 	g.warn(g.each(ctx, func(ctx context.Context, _ string, r Receiver) error {
 		status, err := r.Status(ctx)
@@ -131,8 +131,8 @@ func (g *group) endHold(ctx context.Context) {
 
 // beat renews the hold, if there is one.
 func (g *group) beat(ctx context.Context) {
-	g.holdMu.Lock()
-	defer g.holdMu.Unlock()
+	g.holds.take()
+	defer g.holds.free()
 	g.renewHold(ctx)
 }
 

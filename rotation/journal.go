@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,16 +25,27 @@ const (
 // other runs from DiffHook and from people; the version of the store keeps them from
 // the document.
 type journal struct {
-	store       Store
-	kind        string
-	credentials []string // that no error may show
+	store Store
+	kind  string
 
-	run string // the name of this run; "" before the lease
+	saving turn   // held while the document is replaced
+	run    string // the name of this run; "" before the lease
 
-	mu    sync.Mutex // guards the fields below, and is held while the document is replaced
-	doc   document   // as it was last read or saved
+	mu    sync.Mutex // guards the fields below
+	doc   document   // as it was last read or saved; never changed
 	until time.Time  // the end of the lease
+	texts []string   // credentials that no error may show
 }
+
+func newJournal(s Store, kind string) *journal {
+	return &journal{store: s, kind: kind, saving: make(turn, 1)}
+}
+
+// turn is a lock that is held across calls of the customer's code.
+type turn chan struct{}
+
+func (t turn) take() { t <- struct{}{} }
+func (t turn) free() { <-t }
 
 func pause(ctx context.Context, d time.Duration) error { return wait.For(ctx, d) }
 
@@ -42,34 +54,41 @@ func (j *journal) get(ctx context.Context) (content []byte, version string, err 
 	defer cancel()
 	content, version, err = j.store.Get(ctx)
 	if err != nil {
-		return nil, "", redact.Foreign("read the document", err, j.credentials...)
+		return nil, "", redact.Foreign("read the document", err, j.hidden()...)
 	}
 	return content, version, nil
 }
 
 // load reads the document anew, without a lease.
 func (j *journal) load(ctx context.Context) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	_, _, err := j.reload(ctx)
+	_, _, doc, err := j.read(ctx)
+	if err == nil {
+		j.remember(doc)
+	}
 	return err
 }
 
-// reload reads the document into j.doc. The caller holds j.mu.
-func (j *journal) reload(ctx context.Context) (content []byte, version string, err error) {
+// read returns the document, which this package must be able to write.
+func (j *journal) read(ctx context.Context) (content []byte, version string, doc document, err error) {
 	if content, version, err = j.get(ctx); err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
-	doc := j.empty()
+	doc = j.empty()
 	if err := decode(content, doc); err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
 	if doc.head().Format > format {
-		return nil, "", fmt.Errorf("%w: the document is of format %d, and this version writes %d; update the library", ErrInvalidDocument, doc.head().Format, format)
+		return nil, "", nil, fmt.Errorf("%w: the document is of format %d, and this version writes %d; update the library", ErrInvalidDocument, doc.head().Format, format)
 	}
-	j.doc = doc
-	j.know(doc)
-	return content, version, nil
+	j.hide(doc)
+	return content, version, doc, nil
+}
+
+// remember keeps doc as the newest document.
+func (j *journal) remember(doc document) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.doc, j.until = doc, doc.head().RunUntil
 }
 
 func (j *journal) empty() document {
@@ -79,21 +98,28 @@ func (j *journal) empty() document {
 	return new(secretDocument)
 }
 
-// know keeps the credentials of doc out of errors. The caller holds j.mu.
-func (j *journal) know(doc document) {
-	j.credentials = nil
+// hide keeps the credentials of doc out of errors.
+func (j *journal) hide(doc document) {
+	var texts []string
 	switch doc := doc.(type) {
 	case *secretDocument:
 		for _, s := range []secretText{doc.Current, doc.Previous} {
 			if !s.IsZero() {
-				j.credentials = append(j.credentials, s.Reveal())
+				texts = append(texts, s.Reveal())
 			}
 		}
 	case *keyDocument:
 		for _, p := range []*pairText{&doc.pairText, doc.Next, doc.Previous} {
 			if p != nil {
-				j.credentials = append(j.credentials, Pair(*p).texts()...)
+				texts = append(texts, Pair(*p).texts()...)
 			}
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, text := range texts {
+		if !slices.Contains(j.texts, text) {
+			j.texts = append(slices.Clip(j.texts), text)
 		}
 	}
 }
@@ -129,37 +155,31 @@ func (j *journal) release(ctx context.Context) {
 // update saves the document with a change and a longer lease. It tries again after
 // errors of the store, and calls change for the newest document each time.
 func (j *journal) update(ctx context.Context, change func(document) error) (err error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	j.saving.take()
+	defer j.saving.free()
 	var saved document // by the last try, if its response was lost
 	for try := range storeTries {
 		if try > 0 && pause(ctx, time.Second) != nil {
 			return err
 		}
-		var content []byte
-		var version string
-		if content, version, err = j.reload(ctx); errors.Is(err, ErrInvalidDocument) {
+		content, version, doc, readErr := j.read(ctx)
+		if err = readErr; errors.Is(err, ErrInvalidDocument) {
 			return err
 		} else if err != nil {
 			continue
 		}
 		if saved != nil && sameDocument(content, saved) {
-			j.until = saved.head().RunUntil
+			j.remember(doc)
 			return nil
 		}
-		next, before := j.doc, j.empty()
-		if decode(content, before) != nil {
-			return ErrInvalidDocument
-		}
-		if err := j.change(next, change); err != nil {
-			j.doc = before
+		if err := j.change(doc, change); err != nil {
 			return err
 		}
-		if err = j.save(ctx, content, version, next); err == nil {
-			j.until = next.head().RunUntil
+		if err = j.save(ctx, content, version, doc); err == nil {
+			j.remember(doc)
 			return nil
 		}
-		j.doc, saved = before, next
+		saved = doc
 	}
 	return err
 }
@@ -180,7 +200,7 @@ func (j *journal) change(doc document, change func(document) error) error {
 // save swaps doc in, and reads until the store shows it: the response to Swap may be
 // lost, and the store may lag.
 func (j *journal) save(ctx context.Context, before []byte, version string, doc document) error {
-	j.know(doc)
+	j.hide(doc)
 	content, err := encode(before, doc)
 	if err != nil {
 		return errors.New("diffhook: save the document: a field cannot be encoded")
@@ -194,7 +214,7 @@ func (j *journal) save(ctx context.Context, before []byte, version string, doc d
 		case getErr == nil && sameDocument(seen, doc):
 			return nil
 		case err != nil:
-			return redact.Foreign("save the document", err, j.credentials...)
+			return redact.Foreign("save the document", err, j.hidden()...)
 		case time.Now().After(deadline) && getErr != nil:
 			return getErr
 		case time.Now().After(deadline):
@@ -204,11 +224,6 @@ func (j *journal) save(ctx context.Context, before []byte, version string, doc d
 			return err
 		}
 	}
-}
-
-// swap saves the first document.
-func (j *journal) swap(ctx context.Context, version string, doc document) error {
-	return j.save(ctx, nil, version, doc)
 }
 
 // checkLease returns an error if the lease is over, as after the machine was
@@ -261,5 +276,5 @@ func inPhase(doc document, want phase) error {
 func (j *journal) hidden() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.credentials
+	return j.texts
 }

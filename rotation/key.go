@@ -63,7 +63,7 @@ func Key(ctx context.Context, old string, p KeyPlatform, s Store, opts *KeyOptio
 	if p == nil || s == nil {
 		return errNilArgument
 	}
-	r := &keyRun{journal: &journal{store: s, kind: kindKey}, reporter: newReporter(o.Observe), platform: p, opts: o}
+	r := &keyRun{journal: newJournal(s, kindKey), reporter: newReporter(o.Observe), platform: p, opts: o}
 	if err := r.load(ctx); err != nil {
 		return err
 	}

@@ -134,12 +134,12 @@ type secretRun struct {
 }
 
 func newSecretRun(p SecretPlatform, s Store, o SecretOptions) *secretRun {
-	j := &journal{store: s, kind: kindSecret}
+	j := newJournal(s, kindSecret)
 	return &secretRun{
 		journal: j, platform: p, opts: o,
 		group: &group{
 			reporter: newReporter(o.Observe), receivers: o.Receivers, length: o.Hold,
-			hidden: j.hidden, last: make(map[string]diffhook.VerifierStatus),
+			hidden: j.hidden, holds: make(turn, 1), last: make(map[string]diffhook.VerifierStatus),
 		},
 	}
 }

@@ -29,7 +29,7 @@ type DocumentState struct {
 
 // State returns how far the rotation in the document of s is.
 func State(ctx context.Context, s Store) (DocumentState, error) {
-	j := &journal{store: s, kind: kindSecret}
+	j := newJournal(s, kindSecret)
 	content, _, err := j.get(ctx)
 	if err != nil {
 		return DocumentState{}, err

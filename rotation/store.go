@@ -33,7 +33,7 @@ func NewSecret(ctx context.Context, s Store, current diffhook.Secret) error {
 	}
 	doc := &secretDocument{Current: secretText{current}}
 	doc.header = newHeader(kindSecret)
-	return create(ctx, s, doc, current.Reveal())
+	return create(ctx, s, doc)
 }
 
 // NewKey saves the first document of an API key. It returns an error that matches
@@ -45,15 +45,15 @@ func NewKey(ctx context.Context, s Store, key Pair) error {
 	}
 	doc := &keyDocument{pairText: pairText(key)}
 	doc.header = newHeader(kindKey)
-	return create(ctx, s, doc, key.texts()...)
+	return create(ctx, s, doc)
 }
 
 func newHeader(kind string) header {
 	return header{Kind: kind, Format: format, Phase: phaseIdle, Since: now()}
 }
 
-func create(ctx context.Context, s Store, doc document, credentials ...string) error {
-	j := &journal{store: s, kind: doc.head().Kind, credentials: credentials}
+func create(ctx context.Context, s Store, doc document) error {
+	j := newJournal(s, kindOf(doc))
 	content, version, err := j.get(ctx)
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func create(ctx context.Context, s Store, doc document, credentials ...string) e
 	if content != nil {
 		return fmt.Errorf("%w: create the document: there is a document already", ErrConflict)
 	}
-	return j.swap(ctx, version, doc)
+	return j.save(ctx, nil, version, doc)
 }
 
 // Source returns the source of the signing secrets in the document of s, for
@@ -106,7 +106,7 @@ func Watch(ctx context.Context, s Store, c *diffhook.Client, every time.Duration
 
 // read reads the document of s, also of a newer format.
 func read(ctx context.Context, s Store, doc document) error {
-	j := &journal{store: s, kind: doc.head().Kind}
+	j := newJournal(s, kindOf(doc))
 	content, _, err := j.get(ctx)
 	if err != nil {
 		return err

@@ -466,8 +466,10 @@ func (w *world) traffic(generation int, signOnce bool, do func()) (sent, lost in
 			}
 		}
 	})
-	do()
-	close(stop)
+	func() {
+		defer close(stop) // also if do fails the test
+		do()
+	}()
 	all.Wait()
 	for _, s := range w.servers {
 		v, _ := s.now()
