@@ -216,11 +216,11 @@ func (r *secretRun) revokeAtDiffHook(ctx context.Context, d secretDocument) erro
 			return nil
 		}
 	}
+	r.compared = false
+	r.report(StepRevoke, "revoke the old secret "+d.Replaced, time.Time{})
 	if err := r.checkLease(); err != nil {
 		return err
 	}
-	r.compared = false
-	r.report(StepRevoke, "revoke the old secret "+d.Replaced, time.Time{})
 	if err := r.platform.Revoke(ctx); err != nil {
 		return redact.Foreign("revoke the old secret", err, r.group.hidden()...)
 	}

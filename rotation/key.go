@@ -161,10 +161,10 @@ func (r *keyRun) advance(ctx context.Context, from, to phase, change func(d *key
 
 // ask calls the platform.
 func (r *keyRun) ask(step StepName, text string, call func() error) error {
+	r.report(step, text, time.Time{})
 	if err := r.checkLease(); err != nil {
 		return err
 	}
-	r.report(step, text, time.Time{})
 	if err := call(); err != nil {
 		return redact.Foreign(text, err, r.hidden()...)
 	}

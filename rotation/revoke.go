@@ -116,10 +116,10 @@ func (r *secretRun) replaceLeaked(ctx context.Context, leaked string) error {
 	}
 	next := seen.Current
 	if next.Fingerprint() == leaked {
+		r.report(StepRotate, "rotate the leaked secret "+leaked, time.Time{})
 		if err := r.checkLease(); err != nil {
 			return err
 		}
-		r.report(StepRotate, "rotate the leaked secret "+leaked, time.Time{})
 		if next, err = r.platform.Rotate(ctx); err != nil {
 			return redact.Foreign("rotate the leaked secret", err, r.group.hidden()...)
 		}

@@ -220,10 +220,10 @@ func (r *secretRun) waitPoll(ctx context.Context) error { return pause(ctx, r.op
 
 // signing returns what DiffHook signs with.
 func (r *secretRun) signing(ctx context.Context, step StepName, text string) (diffhook.Secrets, error) {
+	r.report(step, text, time.Time{})
 	if err := r.checkLease(); err != nil {
 		return diffhook.Secrets{}, err
 	}
-	r.report(step, text, time.Time{})
 	seen, err := r.platform.Signing(ctx)
 	switch {
 	case err != nil:
@@ -313,10 +313,10 @@ func (r *secretRun) successor(ctx context.Context, d secretDocument) (next diffh
 		}
 	}
 	r.compared = false // whatever comes of the request
+	r.report(StepRotate, "rotate the signing secret "+d.Current.Fingerprint(), time.Time{})
 	if err := r.checkLease(); err != nil {
 		return next, err
 	}
-	r.report(StepRotate, "rotate the signing secret "+d.Current.Fingerprint(), time.Time{})
 	next, err = r.platform.Rotate(ctx)
 	switch {
 	case errors.Is(err, diffhook.ErrOutcomeUnknown) && ctx.Err() == nil:

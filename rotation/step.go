@@ -35,11 +35,12 @@ type Step struct {
 type reporter struct {
 	observe func(Step)
 	mu      sync.Mutex
-	last    map[StepName]Step
+	last    Step
+	warned  map[string]bool
 }
 
 func newReporter(observe func(Step)) *reporter {
-	return &reporter{observe: observe, last: make(map[StepName]Step)}
+	return &reporter{observe: observe, warned: make(map[string]bool)}
 }
 
 func (r *reporter) report(name StepName, text string, until time.Time) {
@@ -49,8 +50,16 @@ func (r *reporter) report(name StepName, text string, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	step := Step{Name: name, Text: text, Until: until.Round(0)}
-	if r.last[name] != step {
-		r.last[name] = step
+	if name == StepWarning {
+		if !r.warned[text] {
+			r.warned[text] = true
+			r.observe(step)
+		}
+		return
+	}
+	const jitter = 2 * time.Second // of an end that is computed anew in each look
+	if r.last.Name != name || r.last.Text != text || r.last.Until.Sub(until).Abs() > jitter {
+		r.last = step
 		r.observe(step)
 	}
 }

@@ -57,8 +57,17 @@ func (a *app) converse(ctx context.Context, platform *platformFlags, do func(*co
 		defer context.AfterFunc(ctx, p.close)() // before a second Ctrl-C kills the process
 		c.prompt = p
 	}
-	return do(c)
+	err := do(c)
+	if err != nil && platform != nil {
+		err = &rotationError{err}
+	}
+	return err
 }
+
+// rotationError is the error of a rotation, which another run continues.
+type rotationError struct{ error }
+
+func (e *rotationError) Unwrap() error { return e.error }
 
 // observe shows a step of a rotation.
 func (c *conversation) observe(s rotation.Step) {

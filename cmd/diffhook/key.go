@@ -54,12 +54,10 @@ func runRotateKey(ctx context.Context, a *app, args []string) error {
 		return err
 	case *f.state:
 		return a.showState(ctx, "rotate-key", store, nil)
-	case len(f.args) == 0:
-		return usagef("no id; pass the id of the key, which diffhook rotate-key --state shows")
 	}
-	id := keyID(ctx, store, f.args[0])
-	if id == "" {
-		return usagef("the argument is not a client id that the document has. If it is an API key: %sPass the id of the key, which diffhook rotate-key --state shows", whyRefused)
+	id, err := f.id(readKeyDocument(ctx, store))
+	if err != nil {
+		return err
 	}
 	return a.converse(ctx, f.platform, func(c *conversation) error {
 		platform, err := c.keyPlatform()
@@ -76,9 +74,24 @@ func runRotateKey(ctx context.Context, a *app, args []string) error {
 	})
 }
 
+// id returns the id that the one argument beside flags means.
+func (f *rotateKeyFlags) id(document keyDocument) (string, error) {
+	if len(f.args) == 0 {
+		return "", usagef("no id; pass the id of the key, which diffhook rotate-key --state shows")
+	}
+	id := document.id(f.args[0])
+	switch {
+	case id == "":
+		return "", usagef("the argument is not a client id that the document has. If it is an API key: %sPass the id of the key, which diffhook rotate-key --state shows", whyRefused)
+	case *f.platform.api && document.Secret != "":
+		return "", usagef("the document has client credentials, and the API creates keys of generation 1 only; run the command without --api")
+	}
+	return id, nil
+}
+
 // initKey asks for the API key and saves the first document.
 func (a *app) initKey(ctx context.Context, path string, generation2 bool) error {
-	store, err := openStore(path, variableKeyStore)
+	store, err := openNew(ctx, path, variableKeyStore)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -105,31 +104,6 @@ func TestRotateKeyByHand(t *testing.T) {
 	}))
 }
 
-func TestRotateKeyInterruptedAtEachQuestion(t *testing.T) {
-	w, old := keyWorld(t)
-	p := w.keyPerson()
-	s := start(t, w.rotateKey(oldLabel))
-	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
-	w.keyReplaced(old)
-	require.Positive(t, p.asked)
-	for question := range p.asked {
-		for _, clicked := range []bool{false, true} {
-			t.Run(fmt.Sprintf("question %d, done in the app: %v", question+1, clicked), func(t *testing.T) {
-				t.Parallel()
-				w, old := keyWorld(t)
-				p := w.keyPerson()
-				s := start(t, w.rotateKey(oldLabel))
-				require.Equal(t, 128+2, p.answerAll(s, interruption{question + 1, clicked}), s.screen())
-				s = start(t, w.rotateKey(oldLabel))
-				require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
-				w.keyReplaced(old)
-				s = start(t, w.rotateKey(oldLabel))
-				require.Equal(t, exitDone, p.answerAll(s, interruption{}), "it is done, and says so")
-			})
-		}
-	}
-}
-
 // TestRotateClientCredentialsByHand rotates a key of generation 2. Its client id has
 // the form of an API key, and is accepted as an argument because the document has it.
 func TestRotateClientCredentialsByHand(t *testing.T) {
@@ -211,7 +185,7 @@ func TestKeyIDIsOneThatTheDocumentHas(t *testing.T) {
 	w := newWorld(t)
 	id, secret := w.platform.ClientCredentials()
 	w.newKey(rotation.Pair{ID: id, Secret: secret})
-	store := rotation.FileStore(w.keys)
+	document := readKeyDocument(t.Context(), rotation.FileStore(w.keys))
 	shown, err := diffhook.NewAPIKey(id)
 	require.NoError(t, err)
 	for arg, want := range map[string]string{
@@ -221,6 +195,6 @@ func TestKeyIDIsOneThatTheDocumentHas(t *testing.T) {
 		w.platform.APIKey().Reveal():        "",
 		"x " + w.platform.APIKey().Reveal(): "",
 	} {
-		require.Equal(t, want, keyID(t.Context(), store, arg))
+		require.Equal(t, want, document.id(arg))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/term"
 )
@@ -24,6 +25,9 @@ type prompt struct {
 	fd       int
 	original *term.State
 	console  *console
+
+	mu     sync.Mutex
+	closed bool
 }
 
 // newPrompt returns a prompt that reads from in and writes to out. If in is
@@ -38,16 +42,36 @@ func newPrompt(in *os.File, out io.Writer, c *console) (*prompt, error) {
 		return nil, fmt.Errorf("diffhook: the terminal: %w", err)
 	}
 	p := &prompt{in: in, out: out, fd: fd, original: original, console: c}
-	if err := hideInput(fd); err != nil {
-		return nil, fmt.Errorf("diffhook: the terminal: %w", err)
-	}
-	return p, nil
+	return p, p.setEcho(false)
 }
 
-// close gives the terminal back as it was. It is safe to repeat.
+// close gives the terminal back as it was, for good. It is safe to repeat.
 func (p *prompt) close() {
-	_ = hideInput(p.fd) // discards what was typed, so that the shell does not run it
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.closed = true
+	_ = hideInput(p.fd) // discards the input, so that the shell does not run it
 	_ = term.Restore(p.fd, p.original)
+}
+
+// setEcho discards the input that nobody has read, and switches the echo.
+func (p *prompt) setEcho(on bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	err := hideInput(p.fd)
+	if err == nil && on {
+		err = term.Restore(p.fd, p.original)
+	}
+	if err != nil {
+		return fmt.Errorf("diffhook: the terminal: %w", err)
+	}
+	return nil
 }
 
 // ask shows the question and returns the answer, without echo if hidden is set. Input
@@ -59,13 +83,8 @@ func (p *prompt) ask(ctx context.Context, question, label string, hidden bool) (
 	}
 	p.console.pause()
 	defer p.console.resume()
-	if err := hideInput(p.fd); err != nil {
-		return "", fmt.Errorf("diffhook: the terminal: %w", err)
-	}
-	if !hidden {
-		if err := term.Restore(p.fd, p.original); err != nil {
-			return "", fmt.Errorf("diffhook: the terminal: %w", err)
-		}
+	if err := p.setEcho(!hidden); err != nil {
+		return "", err
 	}
 	for line := range strings.SplitSeq(question, "\n") {
 		fmt.Fprintln(p.out, printable(line))
@@ -86,7 +105,7 @@ func (p *prompt) ask(ctx context.Context, question, label string, hidden bool) (
 		if hidden {
 			fmt.Fprintln(p.out)
 		} else {
-			_ = hideInput(p.fd)
+			_ = p.setEcho(false)
 		}
 		return a.text, a.err
 	case <-ctx.Done():
@@ -96,15 +115,15 @@ func (p *prompt) ask(ctx context.Context, question, label string, hidden bool) (
 	}
 }
 
-// askUntil asks without echo until accept returns nil. It shows the error of accept
-// before it asks again.
+// askUntil asks without echo until accept returns nil. Spaces around an
+// answer do not count. It shows the error of accept before it asks again.
 func (p *prompt) askUntil(ctx context.Context, question, label string, accept func(string) error) error {
 	for {
 		answer, err := p.ask(ctx, question, label, true)
 		if err != nil {
 			return err
 		}
-		if err = accept(answer); err == nil {
+		if err = accept(strings.TrimSpace(answer)); err == nil {
 			return nil
 		}
 		question = strings.TrimPrefix(err.Error(), "diffhook: ")

@@ -25,6 +25,7 @@ func TestNoSecretInArguments(t *testing.T) {
 		"secret to revoke":                {"revoke-secret", "--store", store, secret},
 		"secret for an argument too many": {"fingerprint", secret},
 		"secret for help":                 {"help", secret},
+		"secret as the store":             {"rotate-secret", "--state", "--store", secret},
 		"key for an id":                   {"rotate-key", "--store", store, key},
 		"key in a flag":                   {"rotate-key", "--api-key=" + key},
 		"key in the next argument":        {"rotate-key", "--api-key", key},
@@ -90,8 +91,9 @@ func TestHelpDocumentsEveryVariableAndExitCode(t *testing.T) {
 	require.NoError(t, err)
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	for _, text := range []string{"  0 ", "  1 ", "  2 ", "  3 ", "  4 ", "130"} {
-		require.Contains(t, string(help), text)
+	for _, code := range []string{"0", "1", "2", "3", "4", "128 + n"} {
+		require.Contains(t, string(help), "\n  "+code+" ")
+		require.Contains(t, string(readme), "\n| "+code+" |")
 	}
 	for _, name := range []string{variableSecretStore, variableKeyStore, variableReceivers, variableReceiverToken, variableBaseURL} {
 		require.Contains(t, string(help), "  "+name+" ")

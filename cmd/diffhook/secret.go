@@ -137,7 +137,7 @@ func runRevokeSecret(ctx context.Context, a *app, args []string) error {
 
 // initSecret asks for the signing secret and saves the first document.
 func (a *app) initSecret(ctx context.Context, path string) error {
-	store, err := openStore(path, variableSecretStore)
+	store, err := openNew(ctx, path, variableSecretStore)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -35,38 +34,6 @@ func TestRotateSecretByHand(t *testing.T) {
 	w.change()
 	w.delivered(6)
 	require.Contains(t, s.screen(), "left)", "progress shows the end of a wait")
-}
-
-// TestInterruptedAtEachQuestion presses Ctrl-C at each question, before or after the
-// person has clicked, and then runs the same command again.
-func TestInterruptedAtEachQuestion(t *testing.T) {
-	questions := 0
-	{
-		w := newWorld(t)
-		p := w.secretPerson()
-		s := start(t, w.rotateSecret())
-		require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
-		questions = p.asked
-	}
-	require.Positive(t, questions)
-	for question := range questions {
-		for _, clicked := range []bool{false, true} {
-			t.Run(fmt.Sprintf("question %d, done in the app: %v", question+1, clicked), func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t)
-				p := w.secretPerson()
-				s := start(t, w.rotateSecret())
-				require.Equal(t, 128+2, p.answerAll(s, interruption{question + 1, clicked}), s.screen())
-				require.Contains(t, s.screen(), "Run the same command again")
-				s = start(t, w.rotateSecret())
-				require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
-				w.rotatedOnce()
-				w.delivered(2)
-				s = start(t, w.rotateSecret())
-				require.Equal(t, exitDone, p.answerAll(s, interruption{}), "it is done, and says so")
-			})
-		}
-	}
 }
 
 func TestWrongPasteIsAskedAgain(t *testing.T) {
@@ -144,7 +111,7 @@ func TestExitCodes(t *testing.T) {
 		"state without a document": {[]string{"rotate-secret", "--state", "--store", w.secrets + ".none"}, exitUsage},
 		"document of another kind": {[]string{"rotate-key", "--state", "--store", w.secrets}, exitUsage},
 		"file that is no document": {[]string{"rotate-secret", "--state", "--store", "/dev/null"}, exitMismatch},
-		"first document again":     {[]string{"rotate-secret", "--init"}, exitFailed},
+		"first document again":     {[]string{"rotate-secret", "--init"}, exitUsage},
 		"help":                     {[]string{"help"}, exitDone},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -161,6 +128,29 @@ func TestExitCodes(t *testing.T) {
 		out, _ := cmd.CombinedOutput()
 		require.Equal(t, exitMismatch, cmd.ProcessState.ExitCode(), "%s", out)
 	})
+}
+
+func TestErrorsNameFlags(t *testing.T) {
+	w := newWorld(t)
+	id, secret := w.platform.ClientCredentials()
+	w.newKey(rotation.Pair{ID: id, Secret: secret})
+	w.know(secret)
+	w.env = append(w.env, variableReceivers+"=", "DIFFHOOK_API_KEY="+w.platform.APIKey().Reveal())
+	for name, test := range map[string]struct {
+		cmd  *exec.Cmd
+		flag string
+	}{
+		"no receivers":                    {w.rotateSecret("--api"), "--receiver"},
+		"client credentials with the API": {w.rotateKey(id, "--api"), "without --api"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, _ := test.cmd.CombinedOutput()
+			require.Equal(t, exitUsage, test.cmd.ProcessState.ExitCode(), "%s", out)
+			require.Contains(t, string(out), test.flag)
+			require.NotRegexp(t, `RevokeNow|Receivers|ByHand`, string(out))
+			w.showsNoSecret(string(out))
+		})
+	}
 }
 
 func TestSecondRunIsBusy(t *testing.T) {
@@ -184,7 +174,7 @@ func TestInitAsksForTheSecret(t *testing.T) {
 	s.expect("secret: ")
 	s.enter("too short")
 	s.expect("secret: ")
-	s.enter(w.first.Reveal())
+	s.enter(" " + w.first.Reveal() + " ")
 	s.expect(w.first.Fingerprint())
 	require.Equal(t, exitDone, s.wait())
 	w.showsNoSecret(s.screen())
@@ -212,15 +202,13 @@ func TestStateShowsWhatComesNext(t *testing.T) {
 	require.Contains(t, state(), "run diffhook rotate-secret "+w.first.Fingerprint())
 }
 
-func TestRevokeSecretByHand(t *testing.T) {
-	w := newWorld(t)
-	p := w.secretPerson()
-	s := start(t, w.program("revoke-secret", "--poll", "50ms", w.first.Fingerprint()))
-	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
+// leakRevoked checks that the leaked secret is out of force everywhere.
+func (w *world) leakRevoked() {
+	w.t.Helper()
 	w.rotatedOnce()
 	for _, status := range w.statuses() {
-		require.NotEqual(t, w.first.Fingerprint(), status.Current.Fingerprint)
-		require.NotEqual(t, w.first.Fingerprint(), status.Previous.Fingerprint)
+		require.NotEqual(w.t, w.first.Fingerprint(), status.Current.Fingerprint)
+		require.NotEqual(w.t, w.first.Fingerprint(), status.Previous.Fingerprint)
 	}
 }
 

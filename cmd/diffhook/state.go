@@ -49,17 +49,12 @@ func (a *app) showState(ctx context.Context, command string, store rotation.Stor
 // commandOf names the command for each kind of document.
 var commandOf = map[string]string{"signing-secret": "rotate-secret", "api-key": "rotate-key"}
 
-// next says what comes next, with the commands of this program instead of the
-// functions of package rotation.
+// next says what comes next.
 func next(state rotation.DocumentState) string {
 	if state.Phase == "idle" {
 		return fmt.Sprintf("%s; diffhook %s %s begins", state.Then, commandOf[state.Kind], state.Current)
 	}
-	return strings.NewReplacer(
-		"run RevokeSecret with ", "run diffhook revoke-secret ",
-		"run Secret with ", "run diffhook rotate-secret ",
-		"run Key with ", "run diffhook rotate-key ",
-	).Replace(state.Then)
+	return inCommands(state.Then)
 }
 
 // statusTimeout bounds the wait for each receiver.

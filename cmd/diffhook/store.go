@@ -17,6 +17,19 @@ func openStore(path, variable string) (rotation.Store, error) {
 	return rotation.FileStore(path), nil
 }
 
+// openNew returns the store at path, which must have no document.
+func openNew(ctx context.Context, path, variable string) (rotation.Store, error) {
+	store, err := openStore(path, variable)
+	if err != nil {
+		return nil, err
+	}
+	content, _, err := store.Get(ctx)
+	if err == nil && content != nil {
+		err = usagef("the file of --store or %s exists; --init writes the first document only", variable)
+	}
+	return store, err
+}
+
 // openDocument returns the store at path, which must have a document.
 func openDocument(ctx context.Context, path, variable, command string) (rotation.Store, error) {
 	store, err := openStore(path, variable)
@@ -25,17 +38,38 @@ func openDocument(ctx context.Context, path, variable, command string) (rotation
 	}
 	content, _, err := store.Get(ctx)
 	if err == nil && content == nil {
-		err = usagef("%s: there is no document; run diffhook %s --init to write the first one", printable(path), command)
+		err = usagef("the file of --store or %s does not exist; run diffhook %s --init to write the first document", variable, command)
 	}
 	return store, err
 }
 
-// keyID returns the id that arg means. An arg of the form of an API key must be a
-// client id that the document has, or have its shown form: else keyID returns "".
-func keyID(ctx context.Context, store rotation.Store, arg string) string {
-	known := keyIDs(ctx, store)
-	for _, id := range known {
-		if arg == id || arg == shownID(id) {
+// keyDocument is what the tool reads of the document of a key.
+type keyDocument struct {
+	keyName
+	Secret   string  `json:"secret"` // of generation 2
+	Replaced string  `json:"replaced"`
+	Next     keyName `json:"next"`
+	Previous keyName `json:"previous"`
+}
+
+type keyName struct {
+	ID string `json:"id"`
+}
+
+// readKeyDocument reads the document. Content that cannot be read is left to package
+// rotation, and gives a zero keyDocument.
+func readKeyDocument(ctx context.Context, store rotation.Store) (d keyDocument) {
+	if content, _, err := store.Get(ctx); err != nil || json.Unmarshal(content, &d) != nil {
+		return keyDocument{}
+	}
+	return d
+}
+
+// id returns the id that arg means. An arg of the form of an API key must be a client
+// id in the document, or its shown form: else id returns "".
+func (d keyDocument) id(arg string) string {
+	for _, id := range []string{d.ID, d.Replaced, d.Next.ID, d.Previous.ID} {
+		if id != "" && (arg == id || arg == shownID(id)) {
 			return id
 		}
 	}
@@ -43,33 +77,6 @@ func keyID(ctx context.Context, store rotation.Store, arg string) string {
 		return ""
 	}
 	return arg
-}
-
-// keyIDs returns the ids in the document of a key. Without a document of that form,
-// there are none.
-func keyIDs(ctx context.Context, store rotation.Store) (ids []string) {
-	content, _, err := store.Get(ctx)
-	if err != nil {
-		return nil
-	}
-	type named struct {
-		ID string `json:"id"`
-	}
-	var document struct {
-		named
-		Replaced string `json:"replaced"`
-		Next     named  `json:"next"`
-		Previous named  `json:"previous"`
-	}
-	if json.Unmarshal(content, &document) != nil {
-		return nil
-	}
-	for _, id := range []string{document.ID, document.Replaced, document.Next.ID, document.Previous.ID} {
-		if id != "" {
-			ids = append(ids, id)
-		}
-	}
-	return ids
 }
 
 // shownID returns an id as statuses show it: a client id has the form of an API key.

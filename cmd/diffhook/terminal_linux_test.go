@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+// TestNoEchoDuringAWait pastes a secret while nothing is asked, and then interrupts
+// the wait.
+func TestNoEchoDuringAWait(t *testing.T) {
+	w := newWorld(t)
+	p := w.secretPerson()
+	s := start(t, w.rotateSecret("--retry-horizon", "1h"))
+	for {
+		seen := s.position()
+		if s.expect("does not show: ", "left)") == "left)" {
+			break
+		}
+		s.enter(p.to(s.since(seen)))
+	}
+	require.False(t, s.echoes())
+	early := diffhooktest.NewSecret().Reveal()
+	s.enter(early)
+	s.expect("left)") // of the line that is redrawn a second later
+	s.press(ctrlC)
+	require.Equal(t, 128+2, s.wait())
+	require.True(t, s.echoes())
+	require.NotContains(t, s.screen(), early)
+
+	s = start(t, w.rotateSecret())
+	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
+	w.rotatedOnce()
+	w.delivered(2)
+}
+
+// TestProgressInAFile sends the standard error elsewhere: progress is lines there, and
+// the questions are on the terminal.
+func TestProgressInAFile(t *testing.T) {
+	w := newWorld(t)
+	log := new(bytes.Buffer)
+	cmd := w.rotateSecret()
+	cmd.Stderr = log
+	s := start(t, cmd)
+	require.Equal(t, exitDone, w.secretPerson().answerAll(s, interruption{}), s.screen())
+	w.rotatedOnce()
+	w.showsNoSecret(log.String())
+	require.Contains(t, log.String(), "Z ")
+	require.NotContains(t, log.String(), "\r")
+	require.NotContains(t, log.String(), "App → Settings")
+	require.NotContains(t, s.screen(), "left)")
+}
+
+func TestTerminatedRunContinues(t *testing.T) {
+	w := newWorld(t)
+	p := w.secretPerson()
+	s := start(t, w.rotateSecret())
+	s.expect("does not show: ")
+	require.NoError(t, s.cmd.Process.Signal(os.Kill))
+	require.Equal(t, -1, s.wait())
+	s = start(t, w.rotateSecret())
+	require.Equal(t, exitBusy, p.answerAll(s, interruption{}), "the lease of a killed run ends by itself")
+	require.Contains(t, s.screen(), "until")
+}
+
+func TestStateOfReceiversThatFail(t *testing.T) {
+	w := newWorld(t)
+	w.env = append(w.env, variableReceiverToken+"=wrong-token-of-the-test")
+	out, err := w.program("rotate-secret", "--state").Output()
+	require.NoError(t, err)
+	require.Contains(t, string(out), "401")
+	require.NotContains(t, string(out), "wrong-token")
+	require.Contains(t, string(out), "idle")
+}
+
+func TestReceiversByFlagReplaceThoseOfTheEnvironment(t *testing.T) {
+	f := newRotateSecretFlags(func(name string) string {
+		return map[string]string{variableReceivers: "a=https://a.example/s  b=https://b.example/s"}[name]
+	})
+	require.NoError(t, f.parse(nil, 0))
+	require.Len(t, f.receivers.urls, 2)
+
+	f = newRotateSecretFlags(func(string) string { return "a=https://a.example/s" })
+	require.NoError(t, f.parse([]string{"--receiver", "c=http://127.0.0.1:8080/s", "--receiver", "d=https://d.example/s"}, 0))
+	require.Equal(t, map[string]string{"c": "http://127.0.0.1:8080/s", "d": "https://d.example/s"}, f.receivers.urls)
+}
+
+func TestReceiversThatAreRefused(t *testing.T) {
+	for _, text := range []string{
+		"", "a", "a=", "=https://a.example/", "a=a.example/s", "a=http://a.example/s", "a=http://127.evil.example/",
+		"a=http://localhost.evil.example/", "a=ftp://a.example/", "a b=https://a.example/", "a\x1b=https://a.example/",
+	} {
+		f := newRotateSecretFlags(func(string) string { return "" })
+		require.Equal(t, exitUsage, exitCode(f.parse([]string{"--receiver", text}, 0)), "%q", text)
+	}
+}

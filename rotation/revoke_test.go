@@ -1,0 +1,210 @@
+package rotation_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+// revokeOnce runs RevokeSecret once, in a process that is gone at a point.
+func (w *world) revokeOnce(leaked string, at int, change func(*rotation.RevokeOptions)) (*fuse, error) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	f := &fuse{at: at, kill: cancel}
+	o := w.options()
+	ro := &rotation.RevokeOptions{Receivers: o.Receivers, Observe: o.Observe}
+	for name, r := range ro.Receivers {
+		ro.Receivers[name] = fusedReceiver{r, f}
+	}
+	if change != nil {
+		change(ro)
+	}
+	return f, rotation.RevokeSecret(ctx, leaked, w.platform(f), fused{w.store, f}, ro)
+}
+
+// requireRejected requires that no server accepts the secret.
+func (w *world) requireRejected(leaked diffhook.Secret) {
+	w.t.Helper()
+	body := diffhooktest.PageChanged()
+	for name, s := range w.servers {
+		v, _ := s.now()
+		require.Error(w.t, v.Verify(w.t.Context(), body, leaked.Sign(body)), name)
+	}
+}
+
+// The emergency in each phase, by hand and by the API.
+func TestRevokeSecretInEachPhase(t *testing.T) {
+	for name, byHand := range platforms {
+		for _, phase := range []string{"idle", "requested", "rotated: the old one", "rotated: the new one"} {
+			t.Run(name+", "+phase, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, byHand, 0, 30*time.Second)
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					leaked, ended := w.first, make(chan error, 1)
+					if phase != "idle" {
+						go func() { // a rotation that is under way, and loses the document
+							o := w.options()
+							observe := o.Observe
+							o.Observe = func(s rotation.Step) {
+								observe(s)
+								if phase == "requested" && s.Name == rotation.StepRotate {
+									time.Sleep(30 * time.Second)
+								}
+							}
+							ended <- rotation.Secret(ctx, w.first.Fingerprint(), w.platform(&fuse{}), w.store, o)
+						}()
+						time.Sleep(map[bool]time.Duration{true: 8 * time.Second, false: 40 * time.Second}[phase == "requested"])
+					}
+					if phase == "rotated: the new one" {
+						leaked = w.team.Secrets().Current
+					}
+					require.NoError(t, w.revoke(leaked.Fingerprint()))
+					w.requireRejected(leaked)
+					require.False(t, w.team.Secrets().Current.Equal(leaked))
+					require.True(t, w.team.Secrets().Previous.IsZero())
+					got, err := rotation.Source(w.store).Load(t.Context())
+					require.NoError(t, err)
+					require.True(t, got.Current.Equal(w.team.Secrets().Current) && got.NoPrevious)
+					require.NoError(t, w.revoke(leaked.Fingerprint()), "again: nothing to do")
+					if phase != "idle" {
+						require.Error(t, <-ended, "the rotation has lost the document")
+					}
+				})
+			})
+		}
+	}
+}
+
+// A process that is gone at any point of a revocation.
+func TestRevokeSecretContinuesAfterACrashAtEveryPoint(t *testing.T) {
+	for name, byHand := range platforms {
+		t.Run(name, func(t *testing.T) {
+			points := 0
+			for at, gone := 1, true; gone; at++ {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, byHand, 0, 20*time.Second)
+					f, err := w.revokeOnce(w.first.Fingerprint(), at, nil)
+					if gone = f.dead.Load(); gone {
+						points++
+					}
+					if err != nil {
+						time.Sleep(5 * time.Second)
+						_, err = w.revokeOnce(w.first.Fingerprint(), 0, nil)
+					}
+					require.NoError(t, err, f.label)
+					require.Equal(t, 1, w.rotations, f.label)
+					w.requireRejected(w.first)
+					require.True(t, w.team.Secrets().Previous.IsZero())
+				})
+			}
+			require.Greater(t, points, 10)
+			t.Log(points, "points")
+		})
+	}
+}
+
+// Receivers reject the leaked secret first, whatever else fails, and the error has all
+// that failed.
+func TestRevokeSecretRejectsWhateverElseFails(t *testing.T) {
+	broken := errors.New("down")
+	for name, fail := range map[string]func(w *world, o *rotation.RevokeOptions){
+		"the store": func(w *world, _ *rotation.RevokeOptions) { w.store.get = func() error { return broken } },
+		"DiffHook":  func(w *world, _ *rotation.RevokeOptions) { w.person.leaves = 1 },
+		"Publish": func(_ *world, o *rotation.RevokeOptions) {
+			o.Publish = func(context.Context, diffhook.Secrets) error { return broken }
+		},
+		"another receiver": func(_ *world, o *rotation.RevokeOptions) {
+			o.Receivers["web-2"] = brokenReceiver{o.Receivers["web-2"], func() bool { return true }}
+		},
+		"an unknown document": func(w *world, _ *rotation.RevokeOptions) {
+			w.rewrite(w.first.Reveal(), diffhooktest.NewSecret().Reveal())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, true, 0, 0)
+				began := time.Now()
+				_, err := w.revokeOnce(w.first.Fingerprint(), 0, func(o *rotation.RevokeOptions) { fail(w, o) })
+				require.Error(t, err)
+				require.NotContains(t, err.Error(), w.first.Reveal())
+				require.Less(t, time.Since(began), 5*time.Minute)
+				v, _ := w.servers["web-1"].now()
+				body := diffhooktest.PageChanged()
+				require.Error(t, v.Verify(t.Context(), body, w.first.Sign(body)))
+				if name == "another receiver" {
+					require.ErrorContains(t, err, "web-2")
+				}
+			})
+		})
+	}
+}
+
+// Nothing that is sealed under the leaked secret is taken, and the new secret is never
+// sealed under it.
+func TestRevokeSecretSealsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, false, 10*time.Second)
+		sealed, err := w.first.SealSuccessor(diffhooktest.NewSecret())
+		require.NoError(t, err)
+		pushes := 0
+		_, err = w.revokeOnce(w.first.Fingerprint(), 0, func(o *rotation.RevokeOptions) {
+			o.Receivers["web-1"] = countingReceiver{o.Receivers["web-1"], &pushes}
+		})
+		require.NoError(t, err)
+		require.Zero(t, pushes)
+		v, _ := w.servers["web-1"].now()
+		require.ErrorIs(t, v.AcceptSuccessor(sealed), diffhook.ErrInvalidSecret)
+	})
+}
+
+type countingReceiver struct {
+	rotation.Receiver
+	pushes *int
+}
+
+func (r countingReceiver) AcceptSuccessor(ctx context.Context, sealed string) error {
+	*r.pushes++
+	return r.Receiver.AcceptSuccessor(ctx, sealed)
+}
+
+// A rotation does not go on while a revocation is unfinished, and says which.
+func TestSecretWaitsForRevokeSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, true, 0)
+		w.person.leaves = 1
+		_, err := w.revokeOnce(w.first.Fingerprint(), 0, nil)
+		require.ErrorIs(t, err, errAbsent)
+		_, err = w.run(w.first.Fingerprint(), 0, nil)
+		require.ErrorIs(t, err, rotation.ErrBusy)
+		require.ErrorContains(t, err, w.first.Fingerprint())
+		state, err := rotation.State(t.Context(), w.store)
+		require.NoError(t, err)
+		require.Contains(t, state.Then, "RevokeSecret")
+	})
+}
+
+func TestRevokeSecretOptions(t *testing.T) {
+	m := &memory{}
+	p := rotation.ByHand(nil)
+	good := diffhooktest.NewSecret()
+	for name, err := range map[string]error{
+		"the secret itself": rotation.RevokeSecret(t.Context(), good.Reveal(), p, m, nil),
+		"a negative poll":   rotation.RevokeSecret(t.Context(), good.Fingerprint(), p, m, &rotation.RevokeOptions{Poll: -1}),
+		"no platform":       rotation.RevokeSecret(t.Context(), good.Fingerprint(), nil, m, nil),
+		"a nil receiver":    rotation.RevokeSecret(t.Context(), good.Fingerprint(), p, m, &rotation.RevokeOptions{Receivers: map[string]rotation.Receiver{"a": nil}}),
+	} {
+		require.ErrorIs(t, err, diffhook.ErrInvalidOptions, name)
+		require.NotContains(t, fmt.Sprint(err), good.Reveal())
+	}
+	require.Zero(t, m.swaps)
+}
