@@ -39,6 +39,7 @@ func (r *secretRun) drain(ctx context.Context) error {
 				}
 				r.endHold(ctx)
 				confirmed = true
+				r.rest()
 			}
 			r.report(StepDrain, using, until)
 		default:
@@ -52,6 +53,9 @@ func (r *secretRun) drain(ctx context.Context) error {
 
 // revokeDrained compares once more, ends the hold, and enters phase revoked.
 func (r *secretRun) revokeDrained(ctx context.Context, old, next secretText) error {
+	if err := r.wake(ctx); err != nil {
+		return err
+	}
 	if err := r.confirm(ctx, next); err != nil {
 		return err
 	}

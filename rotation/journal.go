@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/diffhook/diffhook-go/internal/redact"
@@ -28,8 +29,9 @@ type journal struct {
 	store Store
 	kind  string
 
-	saving turn   // held while the document is replaced
-	run    string // the name of this run; "" before the lease
+	saving  turn        // held while the document is replaced
+	resting atomic.Bool // a long wait is under way, in which nothing is saved
+	run     string      // the name of this run; "" before the lease
 
 	mu    sync.Mutex // guards the fields below
 	doc   document   // as it was last read or saved; never changed
@@ -46,6 +48,8 @@ type turn chan struct{}
 
 func (t turn) take() { t <- struct{}{} }
 func (t turn) free() { <-t }
+
+var errTakenOver = fmt.Errorf("%w: another run has taken the document over; see its steps", ErrBusy)
 
 func pause(ctx context.Context, d time.Duration) error { return wait.For(ctx, d) }
 
@@ -189,7 +193,7 @@ func (j *journal) update(ctx context.Context, change func(document) error) (err 
 func (j *journal) change(doc document, change func(document) error) error {
 	h := doc.head()
 	if j.run != "" && h.Run != j.run {
-		return fmt.Errorf("%w: another run has taken the document over; see its steps", ErrBusy)
+		return errTakenOver
 	}
 	if j.run != "" {
 		h.RunUntil = now().Add(leaseLength)
@@ -237,6 +241,32 @@ func (j *journal) checkLease() error {
 	return fmt.Errorf("%w: the lease of this run is over, and another run may have begun; run it again", ErrBusy)
 }
 
+func (j *journal) renew(ctx context.Context) error {
+	return j.update(ctx, func(document) error { return nil })
+}
+
+// rest lets the lease run out during a long wait: each renewal is a version of the
+// document, of which stores keep a limited number. A run that begins meanwhile takes
+// the wait over.
+func (j *journal) rest() { j.resting.Store(true) }
+
+// wake renews the lease after a rest, unless another run has taken over.
+func (j *journal) wake(ctx context.Context) error {
+	if !j.resting.Swap(false) {
+		return nil
+	}
+	return j.renew(ctx)
+}
+
+// checkRun returns an error if another run has taken over.
+func (j *journal) checkRun(ctx context.Context) error {
+	_, _, doc, err := j.read(ctx)
+	if err == nil && doc.head().Run != j.run {
+		return errTakenOver
+	}
+	return nil
+}
+
 // keep renews the lease until end is called, and calls beat each time. If the lease
 // is lost, the returned context ends with the reason.
 func (j *journal) keep(ctx context.Context, beat func(context.Context)) (held context.Context, end func()) {
@@ -245,7 +275,13 @@ func (j *journal) keep(ctx context.Context, beat func(context.Context)) (held co
 	done.Go(func() {
 		for pause(held, beatInterval) == nil {
 			beat(held)
-			err := j.update(held, func(document) error { return nil })
+			if j.resting.Load() {
+				if err := j.checkRun(held); err != nil {
+					cancel(err)
+				}
+				continue
+			}
+			err := j.renew(held)
 			if errors.Is(err, ErrBusy) || err != nil && j.checkLease() != nil {
 				cancel(err)
 			}

@@ -309,7 +309,13 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 	}
 	for since := time.Now(); ; since = time.Now() {
 		r.report(StepDrain, "wait until the old key "+shownID(old.ID)+" is out of use", since.Add(r.opts.Quiet).Truncate(time.Second))
+		if r.opts.Quiet > shortDrain {
+			r.rest()
+		}
 		if err := pause(ctx, r.opts.Quiet); err != nil {
+			return err
+		}
+		if err := r.wake(ctx); err != nil {
 			return err
 		}
 		unused := false
