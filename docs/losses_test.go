@@ -155,7 +155,7 @@ func (w *lossWorld) start(ctx context.Context) *rotation.SecretOptions {
 	for i := range 2 {
 		v, err := diffhook.NewVerifier(ctx, rotation.Source(laggingStore{w.store, w.lag}), nil)
 		require.NoError(w, err)
-		go v.Watch(ctx, options.Poll)
+		go v.Watch(ctx, max(time.Minute, options.Poll))
 		servers = append(servers, v.EventHandler(func(_ context.Context, e *diffhook.Event) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
