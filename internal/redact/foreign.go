@@ -27,7 +27,7 @@ func WithCause(kind, cause error) error {
 // Foreign returns an error that matches cause. Its text is doing and the text of
 // cause without secrets and API keys.
 func Foreign(doing string, cause error, secrets ...string) error {
-	text := strings.TrimPrefix(Text(textOf(cause), 400, secrets...), "diffhook: ")
+	text := strings.TrimPrefix(Text(textOf(cause), 300, secrets...), "diffhook: ")
 	return &foreignError{text: "diffhook: " + doing + ": " + text, cause: Hide(cause)}
 }
 
