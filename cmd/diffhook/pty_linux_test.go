@@ -113,8 +113,16 @@ func (s *session) copy() {
 }
 
 // expect waits until the program has written one of texts, after what an earlier
-// expect found, and returns which. If the program ends instead, expect returns "".
+// expect found, and returns which.
 func (s *session) expect(texts ...string) string {
+	s.t.Helper()
+	found := s.expectOrEnd(texts...)
+	require.NotEmpty(s.t, found, "the program ended without any of %q; it wrote:\n%s", texts, s.screen())
+	return found
+}
+
+// expectOrEnd is expect, and returns "" if the program ends instead.
+func (s *session) expectOrEnd(texts ...string) string {
 	s.t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/diffhooktest"
 	"github.com/diffhook/diffhook-go/rotation"
 )
@@ -28,7 +31,7 @@ func TestRotateSecretByHand(t *testing.T) {
 	w := newWorld(t)
 	w.change()
 	p := w.secretPerson()
-	s := start(t, w.rotateSecret())
+	s := start(t, w.rotateSecret("--retry-horizon", "1s"))
 	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
 	w.rotatedOnce()
 	w.change()
@@ -200,6 +203,33 @@ func TestStateShowsWhatComesNext(t *testing.T) {
 	s := start(t, w.rotateSecret())
 	p.answerAll(s, interruption{question: 2, clicked: true})
 	require.Contains(t, state(), "run diffhook rotate-secret "+w.first.Fingerprint())
+}
+
+// TestServerThatReadsItsSecretElsewhere has a server that does not read the document.
+// It accepts the new secret at once, and holds up the rotation until its own source has
+// the new secret.
+func TestServerThatReadsItsSecretElsewhere(t *testing.T) {
+	w := newWorld(t)
+	var elsewhere atomic.Pointer[diffhook.Secret]
+	elsewhere.Store(&w.first)
+	w.receivers = append(w.receivers, w.serve("web3", diffhook.SecretSourceFunc(func(context.Context) (diffhook.Secrets, error) {
+		return diffhook.Secrets{Current: *elsewhere.Load()}, nil
+	})))
+	s := start(t, w.rotateSecret())
+	p := w.secretPerson()
+	for {
+		seen := s.position()
+		if s.expect("does not show: ", "web3") == "web3" {
+			break
+		}
+		s.enter(p.to(s.since(seen)))
+	}
+	w.change()
+	w.delivered(6)
+	next := w.platform.Secrets().Current
+	elsewhere.Store(&next)
+	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
+	w.rotatedOnce()
 }
 
 // leakRevoked checks that the leaked secret is out of force everywhere.

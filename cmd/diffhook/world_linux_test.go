@@ -23,16 +23,17 @@ const receiverToken = "token-of-the-test-receivers"
 // world is the platform, two servers that read one document, and the files of the
 // tool.
 type world struct {
-	t        *testing.T
-	platform *diffhooktest.Server
-	secrets  string // file with the document of the signing secret
-	keys     string // file with the document of the API key
-	monitors []string
-	handled  chan struct{} // an element for each event
-	env      []string
-	servers  []*diffhook.Verifier
-	first    diffhook.Secret // in force at the beginning
-	typed    []string        // secrets and keys that no output may show
+	t         *testing.T
+	platform  *diffhooktest.Server
+	secrets   string // file with the document of the signing secret
+	keys      string // file with the document of the API key
+	monitors  []string
+	handled   chan struct{} // an element for each event
+	env       []string
+	receivers []string // NAME=URL of their status handlers
+	servers   []*diffhook.Verifier
+	first     diffhook.Secret // in force at the beginning
+	typed     []string        // secrets and keys that no output may show
 }
 
 func newWorld(t *testing.T) *world {
@@ -47,20 +48,20 @@ func newWorld(t *testing.T) *world {
 	w.first = w.platform.Secrets().Current
 	w.know(w.first.Reveal(), w.platform.APIKey().Reveal(), receiverToken)
 	require.NoError(t, rotation.NewSecret(t.Context(), rotation.FileStore(w.secrets), w.first))
-	receivers := []string{w.serve("web1"), w.serve("web2")}
+	document := rotation.Source(rotation.FileStore(w.secrets))
+	w.receivers = []string{w.serve("web1", document), w.serve("web2", document)}
 	w.env = []string{
 		variableSecretStore + "=" + w.secrets,
 		variableKeyStore + "=" + w.keys,
-		variableReceivers + "=" + strings.Join(receivers, " "),
 		variableReceiverToken + "=" + receiverToken,
 		variableBaseURL + "=" + w.platform.URL,
 	}
 	return w
 }
 
-// serve starts a server and returns NAME=URL of its status handler.
-func (w *world) serve(name string) string {
-	v, err := diffhook.NewVerifier(w.t.Context(), rotation.Source(rotation.FileStore(w.secrets)), nil)
+// serve starts a server with the source, and returns NAME=URL of its status handler.
+func (w *world) serve(name string, source diffhook.SecretSource) string {
+	v, err := diffhook.NewVerifier(w.t.Context(), source, nil)
 	require.NoError(w.t, err)
 	w.servers = append(w.servers, v)
 	mux := http.NewServeMux()
@@ -120,11 +121,13 @@ func (w *world) delivered(n int) {
 }
 
 // program returns the tool with the environment of the world.
-func (w *world) program(args ...string) *exec.Cmd { return program(w.env, args...) }
+func (w *world) program(args ...string) *exec.Cmd {
+	return program(append([]string{variableReceivers + "=" + strings.Join(w.receivers, " ")}, w.env...), args...)
+}
 
 // rotateSecret returns the command line of a quick rotation.
 func (w *world) rotateSecret(more ...string) *exec.Cmd {
-	return w.program(append([]string{"rotate-secret", "--poll", "50ms", "--retry-horizon", "1s", w.first.Fingerprint()}, more...)...)
+	return w.program(append([]string{"rotate-secret", "--poll", "50ms", "--retry-horizon", "100ms", w.first.Fingerprint()}, more...)...)
 }
 
 // showsNoSecret checks an output.
@@ -182,7 +185,7 @@ func (p *person) answerAll(s *session, stop interruption) int {
 	p.w.t.Helper()
 	for asked := 1; ; asked++ {
 		seen := s.position()
-		if s.expect("does not show: ", "Enter: ", "> ") == "" {
+		if s.expectOrEnd("does not show: ", "Enter: ", "> ") == "" {
 			break
 		}
 		p.asked = asked
