@@ -104,11 +104,7 @@ func (e *APIError) Is(target error) bool {
 	case ErrRateLimited:
 		return e.StatusCode == http.StatusTooManyRequests
 	case ErrInvalidRequest:
-		switch e.StatusCode {
-		case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone, http.StatusTooManyRequests:
-			return false
-		}
-		return e.StatusCode >= 400 && e.StatusCode < 500
+		return e.refusesRequest()
 	case ErrServer:
 		return e.StatusCode >= 500
 	case ErrUnexpectedResponse:
@@ -117,6 +113,15 @@ func (e *APIError) Is(target error) bool {
 		return e.unknown
 	}
 	return e.cause != nil && errors.Is(e.cause(), target)
+}
+
+// refusesRequest reports whether the status is a 4xx without a sentinel of its own.
+func (e *APIError) refusesRequest() bool {
+	switch e.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone, http.StatusTooManyRequests:
+		return false
+	}
+	return e.StatusCode >= 400 && e.StatusCode < 500
 }
 
 // As finds target in the error of reading the answer, if there was one. That

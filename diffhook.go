@@ -45,11 +45,15 @@
 // keeps deliveries of generation 1 while the new secret is on its way to a server,
 // and [Verifier.AcceptSuccessor] takes it before the source has it.
 //
-// Where the source knows the previous secret too (a directory with the files
+// If the source names the previous secret too (a directory with the files
 // current and previous, say), a restart inside the window loses nothing.
-// Otherwise the replaced secret is remembered by the running process only.
+// Otherwise only the running process remembers the replaced secret.
 //
-// Package [github.com/diffhook/diffhook-go/rotation] does the whole for all servers.
+// DiffHook documents one way to rotate: a person, in the app. Generation 1 gives a
+// delivery up after 35 s, so a server that gets the new secret later loses
+// deliveries. Package [github.com/diffhook/diffhook-go/rotation] makes servers hold
+// them, brings the new secret to every server, and continues after a crash.
+// docs/rotation.md in the repository has the steps.
 //
 // # Calling the API
 //
@@ -73,8 +77,9 @@
 //
 // Nothing replaces a key in place, says DiffHook's page "API Keys": create the
 // new one, migrate, delete the old one. Package
-// [github.com/diffhook/diffhook-go/rotation] does that. [Key.Stale] says which keys are older than 90 days.
-// [Client.SetCredentials] moves a client to another key.
+// [github.com/diffhook/diffhook-go/rotation] takes a person, or the assumed
+// endpoints, through these steps. [Key.Stale] reports which keys are older than 90
+// days. [Client.SetCredentials] moves a client to another key.
 //
 // A key that got into a log or a repository is to be revoked at once
 // ([KeyService.Delete]): [FindAPIKeys] finds keys in text, and a
@@ -112,7 +117,7 @@
 //	ErrServer               5xx     try again later
 //	ErrUnexpectedResponse   any     not what the API documents: check BaseURL
 //	ErrOutcomeUnknown       any     it may have been carried out: look before repeating it
-//	ErrInvalidCredentials        –       correct the credentials; the text says how
+//	ErrInvalidCredentials   –       correct the credentials; the text says how
 //
 // A request without an answer matches the error that the connection or the
 // context gave, such as [*net.OpError] or [context.DeadlineExceeded], and

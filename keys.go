@@ -42,10 +42,6 @@ func (k Key) shown() string {
 	return k.Prefix
 }
 
-// tells reports whether the prefix has some of the key's own characters, and not
-// only those that all keys begin with.
-func (k Key) tells() bool { return len(k.shown()) >= len(apiKeyPrefix)+4 }
-
 // staleKeyAge is from DiffHook's page "API Keys".
 const staleKeyAge = 90 * 24 * time.Hour
 

@@ -34,10 +34,7 @@ func (c *core) repeat(ctx context.Context, call *call, attempt func(context.Cont
 		if !o.retry || n >= c.opts.MaxAttempts || o.retryAfter > c.opts.MaxRetryWait {
 			return o.err
 		}
-		wait := o.retryAfter
-		if wait == 0 && !o.atOnce {
-			wait = backoff(n)
-		}
+		wait := o.wait(n)
 		if ctx.Err() == nil {
 			c.logRetry(ctx, call, wait, o.err)
 		}
@@ -45,6 +42,14 @@ func (c *core) repeat(ctx context.Context, call *call, attempt func(context.Cont
 			return call.interruptedBy(err, o.err)
 		}
 	}
+}
+
+// wait returns how long to wait after the outcome of the n-th attempt.
+func (o *outcome) wait(n int) time.Duration {
+	if o.retryAfter == 0 && !o.atOnce {
+		return backoff(n)
+	}
+	return o.retryAfter
 }
 
 // gone reports whether the API says that there is no such resource.

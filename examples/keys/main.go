@@ -1,6 +1,6 @@
 // Keys lists a team's API keys, marks those that are due for rotation, creates
 // one and deletes it again. To replace a key that applications use, see
-// Keys.Replace and examples/rotate-key.
+// package rotation and examples/rotate-key.
 //
 // With credentials in the environment (DIFFHOOK_API_KEY, or DIFFHOOK_CLIENT_ID
 // and DIFFHOOK_CLIENT_SECRET) it calls DiffHook; without, an emulator that it

@@ -1,0 +1,116 @@
+// Package docs_test holds the pages of this folder to the code: their snippets
+// compile, and their links lead somewhere.
+package docs_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Every line of a Go snippet is in a function of snippets_test.go.
+func TestSnippetsCompile(t *testing.T) {
+	compiled := read(t, "snippets_test.go")
+	for page, text := range pages(t) {
+		for _, snippet := range blocks(text, "go") {
+			for line := range strings.Lines(snippet) {
+				assert.Contains(t, compiled, "\n\t"+line, "%s: compile what the page shows", page)
+			}
+		}
+	}
+}
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	for page, text := range pages(t) {
+		for _, link := range regexp.MustCompile(`\]\(([^)]*)\)`).FindAllStringSubmatch(text, -1) {
+			file, anchor, _ := strings.Cut(link[1], "#")
+			if strings.HasPrefix(file, "https:") {
+				continue
+			}
+			target := text
+			if file != "" {
+				assert.FileExists(t, file, page)
+			}
+			if anchor != "" {
+				assert.Contains(t, anchors(target), anchor, page)
+			}
+		}
+	}
+}
+
+// The commands of the pages are those that the help of the tool describes.
+func TestCommandsExist(t *testing.T) {
+	var helps string
+	names, err := filepath.Glob("../cmd/diffhook/help/*.txt")
+	require.NoError(t, err)
+	for _, name := range names {
+		helps += read(t, name)
+	}
+	flags := regexp.MustCompile(`--[a-z][a-z-]*`)
+	commands := 0
+	for page, text := range pages(t) {
+		for _, snippet := range blocks(text, "sh") {
+			for _, line := range regexp.MustCompile(`(?m)^diffhook (\S+)(.*?)(?:#.*)?$`).FindAllStringSubmatch(snippet, -1) {
+				commands++
+				help := read(t, filepath.Join("..", "cmd", "diffhook", "help", line[1]+".txt"))
+				for _, flag := range flags.FindAllString(line[2], -1) {
+					assert.Contains(t, help, "\n  "+flag+" ", page)
+				}
+			}
+		}
+		for _, flag := range flags.FindAllString(text, -1) {
+			assert.Contains(t, helps, "\n  "+flag+" ", page)
+		}
+		for _, variable := range regexp.MustCompile(`DIFFHOOK_(\w+_STORE|RECEIVER\w*)`).FindAllString(text, -1) {
+			assert.Contains(t, read(t, "../cmd/diffhook/help/diffhook.txt"), variable, page)
+		}
+	}
+	assert.Positive(t, commands)
+}
+
+func TestLinksOfReadmeLeadHere(t *testing.T) {
+	links := regexp.MustCompile(`\]\(docs/([^)#]*)`).FindAllStringSubmatch(read(t, "../README.md"), -1)
+	require.NotEmpty(t, links)
+	for _, link := range links {
+		assert.FileExists(t, link[1])
+	}
+}
+
+// anchors returns the names of the headings of a page, as GitHub makes them.
+func anchors(text string) (names []string) {
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
+
+// blocks returns the fenced blocks of a language, without the indentation of a list.
+func blocks(text, language string) (found []string) {
+	for _, match := range regexp.MustCompile("(?ms)^( *)```"+language+"\n(.*?)^ *```$").FindAllStringSubmatch(text, -1) {
+		found = append(found, regexp.MustCompile("(?m)^"+match[1]).ReplaceAllString(match[2], ""))
+	}
+	return found
+}
+
+func pages(t *testing.T) map[string]string {
+	names, err := filepath.Glob("*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, names)
+	texts := make(map[string]string)
+	for _, name := range names {
+		texts[name] = read(t, name)
+	}
+	return texts
+}
+
+func read(t *testing.T, name string) string {
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	return string(text)
+}

@@ -1,0 +1,61 @@
+package docs_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+// The snippets of the pages are here, letter for letter, so that they compile.
+
+var _ = []any{server, application, operator}
+
+func handle(context.Context, *diffhook.Event) error { return nil }
+
+func requireToken(next http.Handler) http.Handler { return next }
+
+func readWithoutEcho(context.Context) (string, error) { return "", os.ErrClosed }
+
+func server(ctx context.Context, mux *http.ServeMux) error {
+	store := rotation.FileStore("/etc/diffhook/secret.json")
+	v, err := diffhook.NewVerifier(ctx, rotation.Source(store), &diffhook.VerifierOptions{Logger: slog.Default()})
+	if err != nil {
+		return err
+	}
+	go v.Watch(ctx, time.Minute) // reads the document once a minute
+	mux.Handle("POST /hook", v.EventHandler(handle))
+	mux.Handle("/diffhook/status", requireToken(v.StatusHandler()))
+	return nil
+}
+
+func application(ctx context.Context, client *diffhook.Client) {
+	keys := rotation.FileStore("/etc/diffhook/key.json")
+	go func() { log.Print(rotation.Watch(ctx, keys, client, time.Minute)) }()
+}
+
+func operator(ctx context.Context, old, id, token string, store, keys rotation.Store) error {
+	ask := func(ctx context.Context, q rotation.Question) (string, error) {
+		fmt.Fprintln(os.Stderr, q.Text)
+		return readWithoutEcho(ctx) // an answer can be a secret: do not log answers
+	}
+	authorize := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+	err := rotation.Secret(ctx, old, rotation.ByHand(ask), store, &rotation.SecretOptions{
+		Receivers: map[string]rotation.Receiver{
+			"web-1": &rotation.Remote{URL: "https://web-1.internal/diffhook/status", Authorize: authorize},
+			"web-2": &rotation.Remote{URL: "https://web-2.internal/diffhook/status", Authorize: authorize},
+		},
+		Observe: func(s rotation.Step) { log.Print(s.Name, ": ", s.Text) },
+	})
+	if err != nil {
+		return err
+	}
+	err = rotation.Key(ctx, id, rotation.ByHand(ask), keys, &rotation.KeyOptions{Label: "production-server"})
+	return err
+}
