@@ -36,7 +36,9 @@ type ClientOptions struct {
 	// HTTPClient sends the requests. It is copied and never changed.
 	// Redirects are not followed whatever it says. If its transport repeats a
 	// request by itself on a connection of net/http, the attempt ends before the
-	// second request is sent. By default, a client with a transport like
+	// second request is sent. So a transport that makes requests of its own, such
+	// as for a token, must not make them with the context of the request that it
+	// sends. By default, a client with a transport like
 	// [http.DefaultTransport], connections for 64 goroutines, and pings that
 	// find dead HTTP/2 connections.
 	HTTPClient *http.Client
@@ -288,6 +290,7 @@ func newTransport(attempt time.Duration) http.RoundTripper {
 	}
 	t = t.Clone()
 	t.MaxIdleConnsPerHost = 64
+	t.OnProxyConnectResponse = asProxyError(t.OnProxyConnectResponse)
 	if t.HTTP2 == nil {
 		t.HTTP2 = &http.HTTP2Config{}
 	}
