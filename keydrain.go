@@ -29,7 +29,7 @@ func (r *keyRotation) switchClient(ctx context.Context) (own APIKey, err error) 
 		if own, err = NewAPIKey(token); err != nil || !own.Equal(r.stored.Previous) {
 			return own, nil
 		}
-		if r.client.auth.CompareAndSwap(before, r.client.core.mustAuth(r.stored.Current)) {
+		if r.client.auth.CompareAndSwap(before, r.client.core().mustAuth(r.stored.Current)) {
 			r.report(ctx, "switched", "this client uses %v", r.stored.Current)
 			return r.stored.Current, nil
 		}
