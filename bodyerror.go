@@ -75,20 +75,36 @@ func statusIn(err error, budget *int) int {
 // statusOf returns the status 408 or 413 in a method or an exported field of
 // err, or 0.
 func statusOf(err error) int {
-	var found []int
-	if e, ok := err.(interface{ StatusCode() int }); ok {
-		found = append(found, e.StatusCode())
-	}
-	if e, ok := err.(interface{ Status() int }); ok {
-		found = append(found, e.Status())
-	}
-	for _, name := range [...]string{"Code", "StatusCode", "Status"} {
+	found := []int{statusByMethod(err)}
+	for _, name := range [...]string{"Code", "StatusCode", "Status", "HTTPStatus", "HTTPStatusCode"} {
 		found = append(found, intField(err, name))
 	}
 	for _, status := range found {
 		if status == http.StatusRequestTimeout || status == http.StatusRequestEntityTooLarge {
 			return status
 		}
+	}
+	return 0
+}
+
+// statusByMethod returns the result of the method with which err tells its status,
+// or 0 if there is none. Programs differ in its name.
+func statusByMethod(err error) int {
+	switch err := err.(type) {
+	case interface{ StatusCode() int }:
+		return err.StatusCode()
+	case interface{ Status() int }:
+		return err.Status()
+	case interface{ GetStatus() int }:
+		return err.GetStatus()
+	case interface{ HTTPStatus() int }:
+		return err.HTTPStatus()
+	case interface{ HTTPStatusCode() int }:
+		return err.HTTPStatusCode()
+	case interface{ Code() int }:
+		return err.Code()
+	case interface{ Code() int32 }:
+		return int(err.Code())
 	}
 	return 0
 }
@@ -104,8 +120,14 @@ func intField(err error, name string) int {
 	if !ok || !field.IsExported() {
 		return 0
 	}
-	if v, err := v.FieldByIndexErr(field.Index); err == nil && v.CanInt() {
+	v, missing := v.FieldByIndexErr(field.Index)
+	switch {
+	case missing != nil: // behind a nil pointer
+		return 0
+	case v.CanInt():
 		return int(v.Int())
+	case v.CanUint():
+		return int(v.Uint())
 	}
 	return 0
 }

@@ -42,6 +42,28 @@ type (
 	brokenUnwrapError struct{}
 )
 
+type (
+	getStatusError      struct{ httpError }
+	httpStatusError     struct{ httpError }
+	httpStatusCodeError struct{ httpError }
+	codeMethodError     struct{ httpError }
+	smallCodeError      struct{ httpError }
+	unsignedError       struct{ Status uint16 }
+	fieldError          struct{ HTTPStatus int }
+)
+
+// httpError is the text and the status of errors that differ in a method.
+type httpError int
+
+func (httpError) Error() string                   { return "by another method" }
+func (unsignedError) Error() string               { return "unsigned" }
+func (fieldError) Error() string                  { return "another field" }
+func (e getStatusError) GetStatus() int           { return int(e.httpError) }
+func (e httpStatusError) HTTPStatus() int         { return int(e.httpError) }
+func (e httpStatusCodeError) HTTPStatusCode() int { return int(e.httpError) }
+func (e codeMethodError) Code() int               { return int(e.httpError) }
+func (e smallCodeError) Code() int32              { return int32(e.httpError) }
+
 func (statusCodeError) Error() string     { return "by a method" }
 func (e statusCodeError) StatusCode() int { return int(e) }
 func (statusError) Error() string         { return "by a shorter method" }
@@ -81,6 +103,13 @@ func TestBodyErrorKinds(t *testing.T) {
 		{"struct with Status", codeValueError{http.StatusRequestEntityTooLarge}, diffhook.ErrBodyTooLarge},
 		{"method StatusCode", statusCodeError(http.StatusRequestEntityTooLarge), diffhook.ErrBodyTooLarge},
 		{"method Status", statusError(http.StatusRequestEntityTooLarge), diffhook.ErrBodyTooLarge},
+		{"method GetStatus", getStatusError{413}, diffhook.ErrBodyTooLarge},
+		{"method HTTPStatus", httpStatusError{413}, diffhook.ErrBodyTooLarge},
+		{"method HTTPStatusCode", httpStatusCodeError{413}, diffhook.ErrBodyTooLarge},
+		{"method Code", codeMethodError{413}, diffhook.ErrBodyTooLarge},
+		{"method Code of 32 bits", smallCodeError{413}, diffhook.ErrBodyTooLarge},
+		{"unsigned field", unsignedError{413}, diffhook.ErrBodyTooLarge},
+		{"field HTTPStatus", fieldError{413}, diffhook.ErrBodyTooLarge},
 		{"wrapped", fmt.Errorf("limit: %w", fmt.Errorf("read: %w", tooLarge)), diffhook.ErrBodyTooLarge},
 		{"joined", errors.Join(io.ErrUnexpectedEOF, tooLarge), diffhook.ErrBodyTooLarge},
 		{"embedded", embeddedError{tooLarge}, diffhook.ErrBodyTooLarge},

@@ -70,7 +70,7 @@ func (c *Client) call(ctx context.Context, call *call) error {
 	if err := call.encode(c.auth.Load().generation); err != nil {
 		return err
 	}
-	return c.core.repeat(ctx, call, c.attempt)
+	return c.core().repeat(ctx, call, c.attempt)
 }
 
 // encode makes the body, in the words of a generation. It is asked again for
@@ -113,7 +113,7 @@ func (c *Client) attempt(ctx context.Context, call *call) outcome {
 	if err != nil {
 		return outcome{err: err}
 	}
-	o := c.core.send(ctx, call, token)
+	o := c.core().send(ctx, call, token)
 	o.sent = true
 	if o.status == http.StatusUnauthorized && auth.exchange != nil {
 		auth.exchange.discard(token)
@@ -140,7 +140,7 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 				return nil, "", call.failed(ctx, err)
 			}
 		}
-		if err := c.core.wait(ctx, call, c.core.opts.Limiter); err != nil {
+		if err := c.core().wait(ctx, call, c.core().opts.Limiter); err != nil {
 			return nil, "", err
 		}
 		auth = c.auth.Load()

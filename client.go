@@ -36,7 +36,9 @@ type ClientOptions struct {
 	// HTTPClient sends the requests. It is copied and never changed.
 	// Redirects are not followed whatever it says. If its transport repeats a
 	// request by itself on a connection of net/http, the attempt ends before the
-	// second request is sent. By default, a client with a transport like
+	// second request is sent. So a transport that makes requests of its own, such
+	// as for a token, must not make them with the context of the request that it
+	// sends. By default, a client with a transport like
 	// [http.DefaultTransport], connections for 64 goroutines, and pings that
 	// find dead HTTP/2 connections.
 	HTTPClient *http.Client
@@ -84,7 +86,11 @@ type Client struct {
 	Monitors      *MonitorService
 	Logs          *LogService
 
-	core *core
+	// core returns everything else. It stands behind a function, as the key of a
+	// Secret does: the buffers of a connection hold the token that was sent last,
+	// and a program that prints a Client by reflection would show them, and read
+	// them while other goroutines change them.
+	core func() *core
 	auth atomic.Pointer[auth]
 }
 
@@ -124,8 +130,8 @@ func NewClient(creds Credentials, opts *ClientOptions) (*Client, error) {
 	return newClient(core, auth), nil
 }
 
-func newClient(core *core, auth *auth) *Client {
-	c := &Client{core: core}
+func newClient(shared *core, auth *auth) *Client {
+	c := &Client{core: func() *core { return shared }}
 	c.auth.Store(auth)
 	c.Keys = &KeyService{c}
 	c.SigningSecret = &SigningSecretService{client: c}
@@ -137,19 +143,19 @@ func newClient(core *core, auth *auth) *Client {
 // SetCredentials makes attempts that start from now on use creds, also retries
 // of calls that began before. Credentials that cannot be right make those
 // attempts fail with the error that [NewClient] would return.
-func (c *Client) SetCredentials(creds Credentials) { c.auth.Store(c.core.mustAuth(creds)) }
+func (c *Client) SetCredentials(creds Credentials) { c.auth.Store(c.core().mustAuth(creds)) }
 
 // WithCredentials returns a second client with other credentials, which shares
 // the connections, the limiter and the options of c. Credentials that cannot be
 // right make its calls fail with the error that [NewClient] would return.
 func (c *Client) WithCredentials(creds Credentials) *Client {
-	return newClient(c.core, c.core.mustAuth(creds))
+	return newClient(c.core(), c.core().mustAuth(creds))
 }
 
 // Format writes the base URL and the generation, under every verb: fmt would
 // otherwise read, without a lock, what other goroutines change.
 func (c *Client) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "diffhook.Client(%s, generation %d)", c.core.base, c.auth.Load().generation)
+	fmt.Fprintf(f, "diffhook.Client(%s, generation %d)", c.core().base, c.auth.Load().generation)
 }
 
 func (c *core) mustAuth(creds Credentials) *auth {
@@ -288,6 +294,7 @@ func newTransport(attempt time.Duration) http.RoundTripper {
 	}
 	t = t.Clone()
 	t.MaxIdleConnsPerHost = 64
+	t.OnProxyConnectResponse = asProxyError(t.OnProxyConnectResponse)
 	if t.HTTP2 == nil {
 		t.HTTP2 = &http.HTTP2Config{}
 	}
@@ -300,7 +307,7 @@ func newTransport(attempt time.Duration) http.RoundTripper {
 // for a program that has no more calls to make. Later calls open new ones. The
 // transport of an [ClientOptions].HTTPClient may be shared with others, whose idle
 // connections it closes too.
-func (c *Client) CloseIdleConnections() { c.core.http.CloseIdleConnections() }
+func (c *Client) CloseIdleConnections() { c.core().http.CloseIdleConnections() }
 
 // Do sends a request to an endpoint that has no method of its own. path is
 // relative to the base URL, such as "monitors?limit=5"; write ids into it with
@@ -312,7 +319,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	if method == "" || strings.ContainsFunc(method, func(r rune) bool { return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') }) {
 		return fmt.Errorf("%w: the method must be letters, such as GET", ErrInvalidRequest)
 	}
-	u, err := c.core.resolve(path)
+	u, err := c.core().resolve(path)
 	if err != nil {
 		return err
 	}

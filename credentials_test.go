@@ -278,6 +278,45 @@ func TestClientOpacity(t *testing.T) {
 	}
 }
 
+// TestLiveClientIsOpaque prints clients with open connections, whose buffers hold
+// the last request with its token, while other goroutines use them.
+func TestLiveClientIsOpaque(t *testing.T) {
+	const tokenText = "copper-octopus-reads-the-tidal-gazette"
+	detector := newLeakDetector(longKeyText[1:], opaqueText, tokenText)
+	for name, creds := range map[string]diffhook.Credentials{
+		"key":                mustAPIKey(t, longKeyText),
+		"client credentials": diffhook.ClientCredentials("dh_live_id", opaqueText),
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.WriteString(w, `{"access_token":"`+tokenText+`","data":[]}`)
+			}), nil)
+			client := func() *diffhook.Client {
+				c, err := diffhook.NewClient(creds, &diffhook.ClientOptions{BaseURL: srv.URL, Limiter: unlimited()})
+				require.NoError(t, err)
+				t.Cleanup(c.CloseIdleConnections)
+				_, err = c.Keys.List(t.Context(), nil)
+				require.NoError(t, err)
+				return c
+			}
+			x, y := client(), client()
+			var stop atomic.Bool
+			var busy sync.WaitGroup
+			busy.Go(func() {
+				for !stop.Load() {
+					_, err := x.Keys.List(t.Context(), nil)
+					assert.NoError(t, err)
+				}
+			})
+			assertOpaque(t, detector, x, y)
+			assertOpaque(t, detector, unexportedField[*diffhook.Client]{x}, unexportedField[*diffhook.Client]{y})
+			assert.NotContains(t, showAssertions(x.Monitors, y.Monitors), "Transport")
+			stop.Store(true)
+			busy.Wait()
+		})
+	}
+}
+
 func TestEnvCredentials(t *testing.T) {
 	const (
 		none      = ""

@@ -89,9 +89,15 @@ var errRepeated = errors.New("the connection failed or the server reset the requ
 // isUnprocessed reports whether the server said that it did not process the
 // request: it refused the stream, or the stream is above the last one that its
 // GOAWAY names (RFC 9113, 8.7). net/http gives both as text, because no request
-// of the client can be rewound: see newRequest.
+// of the client can be rewound: see newRequest. Nor did the server process it if
+// the connection was over before net/http began a stream, or before TLS was.
 func isUnprocessed(err error) bool {
 	text := err.Error()
+	switch {
+	case isCertificateAlert(err),
+		text == "http2: client conn could not be established", text == "http2: client conn not usable":
+		return true
+	}
 	if strings.HasPrefix(text, "http2: Transport received GOAWAY from server") {
 		return true // for a stream above the last one
 	}
@@ -103,7 +109,17 @@ func isUnprocessed(err error) bool {
 // isHopeless reports whether another attempt will fail in the same way: the
 // server is not the one that the URL names, or the proxy does not let the client
 // through. Several wrong passwords can lock an account of the proxy.
-func isHopeless(err error) bool { return isUntrusted(err) || isProxyRefusal(err) }
+func isHopeless(err error) bool {
+	return isUntrusted(err) || isCertificateAlert(err) || isProxyRefusal(err)
+}
+
+// isCertificateAlert reports whether the server asked for a certificate of the
+// client and rejected it, or its absence. In TLS 1.3 the client learns that after
+// it has sent the request, which such a server does not read.
+func isCertificateAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" && op.Err != nil && strings.Contains(op.Err.Error(), "certificate")
+}
 
 // isUntrusted reports whether the server did not prove to be the one that the URL
 // names. Nothing was sent to it then.
@@ -114,20 +130,4 @@ func isUntrusted(err error) bool {
 	var invalid x509.CertificateInvalidError
 	return errors.As(err, &unverified) || errors.As(err, &unknown) || errors.As(err, &hostname) || errors.As(err, &invalid) ||
 		errors.Is(err, http.ErrSchemeMismatch)
-}
-
-// isProxyRefusal reports whether err is a proxy's refusal of a connection for the
-// reasons that no retry changes. Of the response to CONNECT, net/http passes on
-// the reason phrase alone.
-func isProxyRefusal(err error) bool {
-	var op *net.OpError
-	if errors.As(err, &op) && strings.HasPrefix(op.Op, "socks") && op.Err != nil {
-		return strings.HasSuffix(op.Err.Error(), "authentication failed")
-	}
-	for _, status := range [...]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired} {
-		if err.Error() == http.StatusText(status) {
-			return true
-		}
-	}
-	return false
 }

@@ -7,13 +7,16 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -304,6 +307,11 @@ func TestWhatNeverLeftIsNotOfUnknownOutcome(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, closed.Close())
+	asks := httptest.NewUnstartedServer(http.NotFoundHandler())
+	asks.Config.ErrorLog = log.New(io.Discard, "", 0)
+	asks.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	asks.StartTLS()
+	t.Cleanup(asks.Close)
 	for _, c := range []struct {
 		name      string
 		at        func(t *testing.T) (origin string, transport *http.Transport)
@@ -337,6 +345,9 @@ func TestWhatNeverLeftIsNotOfUnknownOutcome(t *testing.T) {
 		{"proxy says 407", func(t *testing.T) (string, *http.Transport) {
 			return "https://api.example", proxyAnswering(t, nil, "407 Proxy Authentication Required")
 		}, true, false},
+		{"proxy says 407 in its own words", func(t *testing.T) (string, *http.Transport) {
+			return "https://api.example", proxyAnswering(t, nil, "407 authenticationrequired")
+		}, true, false},
 		{"proxy says 403", func(t *testing.T) (string, *http.Transport) {
 			return "https://api.example", proxyAnswering(t, nil, "403 Forbidden")
 		}, true, false},
@@ -354,6 +365,9 @@ func TestWhatNeverLeftIsNotOfUnknownOutcome(t *testing.T) {
 			transport := secure.Client().Transport.(*http.Transport).Clone()
 			transport.TLSClientConfig.ServerName = "other.example"
 			return secure.URL, transport
+		}, true, false},
+		{"certificate of the client missing", func(t *testing.T) (string, *http.Transport) {
+			return asks.URL, asks.Client().Transport.(*http.Transport).Clone()
 		}, true, false},
 		{"TLS handshake timeout", func(t *testing.T) (string, *http.Transport) {
 			return "https://" + silent(t), &http.Transport{TLSHandshakeTimeout: 50 * time.Millisecond}
@@ -399,12 +413,47 @@ func TestWhatNeverLeftIsNotOfUnknownOutcome(t *testing.T) {
 }
 
 // TestHopelessIsTriedOnce counts what arrives: several wrong passwords can lock
-// an account.
+// an account. The default transport knows the status, whatever the proxy calls it.
 func TestHopelessIsTriedOnce(t *testing.T) {
-	var tries atomic.Int64
-	client := newClientAt(t, "https://api.example", &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: proxyAnswering(t, &tries, "407 Proxy Authentication Required")}})
-	require.Error(t, apiCallNamed(t, "get").do(t.Context(), client))
-	assert.EqualValues(t, 1, tries.Load())
+	before := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = before })
+	for _, status := range []string{"407 Proxy Authentication Required", "407 Proxy Authorization Required", "407 authenticationrequired", "407 Login", "407 ", "407"} {
+		for _, own := range []bool{true, false} {
+			if own && !strings.Contains(strings.ToLower(status), "auth") {
+				continue // net/http keeps the status to itself
+			}
+			t.Run(fmt.Sprintf("%s/own transport %t", status, own), func(t *testing.T) {
+				var tries atomic.Int64
+				transport := proxyAnswering(t, &tries, status)
+				opts := diffhook.ClientOptions{HTTPClient: &http.Client{Transport: transport}, MaxAttempts: 2}
+				if !own {
+					opts.HTTPClient, http.DefaultTransport = nil, transport
+				}
+				client := newClientAt(t, "https://api.example", &opts)
+				t.Cleanup(client.CloseIdleConnections)
+				err := apiCallNamed(t, "get").do(t.Context(), client)
+				require.Error(t, err)
+				assert.EqualValues(t, 1, tries.Load())
+				if !own {
+					assert.ErrorContains(t, err, "407")
+				}
+			})
+		}
+	}
+}
+
+// TestConnectionOverBeforeTheStream: net/http says in these words that it began no
+// stream on a connection.
+func TestConnectionOverBeforeTheStream(t *testing.T) {
+	for _, text := range []string{"http2: client conn could not be established", "http2: client conn not usable"} {
+		client := newTransportClient(t, roundTripper(func(r *http.Request) (*http.Response, error) {
+			httptrace.ContextClientTrace(r.Context()).GotConn(httptrace.GotConnInfo{})
+			return nil, errors.New(text)
+		}), &diffhook.ClientOptions{MaxAttempts: 1})
+		err := apiCallNamed(t, "create key").do(t.Context(), client)
+		require.Error(t, err)
+		assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown, text)
+	}
 }
 
 // TestStreamsAboveTheLimit: a server that takes one stream at a time refuses those

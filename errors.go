@@ -30,7 +30,8 @@ var (
 	// ErrBodyTooLarge is returned if a body is longer than
 	// [VerifierOptions].MaxBodyBytes or than a limit set before the verifier:
 	// the reader returns an *http.MaxBytesError, or an error with the status 413
-	// in a field Code, Status or StatusCode or a method Status or StatusCode.
+	// in an integer field or method Code, Status, StatusCode, HTTPStatus or
+	// HTTPStatusCode.
 	ErrBodyTooLarge = errors.New("diffhook: body too large: it is longer than MaxBodyBytes; raise the limit if deliveries can be that long")
 
 	// ErrBodyTimeout is returned if a body was not there in time, or if its

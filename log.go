@@ -5,9 +5,11 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 )
 
 // In each period, the first refused deliveries of each result get a line each,
@@ -133,12 +135,36 @@ func (a *attempt) logAttrs() []slog.Attr {
 }
 
 // routeAttrs names where a request arrived by the pattern of [http.ServeMux]
-// that matched. Without one it is nil: any part of a path may be a token.
+// that matched. Without one it is nil: any part of a path may be a token. So may
+// a part of a pattern, if a program registers a path that nobody shall guess: an
+// element is shown if it is a wildcard or words.
 func routeAttrs(r *http.Request) []slog.Attr {
-	if r.Pattern == "" {
+	host, path, found := strings.Cut(r.Pattern, "/")
+	if !found {
 		return nil
 	}
-	return []slog.Attr{slog.String("route", r.Pattern)}
+	elements := strings.Split(path, "/")
+	for i, element := range elements {
+		if !isRouteElement(element) {
+			elements[i] = "…"
+		}
+	}
+	return []slog.Attr{slog.String("route", host+"/"+strings.Join(elements, "/"))}
+}
+
+// isRouteElement reports whether an element of a pattern is a wildcard, a few
+// characters such as v1, or words, and not a token.
+func isRouteElement(s string) bool {
+	const longVersion, longWord = 3, 14
+	if len(s) <= longVersion || strings.HasPrefix(s, "{") && strings.HasSuffix(s, "}") {
+		return true
+	}
+	for word := range strings.FieldsFuncSeq(s, func(r rune) bool { return strings.ContainsRune("-_.", r) }) {
+		if len(word) > longWord || strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsLetter(r) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // logFailure writes the line of a function given to EventHandler that failed.

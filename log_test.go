@@ -131,6 +131,12 @@ func TestLogRoute(t *testing.T) {
 		want                any
 	}{
 		{"pattern", "/hooks/" + pathToken, "POST /hooks/{token}", "POST /hooks/{token}"},
+		{"pattern of words", "/api/v1/page-changes/", "example.com/api/v1/page-changes/{$}", "example.com/api/v1/page-changes/{$}"},
+		{"token in the pattern", "/" + pathToken, "/" + pathToken, "/…"},
+		{"token within the pattern", "/hooks/" + pathToken + "/x", "POST /hooks/" + pathToken + "/{id}", "POST /hooks/…/{id}"},
+		{"short token in the pattern", "/hooks/x7k2p9", "/hooks/x7k2p9", "/hooks/…"},
+		{"token of letters in the pattern", "/hooks/qWmZkRtYbNvLxPcD", "/hooks/qWmZkRtYbNvLxPcD", "/hooks/…"},
+		{"pattern of another router", "/" + pathToken, pathToken, nil},
 		{"token in the first element", "/" + pathToken, "", nil},
 		{"token in the second element", "/hooks/" + pathToken + "/x", "", nil},
 		{"root", "/", "", nil},

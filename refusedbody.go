@@ -97,9 +97,11 @@ func left(r *http.Request, in *incoming) leftover {
 	switch {
 	case r.ProtoMajor != 1: // HTTP/2 waits for nothing
 		return nothingLeft
-	case r.ContentLength == 0, in.rest == http.NoBody, in.whole:
+	case r.ContentLength == 0:
 		return nothingLeft
-	case !isServerBody(in.rest): // a wrapper, which may have read the body
+	case in.whole && (isServerBody(in.rest) || int64(len(in.Body)) == r.ContentLength):
+		return nothingLeft
+	case !isServerBody(in.rest): // a wrapper, which may have read the body, or stand in for it
 		return maybeLeft
 	case r.ContentLength < 0: // reading nothing would wait for a chunk
 		return maybeLeft

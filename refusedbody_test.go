@@ -54,6 +54,19 @@ func closing(next http.Handler) http.Handler {
 	})
 }
 
+// replacing is middleware that puts a reader in place of the body. The reader may
+// end before the body does. Afterwards the read deadline passes, as ReadTimeout
+// does while net/http waits for the body.
+func replacing(replace func(body io.ReadCloser) io.Reader) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Body = io.NopCloser(replace(r.Body))
+			next.ServeHTTP(w, r)
+			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
+		})
+	}
+}
+
 // headerFirst is middleware that has sent the header of the answer before the
 // handler comes to it.
 func headerFirst(next http.Handler) http.Handler {
@@ -143,6 +156,11 @@ func TestRefusedBodyIsNoRequest(t *testing.T) {
 				next.ServeHTTP(w, r)
 			})
 		}},
+		{"replaced body", post(forged, long), nil, replacing(func(io.ReadCloser) io.Reader { return strings.NewReader("hello") })},
+		{"replaced body, chunked", post(forged, "Transfer-Encoding: chunked"), nil, replacing(func(io.ReadCloser) io.Reader { return strings.NewReader("hello") })},
+		{"body replaced by none", post(forged, long), nil, replacing(func(io.ReadCloser) io.Reader { return http.NoBody })},
+		{"body replaced by none, chunked", post(forged, "Transfer-Encoding: chunked"), nil, replacing(func(io.ReadCloser) io.Reader { return http.NoBody })},
+		{"body cut short", post(forged, start) + "0123456789", nil, replacing(func(body io.ReadCloser) io.Reader { return io.LimitReader(body, 10) })},
 		{"body closed afterwards", post(long), nil, closing},
 		{"writer that hides deadlines", post(long), nil, wrapping(func(w http.ResponseWriter) http.ResponseWriter { return opaqueWriter{w} })},
 		{"writer that shows deadlines only", post(long), answers(func(http.ResponseWriter, *http.Request) {}),

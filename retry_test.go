@@ -707,6 +707,13 @@ func TestRetryAfter(t *testing.T) {
 		{"RateLimit-Reset", func() http.HandlerFunc { return limited("RateLimit-Reset", "13") }, 13 * time.Second},
 		{"X-RateLimit-Reset", func() http.HandlerFunc { return limited("X-RateLimit-Reset", "14") }, 14 * time.Second},
 		{"X-RateLimit-Reset as a date", func() http.HandlerFunc { return limited("X-RateLimit-Reset", unixIn(15*time.Second)) }, 15 * time.Second},
+		{"X-RateLimit-Reset in ISO 8601", func() http.HandlerFunc {
+			return limited("X-RateLimit-Reset", time.Now().Add(15*time.Second).UTC().Format(time.RFC3339))
+		}, 15 * time.Second},
+		{"ISO 8601 in the body", func() http.HandlerFunc {
+			at := time.Now().Add(15 * time.Second).UTC().Format(time.RFC3339)
+			return answeringJSON(429, `{"error": "a", "retry_after_seconds": "`+at+`"}`)
+		}, 15 * time.Second},
 		{"X-Rate-Limit-Reset in milliseconds", func() http.HandlerFunc { return limited("X-Rate-Limit-Reset", milliIn(15*time.Second)) }, 15 * time.Second},
 		{"X-RateLimit-Reset-After", func() http.HandlerFunc { return limited("X-RateLimit-Reset-After", "16") }, 16 * time.Second},
 		{"503 too", func() http.HandlerFunc { return withHeader(answeringJSON(503, plain), "Retry-After", "5") }, 5 * time.Second},

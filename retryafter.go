@@ -3,6 +3,7 @@ package diffhook
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -40,7 +41,13 @@ func retryAfter(resp *http.Response, inBody string) time.Duration {
 // parseWait reads a number of seconds or a date. It reports false if text is
 // neither.
 func parseWait(text string, now time.Time) (time.Duration, bool) {
-	if at, err := http.ParseTime(text); err == nil {
+	text = strings.TrimSpace(text)
+	at, err := http.ParseTime(text)
+	isDate := err == nil
+	if !isDate {
+		at, isDate = parseTime(text) // as in some reset headers
+	}
+	if isDate {
 		return inSeconds(at.Sub(now).Seconds()), true
 	}
 	n, err := strconv.ParseFloat(text, 64)

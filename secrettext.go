@@ -50,6 +50,7 @@ var textFaults = []struct {
 	{filePath.MatchString, "looks like the path of a file; pass its content, or use FileSecrets for a signing secret"},
 	{isAssignment, "looks like a line NAME=value; pass the value alone"},
 	{isVariableName, "is the name of a variable; pass the value of the variable"},
+	{hasVariable, "has a reference to a variable in it; pass the text with the value of the variable"},
 	{isPlaceholder, "looks like a placeholder; copy the secret from App → Settings → API Keys"},
 }
 
@@ -71,6 +72,9 @@ func hasInvisible(s string) bool {
 // mark or a zero-width space.
 func isInvisible(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) }
 
+// maskedText is groups of x or *, perhaps behind a prefix in small letters.
+var maskedText = regexp.MustCompile(`^(?:[a-z]+_)*(?:[xX]{4,}|\*{4,})(?:[ _.-]?(?:[xX]{4,}|\*{4,}))+$`)
+
 // isMasked finds the marks of a shortened or hidden text, and texts of a single
 // character.
 func isMasked(s string) bool {
@@ -78,6 +82,9 @@ func isMasked(s string) bool {
 		if strings.Contains(s, mark) {
 			return true
 		}
+	}
+	if maskedText.MatchString(s) {
+		return true
 	}
 	return s != "" && strings.Trim(s, s[:1]) == "" && strings.Contains("xX0.-_#*?", s[:1])
 }
@@ -103,11 +110,11 @@ const words = `(?:[A-Z]?[a-z]+|[A-Z]+)\d{0,3}(?:[ ._:,'/-]+(?:[A-Z]?[a-z]+|[A-Z]
 // references match whole texts. Long delimiters such as {{ and }} suffice. Short
 // delimiters such as < and > need words between them.
 var references = regexp.MustCompile(`^(?:` + strings.Join([]string{
-	`[$#@]+\{\s*[A-Za-z_][\w.-]*\s*\}#?`,          // ${NAME}, #{NAME}
-	`[$#@]+\{\s*[A-Za-z_][\w.-]+[:?+/[(| ].*\}#?`, // ${NAME:-default}, ${lookup("name")}
-	`\$\(+\s*<?[A-Za-z_][\w.-]*(?:\s.*)?\)+`,      // $(NAME), $(cat file)
-	`\$+(?:env:|[{(])?` + words,                   // $NAME, $env:NAME, ${NAME without its end
-	`%` + words + `%`, `%\([\w.-]+\)s`,            // %NAME%, %(NAME)s
+	`[$#@]+\{\s*[A-Za-z_][\w.-]*\s*\}#?`,            // ${NAME}, #{NAME}
+	`[$#@]+\{\s*[A-Za-z_][\w.-]+[:?+/[(| ].*\}#?`,   // ${NAME:-default}, ${lookup("name")}
+	`\$\(+\s*<?\s*[A-Za-z_/~][\w./~-]*(?:\s.*)?\)+`, // $(NAME), $(cat file), $(</run/secrets/name)
+	`\$+(?:env:|[{(])?` + words,                     // $NAME, $env:NAME, ${NAME without its end
+	`%` + words + `%`, `%\([\w.-]+\)s`,              // %NAME%, %(NAME)s
 	`\$?\{\{.*\}\}`, `<%.*%>`, `\[\[.*\]\]`, // {{ .Values.name }}, ${{ secrets.NAME }}
 	`!(?:Ref|Sub|GetAtt|ImportValue|Join|vault|reference|secret)\b.*`, // tags of YAML
 	`__` + words + `__`, `@+` + words + `@+`,
@@ -166,6 +173,15 @@ var variableNames = func() map[string]bool {
 func isVariableName(s string) bool {
 	return variableNames[letters(s)] || variableName.MatchString(s) && credentialName.MatchString(s)
 }
+
+// variableUse finds the library's variables as programs refer to them, and any
+// reference to a variable with a long name in capitals, within a text: the whole
+// text is known to whoever knows the code or the configuration.
+var variableUse = regexp.MustCompile(`DIFFHOOK_(?:SIGNING_SECRET|API_KEY|CLIENT_ID|CLIENT_SECRET)|[$#%]\{[A-Z][A-Z0-9_]{5,}\}|\{\{ ?[A-Z][A-Z0-9_]{5,} ?\}\}`)
+
+// hasVariable reports a reference to a variable within a text, such as
+// whsec_${HOOK_SECRET} or os.environ["DIFFHOOK_SIGNING_SECRET"].
+func hasVariable(s string) bool { return variableUse.MatchString(s) }
 
 // letters returns s in lower case and without the characters that separate words.
 func letters(s string) string {

@@ -44,6 +44,9 @@ var notSecrets = map[string][]string{
 		"!Ref DiffhookSigningSecret", "!Sub ${DiffhookSecret}", "!vault |", "__SIGNING_SECRET__", "@@SIGNING_SECRET@@", "{signing_secret}",
 		"<your-signing-secret>", "<YOUR SIGNING SECRET>", "<Your signing secret here>", "<paste your secret here, from the app>", "[your-signing-secret]",
 		"(sensitive value)", "[REDACTED]", "<redacted>", "{DIFFHOOK_SIGNING_SECRET}",
+		"$(</run/secrets/diffhook)", "$(< /run/secrets/diffhook)", "whsec_${DIFFHOOK_SIGNING_SECRET}", "whsec_${HOOK_SECRET}", "${HOOK_SECRET}${SUFFIX}", "prefix-{{HOOK_SECRET}}",
+		`${DIFFHOOK_SIGNING_SECRET}\n`, `\${DIFFHOOK_SIGNING_SECRET}`, "!DIFFHOOK_SIGNING_SECRET!", "~DIFFHOOK_SIGNING_SECRET~", "$DIFFHOOK_SIGNING_SECRET}", "<DIFFHOOK_SIGNING_SECRET",
+		"process.env.DIFFHOOK_SIGNING_SECRET", `os.environ["DIFFHOOK_SIGNING_SECRET"]`, "ENV['DIFFHOOK_SIGNING_SECRET']", `os.Getenv("DIFFHOOK_SIGNING_SECRET")`, "`echo $DIFFHOOK_SIGNING_SECRET`",
 	},
 	"address": {
 		"arn:aws:secretsmanager:eu-west-1:123456789012:secret:diffhook-AbCdEf", "op://vault/diffhook/signing-secret", "@Microsoft.KeyVault(SecretUri=https://kv.vault.azure.net/secrets/d/)",
@@ -89,7 +92,7 @@ var notSecrets = map[string][]string{
 		"your-signing-secret", "YOUR_PHRASE_GOES_HERE", "your_signing_key_here", "your signing secret here", "YourSigningSecretHere", "replace-me-with-a-secret", "REPLACE_ME_REPLACE_ME", "changeme-changeme", "changemechangeme",
 		"CHANGE_ME_IN_PRODUCTION", "insert-secret-here", "webhook-signing-secret", "my-signing-secret", "placeholder-secret",
 	},
-	"masked": {strings.Repeat("x", 20), strings.Repeat("*", 20), strings.Repeat("•", 20), "abcd••••••••wxyz", "5f2b9c0d8e7a41b6…", strings.Repeat("0", 32)},
+	"masked": {strings.Repeat("x", 20), strings.Repeat("*", 20), strings.Repeat("•", 20), "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", "whsec_xxxxxxxxxxxxxxxx", "XXXX-XXXX-XXXX-XXXX", "dh_secret_" + strings.Repeat("x", 20), "whsec_**** ****", "abcd••••••••wxyz", "5f2b9c0d8e7a41b6…", strings.Repeat("0", 32)},
 }
 
 // TestNotSecrets: whoever knows the habits of deployments knows these keys, or
@@ -164,6 +167,7 @@ func TestSecretsThatLookOdd(t *testing.T) {
 		"Tr0ub4dor&3-and-more", "correct horse battery staple", "correct-horse-battery-staple", "change-of-horse-battery", "a{b}c$d%e<f>g:h/i,j=k",
 		"$2a$10$N9qo8uLOickgx2ZMRZoMye", "$x9#Kd72jQ!mPz0<Lw", "<9xK#2d7Qj!mPz0Lw>", "%9xK#2d7Qj!mPz0Lw%", "{9xK#2d7Qj!mPz0Lw}", `"9xK#2d7Qj!mPz0Lw"`,
 		"/9xK2d7QjmPz0Lw/8a7s6d5f", "9xK2d7Qj=mPz0Lw8a7s6", "x=9K2d7QjmPz0Lw8a7s6", "q7:K2d7QjmPz0Lw8a7s6", "v2,K2d7QjmPz0Lw8a7s6", "sha256-K2d7QjmPz0Lw8a7s6",
+		"whsec_xxxxK2d7QjmPz0Lw8a7s6", "xxxxxxxx-5f2b-9c0d-8e7a-41b6a3c4d5e6", "9xK2${d7QjmPz0}Lw8a7s6", "9xK2d7Qj{{mPz0Lw}}8a7s6", "$(9xK2d7QjmPz0Lw8a7s6)",
 		"test_5f2b9c0d8e7a41b6", "signing-secret-5f2b9c0d8e7a41b6", "größer-als-sechzehn",
 	} {
 		_, err := diffhook.NewSecret(text)

@@ -21,7 +21,7 @@ const (
 // callPath makes a call at a path of the given elements below the base URL.
 // Each stays one element, whatever is in it.
 func (c *Client) callPath(ctx context.Context, call *call, elements ...string) error {
-	u := *c.core.base
+	u := *c.core().base
 	plain := true // the path needs no escapes that a URL would not write by itself
 	for _, element := range elements {
 		escaped := url.PathEscape(element)
