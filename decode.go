@@ -163,8 +163,6 @@ const (
 	errNoIDInResponse     responseError = "it has no id"
 	errNoKeyInResponse    responseError = "it has no API key"
 	errNoSecretInResponse responseError = "it has no signing secret, or none that can be one"
-	errPreviousInResponse responseError = "previous is neither an object nor null"
-	errExpiryInResponse   responseError = "the time at which the previous secret expires is not ISO 8601"
 	errNoTokenInResponse  responseError = "it has no access_token, or none that a header can have"
 )
 

@@ -92,38 +92,25 @@ func (s *signingSecrets) readData(data value) (err error) {
 	if read.Current, err = NewSecret(string(current)); err != nil {
 		return errNoSecretInResponse
 	}
-	if err := read.readPrevious(previous); err != nil {
-		return err
-	}
+	read.readPrevious(previous)
 	*s = read
 	return nil
 }
 
-// readPrevious reads the previous secret. If its end is there and cannot be read,
-// the whole response counts as unreadable, and receivers keep the secrets in
-// force. To read "no end" would accept the secret for ever; to read "no previous
-// secret" would lose the deliveries that carry it.
-func (s *signingSecrets) readPrevious(previous value) (err error) {
+// readPrevious reads the previous secret. If anything of it cannot be read, it
+// counts as unknown, and the current secret is not lost with it: a verifier then
+// keeps the secret that it replaces for [VerifierOptions].RotationWindow. Without its
+// end, a previous secret would be accepted for ever.
+func (s *signingSecrets) readPrevious(previous value) {
+	var text, end value
+	previous.fill(field{"secret", &text}, field{"expires_at", &end})
+	secret, err := NewSecret(string(text.exactText()))
+	expires := end.time()
 	switch {
-	case len(previous) == 0:
-		return nil // the API does not say
 	case previous.isNull():
 		s.NoPrevious = true
-		return nil
-	case !previous.isObject():
-		return errPreviousInResponse
+	case err != nil, expires.IsZero() && len(end) > 0 && !end.isNull(): // unknown
+	default:
+		s.Previous, s.PreviousExpires = secret, expires
 	}
-	var secret, expires value
-	previous.fill(field{"secret", &secret}, field{"expires_at", &expires})
-	if secret.saysNothing() {
-		return nil // there is one, and the API does not show it
-	}
-	if s.Previous, err = NewSecret(string(secret.exactText())); err != nil {
-		return errNoSecretInResponse
-	}
-	s.PreviousExpires = expires.time()
-	if s.PreviousExpires.IsZero() && len(expires) > 0 && !expires.isNull() {
-		return errExpiryInResponse
-	}
-	return nil
 }
