@@ -36,7 +36,7 @@ func (v *verifierState) handleHeld(d *heldDelivery) {
 	}
 }
 
-// admitHeld applies MaxAge as of the arrival, and counts the use of the secret.
+// admitHeld applies MaxAge at the time of arrival, and counts the use of the secret.
 func (v *verifierState) admitHeld(d *heldDelivery) error {
 	if v.opts.MaxAge > 0 {
 		if _, err := v.checkAge(d.Body, d.arrived); err != nil {
@@ -47,8 +47,8 @@ func (v *verifierState) admitHeld(d *heldDelivery) error {
 	return nil
 }
 
-// callHeld calls the customer's function, in a slot, unless the secret has been
-// rejected by then. Nothing of the request is in the context.
+// callHeld waits for a slot and calls the customer's function, unless the secret has
+// been rejected. The context has no values of the request.
 func (v *verifierState) callHeld(d *heldDelivery) (err error) {
 	v.hold.slots <- struct{}{}
 	defer func() {
@@ -69,7 +69,7 @@ func (v *verifierState) callHeld(d *heldDelivery) (err error) {
 	return d.handle(ctx, &delivery)
 }
 
-// leaveHold makes known what became of a pending delivery, and gives back the room.
+// leaveHold observes and counts the end of a pending delivery, and frees the memory.
 func (v *verifierState) leaveHold(d *heldDelivery, err error) {
 	defer func() { // also if the observer ends the goroutine
 		h := &v.hold
@@ -89,7 +89,7 @@ func (v *verifierState) leaveHold(d *heldDelivery, err error) {
 	v.observeHeld(d, err)
 }
 
-// noteDropped logs a delivery that was acknowledged, and is lost. v.mu is held.
+// noteDropped logs the loss of an acknowledged delivery. The caller holds v.mu.
 func (v *verifierState) noteDropped(d *heldDelivery, err error) {
 	if v.opts.Logger == nil {
 		return
@@ -101,8 +101,8 @@ func (v *verifierState) noteDropped(d *heldDelivery, err error) {
 	v.note(slog.LevelError, "diffhook: a held delivery was dropped, and DiffHook will not retry it", attrs...)
 }
 
-// observeHeld observes the end of a held delivery. No request is there to fail: a
-// panic of the observer is recovered.
+// observeHeld observes the end of a held delivery. A panic of the observer is
+// recovered: there is no request to fail.
 func (v *verifierState) observeHeld(d *heldDelivery, err error) {
 	if v.opts.Observe == nil {
 		return

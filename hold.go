@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	longestHold         = time.Hour // what a hold that nobody ends can swallow
+	longestHold         = time.Hour // bounds a hold that nobody ends
 	defaultMaxHeldBytes = 64 << 20
-	heldOverhead        = 4 << 10 // of each delivery beside the body, with its goroutine
+	heldOverhead        = 4 << 10 // memory of a delivery beside the body, goroutine included
 )
 
 var (
@@ -20,8 +20,8 @@ var (
 	errHoldFull   = fmt.Errorf("%w: the hold is full; rotate sooner, or raise MaxHeldBytes", ErrSecretsUnavailable)
 )
 
-// heldDelivery is a delivery that was answered with 202. It is held until a secret
-// in force signed it, and pending from then on.
+// heldDelivery is a delivery after the answer 202. It is held until it is verified,
+// and then pending until it is handled.
 type heldDelivery struct {
 	Delivery // with a copy of the body
 	tag      tag
@@ -32,33 +32,33 @@ type heldDelivery struct {
 
 func (d *heldDelivery) bytes() int64 { return int64(cap(d.Body)) + heldOverhead }
 
-// holdRoom is where deliveries are held. Verifier.mu guards what is not atomic.
+// holdRoom is the state of Hold. Verifier.mu guards all fields that are not atomic.
 type holdRoom struct {
 	canHold atomic.Bool
-	active  atomic.Bool // timer is set: read without the lock
-	timer   *time.Timer // of the end; nil if no hold is on
+	active  atomic.Bool // timer is set
+	timer   *time.Timer // end of the hold; nil if no hold is on
 	until   time.Time
 
 	held    []*heldDelivery
-	bytes   int64         // of all that are held or pending
-	pending int           // deliveries
+	bytes   int64         // memory of all held and pending deliveries
+	pending int           // number of pending deliveries
 	idle    chan struct{} // closed when pending falls to 0
 	slots   chan struct{} // a semaphore of maxHandling
 
 	handled, dropped, full uint64
 }
 
-// Hold keeps deliveries of generation 1 that no known secret signed, instead of
-// refusing them, until a secret that signed them is in force or d has passed. They
-// are answered 202 and are in the memory of this process. d is an hour at most.
-// Hold(0) ends a hold, and another Hold replaces its end. Nothing is held by default.
+// Hold keeps deliveries of generation 1 with an unknown signature for d, an hour at
+// most, instead of refusing them. They are answered 202 and kept in the memory of this
+// process. Hold(0) ends a hold, and another Hold replaces the end. By default, nothing
+// is held. Deliveries of generation 2 are refused as before: DiffHook retries them for
+// 17 h.
 //
-// Generation 2's deliveries are refused as ever, since DiffHook retries them for 17 h.
-//
-// Once a secret that signed it is in force, a delivery is given to the function of
-// [Verifier.EventHandler] or, from [Verifier.Handler] and [Verifier.VerifyRequest],
-// to HandleHeld of [VerifierOptions]. What no secret in force signed is dropped when
-// the hold ends. SECURITY.md in the repository has the risks.
+// If the secret of a held delivery comes into force, the function of
+// [Verifier.EventHandler] is called with the event or, for [Verifier.Handler] and
+// [Verifier.VerifyRequest], HandleHeld of [VerifierOptions] with the delivery. Other
+// held deliveries are dropped at the end of the hold. SECURITY.md in the repository
+// describes the risks.
 //
 // Errors match [ErrInvalidOptions] if d is out of range or nothing can hold, and
 // [ErrSecretsUnavailable] if the Verifier is zero.
@@ -105,8 +105,8 @@ func (v *verifierState) holdFor(d time.Duration) error {
 	return nil
 }
 
-// endHold ends the hold, if any, releases v.mu by unlock, and drops what is held: no
-// secret in force signed it, since holdUnder and verifyHeld have looked.
+// endHold ends the hold, if any, calls unlock to release v.mu, and drops the held
+// deliveries: holdUnder and verifyHeld have verified each under the set in force.
 func (v *verifierState) endHold(unlock func()) {
 	h := &v.hold
 	if h.timer == nil {
@@ -131,9 +131,9 @@ func (v *verifierState) endHold(unlock func()) {
 	}
 }
 
-// Drain waits until every held delivery that a secret in force signed has been
-// handled, or dropped after its last failure. Call it when the server has shut down,
-// after Hold(0): the end of the process loses the others.
+// Drain waits until every verified delivery of a hold is handled, or dropped after
+// the last failure. Call Drain after Hold(0) and after the server has shut down: the
+// end of the process loses the deliveries that are not handled.
 //
 // The error matches that of ctx and its cause if ctx ends first, and
 // [ErrSecretsUnavailable] if the Verifier is zero.
@@ -156,8 +156,8 @@ func (v *Verifier) Drain(ctx context.Context) error {
 	}
 }
 
-// hold holds a delivery that is otherwise refused with the error miss, and returns
-// ErrHeld. It returns nil if a secret that signed it came into force meanwhile.
+// hold holds the delivery and returns ErrHeld if a hold is on, and miss if not. The
+// error is nil if the delivery matches a secret that has come into force meanwhile.
 func (a *attempt) hold(miss error) error {
 	if a.handle == nil || !a.gen1 || !a.v.hold.active.Load() {
 		return miss
@@ -173,8 +173,8 @@ func (a *attempt) hold(miss error) error {
 	}
 }
 
-// holdUnder holds a delivery that no secret of set signed. It returns nil, and the
-// delivery is to be verified again, if set is not in force any more.
+// holdUnder holds the delivery, which matches no secret of set. It returns nil if set
+// is no longer in force: the caller must verify the delivery again.
 func (a *attempt) holdUnder(set *secretSet, miss error) error {
 	v, h := a.v, &a.v.hold
 	v.mu.Lock()
@@ -195,8 +195,8 @@ func (a *attempt) holdUnder(set *secretSet, miss error) error {
 	return ErrHeld
 }
 
-// verifyHeld verifies what is held under a set that has come into force, and starts
-// to handle what a secret of set signed. The caller holds v.mu.
+// verifyHeld verifies the held deliveries under a set that comes into force, and
+// starts to handle the matching deliveries. The caller holds v.mu.
 func (v *verifierState) verifyHeld(set *secretSet) {
 	h := &v.hold
 	still := h.held[:0]

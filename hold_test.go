@@ -569,8 +569,10 @@ func TestHoldAndReject(t *testing.T) {
 		require.NoError(t, h.v.Reject(letter(t, "C").Fingerprint()))
 		h.source.set(diffhook.Secrets{Current: letter(t, "D"), Previous: letter(t, "C")}, nil)
 		require.NoError(t, h.v.Refresh(t.Context()))
+		began := time.Now()
 		require.NoError(t, h.v.Drain(t.Context()))
 		require.Equal(t, []string{"tried"}, h.bodies(), "not again")
+		require.Equal(t, 5*time.Second, time.Since(began), "and nothing waits for a third attempt")
 		h.requireHold(diffhook.HoldStatus{Held: 1, Dropped: 1})
 	})
 }

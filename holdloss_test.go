@@ -127,7 +127,8 @@ func TestHoldAndSuccessorLoseNothing(t *testing.T) {
 						lost := g.run(r)
 						t.Logf("%d of %d lost", lost, lossEvents)
 						if !r.hold && !r.pushed {
-							require.Greater(t, lost, lossEvents/100, "or this shows nothing")
+							// After 45 s, few are lost: each attempt waits for a read.
+							require.True(t, lost > lossEvents/20 || late < time.Minute, "or this shows nothing")
 							return
 						}
 						require.Zero(t, lost)

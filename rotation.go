@@ -152,11 +152,8 @@ var (
 
 // apply puts an answer of the source in force. v.mu is held.
 func (v *verifierState) apply(answer Secrets) error {
-	if answer.Current.IsZero() {
-		return errNoCurrent
-	}
-	if year := answer.PreviousExpires.UTC().Year(); year < 0 || year > 9999 {
-		return errBadExpiry // JSON has no such time
+	if err := checkAnswer(answer); err != nil {
+		return err
 	}
 	answer = answer.normalized()
 	v.source = answer.Current.Fingerprint()
@@ -181,6 +178,17 @@ func (v *verifierState) apply(answer Secrets) error {
 		previous, window = v.keepReplaced(set, last, answer)
 	}
 	v.store(answer.Current, previous, window)
+	return nil
+}
+
+// checkAnswer refuses an answer of the source that no verifier can use.
+func checkAnswer(answer Secrets) error {
+	if answer.Current.IsZero() {
+		return errNoCurrent
+	}
+	if year := answer.PreviousExpires.UTC().Year(); year < 0 || year > 9999 {
+		return errBadExpiry // JSON has no such time
+	}
 	return nil
 }
 

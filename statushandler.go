@@ -8,27 +8,26 @@ import (
 	"time"
 )
 
-// StatusHandler serves the verifier to a rotation: GET returns [Verifier.Status] as
-// JSON. POST carries out the values of its form, each of which is optional, in this
-// order:
+// StatusHandler serves the verifier to a rotation. GET returns [Verifier.Status] as
+// JSON. POST applies the optional values of a form in this order, reads the source
+// and returns the status:
 //
-//   - reject, a fingerprint, for [Verifier.Reject]
-//   - successor, a text of [Secret.SealSuccessor], for [Verifier.AcceptSuccessor]
-//   - hold, a duration such as 10m or 0s, for [Verifier.Hold]
+//   - reject: a fingerprint for [Verifier.Reject]
+//   - successor: a text for [Verifier.AcceptSuccessor]
+//   - hold: a duration for [Verifier.Hold], such as 10m or 0s
 //
-// Then POST reads the source anew and returns the status. It answers 400, and has
-// done nothing, if a value cannot be meant. It answers 409 with the error of the
-// method that failed, and leaves out what comes after. Requests that a browser sends
-// from another site are refused.
+// The status is 400 for an invalid value, and nothing has been done. The status is
+// 409 with the text of the error if a method fails, and the later values are not
+// applied. Requests of a browser from another site are refused.
 //
-// Mount it behind your own authentication, and not on the internet: it shows no
-// secret, but who can POST to it can have deliveries refused, and swallowed for an
-// hour.
+// Mount the handler behind your own authentication, and not on the internet. A GET
+// shows no secret, but a POST can make the verifier refuse deliveries, or answer them
+// with 202 and drop them.
 func (v *Verifier) StatusHandler() http.Handler {
 	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(v.serveStatus))
 }
 
-// maxStatusBytes bounds what is read of a form.
+// maxStatusBytes bounds a form.
 const maxStatusBytes = 64 << 10
 
 func (v *Verifier) serveStatus(w http.ResponseWriter, r *http.Request) {
@@ -79,8 +78,8 @@ func (v *Verifier) carryOut(o statusOrder) error {
 	return nil
 }
 
-// readOrder returns what a POST wants. What cannot be read is an error: it may be an
-// order. No error repeats a value, which may be a secret.
+// readOrder reads the form of a POST. An unreadable form is an error, not an empty
+// order. Errors do not repeat a value: the value may be a secret.
 func readOrder(r *http.Request) (o statusOrder, err error) {
 	if err := r.ParseForm(); err != nil || len(r.PostForm) == 0 && r.ContentLength != 0 {
 		return o, errors.New("want a form, application/x-www-form-urlencoded, of at most 64 KiB")

@@ -11,23 +11,24 @@ import (
 	"time"
 )
 
-// sealedPrefix begins a sealed successor. The fingerprints of the old and of the new
-// secret follow, and in base64 a nonce and the ciphertext, with dots between.
+// sealedPrefix begins a sealed successor. Dots separate the other three parts: the
+// old fingerprint, the new fingerprint, and the base64 of nonce and ciphertext.
 const sealedPrefix = "diffhook-successor-v1"
 
 var (
 	errSealZero      = fmt.Errorf("%w: SealSuccessor: a secret is zero, or both are the same", ErrInvalidSecret)
-	errNotSealed     = fmt.Errorf("%w: AcceptSuccessor: the text is not one of SealSuccessor, or was changed", ErrInvalidSecret)
-	errSealedAnother = fmt.Errorf("%w: AcceptSuccessor: it is not sealed under the current secret; compare Verifier.Status", ErrInvalidSecret)
-	errSealedReject  = fmt.Errorf("%w: AcceptSuccessor: the secret, or the one that sealed it, has been rejected", ErrInvalidSecret)
+	errNotSealed     = fmt.Errorf("%w: AcceptSuccessor: the text is not a result of SealSuccessor, or was changed; copy it whole", ErrInvalidSecret)
+	errSealedAnother = fmt.Errorf("%w: AcceptSuccessor: the text is not sealed under the current secret; compare Verifier.Status", ErrInvalidSecret)
+	errSealedReject  = fmt.Errorf("%w: AcceptSuccessor: the old or the new secret has been rejected", ErrInvalidSecret)
 )
 
-// SealSuccessor returns next as a text for [Verifier.AcceptSuccessor] of verifiers
-// whose current secret is s. The text shows both fingerprints. Whoever has s can
-// read next in it: do not seal under a secret that has leaked.
+// SealSuccessor returns next, encrypted under s, for [Verifier.AcceptSuccessor] of
+// the verifiers whose current secret is s. The text shows both fingerprints. Anybody
+// with s can decrypt next: do not seal under a leaked secret.
 //
-// The key is HKDF-SHA-256 of s and both fingerprints, the cipher AES-256-GCM. The
-// error matches [ErrInvalidSecret] if a secret is zero or both are the same.
+// HKDF-SHA-256 derives the key from s and both fingerprints; the cipher is
+// AES-256-GCM. The error matches [ErrInvalidSecret] if a secret is zero or both are
+// the same.
 func (s Secret) SealSuccessor(next Secret) (string, error) {
 	if s.IsZero() || next.IsZero() || s.Equal(next) {
 		return "", errSealZero
@@ -41,7 +42,7 @@ func (s Secret) SealSuccessor(next Secret) (string, error) {
 	return head + "." + base64.RawURLEncoding.EncodeToString(sealed), nil
 }
 
-// successorCipher returns the cipher for the one successor of s that head names.
+// successorCipher returns the cipher for the pair of secrets in head.
 func (s Secret) successorCipher(head string) (cipher.AEAD, error) {
 	key, err := hkdf.Key(sha256.New, []byte(s.Reveal()), nil, head, 32)
 	if err != nil {
@@ -72,7 +73,7 @@ func parseSealed(text string) (s sealedSuccessor, err error) {
 	return s, nil
 }
 
-// open returns the secret that was sealed under old.
+// open decrypts the successor with the old secret.
 func (s sealedSuccessor) open(old Secret) (Secret, error) {
 	aead, err := old.successorCipher(s.head)
 	if err != nil {
@@ -89,19 +90,21 @@ func (s sealedSuccessor) open(old Secret) (Secret, error) {
 	return next, nil
 }
 
-// AcceptSuccessor makes the secret that [Secret.SealSuccessor] of the current secret
-// sealed the current one, and keeps accepting the one that it replaces for
-// RotationWindow. A secret that is current already changes nothing.
+// AcceptSuccessor makes the sealed secret current and accepts the replaced secret for
+// RotationWindow more. sealed is a result of [Secret.SealSuccessor] of the current
+// secret. If the successor is current already, nothing changes.
 //
-// Unlike after [Verifier.Rotate], an answer of the source that names the same current
-// secret as its last one does not undo it: the source is behind, as
-// [VerifierStatus].Source shows. It does once the successor is rejected, which
-// corrects a wrong one.
+// The successor stays current until the source names a new current secret. Until
+// then the source is behind, and [VerifierStatus].Source shows the old fingerprint.
+// To undo a wrong successor, [Verifier.Reject] it: the next read of the source
+// restores the old secret.
 //
-// The error matches [ErrInvalidSecret] if the text is sealed under another secret
-// than the current one (so an old text cannot be replayed), or if one of the two
-// secrets has been rejected, and [ErrSecretsUnavailable] if the Verifier is zero.
-// Nothing has changed then.
+// Errors, after which nothing has changed, match:
+//
+//   - [ErrInvalidSecret]: sealed was changed, or is sealed under a secret other than
+//     the current secret. So an old text cannot be replayed.
+//   - [ErrInvalidSecret]: the old or the new secret has been rejected.
+//   - [ErrSecretsUnavailable]: the Verifier is zero.
 func (v *Verifier) AcceptSuccessor(sealed string) error {
 	s, err := parseSealed(sealed)
 	if err != nil {
@@ -137,8 +140,8 @@ func (v *verifierState) acceptSuccessor(s sealedSuccessor) error {
 	return nil
 }
 
-// isBehind reports whether an answer of the source names the current secret that its
-// last answer named, and a successor of that has been accepted. v.mu is held.
+// isBehind reports whether the source repeats its current secret after
+// AcceptSuccessor. The caller holds v.mu.
 func (v *verifierState) isBehind(set *secretSet, answer Secrets) bool {
 	return v.pushed && set.rejected == 0 && answer.Current.Equal(v.last.Current)
 }

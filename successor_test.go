@@ -83,6 +83,10 @@ func TestAcceptSuccessor(t *testing.T) {
 		{"the source has it and states that there is no previous one", []step{
 			{func(r rotationTest) { r.push("A", "B"); r.saysNoPrevious("B", "") }, "B 401"},
 		}},
+		{"the source has it, and states later that there is no previous one", []step{
+			{func(r rotationTest) { r.push("A", "B"); r.says("B", "") }, "A!B 401"},
+			{func(r rotationTest) { r.saysNoPrevious("B", "") }, "B 401"},
+		}},
 		{"the source has it and the end of the previous one", []step{
 			{func(r rotationTest) { r.push("A", "B"); r.saysUntil("B", "A", time.Now().Add(time.Hour)) }, "A!B 401"},
 			{func(r rotationTest) { r.later(time.Hour) }, "B 401"},
@@ -114,7 +118,8 @@ func TestAcceptSuccessor(t *testing.T) {
 		{"the old one is rejected after it", []step{
 			{func(r rotationTest) { r.push("A", "B"); r.reject("A") }, "B 401"},
 			{func(r rotationTest) { r.saysInVain("A", ""); r.requireSource("A") }, "B 503"},
-			{func(r rotationTest) { r.says("B", "A") }, "B 401"},
+			{func(r rotationTest) { r.says("B", "A"); r.requireSource("B") }, "B 401"},
+			{func(r rotationTest) { r.saysInVain("A", ""); r.requireSource("A") }, "B 503"}, // it lost it again
 		}},
 		{"nothing that was rejected, nor under what was", []step{
 			{func(r rotationTest) { r.reject("B"); r.pushInVain("A", "B") }, "A 401"},
@@ -153,6 +158,7 @@ func TestAcceptSuccessorWithoutWindow(t *testing.T) {
 	r.v = newVerifier(t, r.source, &diffhook.VerifierOptions{RotationWindow: -1, MinRefreshInterval: 1<<63 - 1})
 	r.push("A", "B")
 	require.Equal(t, "B 401", r.verdicts())
+	require.Zero(t, r.v.Status().Previous)
 	r.says("A", "D")
 	require.Equal(t, "B 401", r.verdicts())
 }

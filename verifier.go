@@ -65,14 +65,14 @@ type VerifierOptions struct {
 	// a copy of the body, and 4 KiB for each. By default, 64 MiB.
 	MaxHeldBytes int64
 
-	// HandleHeld is called with the deliveries that [Verifier.Handler] and
-	// [Verifier.VerifyRequest] held, once a secret in force has signed them. Neither
-	// the request nor the handler behind the middleware is there any more. ctx ends
-	// after [DeliveryTimeout] and has no values of the request. An error or a panic
-	// is a failure: HandleHeld is called again after 5 s and after 30 s more, and
-	// then the delivery is dropped and logged. At most 16 calls are made at a time,
-	// of HandleHeld and of functions given to [Verifier.EventHandler] together. The
-	// order of the deliveries is not kept. By default, only EventHandler holds.
+	// HandleHeld handles a held delivery of [Verifier.Handler] or
+	// [Verifier.VerifyRequest] after it is verified. It replaces the handler behind
+	// the middleware, which is not called. ctx ends after [DeliveryTimeout] and has
+	// no values of the request. After an error or a panic, HandleHeld is called again
+	// in 5 s, and once more 30 s later; then the delivery is dropped and logged. At
+	// most 16 calls run at a time, with those of functions given to
+	// [Verifier.EventHandler]. The order of deliveries is not kept. By default, only
+	// EventHandler can hold deliveries.
 	HandleHeld func(ctx context.Context, d *Delivery) error
 
 	// Deny answers a refused request in place of the default answer: the
