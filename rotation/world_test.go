@@ -82,6 +82,13 @@ func (m *memory) Get(context.Context) ([]byte, string, error) {
 	return bytes.Clone(s.doc), fmt.Sprint(s.version), nil
 }
 
+// failGets makes each Get return what get returns; nil: the document.
+func (m *memory) failGets(get func() error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.get = get
+}
+
 // asOf returns the document as it was some time ago. The caller holds m.mu.
 func (m *memory) asOf(lag time.Duration) (s saved) {
 	for i, next := range m.history {
@@ -402,8 +409,10 @@ type person struct {
 }
 
 func (p *person) ask(ctx context.Context, q rotation.Question) (string, error) {
+	p.stepsMu.Lock()
 	p.questions = append(p.questions, q)
 	n := len(p.questions)
+	p.stepsMu.Unlock()
 	select {
 	case <-time.After(p.think):
 	case <-ctx.Done():
