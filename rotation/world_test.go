@@ -446,9 +446,11 @@ func (p *person) click() {
 	p.team.Rotate()
 }
 
-// traffic sends an event per second to each server while do runs, and returns how many
-// were sent and how many never handled.
+// traffic sends an event and a forgery per second to each server while do runs, and
+// returns how many events were sent and how many never handled. No forgery may be
+// handled.
 func (w *world) traffic(generation int, signOnce bool, do func()) (sent, lost int) {
+	forger := diffhooktest.NewSender(diffhooktest.NewSecret(), &diffhooktest.SenderOptions{Generation: generation, Retries: []time.Duration{}})
 	sender := diffhooktest.NewSender(w.team.Secrets().Current, &diffhooktest.SenderOptions{Generation: generation, SignOnce: signOnce})
 	var all sync.WaitGroup
 	stop := make(chan struct{})
@@ -465,6 +467,10 @@ func (w *world) traffic(generation int, signOnce bool, do func()) (sent, lost in
 				id := fmt.Sprintf("%s/mon_%d", name, n)
 				ids = append(ids, id)
 				body := fmt.Sprintf(`{"event":"page.changed","monitor_id":%q,"triggered_at":%q}`, id, time.Now().UTC().Format(time.RFC3339))
+				all.Go(func() {
+					_, h := s.now()
+					forger.SendTo(w.t.Context(), h, []byte(strings.Replace(body, id, "forged", 1)))
+				})
 				all.Go(func() {
 					sender.SendTo(w.t.Context(), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 						sender.Rotate(w.team.Secrets().Current)
@@ -483,6 +489,9 @@ func (w *world) traffic(generation int, signOnce bool, do func()) (sent, lost in
 	for _, s := range w.servers {
 		v, _ := s.now()
 		_ = v.Drain(w.t.Context())
+		s.mu.Lock()
+		require.Zero(w.t, s.handled["forged"], "a forgery was handled")
+		s.mu.Unlock()
 	}
 	for _, id := range ids {
 		s := w.servers[strings.SplitN(id, "/", 2)[0]]
