@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -349,23 +350,24 @@ func TestSecretWaitsBeforeItRevokes(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) { // a server that is down
 		w := newWorld(t, false, 0, 0)
-		down := true
-		time.AfterFunc(time.Hour, func() { down = false })
+		var up atomic.Bool
+		time.AfterFunc(time.Hour, func() { up.Store(true) })
 		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
-			o.Receivers["web-2"] = brokenReceiver{o.Receivers["web-2"], func() bool { return down && w.rotations > 0 }}
+			o.Receivers["web-2"] = brokenReceiver{o.Receivers["web-2"], func() bool { return !up.Load() && w.rotations > 0 }}
 		})
 		require.NoError(t, err)
-		require.False(t, down, "it has waited for web-2")
+		require.True(t, up.Load(), "it has waited for web-2")
 		w.requireRotated()
 	})
 	synctest.Test(t, func(t *testing.T) { // Publish fails for a while
 		w := newWorld(t, true, 0)
-		ok, calls := false, 0
-		time.AfterFunc(10*time.Minute, func() { ok = true })
+		var ok atomic.Bool
+		calls := 0
+		time.AfterFunc(10*time.Minute, func() { ok.Store(true) })
 		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
 			o.Publish = func(_ context.Context, s diffhook.Secrets) error {
 				calls++
-				if !ok {
+				if !ok.Load() {
 					return errors.New("no room")
 				}
 				require.True(t, s.Current.Equal(w.team.Secrets().Current))
@@ -374,7 +376,7 @@ func TestSecretWaitsBeforeItRevokes(t *testing.T) {
 			}
 		})
 		require.NoError(t, err)
-		require.True(t, ok)
+		require.True(t, ok.Load())
 		require.Greater(t, calls, 2)
 		w.requireRotated()
 	})
