@@ -51,7 +51,7 @@ func (r *secretRun) drain(ctx context.Context) error {
 	}
 }
 
-// revokeDrained compares once more, ends the hold, and enters phase revoked.
+// revokeDrained compares once more, and enters phase revoked.
 func (r *secretRun) revokeDrained(ctx context.Context, old, next secretText) error {
 	if err := r.wake(ctx); err != nil {
 		return err
@@ -59,7 +59,6 @@ func (r *secretRun) revokeDrained(ctx context.Context, old, next secretText) err
 	if err := r.confirm(ctx, next); err != nil {
 		return err
 	}
-	r.endHold(ctx)
 	return r.advance(ctx, phaseRotated, func(d *secretDocument) {
 		d.Replaced, d.Previous = old.Fingerprint(), secretText{}
 		d.enter(phaseRevoked)
@@ -165,8 +164,8 @@ func (r *secretRun) inUse(d secretDocument, statuses map[string]diffhook.Verifie
 	return time.Time{}, ""
 }
 
-// finish is phase revoked: it revokes the old secret, and waits until no receiver
-// accepts it. again is called between two looks, and ends them by an error.
+// finish is phase revoked: it revokes the old secret, waits until no receiver accepts
+// it, and ends the hold. again is called between two looks, and ends them by an error.
 func (r *secretRun) finish(ctx context.Context, again func(published bool) error) error {
 	d := r.doc()
 	if err := r.revokeAtDiffHook(ctx, d); err != nil {

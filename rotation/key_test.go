@@ -519,9 +519,9 @@ func TestWatch(t *testing.T) {
 		go func() { ended <- rotation.Watch(ctx, w.store, c, time.Minute) }()
 		_, err := w.run(0, nil)
 		require.NoError(t, err)
-		w.store.get = func() error { return errors.New("down") }
+		w.store.failGets(func() error { return errors.New("down") })
 		time.Sleep(5 * time.Minute)
-		w.store.get = nil
+		w.store.failGets(nil)
 		_, err = c.Monitors.List(t.Context(), nil)
 		require.NoError(t, err)
 		cancel()

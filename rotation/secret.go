@@ -234,8 +234,7 @@ func (r *secretRun) signing(ctx context.Context, step StepName, text string) (di
 	return seen, nil
 }
 
-// request is phase idle: it compares, begins the hold and saves that DiffHook is
-// about to be asked.
+// request is phase idle: it compares, and saves that DiffHook is about to be asked.
 func (r *secretRun) request(ctx context.Context) error {
 	current := r.doc().Current
 	if err := r.compareReceivers(ctx, current.Fingerprint()); err != nil {
@@ -250,9 +249,7 @@ func (r *secretRun) request(ctx context.Context) error {
 	case open(seen):
 		return fmt.Errorf("%w: DiffHook still accepts the older secret %s: a rotation in the app is not finished; revoke that secret in the app first", ErrMismatch, seen.Previous.Fingerprint())
 	}
-	r.hold(ctx)
 	if err := r.advance(ctx, phaseIdle, func(d *secretDocument) { d.enter(phaseRequested) }); err != nil {
-		r.endHold(ctx)
 		return err
 	}
 	r.compared = true
@@ -283,8 +280,8 @@ func (r *secretRun) compareReceivers(ctx context.Context, current string) error 
 	return joined(failed)
 }
 
-// rotate is phase requested: unless DiffHook has a new secret, it asks for one, and
-// saves both secrets.
+// rotate is phase requested: it begins the hold. Unless DiffHook has a new secret, it
+// asks for one. It saves both secrets.
 func (r *secretRun) rotate(ctx context.Context) error {
 	d := r.doc()
 	r.hold(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -349,23 +350,24 @@ func TestSecretWaitsBeforeItRevokes(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) { // a server that is down
 		w := newWorld(t, false, 0, 0)
-		down := true
-		time.AfterFunc(time.Hour, func() { down = false })
+		var up atomic.Bool
+		time.AfterFunc(time.Hour, func() { up.Store(true) })
 		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
-			o.Receivers["web-2"] = brokenReceiver{o.Receivers["web-2"], func() bool { return down && w.rotations > 0 }}
+			o.Receivers["web-2"] = brokenReceiver{o.Receivers["web-2"], func() bool { return !up.Load() && w.rotations > 0 }}
 		})
 		require.NoError(t, err)
-		require.False(t, down, "it has waited for web-2")
+		require.True(t, up.Load(), "it has waited for web-2")
 		w.requireRotated()
 	})
 	synctest.Test(t, func(t *testing.T) { // Publish fails for a while
 		w := newWorld(t, true, 0)
-		ok, calls := false, 0
-		time.AfterFunc(10*time.Minute, func() { ok = true })
+		var ok atomic.Bool
+		calls := 0
+		time.AfterFunc(10*time.Minute, func() { ok.Store(true) })
 		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
 			o.Publish = func(_ context.Context, s diffhook.Secrets) error {
 				calls++
-				if !ok {
+				if !ok.Load() {
 					return errors.New("no room")
 				}
 				require.True(t, s.Current.Equal(w.team.Secrets().Current))
@@ -374,9 +376,94 @@ func TestSecretWaitsBeforeItRevokes(t *testing.T) {
 			}
 		})
 		require.NoError(t, err)
-		require.True(t, ok)
+		require.True(t, ok.Load())
 		require.Greater(t, calls, 2)
 		w.requireRotated()
+	})
+}
+
+// Each condition of a revocation by itself.
+func TestSecretWaitsForEachCondition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // the retry horizon, though the old secret is quiet
+		w := newWorld(t, false, 0)
+		began := time.Now()
+		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) { o.RetryHorizon, o.Quiet = 5*time.Minute, time.Minute })
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, time.Since(began), 5*time.Minute)
+	})
+	synctest.Test(t, func(t *testing.T) { // a delivery that waits in memory, also with RevokeNow
+		w := newWorld(t, false, 0)
+		began := time.Now()
+		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
+			o.RevokeNow = true
+			o.Receivers["web-1"] = pendingReceiver{o.Receivers["web-1"], func() int {
+				if time.Since(began) < 10*time.Minute {
+					return 1
+				}
+				return 0
+			}}
+		})
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, time.Since(began), 10*time.Minute)
+	})
+	synctest.Test(t, func(t *testing.T) { // a click by somebody else before a crashed run goes on to revoke
+		w := newWorld(t, true, 0)
+		w.person.leaves = 4
+		_, err := w.run(w.first.Fingerprint(), 0, nil)
+		require.ErrorIs(t, err, errAbsent)
+		w.person.click()
+		_, err = w.run(w.first.Fingerprint(), 0, nil)
+		require.ErrorIs(t, err, rotation.ErrMismatch)
+		require.Zero(t, w.revocations)
+	})
+}
+
+type pendingReceiver struct {
+	rotation.Receiver
+	pending func() int
+}
+
+func (r pendingReceiver) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
+	s, err := r.Receiver.Status(ctx)
+	s.Hold.Pending = r.pending()
+	return s, err
+}
+
+// The new secret is pushed to servers: without a hold, a source that is 100 s late loses
+// nothing, if DiffHook is asked through the API.
+func TestSecretPushesTheSuccessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, false, 100*time.Second, 60*time.Second)
+		sent, lost := w.traffic(1, true, func() {
+			_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) { o.Hold = -1 })
+			require.NoError(t, err)
+		})
+		w.requireRotated()
+		require.Zero(t, lost, "of %d", sent)
+	})
+}
+
+// A rotation that somebody began in the app and did not finish, and a document that
+// somebody edits during a run.
+func TestSecretStopsIfSomebodyElseIsAtWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, false)
+		w.team.Rotate()
+		w.rewrite(w.first.Reveal(), w.team.Secrets().Current.Reveal())
+		_, err := w.run(w.team.Secrets().Current.Fingerprint(), 0, func(o *rotation.SecretOptions) { o.RevokeNow = true })
+		require.ErrorIs(t, err, rotation.ErrMismatch)
+		require.Zero(t, w.rotations+w.revocations)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, false, 0)
+		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
+			o.Observe = func(s rotation.Step) {
+				if s.Name == rotation.StepRotate {
+					w.rewrite(`"requested"`, `"idle"`)
+				}
+			}
+		})
+		require.ErrorIs(t, err, rotation.ErrConflict)
 	})
 }
 

@@ -82,6 +82,13 @@ func (m *memory) Get(context.Context) ([]byte, string, error) {
 	return bytes.Clone(s.doc), fmt.Sprint(s.version), nil
 }
 
+// failGets makes each Get return what get returns; nil: the document.
+func (m *memory) failGets(get func() error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.get = get
+}
+
 // asOf returns the document as it was some time ago. The caller holds m.mu.
 func (m *memory) asOf(lag time.Duration) (s saved) {
 	for i, next := range m.history {
@@ -402,8 +409,10 @@ type person struct {
 }
 
 func (p *person) ask(ctx context.Context, q rotation.Question) (string, error) {
+	p.stepsMu.Lock()
 	p.questions = append(p.questions, q)
 	n := len(p.questions)
+	p.stepsMu.Unlock()
 	select {
 	case <-time.After(p.think):
 	case <-ctx.Done():
@@ -437,9 +446,11 @@ func (p *person) click() {
 	p.team.Rotate()
 }
 
-// traffic sends an event per second to each server while do runs, and returns how many
-// were sent and how many never handled.
+// traffic sends an event and a forgery per second to each server while do runs, and
+// returns how many events were sent and how many never handled. No forgery may be
+// handled.
 func (w *world) traffic(generation int, signOnce bool, do func()) (sent, lost int) {
+	forger := diffhooktest.NewSender(diffhooktest.NewSecret(), &diffhooktest.SenderOptions{Generation: generation, Retries: []time.Duration{}})
 	sender := diffhooktest.NewSender(w.team.Secrets().Current, &diffhooktest.SenderOptions{Generation: generation, SignOnce: signOnce})
 	var all sync.WaitGroup
 	stop := make(chan struct{})
@@ -456,6 +467,10 @@ func (w *world) traffic(generation int, signOnce bool, do func()) (sent, lost in
 				id := fmt.Sprintf("%s/mon_%d", name, n)
 				ids = append(ids, id)
 				body := fmt.Sprintf(`{"event":"page.changed","monitor_id":%q,"triggered_at":%q}`, id, time.Now().UTC().Format(time.RFC3339))
+				all.Go(func() {
+					_, h := s.now()
+					forger.SendTo(w.t.Context(), h, []byte(strings.Replace(body, id, "forged", 1)))
+				})
 				all.Go(func() {
 					sender.SendTo(w.t.Context(), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 						sender.Rotate(w.team.Secrets().Current)
@@ -474,6 +489,9 @@ func (w *world) traffic(generation int, signOnce bool, do func()) (sent, lost in
 	for _, s := range w.servers {
 		v, _ := s.now()
 		_ = v.Drain(w.t.Context())
+		s.mu.Lock()
+		require.Zero(w.t, s.handled["forged"], "a forgery was handled")
+		s.mu.Unlock()
 	}
 	for _, id := range ids {
 		s := w.servers[strings.SplitN(id, "/", 2)[0]]
