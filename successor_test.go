@@ -118,7 +118,8 @@ func TestAcceptSuccessor(t *testing.T) {
 		{"the old one is rejected after it", []step{
 			{func(r rotationTest) { r.push("A", "B"); r.reject("A") }, "B 401"},
 			{func(r rotationTest) { r.saysInVain("A", ""); r.requireSource("A") }, "B 503"},
-			{func(r rotationTest) { r.says("B", "A") }, "B 401"},
+			{func(r rotationTest) { r.says("B", "A"); r.requireSource("B") }, "B 401"},
+			{func(r rotationTest) { r.saysInVain("A", ""); r.requireSource("A") }, "B 503"}, // it lost it again
 		}},
 		{"nothing that was rejected, nor under what was", []step{
 			{func(r rotationTest) { r.reject("B"); r.pushInVain("A", "B") }, "A 401"},
@@ -157,6 +158,7 @@ func TestAcceptSuccessorWithoutWindow(t *testing.T) {
 	r.v = newVerifier(t, r.source, &diffhook.VerifierOptions{RotationWindow: -1, MinRefreshInterval: 1<<63 - 1})
 	r.push("A", "B")
 	require.Equal(t, "B 401", r.verdicts())
+	require.Zero(t, r.v.Status().Previous)
 	r.says("A", "D")
 	require.Equal(t, "B 401", r.verdicts())
 }
