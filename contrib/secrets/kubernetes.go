@@ -14,9 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// Kubernetes is a store in a key of a Kubernetes Secret, with plain HTTP: the
-// three requests are not worth a dependency on client-go. The Secret must exist
-// and may be empty.
+// Kubernetes is a store in a key of a Kubernetes Secret. The Secret must exist and may
+// be empty. Two requests of plain HTTP need no client-go.
 type Kubernetes struct {
 	Client    *http.Client // trusts the cluster's ca.crt
 	Server    string       // https://kubernetes.default.svc in a pod
@@ -26,12 +25,12 @@ type Kubernetes struct {
 	Key       string // of the document in the Secret, such as document.json
 }
 
-// kubernetesSecret is the part of a Secret that the store reads and patches.
+// kubernetesSecret contains the fields of a Secret for Get and Swap.
 type kubernetesSecret struct {
 	Metadata struct {
 		ResourceVersion string `json:"resourceVersion"`
 	} `json:"metadata"`
-	Data map[string][]byte `json:"data"` // base64 in JSON, as Kubernetes has it
+	Data map[string][]byte `json:"data"` // base64 in JSON
 }
 
 // maxKubernetesSecret is above the size to which Kubernetes limits a Secret.
@@ -50,8 +49,8 @@ func (s Kubernetes) Get(ctx context.Context) ([]byte, string, error) {
 	return secret.Data[s.Key], secret.Metadata.ResourceVersion, nil
 }
 
-// Swap patches the key. A patch that names a resourceVersion gets 409 unless it is
-// the newest, also if another key of the Secret or a label has changed.
+// Swap patches the key. Kubernetes answers 409 unless the resourceVersion in the patch
+// is the newest, also after a change of another key or of a label.
 func (s Kubernetes) Swap(ctx context.Context, version string, doc []byte) error {
 	if version == "" {
 		return fmt.Errorf("write the Secret %s: no resourceVersion; pass the one from Get", s.Name)

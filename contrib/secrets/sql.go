@@ -10,16 +10,15 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// SQLSchema creates the table of [SQL]. A database with encryption at rest is not
-// enough for secrets: give the table a role of its own.
+// SQLSchema creates the table of [SQL]. Encryption at rest does not keep secrets from
+// other users of the database: give the table its own roles.
 const SQLSchema = `CREATE TABLE IF NOT EXISTS diffhook_documents (
 	name     VARCHAR(100) PRIMARY KEY,
 	version  BIGINT       NOT NULL,
 	document TEXT         NOT NULL
 )`
 
-// The statements are those of PostgreSQL and SQLite. MySQL takes them with ? in
-// place of each $1, $2 and $3, and the arguments in that order.
+// The statements run on PostgreSQL and SQLite. For MySQL, write ? for $1, $2 and $3.
 const (
 	selectDocument = `SELECT version, document FROM diffhook_documents WHERE name = $1`
 	insertDocument = `INSERT INTO diffhook_documents (name, version, document) VALUES ($1, 1, $2)`

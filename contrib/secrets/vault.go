@@ -13,17 +13,16 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// Vault is a store in a KV engine of version 2. The fields of the document are
-// the fields of the secret, so that templates of Vault Agent and other programs
-// read them by name.
+// Vault is a store in a KV engine of version 2. The fields of the document become the
+// fields of the secret: templates of Vault Agent and other programs read them by name.
 type Vault struct {
 	Client *api.Client
 	Mount  string // secret, say
 	Path   string // diffhook/signing, say
 }
 
-// Get returns the newest version. After a deletion there is no document, but
-// there is a version, which the next write must name.
+// Get returns the newest version. After a deletion, Get returns no document and the
+// version of the deletion, which the next write must name.
 func (s Vault) Get(ctx context.Context) ([]byte, string, error) {
 	secret, err := s.Client.KVv2(s.Mount).Get(ctx, s.Path)
 	if errors.Is(err, api.ErrSecretNotFound) {
