@@ -15,5 +15,8 @@
 //
 // If the document, DiffHook and the servers do not fit together, a rotation stops and
 // says so. Two runs cannot rotate the same credential at a time: the second run
-// returns [ErrBusy].
+// returns [ErrBusy]. Only a wait of more than 10 minutes for an old credential to get
+// out of use is passed on: a run that begins then takes the wait over, and the first
+// run returns [ErrBusy]. Such a wait saves nothing, because stores keep a limited number
+// of versions.
 package rotation

@@ -65,7 +65,7 @@ func (r *secretRun) revokeDrained(ctx context.Context, old, next secretText) err
 	})
 }
 
-// confirm compares the new secret with what DiffHook shows.
+// confirm compares the new secret with the secret that DiffHook shows.
 func (r *secretRun) confirm(ctx context.Context, next secretText) error {
 	seen, err := r.signing(ctx, StepConfirm, "compare the new secret with DiffHook once more")
 	if err != nil {
@@ -108,7 +108,7 @@ func learner(old, next, sealed string) func(context.Context, Receiver, diffhook.
 	}
 }
 
-// lacks returns what a receiver lacks of the new secret.
+// lacks returns a text if the receiver or the source of the receiver lacks the new secret.
 func lacks(s diffhook.VerifierStatus, next string) string {
 	switch {
 	case s.Current.Fingerprint == next && s.Source == next && !s.Current.Rejected:

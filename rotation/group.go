@@ -21,7 +21,7 @@ const receiverTimeout = 10 * time.Second
 type group struct {
 	*reporter
 	receivers map[string]Receiver
-	hidden    func() []string // what no error may show
+	hidden    func() []string // the credentials that no error may show
 	length    time.Duration   // of a hold; negative: none
 
 	holds   turn // held while a hold begins, is renewed or ends

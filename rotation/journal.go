@@ -19,7 +19,7 @@ const (
 	beatInterval = 20 * time.Second
 	storeTimeout = 10 * time.Second // of one call of the store
 	storeTries   = 3
-	storeLag     = 30 * time.Second // until Get shows what Swap has saved
+	storeLag     = 30 * time.Second // between Swap and the Get that shows it
 )
 
 // journal reads and writes the document of a run. The lease in the document keeps

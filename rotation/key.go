@@ -123,7 +123,7 @@ func (r *keyRun) accepts(old string) (done bool, err error) {
 	return false, fmt.Errorf("%w: the document names the key %s and not %s", ErrNotInForce, shownID(under), shownID(old))
 }
 
-// turn does what the phase of the document says, until the rotation is complete.
+// turn carries out one phase of the document after the other.
 func (r *keyRun) turn(ctx context.Context, old string) error {
 	for {
 		done, err := r.accepts(old)

@@ -8,33 +8,32 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// MergedSecret is what several receivers say together of one secret. It does not
-// hold the secret and marshals to JSON as it is.
+// MergedSecret is the status of a secret over several receivers. A MergedSecret does
+// not contain the secret, and marshals to JSON as it is.
 type MergedSecret struct {
 	Fingerprint string `json:"fingerprint"`
 
-	// CurrentAt and PreviousAt name the receivers that accept it in that role.
+	// CurrentAt and PreviousAt name the receivers that accept the secret in this role.
 	CurrentAt  []string `json:"currentAt,omitempty"`
 	PreviousAt []string `json:"previousAt,omitempty"`
 
-	// Uses is the sum of the receivers' counts. It falls when one restarts.
+	// Uses is the sum of the receivers' counts. The sum falls when a receiver restarts.
 	Uses uint64 `json:"uses"`
 
-	// LastUsed is the latest use that is known, by the clock of the receiver
-	// which saw it.
+	// LastUsed is the latest known use, by the clock of the receiver.
 	LastUsed time.Time `json:"lastUsed,omitzero"`
 
-	// Unused is how long it is certain that no receiver has used it: the
-	// shortest time that any of them vouches for, each by its own clock. One that
-	// began to count a minute ago vouches for a minute, and one that does not say
-	// since when, for none. In JSON it is in nanoseconds.
+	// Unused is for how long no receiver has used the secret for certain: the shortest
+	// time over all receivers, each by the clock of the receiver. A receiver that began
+	// to count a minute ago adds a minute, and a receiver without Since adds 0. JSON
+	// has nanoseconds.
 	Unused time.Duration `json:"unused"`
 }
 
-// Merge merges statuses, by the receivers' names, secret by secret: all
-// that a receiver has in force, those first that most have as current. It goes by
-// what a status says of each fingerprint and not of roles, since a receiver that
-// has not learned of a rotation still has the old secret as its current one.
+// Merge merges the statuses of receivers, by name, into a list of all secrets in
+// force. The secret that most receivers have as current comes first. Merge compares
+// fingerprints and not roles: a receiver that lags behind a rotation still has the old
+// secret as current.
 func Merge(statuses map[string]diffhook.VerifierStatus) []MergedSecret {
 	merged := []MergedSecret{} // [] in JSON, not null
 	for _, status := range statuses {
@@ -51,7 +50,7 @@ func Merge(statuses map[string]diffhook.VerifierStatus) []MergedSecret {
 	return merged
 }
 
-// mergeSecret is Merge for one secret, whether any receiver has it or not.
+// mergeSecret is Merge for one secret, which no receiver needs to have.
 func mergeSecret(fingerprint string, statuses map[string]diffhook.VerifierStatus) MergedSecret {
 	merged := MergedSecret{Fingerprint: fingerprint}
 	first := true
@@ -81,14 +80,14 @@ func mergeSecret(fingerprint string, statuses map[string]diffhook.VerifierStatus
 	return merged
 }
 
-// accepts reports whether the secret of the given role, when the status was
-// taken, was the one with the fingerprint and was accepted.
+// accepts reports whether the receiver accepted the secret in this role at the time of
+// the status.
 func accepts(s diffhook.VerifierStatus, fingerprint string, role diffhook.SecretStatus) bool {
 	return role.Fingerprint == fingerprint && !role.Rejected && (role.Expires.IsZero() || s.At.Before(role.Expires))
 }
 
-// unusedFor returns for how long the receiver vouches that it has not used a secret,
-// by its own clock.
+// unusedFor returns for how long the receiver has not used a secret for certain, by the
+// clock of the receiver.
 func unusedFor(s diffhook.VerifierStatus, fingerprint string) time.Duration {
 	last := mayHaveUsed(s, fingerprint)
 	if last.IsZero() {
@@ -100,7 +99,7 @@ func unusedFor(s diffhook.VerifierStatus, fingerprint string) time.Duration {
 // mayHaveUsed returns the latest time at which the receiver may have used a
 // secret.
 func mayHaveUsed(s diffhook.VerifierStatus, fingerprint string) (last time.Time) {
-	last = s.Since // what was before that it has not counted
+	last = s.Since // earlier uses are not counted
 	known := false
 	for _, role := range []diffhook.SecretStatus{s.Current, s.Previous} {
 		if role.Fingerprint != fingerprint {
@@ -112,7 +111,7 @@ func mayHaveUsed(s diffhook.VerifierStatus, fingerprint string) (last time.Time)
 		}
 	}
 	if !known && s.Changed.After(last) {
-		last = s.Changed // until when it may have had it
+		last = s.Changed // until then the secret may have been in force
 	}
 	return last
 }

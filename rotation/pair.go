@@ -73,13 +73,13 @@ func (p Pair) texts() (texts []string) {
 // String returns the id.
 func (p Pair) String() string { return "rotation.Pair(" + shownID(p.ID) + ")" }
 
-// Format writes what String returns under every verb.
+// Format writes the text of String under every verb.
 func (p Pair) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.String()) }
 
-// LogValue returns what String returns.
+// LogValue returns the text of String.
 func (p Pair) LogValue() slog.Value { return slog.StringValue(p.String()) }
 
-// MarshalText returns what String returns.
+// MarshalText returns the text of String.
 func (p Pair) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalText returns an error: a Pair encodes as its id only.

@@ -23,20 +23,19 @@ const maxStatusBytes = 64 << 10
 // Remote is a [Receiver] on another server, at the URL where its
 // [diffhook.Verifier.StatusHandler] is mounted. Only URL is required.
 //
-// Errors match their cause. If ctx ended, that is its error and its own cause.
-// The text of an error is short, on one line, and without values of 4 bytes or
-// more that Authorize added or that are in the URL, even if an answer repeats
-// them.
+// Errors match their cause: if ctx ended, the error and the cause of ctx. The text of
+// an error is short and on one line. A value of 4 bytes or more that is in the URL or
+// that Authorize added is redacted, even if a response repeats the value.
 type Remote struct {
-	// URL should be https wherever Authorize adds a credential.
+	// URL should be https if Authorize adds a credential.
 	URL string
 
-	// Authorize adds what your authentication asks for, such as a header. By
-	// default, nothing is added.
+	// Authorize adds your authentication to a request, such as a header. By default,
+	// nothing is added.
 	Authorize func(*http.Request)
 
-	// HTTPClient sends the requests. It is copied; redirects are not followed.
-	// By default, [http.DefaultClient].
+	// HTTPClient is copied and sends the requests. Redirects are not followed. By
+	// default, [http.DefaultClient].
 	HTTPClient *http.Client
 }
 
@@ -45,12 +44,12 @@ func (r *Remote) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
 	return r.send(ctx, http.MethodGet, nil)
 }
 
-// Refresh makes the receiver read its source. It returns an error also where
-// that failed.
+// Refresh makes the receiver read the source. It also returns an error if the read
+// failed.
 func (r *Remote) Refresh(ctx context.Context) error {
 	status, err := r.send(ctx, http.MethodPost, nil)
 	if err == nil && status.RefreshError != "" {
-		err = fmt.Errorf("%w: the receiver says: %s", diffhook.ErrSecretsUnavailable, status.RefreshError)
+		err = fmt.Errorf("%w: the receiver reports: %s", diffhook.ErrSecretsUnavailable, status.RefreshError)
 	}
 	return err
 }
@@ -78,7 +77,7 @@ func (r *Remote) post(ctx context.Context, field, value string) error {
 	return err
 }
 
-// send sends a request and returns the status that answers it.
+// send sends a request and returns the status in the response.
 func (r *Remote) send(ctx context.Context, method string, form url.Values) (status diffhook.VerifierStatus, err error) {
 	req, err := r.newRequest(ctx, method, form)
 	if err != nil {
@@ -97,28 +96,28 @@ func (r *Remote) send(ctx context.Context, method string, form url.Values) (stat
 		for wrapped := (*url.Error)(nil); errors.As(err, &wrapped); {
 			err = wrapped.Err
 		}
-		return status, failed("the receiver does not answer", err)
+		return status, failed("the receiver does not respond", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= http.StatusInternalServerError { // perhaps of a proxy before a server that is down
 		return status, fmt.Errorf("diffhook: the receiver responded %d", resp.StatusCode)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return status, fmt.Errorf("%w: the receiver responded %d; is its StatusHandler mounted there, and does it accept what Authorize adds?", diffhook.ErrUnexpectedResponse, resp.StatusCode)
+		return status, fmt.Errorf("%w: the receiver responded %d; mount its StatusHandler there, and compare its authentication with Authorize", diffhook.ErrUnexpectedResponse, resp.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatusBytes))
 	if err != nil {
-		return status, failed("the receiver's answer broke off", err)
+		return status, failed("the response of the receiver broke off", err)
 	}
 	if err := json.Unmarshal(body, &status); err != nil || !isComplete(status) {
-		return diffhook.VerifierStatus{}, fmt.Errorf("%w: the receiver did not answer with a VerifierStatus", diffhook.ErrUnexpectedResponse)
+		return diffhook.VerifierStatus{}, fmt.Errorf("%w: the receiver did not respond with a VerifierStatus", diffhook.ErrUnexpectedResponse)
 	}
 	status.RefreshError = redact.Text(status.RefreshError, 300, secrets...)
 	return status, nil
 }
 
-// isComplete reports whether a status from elsewhere has a time, and nothing but
-// fingerprints for fingerprints.
+// isComplete reports whether a status from another server has a time, and fingerprints
+// for fingerprints.
 func isComplete(s diffhook.VerifierStatus) bool {
 	for _, fingerprint := range []string{s.Source, s.Current.Fingerprint, s.Previous.Fingerprint} {
 		if fingerprint != "" && !isFingerprint(fingerprint) {
@@ -138,7 +137,7 @@ func (r *Remote) newRequest(ctx context.Context, method string, form url.Values)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, r.URL, strings.NewReader(form.Encode()))
 	if err != nil || req.URL.Scheme != "https" && req.URL.Scheme != "http" || req.URL.Host == "" {
-		return nil, fmt.Errorf("%w: the URL of the Remote is not one of https or http", diffhook.ErrInvalidOptions)
+		return nil, fmt.Errorf("%w: the URL of the Remote begins with neither https:// nor http://", diffhook.ErrInvalidOptions)
 	}
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -158,11 +157,11 @@ func (r *Remote) client() *http.Client {
 	return &client
 }
 
-// credentialsOf returns what no error may show of a request: the values of its
-// headers and cookies, and of its URL the user, the password, the query, and
-// parts of the path that are as long as a secret.
+// credentialsOf returns the texts of a request that no error may show: values of
+// headers and cookies, and from the URL the user, the password, the query, and parts of
+// the path with the length of a secret.
 func credentialsOf(req *http.Request) (secrets []string) {
-	const least = 4 // what is shorter is no secret, and in every text
+	const least = 4 // a shorter text is no secret, and in every text
 	add := func(texts ...string) {
 		for _, text := range texts {
 			if len(text) >= least {

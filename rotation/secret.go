@@ -180,7 +180,7 @@ func (r *secretRun) accepts(old string) (done bool, err error) {
 	return false, fmt.Errorf("%w: the document names %s and not %s", ErrNotInForce, under, old)
 }
 
-// run does what the phase of the document says, until the rotation is complete.
+// run carries out one phase of the document after the other.
 func (r *secretRun) run(ctx context.Context, old string) error {
 	for {
 		done, err := r.accepts(old)
@@ -218,7 +218,7 @@ func (r *secretRun) advance(ctx context.Context, from phase, change func(d *secr
 
 func (r *secretRun) waitPoll(ctx context.Context) error { return pause(ctx, r.opts.Poll) }
 
-// signing returns what DiffHook signs with.
+// signing returns the secrets that DiffHook signs with.
 func (r *secretRun) signing(ctx context.Context, step StepName, text string) (diffhook.Secrets, error) {
 	r.report(step, text, time.Time{})
 	if err := r.checkLease(); err != nil {

@@ -516,6 +516,33 @@ func TestSecretConfirmsBeforeALongWait(t *testing.T) {
 	})
 }
 
+// A long wait saves nothing, and a run that begins then takes it over.
+func TestLongWaitIsTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, false, 0)
+		long := func(o *rotation.SecretOptions) { o.RetryHorizon, o.Poll = 3*time.Hour, time.Minute }
+		first := make(chan error, 1)
+		go func() {
+			_, err := w.run(w.first.Fingerprint(), 0, long)
+			first <- err
+		}()
+		time.Sleep(time.Hour)
+		require.Less(t, w.store.swaps, 12)
+		_, err := w.run(w.first.Fingerprint(), 0, long)
+		require.NoError(t, err)
+		require.ErrorIs(t, <-first, rotation.ErrBusy)
+		require.Less(t, w.store.swaps, 25)
+		w.requireRotated()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newKeyWorld(t, false, 1)
+		_, err := w.run(0, func(o *rotation.KeyOptions) { o.Quiet = 26 * time.Hour })
+		require.NoError(t, err)
+		require.Less(t, w.store.swaps, 12)
+		w.requireReplaced()
+	})
+}
+
 // A server that restarts with deliveries in memory, and one that cannot hold, are
 // reported.
 func TestSecretReportsWhatAHoldLoses(t *testing.T) {

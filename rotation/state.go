@@ -23,7 +23,7 @@ type DocumentState struct {
 	// RunUntil is when the lease of a run ends; zero: no run has one.
 	RunUntil time.Time `json:"runUntil,omitzero"`
 
-	// Then says, for people, what comes next.
+	// Then is the next step, in words.
 	Then string `json:"then"`
 }
 
