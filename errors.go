@@ -137,29 +137,22 @@ func HTTPStatus(err error) int {
 // its name in observations and logs, and the status it is answered with.
 var verdicts = [...]struct {
 	err    error
-	result string
+	result Result
 	status int
 }{
 	// First, since it may wrap whatever error a source returns.
-	{ErrSecretsUnavailable, "secrets_unavailable", http.StatusServiceUnavailable},
-	{ErrNoSignature, "no_signature", http.StatusUnauthorized},
-	{ErrMalformedSignature, "malformed_signature", http.StatusUnauthorized},
-	{ErrSignatureMismatch, "mismatch", http.StatusUnauthorized},
-	{ErrStale, "stale", http.StatusUnauthorized},
-	{ErrBodyTooLarge, "body_too_large", http.StatusRequestEntityTooLarge},
-	{ErrBodyTimeout, "body_timeout", http.StatusRequestTimeout},
-	{ErrBodyRead, "body_read", http.StatusBadRequest},
-	{ErrBodyConsumed, "body_consumed", http.StatusInternalServerError},
-	{ErrInvalidEvent, "invalid_event", http.StatusBadRequest},
-	{ErrHeld, "held", http.StatusAccepted},
+	{ErrSecretsUnavailable, ResultSecretsUnavailable, http.StatusServiceUnavailable},
+	{ErrNoSignature, ResultNoSignature, http.StatusUnauthorized},
+	{ErrMalformedSignature, ResultMalformedSignature, http.StatusUnauthorized},
+	{ErrSignatureMismatch, ResultMismatch, http.StatusUnauthorized},
+	{ErrStale, ResultStale, http.StatusUnauthorized},
+	{ErrBodyTooLarge, ResultBodyTooLarge, http.StatusRequestEntityTooLarge},
+	{ErrBodyTimeout, ResultBodyTimeout, http.StatusRequestTimeout},
+	{ErrBodyRead, ResultBodyRead, http.StatusBadRequest},
+	{ErrBodyConsumed, ResultBodyConsumed, http.StatusInternalServerError},
+	{ErrInvalidEvent, ResultInvalidEvent, http.StatusBadRequest},
+	{ErrHeld, ResultHeld, http.StatusAccepted},
 }
-
-// The results that no sentinel stands for.
-const (
-	resultAccepted = "accepted"
-	resultDropped  = "dropped" // after it was held
-	resultError    = "error"
-)
 
 // classify returns the row of [verdicts] that err belongs to, as the index of
 // its result, and its status. The index of an unknown error is len(verdicts).
@@ -172,13 +165,13 @@ func classify(err error) (row, status int) {
 	return len(verdicts), http.StatusInternalServerError
 }
 
-// resultOf returns the fixed name of a verdict.
-func resultOf(err error) string {
+// resultOf returns the result of a verdict.
+func resultOf(err error) Result {
 	if err == nil {
-		return resultAccepted
+		return ResultAccepted
 	}
 	if row, _ := classify(err); row < len(verdicts) {
 		return verdicts[row].result
 	}
-	return resultError
+	return ResultError
 }

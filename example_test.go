@@ -261,7 +261,7 @@ func ExampleSecret() {
 
 // Metrics: one observation for each delivery, with a label from a fixed set.
 func ExampleVerifierOptions() {
-	counts := map[string]int{} // in production, a counter with a label; safe for concurrent use
+	counts := map[diffhook.Result]int{} // in production, a counter with a label; safe for concurrent use
 	secret := diffhooktest.NewSecret()
 	v, err := diffhook.NewVerifier(context.Background(), diffhook.Secrets{Current: secret}, &diffhook.VerifierOptions{
 		MaxBodyBytes: 1 << 20,

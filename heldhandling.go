@@ -108,9 +108,9 @@ func (v *verifierState) observeHeld(d *heldDelivery, err error) {
 		return
 	}
 	defer func() { _ = recover() }()
-	o := Observation{Result: resultAccepted, SignedByPrevious: d.SignedByPrevious, BodyBytes: len(d.Body), Duration: time.Since(d.arrived)}
+	o := Observation{Result: ResultAccepted, SignedByPrevious: d.SignedByPrevious, BodyBytes: len(d.Body), Duration: time.Since(d.arrived)}
 	if err != nil {
-		o.Result, o.Err, o.SignedByPrevious = resultDropped, err, false
+		o.Result, o.Err, o.SignedByPrevious = ResultDropped, err, false
 	}
 	v.opts.Observe(context.Background(), o)
 }

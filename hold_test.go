@@ -91,7 +91,7 @@ func (h *holdTest) results() (results []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, o := range h.seen {
-		results = append(results, o.Result)
+		results = append(results, string(o.Result))
 	}
 	return results
 }

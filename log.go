@@ -91,11 +91,11 @@ func (c *refusalCounts) attrs() (attrs []slog.Attr) {
 		if n == 0 {
 			continue
 		}
-		name := resultError
+		name := ResultError
 		if i < len(verdicts) {
 			name = verdicts[i].result
 		}
-		attrs = append(attrs, slog.Uint64(name, n))
+		attrs = append(attrs, slog.Uint64(string(name), n))
 	}
 	return attrs
 }
@@ -117,7 +117,7 @@ func (v *verifierState) fingerprintAttrs() []slog.Attr {
 // logAttrs is what an operator needs to act on a refusal.
 func (a *attempt) logAttrs() []slog.Attr {
 	attrs := []slog.Attr{
-		slog.String("result", resultOf(a.err)),
+		slog.String("result", string(resultOf(a.err))),
 		slog.Any("error", a.err),
 		slog.Int("body_bytes", len(a.body)),
 	}

@@ -321,7 +321,7 @@ func TestEventHandler(t *testing.T) {
 			var results []string
 			v := newVerifier(t, diffhook.Secrets{Current: current}, &diffhook.VerifierOptions{
 				Logger:  logs.logger(),
-				Observe: func(_ context.Context, o diffhook.Observation) { results = append(results, o.Result) },
+				Observe: func(_ context.Context, o diffhook.Observation) { results = append(results, string(o.Result)) },
 			})
 			var events []*diffhook.Event
 			h := v.EventHandler(func(_ context.Context, e *diffhook.Event) error {
@@ -527,7 +527,7 @@ func TestObserve(t *testing.T) {
 				err := e.call(v, o.request(), o.body, func() { require.Len(t, got, 1, "the verdict comes before the answer") })
 
 				want := diffhook.Observation{
-					Result:           o.result,
+					Result:           diffhook.Result(o.result),
 					Err:              o.err,
 					SignedByPrevious: o.previous,
 					Refreshed:        o.result == "secrets_unavailable",

@@ -197,7 +197,7 @@ func TestRejectedCurrentIsAnswered503(t *testing.T) {
 
 		var results []string
 		for _, o := range seen {
-			results = append(results, o.Result)
+			results = append(results, string(o.Result))
 			if o.Result == "secrets_unavailable" {
 				require.ErrorIs(t, o.Err, diffhook.ErrSecretsUnavailable)
 			}

@@ -104,12 +104,10 @@ type VerifierOptions struct {
 
 // Observation is the verdict on one delivery. It holds nothing secret.
 type Observation struct {
-	// Result is one of accepted, no_signature, malformed_signature, mismatch,
-	// stale, body_too_large, body_timeout, body_read, body_consumed,
-	// secrets_unavailable, invalid_event and error: fit for a metric's label. A
-	// delivery that [Verifier.Hold] keeps has two observations: held, and later
-	// accepted (it has been handled) or dropped.
-	Result string
+	// Result is fit for a metric's label. A delivery that [Verifier.Hold] keeps
+	// has two observations: [ResultHeld], and later [ResultAccepted] (after it was
+	// handled) or [ResultDropped].
+	Result Result
 
 	// Err is what the method returned or the request was refused for; nil
 	// for an accepted delivery. If the body could not be read, errors.Is and
