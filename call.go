@@ -76,8 +76,8 @@ func (c *Client) call(ctx context.Context, call *call) error {
 // encode makes the body, in the words of a generation. It is asked again for
 // each attempt, since the credentials may have changed to the other one.
 //
-// A request that must not arrive twice has a body: a transport that repeats a
-// request by itself needs one that it can rewind. See newRequest.
+// If the call is not repeatable, the request always has a body: a transport repeats
+// a request by itself only if it can rewind the body. See newRequest.
 func (call *call) encode(generation int) error {
 	if call.generation == generation || call.in == nil && call.repeatable || call.plain {
 		return nil
@@ -231,8 +231,8 @@ func (c *core) newRequest(ctx context.Context, call *call, token string) (*http.
 	if token != "" {
 		r.Header["Authorization"] = values[3:4:4]
 	}
-	// Without it, a transport that repeats requests by itself cannot rewind the
-	// body, and says why it would have repeated the request.
+	// Without GetBody, a transport cannot rewind the body and repeat the request,
+	// and its error says why it would have done so.
 	r.GetBody = nil
 	return r, nil
 }
@@ -281,8 +281,8 @@ func (call *call) interrupted(ctx context.Context, err error) error {
 	return call.interruptedBy(contextError(ctx), err)
 }
 
-// interruptedBy returns last, the error of the last attempt, which also matches
-// reason, for which there is no further attempt.
+// interruptedBy returns the error of the last attempt, which also matches reason:
+// the reason why there is no further attempt.
 func (call *call) interruptedBy(reason, last error) error {
 	text := reason.Error()
 	if reason, ok := reason.(*transportError); ok {

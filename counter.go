@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// counter counts the deliveries that a secret verified. It has a lane for each of
-// several processors: two that wrote the same memory for every delivery would slow
-// each other down. Its sums are exact.
+// counter counts the deliveries of a secret, in a lane for each of several
+// processors. Two processors that wrote the same memory for every delivery would
+// slow each other down. The sums are exact.
 type counter struct{ lanes [counterLanes]lane }
 
 const counterLanes = 16
 
-// lane is a part of a counter. It fills the two cache lines that processors fetch
+// lane is a part of a counter. A lane fills two cache lines, which processors fetch
 // together.
 type lane struct {
 	uses     atomic.Uint64
@@ -20,8 +20,8 @@ type lane struct {
 	_        [112]byte
 }
 
-// record counts a use in a lane. It asks for the time since the verifier was made,
-// which takes half as long as asking for the date.
+// record counts a use in a lane. The time since the verifier was made takes half as
+// long to read as the date.
 func (c *counter) record(lane uint32, since time.Time) {
 	l := &c.lanes[lane%counterLanes]
 	l.uses.Add(1)

@@ -14,28 +14,28 @@ import (
 
 // departure watches how the request of one attempt leaves the process.
 //
-// net/http repeats some requests by itself, without a wait and without a limit:
-// over HTTP/2 any request without a body whose stream the server reset with
-// PROTOCOL_ERROR, also a POST that was carried out. Every repetition begins with
-// another connection for the request, or with the same connection again. There
-// departure ends the attempt: only the client repeats a request.
+// net/http repeats some requests by itself, without a wait and without a limit. Over
+// HTTP/2 it repeats any request without a body if the server reset the stream with
+// PROTOCOL_ERROR, also a POST that was carried out. Before each repetition, net/http
+// takes a connection for the request again. There, departure ends the attempt: only
+// the client repeats a request.
 type departure struct {
 	end   func() // ends the attempt
 	trace httptrace.ClientTrace
 
 	asked  atomic.Bool  // a connection was asked for
-	conns  atomic.Int32 // connections that the request was given to
+	conns  atomic.Int32 // how often the request got a connection
 	repeat atomic.Bool  // the transport was about to repeat the request
 }
 
-// watch returns ctx with the trace that tells d of connections.
+// watch returns ctx with a trace of connections for d.
 func (d *departure) watch(ctx context.Context) context.Context {
 	d.trace = httptrace.ClientTrace{GetConn: d.getConn, GotConn: d.gotConn}
 	return httptrace.WithClientTrace(ctx, &d.trace)
 }
 
-// getConn is called when the transport asks for a connection, also again for
-// the same connection, before anything is sent.
+// getConn is called when the transport asks for a connection, before it sends
+// anything on the connection.
 func (d *departure) getConn(string) {
 	d.asked.Store(true)
 	if d.conns.Load() > 0 {
@@ -43,7 +43,7 @@ func (d *departure) getConn(string) {
 	}
 }
 
-// gotConn is called with a connection that the request is about to be sent on.
+// gotConn is called when the transport is about to send the request on a connection.
 func (d *departure) gotConn(info httptrace.GotConnInfo) {
 	if d.conns.Add(1) == 1 {
 		return
@@ -62,8 +62,8 @@ func (d *departure) stop() {
 }
 
 // left reports whether the request may have left, after the transport returned
-// err. Without a connection it did not. A transport that does not report its
-// connections is judged by the error.
+// err. Without a connection, no request leaves. If the transport does not report
+// connections, err decides.
 func (d *departure) left(err error) bool {
 	if d.asked.Load() || d.conns.Load() > 0 {
 		return d.conns.Load() > 0 && !isUnprocessed(err)
@@ -86,11 +86,11 @@ func isDialError(err error) bool {
 // errRepeated is the error of an attempt that the transport was about to repeat.
 var errRepeated = errors.New("the connection failed or the server reset the request, and the transport was about to send it again")
 
-// isUnprocessed reports whether the server said that it did not process the
-// request: it refused the stream, or the stream is above the last one that its
-// GOAWAY names (RFC 9113, 8.7). net/http gives both as text, because no request
-// of the client can be rewound: see newRequest. Nor did the server process it if
-// the connection was over before net/http began a stream, or before TLS was.
+// isUnprocessed reports whether the server did not process the request. The server
+// refused the stream, or the stream is above the last stream of GOAWAY (RFC 9113,
+// 8.7). net/http returns both as text, because no request of the client can be
+// rewound: see newRequest. Or the connection ended before a stream began, or
+// before the end of the TLS handshake.
 func isUnprocessed(err error) bool {
 	text := err.Error()
 	switch {
@@ -106,9 +106,9 @@ func isUnprocessed(err error) bool {
 		strings.HasPrefix(text, "stream error: ") && strings.Contains(text, "; REFUSED_STREAM; received from peer]"))
 }
 
-// isHopeless reports whether another attempt will fail in the same way: the
-// server is not the one that the URL names, or the proxy does not let the client
-// through. Several wrong passwords can lock an account of the proxy.
+// isHopeless reports whether another attempt will fail in the same way: the server
+// is not the server of the URL, or the proxy does not let the client through.
+// Several wrong passwords can lock an account of the proxy.
 func isHopeless(err error) bool {
 	return isUntrusted(err) || isCertificateAlert(err) || isProxyRefusal(err)
 }
@@ -121,8 +121,8 @@ func isCertificateAlert(err error) bool {
 	return errors.As(err, &op) && op.Op == "remote error" && op.Err != nil && strings.Contains(op.Err.Error(), "certificate")
 }
 
-// isUntrusted reports whether the server did not prove to be the one that the URL
-// names. Nothing was sent to it then.
+// isUntrusted reports whether the server did not prove to be the server of the URL.
+// The client then sends nothing.
 func isUntrusted(err error) bool {
 	var unverified *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError

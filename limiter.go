@@ -49,11 +49,11 @@ func PlanLimiter(requestsPerMinute int) Limiter {
 	return &planLimiter{rate.NewLimiter(rate.Limit(perMinute/60), burst), make(slot, 1)}
 }
 
-// planLimiter is a rate.Limiter with a line in front. A rate.Limiter gives those
-// who wait their turns in advance, and does not give them anew to others where
-// they stop waiting: many who do would leave it idle for minutes. Here only the
-// first in the line waits for a turn. A client has a line of its own; this one
-// is for clients that share a limiter, and for other users of it.
+// planLimiter is a rate.Limiter with a line in front. A rate.Limiter assigns turns in
+// advance. If a waiter gives up, the turns behind it do not move up: many such
+// waiters would leave the limiter idle for minutes. Here, only the first in the line
+// waits for a turn. A client has its own line, and this line is for clients that
+// share a limiter.
 type planLimiter struct {
 	*rate.Limiter
 	first slot
@@ -67,8 +67,8 @@ func (l *planLimiter) Wait(ctx context.Context) error {
 	return l.Limiter.Wait(ctx)
 }
 
-// slot is a place for as many as its capacity says. Those who wait for it get it
-// in the order in which they came.
+// slot is a semaphore: its capacity is the number of holders. Waiters are served in
+// the order of arrival.
 type slot chan struct{}
 
 func (s slot) take(ctx context.Context) error {
@@ -82,10 +82,10 @@ func (s slot) take(ctx context.Context) error {
 
 func (s slot) leave() { <-s }
 
-// gate is what each attempt passes before it starts: the pause that a 429 has
-// asked for, for all, and a limiter. Who waits for the limiter's turn is at the
-// front. The line before it is for all but urgent calls, which thus have at most
-// one of the others before them, however many there are.
+// gate delays each attempt: by the pause after a 429, which holds for all calls, and
+// by a limiter. The call at the front waits for the limiter's turn. All calls but the
+// urgent ones stand in a line before the front, so at most one other call is before
+// an urgent call.
 type gate struct {
 	start       time.Time    // so that a clock that is set changes nothing
 	until       atomic.Int64 // nanoseconds since start

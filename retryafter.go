@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Headers in which a 429 may say when the limit is reset. DiffHook documents that
-// there are such headers, and not their names: these are the common ones.
+// Headers with the time at which a limit is reset. DiffHook documents such headers
+// without their names: these are the common names.
 var resetHeaders = [...]string{"RateLimit-Reset", "X-RateLimit-Reset", "X-Rate-Limit-Reset", "X-RateLimit-Reset-After"}
 
 // retryAfter returns how long a response asks to wait, or 0. It reads Retry-After
@@ -63,7 +63,7 @@ func parseWait(text string, now time.Time) (time.Duration, bool) {
 	return inSeconds(n), true
 }
 
-// inSeconds converts a number that anybody may have written.
+// inSeconds converts a number from anybody, up to a year.
 func inSeconds(n float64) time.Duration {
 	const most = 365 * 24 * 60 * 60
 	if !(n > 0) { // also not a number
