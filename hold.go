@@ -159,7 +159,7 @@ func (v *Verifier) Drain(ctx context.Context) error {
 // hold holds the delivery and returns ErrHeld if a hold is on, and miss if not. The
 // error is nil if the delivery matches a secret that has come into force meanwhile.
 func (a *attempt) hold(miss error) error {
-	if a.handle == nil || !a.gen1 || !a.v.hold.active.Load() {
+	if !a.canHold() {
 		return miss
 	}
 	for {
@@ -172,6 +172,9 @@ func (a *attempt) hold(miss error) error {
 		}
 	}
 }
+
+// canHold reports whether a hold is on that takes this delivery.
+func (a *attempt) canHold() bool { return a.handle != nil && a.gen1 && a.v.hold.active.Load() }
 
 // holdUnder holds the delivery, which matches no secret of set. It returns nil if set
 // is no longer in force: the caller must verify the delivery again.

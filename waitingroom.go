@@ -15,6 +15,10 @@ const (
 	// arrive within this time.
 	waitStep = maxWait / 16
 
+	// maxWaitInHold bounds the wait of a delivery that can be held instead: the
+	// hold waits for the secret, and DiffHook gets a response.
+	maxWaitInHold = time.Second
+
 	// maxWaitingBytes bounds the memory of all waiting deliveries. A delivery counts
 	// the body, and waitOverhead for goroutine, headers and buffers.
 	maxWaitingBytes = 64 << 20
@@ -35,8 +39,14 @@ var (
 func (a *attempt) decideMiss(set *secretSet) error {
 	w := a.v.newWait(a.bufferedBytes())
 	defer w.leave()
+	ctx := a.ctx
+	if a.canHold() {
+		bounded, cancel := context.WithTimeout(ctx, maxWaitInHold)
+		defer cancel()
+		ctx = bounded
+	}
 	for {
-		newer, err := w.look(a.ctx, set)
+		newer, err := w.look(ctx, set)
 		a.refreshed = w.reads > 0
 		switch {
 		case newer != set && a.matches(newer):
