@@ -35,9 +35,18 @@ func server(ctx context.Context, mux *http.ServeMux) error {
 	return nil
 }
 
-func application(ctx context.Context, client *diffhook.Client) {
+func application(ctx context.Context) error {
 	keys := rotation.FileStore("/etc/diffhook/key.json")
+	creds, err := rotation.Credentials(ctx, keys)
+	if err != nil {
+		return err
+	}
+	client, err := diffhook.NewClient(creds, nil)
+	if err != nil {
+		return err
+	}
 	go func() { log.Print(rotation.Watch(ctx, keys, client, time.Minute)) }()
+	return nil
 }
 
 func operator(ctx context.Context, old, id, token string, store, keys rotation.Store) error {

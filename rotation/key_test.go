@@ -506,6 +506,22 @@ func TestKeyTwoRunsAndLostResponses(t *testing.T) {
 	})
 }
 
+// Credentials makes the first client of an application.
+func TestCredentials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, generation := range []int{1, 2} {
+			w := newKeyWorld(t, false, generation)
+			creds, err := rotation.Credentials(t.Context(), w.store)
+			require.NoError(t, err)
+			c := w.platf.Client(nil).WithCredentials(creds)
+			_, err = c.Monitors.List(t.Context(), nil)
+			require.NoError(t, err)
+		}
+		_, err := rotation.Credentials(t.Context(), &memory{})
+		require.ErrorIs(t, err, rotation.ErrInvalidDocument)
+	})
+}
+
 // Watch gives a client the credentials of the document, and keeps the last ones while
 // the store fails.
 func TestWatch(t *testing.T) {

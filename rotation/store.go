@@ -76,6 +76,16 @@ func Source(s Store) diffhook.SecretSource {
 	})
 }
 
+// Credentials returns the credentials that are in the document of s now, to create a
+// client. [Watch] gives the client later ones.
+func Credentials(ctx context.Context, s Store) (diffhook.Credentials, error) {
+	doc := new(keyDocument)
+	if err := read(ctx, s, doc); err != nil {
+		return nil, err
+	}
+	return Pair(doc.pairText).credentials(), nil
+}
+
 // Watch gives c the credentials in the document of s, now and whenever they change.
 // It reads the document once per every; zero means 1 minute. If the first read
 // fails, Watch returns the error. Later errors keep the last credentials, until a
