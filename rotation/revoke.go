@@ -138,6 +138,10 @@ func (r *secretRun) replaceLeaked(ctx context.Context, leaked string) error {
 // not have the new secret.
 func (r *secretRun) finishLeaked(ctx context.Context) (complete bool, err error) {
 	deadline := time.Now().Add(learnTime)
+	// Servers get the new secret before a person is asked for a click.
+	d := r.doc()
+	r.publish(ctx, d.secrets())
+	r.look(ctx, func(ctx context.Context, rc Receiver, _ diffhook.VerifierStatus) error { return rc.Refresh(ctx) })
 	late := errors.New("diffhook: revoke the leaked secret: not every server has the new secret yet; look at the steps, and run it again")
 	err = r.finish(ctx, func(bool) error {
 		if time.Now().After(deadline) {

@@ -208,3 +208,26 @@ func TestRevokeSecretOptions(t *testing.T) {
 	}
 	require.Zero(t, m.swaps)
 }
+
+// In an emergency, servers that read the document at once have the new secret before a
+// person is asked for another click.
+func TestRevokeSecretReachesServersBeforeTheClick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, true, 0, 0)
+		o := w.options()
+		asked := false
+		observe := func(s rotation.Step) {
+			if s.Name != rotation.StepRevoke {
+				return
+			}
+			asked = true
+			for name, s := range w.servers {
+				v, _ := s.now()
+				require.Equal(t, w.team.Secrets().Current.Fingerprint(), v.Status().Current.Fingerprint, name)
+			}
+		}
+		require.NoError(t, rotation.RevokeSecret(t.Context(), w.first.Fingerprint(), rotation.ByHand(w.person.ask), w.store,
+			&rotation.RevokeOptions{Receivers: o.Receivers, Observe: observe}))
+		require.True(t, asked)
+	})
+}
