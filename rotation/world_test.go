@@ -83,6 +83,13 @@ func (m *memory) Get(context.Context) ([]byte, string, error) {
 }
 
 // failGets makes each Get return what get returns; nil: the document.
+// saves returns how often Swap was called.
+func (m *memory) saves() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.swaps
+}
+
 func (m *memory) failGets(get func() error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
