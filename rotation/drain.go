@@ -23,7 +23,7 @@ func (r *secretRun) drain(ctx context.Context) error {
 		return fmt.Errorf("%w: seal the new secret: %w", ErrMismatch, err)
 	}
 	r.hold(ctx)
-	confirmed := false // early, before a long drain
+	confirmed := false // early: before a long drain, or in an overdue drain
 	for {
 		published := r.publish(ctx, d.secrets())
 		statuses, failed := r.look(ctx, learner(old.Fingerprint(), next.Fingerprint(), sealed))
@@ -33,7 +33,7 @@ func (r *secretRun) drain(ctx context.Context) error {
 		case learning != "":
 			r.report(StepLearn, learning, time.Time{})
 		case using != "":
-			if !confirmed && time.Until(until) > shortDrain {
+			if !confirmed && (time.Until(until) > shortDrain || r.isOverdue(d)) {
 				if err := r.confirm(ctx, next); err != nil {
 					return err
 				}
@@ -49,6 +49,12 @@ func (r *secretRun) drain(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// isOverdue reports whether the old secret should have been quiet by now. If it is not,
+// DiffHook may still sign with it: the new secret may be a wrong paste.
+func (r *secretRun) isOverdue(d secretDocument) bool {
+	return time.Since(d.Since) > r.opts.RetryHorizon+r.opts.Quiet
 }
 
 // revokeDrained compares once more, and enters phase revoked.

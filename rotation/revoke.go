@@ -124,8 +124,8 @@ func (r *secretRun) replaceLeaked(ctx context.Context, leaked string) error {
 			return redact.Foreign("rotate the leaked secret", err, r.group.hidden()...)
 		}
 	}
-	if next.IsZero() || next.Fingerprint() == leaked {
-		return fmt.Errorf("%w: the platform returned no new secret; run it again", ErrMismatch)
+	if err := checkNew(next, r.doc(), leaked); err != nil {
+		return err
 	}
 	r.compared = true
 	return r.advance(ctx, phaseRequested, func(d *secretDocument) {

@@ -289,6 +289,9 @@ func (r *secretRun) rotate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkNew(next, d, d.Current.Fingerprint()); err != nil {
+		return err
+	}
 	return r.advance(ctx, phaseRequested, func(d *secretDocument) {
 		d.Previous, d.Current = d.Current, secretText{next}
 		d.enter(phaseRotated)
@@ -320,10 +323,18 @@ func (r *secretRun) successor(ctx context.Context, d secretDocument) (next diffh
 		return r.successorAfter(ctx, d, err)
 	case err != nil:
 		return next, redact.Foreign("rotate the signing secret", err, r.group.hidden()...)
-	case next.IsZero(), next.Equal(d.Current.Secret), next.Fingerprint() == d.Replaced:
-		return next, fmt.Errorf("%w: the platform returned no new secret but %q; run it again", ErrMismatch, next.Fingerprint())
 	}
 	return next, nil
+}
+
+// checkNew returns an error unless next may succeed the secret with the fingerprint
+// old. Receivers have rejected the secret that an earlier rotation replaced.
+func checkNew(next diffhook.Secret, d secretDocument, old string) error {
+	switch next.Fingerprint() {
+	case "", old, d.Replaced:
+		return fmt.Errorf("%w: the platform returned no new secret but %q; run it again", ErrMismatch, next.Fingerprint())
+	}
+	return nil
 }
 
 // successorAfter looks for the new secret after a lost response.

@@ -172,6 +172,62 @@ func TestSecretStopsAndRevokeSecretTakesOver(t *testing.T) {
 	}
 }
 
+// A wrong paste before the click, in a run that continues: DiffHook goes on signing with
+// the old secret, which is never quiet. The rotation does not wait for ever.
+func TestSecretStopsIfTheOldSecretStaysInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, true, 0, 40*time.Second)
+		w.person.leaves = 2 // instead of the click
+		w.person.wrong = map[int]string{3: diffhooktest.NewSecret().Reveal()}
+		sent, lost := w.traffic(1, true, func() {
+			_, err := w.run(w.first.Fingerprint(), 0, nil)
+			require.ErrorIs(t, err, errAbsent)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			o := w.options()
+			err = rotation.Secret(ctx, w.first.Fingerprint(), w.platform(&fuse{}), w.store, o)
+			require.ErrorIs(t, err, rotation.ErrMismatch)
+			require.Zero(t, w.rotations+w.revocations)
+			state, err := rotation.State(t.Context(), w.store)
+			require.NoError(t, err)
+			require.NoError(t, w.revoke(state.Current), "the advice of the error")
+			w.early = ""
+			require.NoError(t, w.finish(w.first.Fingerprint()))
+		})
+		require.Zero(t, lost, "of %d", sent)
+		w.requireRotated()
+	})
+}
+
+// A secret that an earlier rotation replaced, from a stale clipboard, is never taken for
+// the new secret: servers reject it, and would never learn it.
+func TestSecretStopsAtASecretThatWasReplacedBefore(t *testing.T) {
+	for name, revoke := range map[string]bool{"Secret": false, "RevokeSecret": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, true, 0)
+				require.NoError(t, w.finish(w.first.Fingerprint()))
+				second := w.team.Secrets().Current
+				asked := len(w.person.questions)
+				w.person.wrong = map[int]string{asked + 3: w.first.Reveal()}
+				again := func() error { _, err := w.run(second.Fingerprint(), 0, nil); return err }
+				w.person.leaves = asked + 2 // instead of the click
+				require.ErrorIs(t, again(), errAbsent)
+				if revoke {
+					again = func() error { return w.revoke(second.Fingerprint()) }
+				}
+				require.ErrorIs(t, again(), rotation.ErrMismatch)
+				require.Equal(t, 1, w.rotations, "no click yet")
+				require.NoError(t, again())
+				require.Equal(t, 2, w.rotations)
+				got, err := rotation.Source(w.store).Load(t.Context())
+				require.NoError(t, err)
+				require.True(t, got.Current.Equal(w.team.Secrets().Current))
+			})
+		})
+	}
+}
+
 func (w *world) revoke(leaked string) error {
 	var p rotation.SecretPlatform = rotation.API(w.team.Client(nil))
 	if w.byHand {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -98,9 +99,9 @@ func (m *memory) failGets(get func() error) {
 
 // asOf returns the document as it was some time ago. The caller holds m.mu.
 func (m *memory) asOf(lag time.Duration) (s saved) {
-	for i, next := range m.history {
+	for i, next := range slices.Backward(m.history) {
 		if i == 0 || !next.at.After(time.Now().Add(-lag)) {
-			s = next
+			return next
 		}
 	}
 	return s
