@@ -45,16 +45,20 @@ type call struct {
 
 func (a *actor) start() {
 	a.calls = map[string]*call{}
-	old := a.signs[0].Fingerprint()
 	go func() {
-		err := rotation.Secret(a.t.Context(), old, a, a, &rotation.SecretOptions{
-			Receivers:    map[string]rotation.Receiver{"web": gated{current{a.server}, a}},
-			RetryHorizon: drain, Quiet: drain, Poll: tick, Observe: a.observe,
-		})
+		err := a.begin(a)
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.ended, a.err = true, err
 	}()
+}
+
+// rotate runs Secret.
+func (a *actor) rotate() error {
+	return rotation.Secret(a.t.Context(), a.signs[0].Fingerprint(), a, a, &rotation.SecretOptions{
+		Receivers:    map[string]rotation.Receiver{"web": gated{current{a.server}, a}},
+		RetryHorizon: drain, Quiet: drain, Poll: tick, Observe: a.observe,
+	})
 }
 
 func (a *actor) observe(s rotation.Step) {

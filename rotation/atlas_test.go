@@ -28,6 +28,7 @@ type atlas struct {
 	names   map[string]string // of secrets, by fingerprint and text
 	signs   []diffhook.Secret // by DiffHook: the current secret last
 	store   *memory
+	begin   func(*actor) error
 	lagged  int // the number of versions that the source of the server has
 	server  *server
 	process process
@@ -61,7 +62,7 @@ const (
 )
 
 func newAtlas(t *testing.T) *atlas {
-	w := &atlas{t: t, names: map[string]string{}, store: &memory{}}
+	w := &atlas{t: t, names: map[string]string{}, store: &memory{}, begin: (*actor).rotate}
 	w.signs = []diffhook.Secret{w.newSecret()}
 	require.NoError(t, rotation.NewSecret(t.Context(), w.store, w.signs[0]))
 	w.lagged = 1
@@ -102,8 +103,8 @@ func (w *atlas) roles() []*actor {
 	return runs
 }
 
-// choices returns everything that can happen next.
-func (w *atlas) choices() (all []string) {
+// runChoices returns what the runs can do next, and whether time can go on.
+func (w *atlas) runChoices() (all []string) {
 	waiting, alive, fresh := false, false, false
 	for i, a := range w.roles() {
 		role := fmt.Sprint(i+1, ":")
@@ -128,6 +129,12 @@ func (w *atlas) choices() (all []string) {
 	case alive && !w.lapsed || !alive && fresh:
 		all = append(all, "lapse")
 	}
+	return all
+}
+
+// choices returns everything that can happen next.
+func (w *atlas) choices() []string {
+	all := w.runChoices()
 	if w.secretsOf(w.known()) != w.secretsOf(w.store.history) {
 		all = append(all, "learn")
 	}

@@ -2,6 +2,7 @@ package rotation_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,12 +20,11 @@ import (
 type docState struct {
 	Phase    string    `json:"phase"`
 	Since    time.Time `json:"since"`
-	Current  string    `json:"current"`
-	Previous string    `json:"previous"`
-	Replaced string    `json:"replaced"`
-	Leaked   string    `json:"leaked"`
 	Run      string    `json:"run"`
 	RunUntil time.Time `json:"run_until"`
+
+	// credentials are the other fields, and shown those that a source shows.
+	credentials, shown string
 }
 
 // parse returns a document. Two documents of one text are one.
@@ -33,17 +33,25 @@ func (w *atlas) parse(content []byte) *docState {
 		return d.(*docState)
 	}
 	d := new(docState)
-	if err := json.Unmarshal(content, d); err != nil {
+	var fields map[string]any
+	if err := errors.Join(json.Unmarshal(content, d), json.Unmarshal(content, &fields)); err != nil {
 		panic(err)
+	}
+	for _, name := range strings.Fields("kind format phase since run run_until") {
+		delete(fields, name)
+	}
+	d.credentials = fmt.Sprint(fields)
+	d.shown = fmt.Sprint(fields["current"], fields["previous"])
+	if label, ok := fields["label"].(string); ok && w.names[label] == "" {
+		w.names[label] = fmt.Sprint("label-", len(w.names))
 	}
 	w.docs.Store(string(content), d)
 	return d
 }
 
-// secretsOf returns the names of the secrets in the newest of some versions.
+// secretsOf returns the secrets in the newest of some versions.
 func (w *atlas) secretsOf(history []saved) string {
-	d := w.parse(history[len(history)-1].doc)
-	return w.names[d.Current] + "," + w.names[d.Previous]
+	return w.rename(w.parse(history[len(history)-1].doc).shown)
 }
 
 // describe returns a document without its lease.
@@ -51,7 +59,7 @@ func (w *atlas) describe(d *docState) string {
 	if d == nil {
 		return "none"
 	}
-	text := fmt.Sprint(d.Phase, " ", w.names[d.Current], ",", w.names[d.Previous], ",", w.names[d.Replaced], ",", d.Leaked)
+	text := d.Phase + " " + w.rename(d.credentials)
 	if d.Phase == "rotated" {
 		text += " since " + since(d.Since, drain)
 	}

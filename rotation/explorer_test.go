@@ -13,10 +13,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// explorer finds every state of an atlas. It runs the real code: a walk begins anew,
+// explored is a world of which all states are found.
+type explored interface {
+	state() string
+	choices() []string
+	choose(choice string)
+	end() error // nothing is steered any more; nil: a good end
+	abandon()
+}
+
+// explorer finds every state of a world. It runs the real code: a walk begins anew,
 // follows a known path, and then takes choices that were not taken before.
 type explorer struct {
 	t      *testing.T
+	begin  func(*testing.T) explored
 	random *rand.Rand
 	places map[string]*place
 	open   []*place // with choices that were not taken
@@ -43,7 +53,7 @@ func (p *place) path() (path []*place) {
 }
 
 // place returns the state of w, which has the same choices each time.
-func (e *explorer) place(w *atlas, from *place, choice string) *place {
+func (e *explorer) place(w explored, from *place, choice string) *place {
 	state := w.state()
 	choices := w.choices()
 	p := e.places[state]
@@ -64,7 +74,7 @@ func (e *explorer) place(w *atlas, from *place, choice string) *place {
 func (e *explorer) walk(start *place) {
 	e.walks++
 	synctest.Test(e.t, func(t *testing.T) {
-		w := newAtlas(t)
+		w := e.begin(t)
 		synctest.Wait()
 		var path []string
 		p := e.place(w, nil, "")
@@ -115,6 +125,27 @@ func (e *explorer) left() (n int) {
 
 func lines(state string) string { return "  " + strings.ReplaceAll(state, "|", "\n  ") + "\n" }
 
+// explore takes every choice if DIFFHOOK_TEST_PATHS is all, else some walks in a fixed
+// random order.
+func explore(t *testing.T, walks int, begin func(*testing.T) explored) {
+	if text := os.Getenv("DIFFHOOK_TEST_PATHS"); text != "" {
+		walks, _ = strconv.Atoi(text)
+		if text == "all" {
+			walks = math.MaxInt
+		}
+	}
+	e := &explorer{t: t, begin: begin, random: rand.New(rand.NewPCG(1, 2)), places: map[string]*place{}}
+	e.walk(nil)
+	for e.walks < walks && !t.Failed() {
+		start := e.next()
+		if start == nil {
+			break
+		}
+		e.walk(start)
+	}
+	t.Log(len(e.places), "states,", e.steps, "choices taken in", e.walks, "walks,", e.left(), "choices not taken")
+}
+
 // The model, in which every order is tried:
 //
 //   - Two runs of Secret for one secret. Each begins at any time. A run stops before each save
@@ -138,21 +169,5 @@ func lines(state string) string { return "  " + strings.ReplaceAll(state, "|", "
 // by other people in the app, a drain of several ticks, RevokeSecret before the end, and
 // the use of a secret by a source that still shows it after the end.
 func TestSecretInAllOrders(t *testing.T) {
-	most := 1200 // walks, in a fixed random order; DIFFHOOK_TEST_PATHS=all takes every choice
-	if text := os.Getenv("DIFFHOOK_TEST_PATHS"); text != "" {
-		most, _ = strconv.Atoi(text)
-		if text == "all" {
-			most = math.MaxInt
-		}
-	}
-	e := &explorer{t: t, random: rand.New(rand.NewPCG(1, 2)), places: map[string]*place{}}
-	e.walk(nil)
-	for e.walks < most && !t.Failed() {
-		start := e.next()
-		if start == nil {
-			break
-		}
-		e.walk(start)
-	}
-	t.Log(len(e.places), "states,", e.steps, "choices taken in", e.walks, "walks,", e.left(), "choices not taken")
+	explore(t, 1200, func(t *testing.T) explored { return newAtlas(t) })
 }
