@@ -210,21 +210,31 @@ func (w *atlas) join() {
 	}
 }
 
-// end steers nothing any more, runs Secret until it returns nil, and requires a good
-// end.
-func (w *atlas) end() error {
+// letAllGo steers nothing any more, and waits until the runs have ended.
+func (w *atlas) letAllGo() {
 	w.free.Store(true)
 	for _, a := range w.runs {
 		a.letGo()
 	}
 	w.join()
+}
+
+// another is a further run, which nothing stops.
+func (w *atlas) another() *actor {
+	a := &actor{atlas: w}
+	w.runs = append(w.runs, a)
+	a.start()
+	w.join()
+	return a
+}
+
+// end steers nothing any more, runs Secret until it returns nil, and requires a good
+// end.
+func (w *atlas) end() error {
+	w.letAllGo()
 	var last error
 	for range 20 {
-		a := &actor{atlas: w}
-		w.runs = append(w.runs, a)
-		a.start()
-		w.join()
-		if last = a.err; last == nil || errors.Is(last, rotation.ErrMismatch) {
+		if last = w.another().err; last == nil || errors.Is(last, rotation.ErrMismatch) {
 			break
 		}
 		time.Sleep(10 * time.Second)
