@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -91,10 +92,19 @@ func (a *actor) choose(label string) {
 	case "kill":
 		a.kill()
 	default:
+		a.mu.Lock()
 		c := a.calls[label]
 		delete(a.calls, label)
+		a.mu.Unlock()
 		c.wake <- true
 	}
+}
+
+// stops returns the labels of the calls that wait.
+func (a *actor) stops() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Sorted(maps.Keys(a.calls))
 }
 
 // kill is a crash of the process.

@@ -114,12 +114,13 @@ func (w *atlas) runChoices() (all []string) {
 			all = append(all, role+"start")
 		case a.isAlive():
 			alive = true
-			for label := range a.calls {
+			labels := a.stops()
+			for _, label := range labels {
 				all = append(all, role+label)
-				waiting = true
 			}
-			if len(a.calls) > 0 {
+			if len(labels) > 0 {
 				all = append(all, role+"kill")
+				waiting = true
 			}
 		}
 	}
