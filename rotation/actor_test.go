@@ -232,6 +232,11 @@ func (a *actor) Signing(context.Context) (s diffhook.Secrets, err error) {
 
 func (a *actor) Rotate(context.Context) (s diffhook.Secret, err error) {
 	return s, a.around("click", func() string {
+		doc := a.parse(a.store.doc)
+		a.late = a.late || a.run != doc.Run || !time.Now().Before(doc.RunUntil)
+		if len(a.signs) > 1 && !a.late {
+			a.fault = "two clicks, each in the lease of its run"
+		}
 		s = a.newSecret()
 		a.signs = append(a.signs, s)
 		return a.names[s.Fingerprint()]

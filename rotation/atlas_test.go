@@ -36,6 +36,7 @@ type atlas struct {
 	sent    []*delivery
 	free    atomic.Bool // nothing is steered any more
 	lapsed  bool
+	late    bool // a click has landed after the lease of its run
 	fault   string
 	docs    sync.Map // that were parsed, by text
 }
