@@ -214,13 +214,14 @@ type server struct {
 	v       *diffhook.Verifier
 	handler http.Handler
 	source  diffhook.SecretSource
+	options diffhook.VerifierOptions
 	ctx     context.Context
 	handled map[string]int
 	mu      *sync.Mutex
 }
 
 func (s *server) restart() error {
-	v, err := diffhook.NewVerifier(s.ctx, s.source, &diffhook.VerifierOptions{})
+	v, err := diffhook.NewVerifier(s.ctx, s.source, &s.options)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,315 @@
+package rotation_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+// actor is one run of Secret in an atlas: its store, its platform and its receiver.
+// The run stops before and after each save and each request, until it is chosen.
+type actor struct {
+	*atlas
+	mu    sync.Mutex
+	calls map[string]*call // that wait, by label; nil: the run has not begun
+	gone  bool             // killed
+	ended bool
+	err   error
+
+	// The rest is what decides what the run does next.
+	step     string      // the last step
+	done     []string    // the requests since the last save
+	last     *docState   // the document that the run has last saved and seen
+	unseen   *docState   // the document that was saved and not seen
+	tried    []*docState // the saves that failed or were not seen, since the last one
+	failedAt time.Time
+	beatAt   time.Time // when the heartbeat has begun its pause
+	run      string    // the name of the run, once it has the lease
+	deprived bool      // the run has seen the lease of another run
+}
+
+// call is a save or a request that waits.
+type call struct {
+	wake    chan bool // true: go on; false: the process is gone
+	result  string
+	doc     *docState // of a save
+	version string
+}
+
+func (a *actor) start() {
+	a.calls = map[string]*call{}
+	go func() {
+		err := a.begin(a)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.ended, a.err = true, err
+	}()
+}
+
+// rotate runs Secret.
+func (a *actor) rotate() error {
+	return rotation.Secret(a.t.Context(), a.signs[0].Fingerprint(), a, a, &rotation.SecretOptions{
+		Receivers:    map[string]rotation.Receiver{"web": gated{current{a.server}, a}},
+		RetryHorizon: drain, Quiet: drain, Poll: tick, Observe: a.observe,
+	})
+}
+
+func (a *actor) observe(s rotation.Step) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s.Name != rotation.StepWarning {
+		a.step = string(s.Name) + " " + s.Text
+	}
+}
+
+func (a *actor) isGone() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.gone
+}
+
+func (a *actor) hasEnded() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ended
+}
+
+func (a *actor) isAlive() bool { return a.calls != nil && !a.isGone() && !a.hasEnded() }
+
+// choose does one of the choices of a run.
+func (a *actor) choose(label string) {
+	switch label {
+	case "start":
+		a.start()
+	case "kill":
+		a.kill()
+	default:
+		a.mu.Lock()
+		c := a.calls[label]
+		delete(a.calls, label)
+		a.mu.Unlock()
+		c.wake <- true
+	}
+}
+
+// stops returns the labels of the calls that wait.
+func (a *actor) stops() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Sorted(maps.Keys(a.calls))
+}
+
+// kill is a crash of the process.
+func (a *actor) kill() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.gone = true
+	a.wake(false)
+}
+
+// letGo lets all calls go on.
+func (a *actor) letGo() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.wake(true)
+}
+
+func (a *actor) wake(on bool) {
+	for label, c := range a.calls {
+		delete(a.calls, label)
+		go func() { c.wake <- on }()
+	}
+}
+
+// stop waits until the call is chosen.
+func (a *actor) stop(label string, c *call) error {
+	c.wake = make(chan bool)
+	a.mu.Lock()
+	if a.gone {
+		a.mu.Unlock()
+		return errCrash
+	}
+	if a.free.Load() {
+		a.mu.Unlock()
+		return nil
+	}
+	if a.calls[label] != nil {
+		panic("two calls at once: " + label) // a run saves and asks one after the other
+	}
+	a.calls[label] = c
+	a.mu.Unlock()
+	if !<-c.wake {
+		return errCrash
+	}
+	return nil
+}
+
+// around stops before a request, and after a request that changes something: another
+// response leads to the next stop at once.
+func (a *actor) around(label string, do func() (result string)) error {
+	if err := a.stop(label, &call{}); err != nil {
+		return err
+	}
+	result := do()
+	if label != "look" {
+		if err := a.stop(label+" done", &call{result: result}); err != nil {
+			return err
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.done = append(a.done, label+" "+result)
+	return nil
+}
+
+func (a *actor) Get(ctx context.Context) ([]byte, string, error) {
+	if a.isGone() {
+		return nil, "", errCrash
+	}
+	content, version, err := a.store.Get(ctx)
+	doc := a.parse(content)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.unseen != nil && *a.unseen == *doc {
+		a.seen()
+	}
+	a.deprived = a.deprived || a.run != "" && doc.Run != a.run
+	if a.deprived && a.unseen == nil && time.Now().After(a.failedAt) { // it does not try again
+		a.tried = nil
+	}
+	return content, version, err
+}
+
+func (a *actor) Swap(ctx context.Context, version string, content []byte) error {
+	doc := a.parse(content)
+	if err := a.stop("save", &call{doc: doc, version: version}); err != nil {
+		return err
+	}
+	err := a.store.Swap(ctx, version, content)
+	if err == nil {
+		err = a.stop("save done", &call{doc: doc})
+	}
+	if errors.Is(err, errCrash) {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tried, a.failedAt, a.unseen = append(a.tried, doc), time.Now(), nil
+	if err == nil {
+		a.unseen = doc
+	}
+	return err
+}
+
+// seen is the end of a save. The caller holds a.mu.
+func (a *actor) seen() {
+	doc := a.unseen
+	renewed := a.last != nil && a.last.Phase == doc.Phase
+	if renewed || a.run == "" { // by the heartbeat, or acquired
+		a.beatAt = time.Now()
+	}
+	if !renewed {
+		a.done = nil
+	}
+	a.run = cmp.Or(a.run, doc.Run)
+	a.last, a.tried, a.unseen = doc, nil, nil
+}
+
+func (a *actor) Signing(context.Context) (s diffhook.Secrets, err error) {
+	return s, a.around("look", func() string {
+		s.Current = a.newest()
+		return a.names[s.Current.Fingerprint()]
+	})
+}
+
+func (a *actor) Rotate(context.Context) (s diffhook.Secret, err error) {
+	return s, a.around("click", func() string {
+		doc := a.parse(a.store.doc)
+		a.late = a.late || a.run != doc.Run || !time.Now().Before(doc.RunUntil)
+		if len(a.signs) > 1 && !a.late {
+			a.fault = "two clicks, each in the lease of its run"
+		}
+		s = a.newSecret()
+		a.signs = append(a.signs, s)
+		return a.names[s.Fingerprint()]
+	})
+}
+
+func (a *actor) Revoke(context.Context) error {
+	return a.around("revoke", func() string {
+		newest := a.newest().Fingerprint()
+		v, _ := a.server.now()
+		if s := v.Status(); s.Current.Fingerprint != newest || s.Source != newest || !strings.Contains(string(a.store.doc), a.newest().Reveal()) {
+			// Another click between the last look and this one cannot be seen.
+			if len(a.signs) == 2 {
+				a.fault = "revoked before the successor was known"
+			}
+		}
+		return ""
+	})
+}
+
+// gated is the receiver of a run that may be gone.
+type gated struct {
+	rotation.Receiver
+	*actor
+}
+
+// Status waits until verified deliveries are handled, which takes no time: else the
+// same choices have two outcomes.
+func (g gated) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
+	if g.isGone() {
+		return diffhook.VerifierStatus{}, errCrash
+	}
+	v, _ := g.server.now()
+	if err := v.Drain(ctx); err != nil {
+		return diffhook.VerifierStatus{}, err
+	}
+	return g.Receiver.Status(ctx)
+}
+
+func (g gated) Hold(ctx context.Context, d time.Duration) error {
+	if g.isGone() {
+		return errCrash
+	}
+	err := g.Receiver.Hold(ctx, d)
+	g.process.bare = g.process.bare && (err != nil || d == 0)
+	return err
+}
+
+func (g gated) Refresh(ctx context.Context) error {
+	if g.isGone() {
+		return errCrash
+	}
+	return g.Receiver.Refresh(ctx)
+}
+
+func (g gated) AcceptSuccessor(ctx context.Context, sealed string) error {
+	if g.isGone() {
+		return errCrash
+	}
+	err := g.Receiver.AcceptSuccessor(ctx, sealed)
+	if v, _ := g.server.now(); err == nil {
+		g.process.pushed = g.names[v.Status().Current.Fingerprint]
+	}
+	return err
+}
+
+func (g gated) Reject(ctx context.Context, fingerprint string) error {
+	if g.isGone() {
+		return errCrash
+	}
+	err := g.Receiver.Reject(ctx, fingerprint)
+	if name := g.names[fingerprint]; err == nil && !slices.Contains(g.process.rejected, name) {
+		g.process.rejected = append(g.process.rejected, name)
+	}
+	return err
+}

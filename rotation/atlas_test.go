@@ -1,0 +1,298 @@
+package rotation_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+// The atlas is the world of TestSecretInAllOrders: two runs of Secret, a server with
+// its source, and DiffHook. Everything happens by choices.
+type atlas struct {
+	t       *testing.T
+	names   map[string]string // of secrets, by fingerprint and text
+	signs   []diffhook.Secret // by DiffHook: the current secret last
+	store   *memory
+	begin   func(*actor) error
+	lagged  int // the number of versions that the source of the server has
+	server  *server
+	process process
+	runs    []*actor
+	sent    []*delivery
+	free    atomic.Bool // nothing is steered any more
+	lapsed  bool
+	late    bool // a click has landed after the lease of its run
+	fault   string
+	docs    sync.Map // that were parsed, by text
+}
+
+// process is the part of a server's state that its status does not show.
+type process struct {
+	bare     bool // the server has lost a hold by a restart, or lacks the new secret
+	pushed   string
+	rejected []string
+}
+
+// delivery is a delivery of DiffHook. A refused delivery comes again at the end.
+type delivery struct {
+	id      string
+	refused bool
+	signer  diffhook.Secret
+	excused bool // the process that held it has ended
+}
+
+const (
+	tick  = 20 * time.Second // between two looks at the server, and two heartbeats
+	drain = 19 * time.Second // less than a tick
+	lapse = 4 * tick         // longer than a lease
+)
+
+func newAtlas(t *testing.T) *atlas {
+	w := &atlas{t: t, names: map[string]string{}, store: &memory{}, begin: (*actor).rotate}
+	w.signs = []diffhook.Secret{w.newSecret()}
+	require.NoError(t, rotation.NewSecret(t.Context(), w.store, w.signs[0]))
+	w.lagged = 1
+	w.server = &server{ctx: t.Context(), handled: map[string]int{}, mu: new(sync.Mutex)}
+	w.server.options.MinRefreshInterval = -1
+	w.server.source = diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
+		return rotation.Source(&memory{history: w.known()}).Load(ctx)
+	})
+	require.NoError(t, w.server.restart())
+	w.runs = []*actor{{atlas: w}, {atlas: w}}
+	return w
+}
+
+// known returns the versions of the document that the source of the server has.
+func (w *atlas) known() []saved {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	if w.free.Load() {
+		return w.store.history
+	}
+	return w.store.history[:w.lagged]
+}
+
+func (w *atlas) newSecret() diffhook.Secret {
+	s := diffhooktest.NewSecret()
+	name := fmt.Sprint("secret-", len(w.names)/2)
+	w.names[s.Fingerprint()], w.names[s.Reveal()] = name, name
+	return s
+}
+
+func (w *atlas) newest() diffhook.Secret { return w.signs[len(w.signs)-1] }
+
+// roles returns the runs in an order that does not depend on their names: the runs
+// are equal in all but their states.
+func (w *atlas) roles() []*actor {
+	runs := slices.Clone(w.runs)
+	slices.SortStableFunc(runs, func(a, b *actor) int { return strings.Compare(a.state(), b.state()) })
+	return runs
+}
+
+// runChoices returns what the runs can do next, and whether time can go on.
+func (w *atlas) runChoices() (all []string) {
+	waiting, alive, fresh := false, false, false
+	for i, a := range w.roles() {
+		role := fmt.Sprint(i+1, ":")
+		switch {
+		case a.calls == nil && !fresh:
+			fresh = true
+			all = append(all, role+"start")
+		case a.isAlive():
+			alive = true
+			labels := a.stops()
+			for _, label := range labels {
+				all = append(all, role+label)
+			}
+			if len(labels) > 0 {
+				all = append(all, role+"kill")
+				waiting = true
+			}
+		}
+	}
+	switch {
+	case alive && !waiting:
+		all = append(all, "wait")
+	case alive && !w.lapsed || !alive && fresh:
+		all = append(all, "lapse")
+	}
+	return all
+}
+
+// choices returns everything that can happen next.
+func (w *atlas) choices() []string {
+	all := w.runChoices()
+	if w.secretsOf(w.known()) != w.secretsOf(w.store.history) {
+		all = append(all, "learn")
+	}
+	if v, _ := w.server.now(); v.Status().Hold.Held == 0 && !slices.ContainsFunc(w.sent, func(d *delivery) bool { return d.refused }) {
+		all = append(all, "deliver")
+	}
+	all = append(all, "restart")
+	slices.Sort(all)
+	return all
+}
+
+func (w *atlas) choose(choice string) {
+	role, label, found := strings.Cut(choice, ":")
+	switch {
+	case found:
+		w.roles()[strings.Index("12", role)].choose(label)
+	case choice == "wait":
+		time.Sleep(tick)
+	case choice == "lapse":
+		w.lapsed = slices.ContainsFunc(w.runs, (*actor).isAlive) || w.lapsed
+		time.Sleep(lapse)
+	case choice == "restart":
+		w.restart()
+	case choice == "learn":
+		w.lagged = len(w.store.history)
+	case choice == "deliver":
+		d := &delivery{id: fmt.Sprint("mon_", len(w.sent)), signer: w.newest()}
+		w.sent = append(w.sent, d)
+		d.refused = w.send(d) >= 300
+		if d.refused && !w.process.bare {
+			w.fault = "a delivery was refused by a server that has not restarted"
+		}
+	}
+	synctest.Wait()
+}
+
+// restart ends the process of the server. What the process holds is lost, as
+// documented.
+func (w *atlas) restart() {
+	for _, d := range w.sent {
+		d.excused = d.excused || !d.refused && w.server.handled[d.id] == 0
+	}
+	v, _ := w.server.now()
+	held := !v.Status().Hold.Until.IsZero()
+	require.NoError(w.t, w.server.restart())
+	v, _ = w.server.now()
+	w.process = process{bare: w.process.bare || held || v.Status().Current.Fingerprint != w.newest().Fingerprint()}
+}
+
+// send sends a delivery that DiffHook signs now, and returns the status code.
+func (w *atlas) send(d *delivery) int {
+	body := fmt.Sprintf(`{"event":"page.changed","monitor_id":%q,"triggered_at":"2026-03-16T14:22:00Z"}`, d.id)
+	rec := httptest.NewRecorder()
+	_, h := w.server.now()
+	h.ServeHTTP(rec, diffhooktest.NewRequest("/", w.newest(), []byte(body)))
+	return rec.Code
+}
+
+// abandon ends all runs.
+func (w *atlas) abandon() {
+	for _, a := range w.runs {
+		a.kill()
+	}
+	w.join()
+}
+
+// join waits until all runs have ended.
+func (w *atlas) join() {
+	for _, a := range w.runs {
+		for a.calls != nil && !a.hasEnded() {
+			time.Sleep(time.Second)
+		}
+	}
+}
+
+// letAllGo steers nothing any more, and waits until the runs have ended.
+func (w *atlas) letAllGo() {
+	w.free.Store(true)
+	for _, a := range w.runs {
+		a.letGo()
+	}
+	w.join()
+}
+
+// another is a further run, which nothing stops.
+func (w *atlas) another() *actor {
+	a := &actor{atlas: w}
+	w.runs = append(w.runs, a)
+	a.start()
+	w.join()
+	return a
+}
+
+// end steers nothing any more, runs Secret until it returns nil, and requires a good
+// end.
+func (w *atlas) end() error {
+	w.letAllGo()
+	var last error
+	for range 20 {
+		if last = w.another().err; last == nil || errors.Is(last, rotation.ErrMismatch) {
+			break
+		}
+		time.Sleep(10 * time.Second)
+	}
+	if errors.Is(last, rotation.ErrMismatch) && len(w.signs) > 2 { // it says so, and RevokeSecret takes over
+		state, err := rotation.State(w.t.Context(), w.store)
+		require.NoError(w.t, err)
+		a := &actor{atlas: w}
+		last = rotation.RevokeSecret(w.t.Context(), state.Current, a, w.store, &rotation.RevokeOptions{Receivers: map[string]rotation.Receiver{"web": current{w.server}}})
+	}
+	if last != nil {
+		return fmt.Errorf("the runs did not end well: %w", last)
+	}
+	return w.check()
+}
+
+// wasSaved reports whether a document has had the secret. No document gets the secret of
+// a click that lands after the lease of its run, between the look and the click of
+// another run. Nobody can know that secret, and a delivery with it is lost.
+func (w *atlas) wasSaved(s diffhook.Secret) bool {
+	return slices.ContainsFunc(w.store.history, func(v saved) bool { return bytes.Contains(v.doc, []byte(s.Reveal())) })
+}
+
+// check requires that DiffHook, the document and the server have one secret, and that
+// every delivery was handled.
+func (w *atlas) check() error {
+	v, _ := w.server.now()
+	require.NoError(w.t, v.Refresh(w.t.Context())) // as Watch does
+	for _, d := range w.sent {
+		if d.refused && w.send(d) >= 300 {
+			return errors.New("a delivery was refused twice")
+		}
+	}
+	require.NoError(w.t, v.Drain(w.t.Context()))
+	got, err := rotation.Source(w.store).Load(w.t.Context())
+	status := v.Status()
+	switch {
+	case err != nil:
+		return err
+	case w.fault != "":
+		return errors.New(w.fault)
+	case !got.Current.Equal(w.newest()) || !got.Previous.IsZero():
+		return errors.New("the document does not have the secret of DiffHook alone")
+	case status.Current.Fingerprint != w.newest().Fingerprint():
+		return errors.New("the server does not have the secret of DiffHook")
+	}
+	for _, d := range w.sent {
+		if w.server.handled[d.id] == 0 && !d.excused && w.wasSaved(d.signer) {
+			return fmt.Errorf("the delivery %s was never handled", d.id)
+		}
+	}
+	body := diffhooktest.PageChanged()
+	for _, old := range w.signs[:len(w.signs)-1] {
+		if v.Verify(w.t.Context(), body, old.Sign(body)) == nil {
+			return errors.New("the server accepts a revoked secret")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package rotation_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// Two states are the same if they differ in nothing that decides what can happen
+// later. Secrets have names by age, the two runs have none, and times are kept as long
+// as something waits for them.
+
+// docState is a document.
+type docState struct {
+	Phase    string    `json:"phase"`
+	Since    time.Time `json:"since"`
+	Run      string    `json:"run"`
+	RunUntil time.Time `json:"run_until"`
+
+	// credentials are the other fields, and shown those that a source shows.
+	credentials, shown string
+}
+
+// parse returns a document. Two documents of one text are one.
+func (w *atlas) parse(content []byte) *docState {
+	if d, ok := w.docs.Load(string(content)); ok {
+		return d.(*docState)
+	}
+	d := new(docState)
+	var fields map[string]any
+	if err := errors.Join(json.Unmarshal(content, d), json.Unmarshal(content, &fields)); err != nil {
+		panic(err)
+	}
+	for _, name := range strings.Fields("kind format phase since run run_until") {
+		delete(fields, name)
+	}
+	d.credentials = fmt.Sprint(fields)
+	d.shown = fmt.Sprint(fields["current"], fields["previous"])
+	if label, ok := fields["label"].(string); ok && w.names[label] == "" {
+		w.names[label] = fmt.Sprint("label-", len(w.names))
+	}
+	w.docs.Store(string(content), d)
+	return d
+}
+
+// secretsOf returns the secrets in the newest of some versions.
+func (w *atlas) secretsOf(history []saved) string {
+	return w.rename(w.parse(history[len(history)-1].doc).shown)
+}
+
+// describe returns a document without its lease.
+func (w *atlas) describe(d *docState) string {
+	if d == nil {
+		return "none"
+	}
+	text := d.Phase + " " + w.rename(d.credentials)
+	if d.Phase == "rotated" {
+		text += " since " + since(d.Since, drain)
+	}
+	return text
+}
+
+// since returns for how long something is so; most: longer makes no difference.
+func since(at time.Time, most time.Duration) string { return min(time.Since(at), most).String() }
+
+// left returns the rest of a lease.
+func left(until time.Time) string { return max(time.Until(until), 0).String() }
+
+// state returns the state of a run.
+func (a *actor) state() string {
+	switch {
+	case a.calls == nil:
+		return "new"
+	case !a.isAlive():
+		return "over"
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	newest := a.parse(a.store.doc)
+	parts := []string{a.rename(a.step), strings.Join(a.done, ","), a.describe(a.last), a.describe(a.unseen), fmt.Sprint(a.run != "" && a.run == newest.Run, a.deprived)}
+	for _, label := range slices.Sorted(maps.Keys(a.calls)) {
+		c := a.calls[label]
+		text := label + " " + c.result
+		if c.doc != nil {
+			text += " " + a.intent(c.doc)
+		}
+		if label == "save" {
+			text += fmt.Sprint(" ", c.version == fmt.Sprint(a.store.version), left(c.doc.RunUntil))
+		} else if c.doc != nil {
+			text += fmt.Sprint(" ", *c.doc == *newest, left(c.doc.RunUntil))
+		}
+		parts = append(parts, text)
+	}
+	for _, d := range a.tried {
+		parts = append(parts, "tried "+a.intent(d))
+	}
+	if len(a.tried) > 0 {
+		parts = append(parts, since(a.failedAt, 31*time.Second))
+	}
+	if a.last != nil {
+		parts = append(parts, "lease "+left(a.last.RunUntil))
+	}
+	if a.run != "" {
+		parts = append(parts, "beat "+since(a.beatAt, tick))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// rotated returns the documents of phase rotated that the run has saved or may save.
+func (a *actor) rotated() (all []*docState) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range a.calls {
+		all = append(all, c.doc)
+	}
+	all = append(append(all, a.last), a.tried...)
+	return slices.DeleteFunc(all, func(d *docState) bool { return d == nil || d.Phase != "rotated" })
+}
+
+// intent returns what a save is for.
+func (a *actor) intent(d *docState) string {
+	if d.Run == "" {
+		return "release " + a.describe(d)
+	}
+	return a.describe(d)
+}
+
+func (w *atlas) rename(text string) string {
+	for secret, name := range w.names {
+		text = strings.ReplaceAll(text, secret, name)
+	}
+	return text
+}
+
+// state returns the state of everything.
+func (w *atlas) state() string {
+	newest := w.parse(w.store.doc)
+	v, _ := w.server.now()
+	s := v.Status()
+	slices.Sort(w.process.rejected)
+	refused := slices.ContainsFunc(w.sent, func(d *delivery) bool { return d.refused })
+	parts := []string{
+		w.describe(newest), w.secretsOf(w.known()), fmt.Sprint(len(w.signs), refused, w.lapsed, w.fault),
+		w.names[s.Current.Fingerprint], fmt.Sprint(s.Current.Rejected), w.names[s.Previous.Fingerprint], w.names[s.Source],
+		fmt.Sprint(s.Hold.Until.IsZero(), s.Hold.Held, s.Hold.Pending, s.Hold.Dropped), fmt.Sprint(w.process),
+	}
+	acquiring := false
+	var runs []string
+	var rotated []*docState
+	for _, a := range w.roles() {
+		acquiring = acquiring || a.calls == nil || a.isAlive() && a.run == ""
+		if a.isAlive() {
+			rotated = append(rotated, a.rotated()...)
+		}
+		runs = append(runs, a.state())
+	}
+	for _, d := range w.sent {
+		if s.Hold.Held > 0 && !d.refused && !d.excused && w.server.handled[d.id] == 0 {
+			parts = append(parts, "held with "+w.names[d.signer.Fingerprint()])
+		}
+	}
+	if acquiring {
+		parts = append(parts, "lease "+left(newest.RunUntil))
+	}
+	if newest.Phase == "rotated" {
+		rotated = append(rotated, newest)
+	}
+	if len(rotated) > 0 { // a drain lasts for so long since the save, too
+		first := slices.MinFunc(rotated, func(a, b *docState) int { return a.Since.Compare(b.Since) })
+		parts = append(parts, "unused "+min(w.unused(s), time.Since(first.Since), drain).String())
+	}
+	return strings.Join(append(parts, runs...), "|")
+}
+
+// unused returns for how long the server has not used the first secret, in seconds: a
+// use in the instant in which the server began is counted a nanosecond late.
+func (w *atlas) unused(s diffhook.VerifierStatus) time.Duration {
+	last := s.Changed
+	for _, role := range []diffhook.SecretStatus{s.Current, s.Previous} {
+		if role.Fingerprint == w.signs[0].Fingerprint() {
+			last = role.LastUsed
+		}
+	}
+	if last.Before(s.Since) {
+		last = s.Since
+	}
+	return s.At.Sub(last).Round(time.Second)
+}

@@ -1,0 +1,179 @@
+package rotation_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+// keyAtlas is the world of TestKeyInAllOrders: two runs of Key, and DiffHook.
+type keyAtlas struct {
+	*atlas
+	alive map[string]string // the labels of the keys that DiffHook accepts, by id
+	late  map[string]*actor // runs, by the ids of keys that were made after their leases
+	made  int
+	fault string
+}
+
+const firstKey = "key-0"
+
+var keyName = regexp.MustCompile(`\b(key|label)-\d+`) // of keys and labels that an error names
+
+func newKeyAtlas(t *testing.T) *keyAtlas {
+	w := &keyAtlas{alive: map[string]string{}, late: map[string]*actor{}}
+	w.atlas = &atlas{t: t, names: map[string]string{}, store: &memory{}, begin: w.rotate}
+	require.NoError(t, rotation.NewKey(t.Context(), w.store, w.create("first")))
+	w.runs = []*actor{{atlas: w.atlas}, {atlas: w.atlas}}
+	return w
+}
+
+func (w *keyAtlas) create(label string) rotation.Pair {
+	id := fmt.Sprint("key-", w.made)
+	w.made++
+	w.alive[id] = label
+	return rotation.Pair{ID: id, Key: "dh_live_" + strings.Repeat("0", 31) + id[4:]}
+}
+
+func (w *keyAtlas) rotate(a *actor) error {
+	return rotation.Key(w.t.Context(), firstKey, keyActor{a, w}, a, &rotation.KeyOptions{Quiet: drain, Poll: tick, Observe: a.observe})
+}
+
+// keyActor is the platform of a run.
+type keyActor struct {
+	*actor
+	w *keyAtlas
+}
+
+func (k keyActor) Monitors(_ context.Context, pair rotation.Pair) (ids []string, err error) {
+	stopped := k.around("look", func() string {
+		ids = []string{"mon_1"}
+		if k.w.alive[pair.ID] == "" {
+			err = diffhook.ErrUnauthorized
+		}
+		return fmt.Sprint(pair.ID, err != nil)
+	})
+	return ids, errors.Join(stopped, err)
+}
+
+func (k keyActor) Discard(_ context.Context, _ rotation.Pair, label string) error {
+	return k.around("discard", func() string {
+		maps.DeleteFunc(k.w.alive, func(_, l string) bool { return l == label })
+		return ""
+	})
+}
+
+func (k keyActor) Create(_ context.Context, _ rotation.Pair, label string) (pair rotation.Pair, err error) {
+	return pair, k.around("create", func() string {
+		pair = k.w.create(label)
+		if k.run != k.parse(k.store.doc).Run {
+			k.w.late[pair.ID] = k.actor
+		}
+		return pair.ID
+	})
+}
+
+func (k keyActor) Unused(context.Context, rotation.Pair, rotation.Pair, time.Time) (bool, error) {
+	return true, k.around("look", func() string { return "" })
+}
+
+func (k keyActor) Delete(_ context.Context, now, old rotation.Pair) error {
+	return k.around("delete", func() string {
+		if k.w.alive[now.ID] == "" {
+			k.w.fault = "the old key was deleted, and the new key is dead"
+		}
+		delete(k.w.alive, old.ID)
+		return ""
+	})
+}
+
+func (w *keyAtlas) choices() []string {
+	all := w.runChoices()
+	slices.Sort(all)
+	return all
+}
+
+func (w *keyAtlas) choose(choice string) {
+	w.atlas.choose(choice)
+	synctest.Wait()
+}
+
+func (w *keyAtlas) state() string {
+	newest := w.parse(w.store.doc)
+	parts := []string{w.describe(newest), fmt.Sprint(w.lapsed), w.rename(fmt.Sprint(w.alive, slices.Sorted(maps.Keys(w.late)))), w.fault}
+	acquiring := false
+	for _, a := range w.roles() {
+		acquiring = acquiring || a.calls == nil || a.isAlive() && a.run == ""
+		parts = append(parts, a.state())
+		parts = append(parts, strings.Join(keyName.FindAllString(w.rename(a.said()), -1), ","))
+	}
+	if acquiring {
+		parts = append(parts, "lease "+left(newest.RunUntil))
+	}
+	return strings.Join(parts, "|")
+}
+
+// said returns the text of the error of a run that was not killed.
+func (a *actor) said() string {
+	if a.err == nil || a.isGone() {
+		return ""
+	}
+	return a.err.Error()
+}
+
+// end runs Key until it returns nil, and requires that the document or an error names
+// each key that is alive. A request of a killed run that arrives after the lease, when
+// another run has discarded such keys, leaves a key that nobody can know.
+func (w *keyAtlas) end() error {
+	w.letAllGo()
+	var last error
+	for range 20 {
+		a := w.another()
+		if last = a.err; last == nil {
+			break
+		}
+		time.Sleep(10 * time.Second)
+	}
+	doc, _, err := w.store.Get(w.t.Context())
+	if err := errors.Join(last, err); err != nil {
+		return fmt.Errorf("the runs did not end well: %w", err)
+	}
+	named := string(doc)
+	for _, a := range w.runs {
+		named += a.said()
+	}
+	for id, label := range w.alive {
+		late := w.late[id] != nil && w.late[id].isGone()
+		if !late && !strings.Contains(named, id) && !strings.Contains(named, label) {
+			return fmt.Errorf("the key %s is forgotten", id)
+		}
+	}
+	switch {
+	case w.alive[firstKey] != "":
+		return errors.New("the old key is alive")
+	case len(w.alive) == 0:
+		return errors.New("no key is alive")
+	case w.fault != "":
+		return errors.New(w.fault)
+	}
+	return nil
+}
+
+// The model: two runs of Key, each of which begins at any time, stops as the runs of
+// TestSecretInAllOrders do, and may be killed at each stop. Time goes on as there. The
+// old key is not used any more, and a key works, or is dead, at once. The model has 2,977
+// states, with 11,061 choices, taken in 7,221 walks.
+func TestKeyInAllOrders(t *testing.T) {
+	explore(t, 1000, func(t *testing.T) explored { return newKeyAtlas(t) })
+}
