@@ -25,16 +25,15 @@ type actor struct {
 	err   error
 
 	// The rest is what decides what the run does next.
-	step      string      // the last step
-	done      []string    // the requests since the last save
-	last      *docState   // the document that the run has last saved and seen
-	unseen    *docState   // the document that was saved and not seen
-	tried     []*docState // the saves that failed or were not seen, since the last one
-	failedAt  time.Time
-	beatAt    time.Time // when the heartbeat has begun its pause
-	run       string    // the name of the run, once it has the lease
-	deprived  bool      // the run has seen the lease of another run
-	confirmed bool      // the run has compared the new secret, and does so early once
+	step     string      // the last step
+	done     []string    // the requests since the last save
+	last     *docState   // the document that the run has last saved and seen
+	unseen   *docState   // the document that was saved and not seen
+	tried    []*docState // the saves that failed or were not seen, since the last one
+	failedAt time.Time
+	beatAt   time.Time // when the heartbeat has begun its pause
+	run      string    // the name of the run, once it has the lease
+	deprived bool      // the run has seen the lease of another run
 }
 
 // call is a save or a request that waits.
@@ -68,7 +67,6 @@ func (a *actor) observe(s rotation.Step) {
 	defer a.mu.Unlock()
 	if s.Name != rotation.StepWarning {
 		a.step = string(s.Name) + " " + s.Text
-		a.confirmed = a.confirmed || s.Name == rotation.StepConfirm
 	}
 }
 

@@ -61,7 +61,7 @@ func (w *atlas) describe(d *docState) string {
 	}
 	text := d.Phase + " " + w.rename(d.credentials)
 	if d.Phase == "rotated" {
-		text += " since " + since(d.Since, 2*drain+time.Second) // then the drain is overdue
+		text += " since " + since(d.Since, drain)
 	}
 	return text
 }
@@ -83,7 +83,7 @@ func (a *actor) state() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	newest := a.parse(a.store.doc)
-	parts := []string{a.rename(a.step), strings.Join(a.done, ","), a.describe(a.last), a.describe(a.unseen), fmt.Sprint(a.run != "" && a.run == newest.Run, a.deprived, a.confirmed)}
+	parts := []string{a.rename(a.step), strings.Join(a.done, ","), a.describe(a.last), a.describe(a.unseen), fmt.Sprint(a.run != "" && a.run == newest.Run, a.deprived)}
 	for _, label := range slices.Sorted(maps.Keys(a.calls)) {
 		c := a.calls[label]
 		text := label + " " + c.result

@@ -51,10 +51,10 @@ func (r *secretRun) drain(ctx context.Context) error {
 	}
 }
 
-// isOverdue reports whether the old secret should have been quiet by now. If it is not,
-// DiffHook may still sign with it: the new secret may be a wrong paste.
+// isOverdue reports whether the old secret should have been quiet for shortDrain. If
+// it is not, DiffHook may still sign with it: the new secret may be a wrong paste.
 func (r *secretRun) isOverdue(d secretDocument) bool {
-	return time.Since(d.Since) > r.opts.RetryHorizon+r.opts.Quiet
+	return time.Since(d.Since) > r.opts.RetryHorizon+r.opts.Quiet+shortDrain
 }
 
 // revokeDrained compares once more, and enters phase revoked.
