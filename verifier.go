@@ -95,7 +95,8 @@ type VerifierOptions struct {
 	// Of each Result, ten refusals a minute have a line. The others are counted
 	// in a summary, with the fingerprints of the secrets in force, which is
 	// written with the next delivery after that minute. No line shows a path:
-	// route is the pattern of [http.ServeMux], and is absent without one.
+	// route is the pattern of [http.ServeMux], with … for an element that
+	// may be a token, and is absent without a pattern.
 	//
 	// Its handler may call the verifier. If it panics while the source is read,
 	// the line is lost and the panic recovered. By default, nothing is logged.
