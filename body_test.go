@@ -25,109 +25,131 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// TestSlowBodies is about senders who hold a connection by sending slowly or
-// not at all, and about handlers that work for longer than DeliveryTimeout,
-// whose contexts must not end by what is done about such senders. Each case
-// takes 10 real seconds or more, so all run at the same time.
-func TestSlowBodies(t *testing.T) {
-	t.Parallel()
+// slowGroup is cases that all end after the same time, with the same response.
+type slowGroup struct {
+	name  string
+	cases []slowCase
+	after time.Duration
+	want  string
+	cut   bool // the server closes the connection
+}
+
+// slowGroups are senders that hold a connection by sending slowly or not at all, and
+// handlers that work for longer than DeliveryTimeout.
+func slowGroups(t *testing.T) []slowGroup {
 	const (
-		works   = diffhook.DeliveryTimeout + time.Second
 		chunked = "Transfer-Encoding: chunked"
+		timeout = "408 Request Timeout"
 	)
 	hello, empty, five := signed(t, "hello"), signed(t, ""), contentLength(5)
 	long := strings.Repeat("x", 300<<10)
 	restored := func(next http.Handler) http.Handler { return consumed(true, next) }
 	serverTimeout := func(d time.Duration) func(*httptest.Server) {
-		return func(srv *httptest.Server) { srv.Config.ReadTimeout = d } // from when it accepted the connection
+		return func(srv *httptest.Server) { srv.Config.ReadTimeout = d } // from the accept on
 	}
-	cut := []slowCase{
-		{name: "stalled before the first byte", start: http1(post(hello, five), "")},
-		{name: "stalled", start: http1(post(hello, five)+"hell", "")},
-		{name: "stalled, 8 MiB promised", start: http1(post(hello, contentLength(8<<20))+long, "")},
-		{name: "chunked, stalled before the first byte", start: http1(post(hello, chunked), "")},
-		{name: "chunked, stalled", start: http1(post(hello, chunked)+"5\r\nhello\r\n", "")},
-		{name: "chunked, stalled before the end", start: http1(post(hello, chunked)+"5\r\nhello\r\n0\r\n", "")},
-		{name: "a byte a second", start: http1(post(hello, contentLength(100)), "x")},
-		{name: "chunked, a byte a second", start: http1(post(hello, chunked), "1\r\nx\r\n")},
-		{name: "stalled after 100 Continue", start: http1(post(hello, five, "Expect: 100-continue"), "")},
-		{name: "longer timeout of the server", start: http1(post(hello, five), ""), configure: serverTimeout(time.Hour)},
-		endsAtCutoff(hello),
-		{name: "HTTP/2, stalled before the first byte", start: http2(hello, "", "", false), configure: withHTTP2},
-		{name: "HTTP/2, stalled", start: http2(hello, "hello", "", false), configure: withHTTP2},
-		{name: "HTTP/2, a byte a second", start: http2(hello, "", "x", false), configure: withHTTP2},
+	return []slowGroup{
+		{"cut off by a shorter timeout of the server", []slowCase{
+			{name: "stalled", start: http1(post(hello, five)+"hell", ""), configure: serverTimeout(time.Second)},
+			{name: "chunked, dripping", start: http1(post(hello, chunked), "1\r\nx\r\n"), configure: serverTimeout(time.Second)},
+			{name: "HTTP/2, stalled", start: http2(hello, "", "", false), configure: func(srv *httptest.Server) {
+				serverTimeout(time.Second)(srv)
+				withHTTP2(srv)
+			}},
+		}, time.Second, timeout, true},
+		{"cut off", []slowCase{
+			{name: "stalled before the first byte", start: http1(post(hello, five), "")},
+			{name: "stalled", start: http1(post(hello, five)+"hell", "")},
+			{name: "stalled, 8 MiB promised", start: http1(post(hello, contentLength(8<<20))+long, "")},
+			{name: "chunked, stalled before the first byte", start: http1(post(hello, chunked), "")},
+			{name: "chunked, stalled", start: http1(post(hello, chunked)+"5\r\nhello\r\n", "")},
+			{name: "chunked, stalled before the end", start: http1(post(hello, chunked)+"5\r\nhello\r\n0\r\n", "")},
+			{name: "a byte a second", start: http1(post(hello, contentLength(100)), "x")},
+			{name: "chunked, a byte a second", start: http1(post(hello, chunked), "1\r\nx\r\n")},
+			{name: "stalled after 100 Continue", start: http1(post(hello, five, "Expect: 100-continue"), "")},
+			{name: "longer timeout of the server", start: http1(post(hello, five), ""), configure: serverTimeout(time.Hour)},
+			endsAtCutoff(hello),
+			{name: "HTTP/2, stalled before the first byte", start: http2(hello, "", "", false), configure: withHTTP2},
+			{name: "HTTP/2, stalled", start: http2(hello, "hello", "", false), configure: withHTTP2},
+			{name: "HTTP/2, a byte a second", start: http2(hello, "", "x", false), configure: withHTTP2},
+		}, diffhook.DeliveryTimeout, timeout, true},
+		{"handled", []slowCase{
+			{name: "body", start: http1(delivery(t, "hello"), "")},
+			{name: "long body", start: http1(delivery(t, long), "")},
+			{name: "chunked body", start: http1(post(hello, chunked)+"5\r\nhello\r\n0\r\n\r\n", "")},
+			{name: "no body", start: http1(post(empty), "")},
+			{name: "empty body", start: http1(delivery(t, ""), "")},
+			{name: "empty chunked body", start: http1(post(empty, chunked)+"0\r\n\r\n", "")},
+			{name: "body of five seconds", start: http1(post(signed(t, strings.Repeat("y", 5)), five), "y")},
+			{name: "body read before and put back", start: http1(delivery(t, "hello"), ""), outer: restored},
+			{name: "chunked body read before and put back", start: http1(post(hello, chunked)+"5\r\nhello\r\n0\r\n\r\n", ""), outer: restored},
+			{name: "empty body read before and put back", start: http1(delivery(t, ""), ""), outer: restored},
+			{name: "HTTP/2, body", start: http2(hello, "hello", "", true), configure: withHTTP2},
+			{name: "HTTP/2, empty body", start: http2(empty, "", "", true), configure: withHTTP2},
+		}, slowWork, "200 alive", false},
 	}
-	// A shorter timeout of the server's own cuts off sooner.
-	cutByServer := []slowCase{
-		{name: "stalled", start: http1(post(hello, five)+"hell", ""), configure: serverTimeout(time.Second)},
-		{name: "chunked, dripping", start: http1(post(hello, chunked), "1\r\nx\r\n"), configure: serverTimeout(time.Second)},
-		{name: "HTTP/2, stalled", start: http2(hello, "", "", false), configure: func(srv *httptest.Server) {
-			serverTimeout(time.Second)(srv)
-			withHTTP2(srv)
-		}},
-	}
-	handled := []slowCase{
-		{name: "body", start: http1(delivery(t, "hello"), "")},
-		{name: "long body", start: http1(delivery(t, long), "")},
-		{name: "chunked body", start: http1(post(hello, chunked)+"5\r\nhello\r\n0\r\n\r\n", "")},
-		{name: "no body", start: http1(post(empty), "")},
-		{name: "empty body", start: http1(delivery(t, ""), "")},
-		{name: "empty chunked body", start: http1(post(empty, chunked)+"0\r\n\r\n", "")},
-		{name: "body of five seconds", start: http1(post(signed(t, strings.Repeat("y", 5)), five), "y")},
-		{name: "body read before and put back", start: http1(delivery(t, "hello"), ""), outer: restored},
-		{name: "chunked body read before and put back", start: http1(post(hello, chunked)+"5\r\nhello\r\n0\r\n\r\n", ""), outer: restored},
-		{name: "empty body read before and put back", start: http1(delivery(t, ""), ""), outer: restored},
-		{name: "HTTP/2, body", start: http2(hello, "hello", "", true), configure: withHTTP2},
-		{name: "HTTP/2, empty body", start: http2(empty, "", "", true), configure: withHTTP2},
-	}
+}
+
+// slowWork is how long the handler of a slow case works, from the request on.
+const slowWork = diffhook.DeliveryTimeout + time.Second
+
+// check requires that tc ends as g says, and returns the time until the response. The
+// work of a handler ends at the same time, however late its body was whole.
+func (g slowGroup) check(t *testing.T, tc slowCase, configure func(*httptest.Server)) time.Duration {
 	v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 	worked := make(chan struct{})
-	handler := v.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := v.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
-		case <-r.Context().Done():
+		case <-r.Context().Done(): // which what is done about slow senders must not end
 		case <-worked:
 		}
 		alive(w, r)
 	}))
+	if tc.outer != nil {
+		h = tc.outer(h)
+	}
+	srv := serve(t, h, func(srv *httptest.Server) {
+		configure(srv)
+		if tc.configure != nil {
+			tc.configure(srv)
+		}
+	})
+	done, conn := tc.start(t, srv)
+	time.AfterFunc(slowWork, func() { close(worked) })
+	got := <-done
+	require.NoError(t, got.err)
+	require.Equal(t, g.want, fmt.Sprint(got.status, " ", strings.TrimSpace(got.body)))
+	if g.cut && conn != nil {
+		require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+		conn.requireClosed(false)
+	}
+	return got.after
+}
 
-	// expect starts cases and returns what waits for them to end as they must:
-	// least later, or soon after that.
-	expect := func(group string, cases []slowCase, least time.Duration, want string, closed bool) (wait func()) {
-		checks := make([]func(t *testing.T), len(cases))
-		for i, tc := range cases {
-			h := http.Handler(handler)
-			if tc.outer != nil {
-				h = tc.outer(h)
-			}
-			done, conn := tc.start(t, serve(t, h, tc.configure))
-			checks[i] = func(t *testing.T) {
-				got := <-done
-				require.NoError(t, got.err)
-				require.Equal(t, want, fmt.Sprint(got.status, " ", strings.TrimSpace(got.body)))
-				require.GreaterOrEqual(t, got.after, least)
-				require.Less(t, got.after, least+patience)
-				if closed && conn != nil {
-					conn.tb = t
-					require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-					conn.requireClosed(false)
-				}
-			}
-		}
-		return func() {
-			for i, tc := range cases {
-				t.Run(group+"/"+tc.name, checks[i])
-			}
+// TestSlowBodies: a slow sender is cut off after DeliveryTimeout, and the context of a
+// slow handler does not end.
+func TestSlowBodies(t *testing.T) {
+	for _, g := range slowGroups(t) {
+		for _, tc := range g.cases {
+			t.Run(g.name+"/"+tc.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					require.Equal(t, g.after, g.check(t, tc, withoutSockets))
+				})
+			})
 		}
 	}
-	const timeout = "408 Request Timeout"
-	waits := []func(){
-		expect("cut off by the server", cutByServer, time.Second/2, timeout, true),
-		expect("cut off", cut, diffhook.DeliveryTimeout, timeout, true),
-		expect("handled", handled, works, "200 alive", false),
-	}
-	time.AfterFunc(works, func() { close(worked) })
-	for _, wait := range waits {
-		wait()
+}
+
+// TestSlowBodiesOverSockets: the same in real time, all cases at once. The sample is the
+// cases that take one second.
+func TestSlowBodiesOverSockets(t *testing.T) {
+	groups := slowGroups(t)
+	for _, g := range groups[:sampled(1, len(groups))] {
+		for _, tc := range g.cases {
+			t.Run(g.name+"/"+tc.name, func(t *testing.T) {
+				t.Parallel()
+				require.GreaterOrEqual(t, g.check(t, tc, func(*httptest.Server) {}), g.after/2)
+			})
+		}
 	}
 }
 
@@ -135,14 +157,14 @@ func TestSlowBodies(t *testing.T) {
 // to cut it off and the passing of the deadline, which then falls on a
 // connection that net/http watches for the handler.
 func endsAtCutoff(signature string) slowCase {
-	last := make(chan struct{})
+	last := sync.OnceValue(func() chan struct{} { return make(chan struct{}) }) // in the bubble of the test
 	return slowCase{
 		name: "ends at the very moment",
 		start: func(t *testing.T, srv *httptest.Server) (<-chan timed, *rawConn) {
 			done, c := http1(post(signature, contentLength(5))+"hell", "")(t, srv)
 			go func() {
 				select {
-				case <-last:
+				case <-last():
 					_, _ = io.WriteString(c, "o")
 				case <-t.Context().Done():
 				}
@@ -155,7 +177,7 @@ func endsAtCutoff(signature string) slowCase {
 				r = r.WithContext(r.Context())
 				r.Body = &arriving{ReadCloser: r.Body, left: 5, done: func() { close(ended) }}
 				next.ServeHTTP(&lateDeadline{ResponseWriter: w, before: sync.OnceFunc(func() {
-					close(last)
+					close(last())
 					<-ended
 				})}, r)
 			})
@@ -232,15 +254,6 @@ func TestCutoffTime(t *testing.T) {
 // TestTimeoutHandler: its ResponseWriter supports no deadlines. The shorter
 // time answers, and a body that stalls is bounded by the server's ReadTimeout.
 func TestTimeoutHandler(t *testing.T) {
-	t.Parallel()
-	ended := make(chan error, 1)
-	v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{
-		Deny: func(_ http.ResponseWriter, _ *http.Request, err error) { ended <- err },
-	})
-	h := v.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		<-r.Context().Done()
-		ended <- nil
-	}))
 	for _, tc := range []struct {
 		name, request string
 		err           error
@@ -249,6 +262,15 @@ func TestTimeoutHandler(t *testing.T) {
 		{"stalled body", post(signed(t, "hello"), contentLength(5)) + "hell", diffhook.ErrBodyTimeout},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			ended := make(chan error, 1)
+			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{
+				Deny: func(_ http.ResponseWriter, _ *http.Request, err error) { ended <- err },
+			})
+			h := v.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				<-r.Context().Done()
+				ended <- nil
+			}))
 			c := dial(t, serve(t, http.TimeoutHandler(h, moment, "late"), func(srv *httptest.Server) { srv.Config.ReadTimeout = time.Second }))
 			c.send(tc.request)
 			resp, body := c.answer()
@@ -300,6 +322,7 @@ func TestBodyEndsInRubbish(t *testing.T) {
 		{"no end of the chunk", "0123456789"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 			c := dial(t, serve(t, v.Handler(alive), nil))
 			c.send(post(signed(t, "hello"), "Transfer-Encoding: chunked") + "5\r\nhello\r\n" + tc.end + delivery(t, "{}"))

@@ -45,10 +45,14 @@ func serve(tb testing.TB, h http.Handler, configure func(*httptest.Server)) *htt
 	if configure != nil {
 		configure(srv)
 	}
+	memory, inMemory := srv.Listener.(*memoryListener)
 	if srv.EnableHTTP2 {
 		srv.StartTLS()
 	} else {
 		srv.Start()
+	}
+	if inMemory {
+		srv.Client().Transport.(*http.Transport).DialContext = memory.dial
 	}
 	tb.Cleanup(func() {
 		srv.Close()
@@ -59,6 +63,46 @@ func serve(tb testing.TB, h http.Handler, configure func(*httptest.Server)) *htt
 }
 
 func withHTTP2(srv *httptest.Server) { srv.EnableHTTP2 = true }
+
+// withoutSockets has the server listen in memory: in a synctest bubble, its connections
+// wait on the clock of the bubble.
+func withoutSockets(srv *httptest.Server) {
+	_ = srv.Listener.Close()
+	srv.Listener = &memoryListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+// memoryListener is a listener whose connections are pairs of net.Pipe.
+type memoryListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *memoryListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *memoryListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *memoryListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+func (l *memoryListener) dial(context.Context, string, string) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case l.conns <- far:
+		return near, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
 
 // rawConn is a client's end of an HTTP/1.1 connection, driven by hand so that
 // a request can stop anywhere.
@@ -71,7 +115,11 @@ type rawConn struct {
 // dial connects to srv. Reads and writes fail after patience.
 func dial(tb testing.TB, srv *httptest.Server) *rawConn {
 	tb.Helper()
-	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	connect := new(net.Dialer).DialContext
+	if memory, ok := srv.Listener.(*memoryListener); ok {
+		connect = memory.dial
+	}
+	conn, err := connect(tb.Context(), "tcp", srv.Listener.Addr().String())
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = conn.Close() })
 	require.NoError(tb, conn.SetDeadline(time.Now().Add(patience)))

@@ -532,6 +532,7 @@ func TestRefusedSendersGetTheirAnswer(t *testing.T) {
 	})
 	for name, h := range map[string]http.Handler{"as it is": v.Handler(alive), "wrapped by middleware": wrapped} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := serve(t, h, nil)
 			for _, chunked := range []bool{false, true} {
 				for range 50 {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"flag"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,6 +23,27 @@ import (
 	"github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
+
+// TestMain lets 32 parallel tests run at once: they wait for connections and do not
+// compute. The flag -parallel takes precedence, and is the number of processes if a
+// fuzz target runs.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	set := false
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" || f.Name == "test.fuzz" })
+	if !set {
+		_ = flag.Set("test.parallel", "32")
+	}
+	m.Run()
+}
+
+// sampled returns few, or all if DIFFHOOK_TEST_PATHS is "all", as in .ci/run.
+func sampled(few, all int) int {
+	if os.Getenv("DIFFHOOK_TEST_PATHS") == "all" {
+		return all
+	}
+	return few
+}
 
 // The texts that tests sign with. They are made up, as are the secrets of
 // testdata/vectors.

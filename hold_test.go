@@ -789,7 +789,7 @@ type rotation struct {
 	once   bool // a retry keeps the signature of the first attempt
 }
 
-const lossEvents = 1000
+var lossEvents = sampled(200, 1000)
 
 // run sends lossEvents events evenly, from 30 s before the click to 30 s after the
 // sources have the new secret, and a forgery for each. It returns how many events
@@ -826,7 +826,7 @@ func (g *lossRig) run(r rotation) (lost int) {
 		wg.Go(func() {
 			forger.SendTo(g.Context(), g, fmt.Appendf(nil, `{"monitor_id":"forged_%d"}`, i))
 		})
-		pause((r.late + time.Minute) / lossEvents)
+		pause((r.late + time.Minute) / time.Duration(lossEvents))
 	}
 	wg.Wait()
 	for i := range lossEvents {

@@ -64,7 +64,8 @@ var faulty = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 // TestNothingIsLeftBehind makes many calls, of which some fail in every way, and
 // counts goroutines and connections before and after.
 func TestNothingIsLeftBehind(t *testing.T) {
-	const workers, calls = 64, 10_000
+	const workers = 64
+	calls := int64(sampled(2000, 10_000))
 	var open atomic.Int64
 	server := serve(t, faulty, func(s *httptest.Server) { s.Config.ConnState = countOpen(&open) })
 	transport := ownTransport(t)
@@ -85,7 +86,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		})
 	}
 	work.Wait()
-	assert.Greater(t, failed.Load(), int64(calls/10))
+	assert.Greater(t, failed.Load(), calls/10)
 	assert.LessOrEqual(t, open.Load(), int64(2*workers), "connections that are open, and idle")
 
 	transport.CloseIdleConnections()
@@ -98,7 +99,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 }
 
 // TestConnectionsAreShared: with the client's own transport, as many goroutines
-// as it keeps connections for open no more than one each.
+// as it keeps connections for open no more than one each. On a busy machine, net/http
+// does not wait for a connection that has not been returned yet, and opens another.
 func TestConnectionsAreShared(t *testing.T) {
 	const workers, each = 64, 50
 	var opened atomic.Int64
@@ -123,5 +125,6 @@ func TestConnectionsAreShared(t *testing.T) {
 		})
 	}
 	work.Wait()
-	assert.EqualValues(t, workers, opened.Load())
+	assert.GreaterOrEqual(t, opened.Load(), int64(workers))
+	assert.Less(t, opened.Load(), int64(2*workers))
 }

@@ -697,7 +697,7 @@ func TestFloodDuringRotation(t *testing.T) {
 // before the step that ends it: what lies between must be accepted, and what
 // has been ended must be refused.
 func TestRotationUnderLoad(t *testing.T) {
-	const rotations = 100
+	rotations := int64(sampled(24, 100))
 	secrets := make([]diffhook.Secret, rotations+2)
 	for i := range secrets {
 		secrets[i] = diffhooktest.NewSecret()

@@ -252,6 +252,7 @@ func TestRefusedBodyThereKeepsConnection(t *testing.T) {
 			"half duplex": func(next http.Handler) http.Handler { return next },
 		} {
 			t.Run(duplex+"/"+name, func(t *testing.T) {
+				t.Parallel()
 				v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{Deny: deny})
 				c := dial(t, serve(t, outer(v.Handler(alive)), nil))
 				c.send(post(contentLength(len(smuggled))) + smuggled + delivery(t, "{}") + post(contentLength(2)) + "{}")
@@ -377,6 +378,7 @@ func TestRejectionReadsNoBody(t *testing.T) {
 				continue
 			}
 			t.Run(why.name+"/"+form.name, func(t *testing.T) {
+				t.Parallel()
 				v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{MaxBodyBytes: rejectLimit})
 				c := dial(t, serve(servers, v.Handler(alive), nil))
 
@@ -432,6 +434,7 @@ func TestRejectionKeepsConnectionWithBodyThere(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1 << 10, 16 << 10, 64 << 10} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
 			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 			handler := v.Handler(alive)
 			entered, there := make(chan struct{}, 2), make(chan struct{})
@@ -493,6 +496,7 @@ func TestRejectionLeavesContextsAlone(t *testing.T) {
 			fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(overLimit), overLimit), http.StatusRequestEntityTooLarge, whoever},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{
 				MaxBodyBytes: rejectLimit,
 				Deny:         denyPatiently,
@@ -547,6 +551,7 @@ func TestDenyThatFlushes(t *testing.T) {
 			{"none", post(), reused},
 		} {
 			t.Run(fmt.Sprintf("%s, wrapped %t", tc.name, wrapped), func(t *testing.T) {
+				t.Parallel()
 				v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{
 					Deny: func(w http.ResponseWriter, _ *http.Request, err error) {
 						w.WriteHeader(diffhook.HTTPStatus(err))
@@ -581,6 +586,7 @@ func TestForgeryKeepsConnection(t *testing.T) {
 		{"with 100 Continue", post(forged, contentLength(5), "Expect: 100-continue")},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 			c := dial(t, serve(t, v.Handler(alive), nil))
 			c.send(tc.request)
@@ -612,6 +618,7 @@ func TestRejectionHTTP2(t *testing.T) {
 				continue
 			}
 			t.Run(why.name+"/"+form.name, func(t *testing.T) {
+				t.Parallel()
 				v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{MaxBodyBytes: rejectLimit})
 				var read atomic.Int64
 				srv := serve(t, counted(&read, v.Handler(alive)), withHTTP2)

@@ -524,7 +524,7 @@ func TestRandomSecretsAreAccepted(t *testing.T) {
 			return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 		},
 	}
-	const texts = 220_000
+	texts := sampled(22_000, 220_000)
 	for name, text := range alphabets {
 		t.Run(name, func(t *testing.T) {
 			for range texts / len(alphabets) {
