@@ -56,6 +56,12 @@ var (
 	// it if a secret that signed it comes into force. Answer 202.
 	ErrHeld = errors.New("diffhook: delivery held: it is kept until a secret that signed it is in force; answer 202")
 
+	// ErrUnavailable is for an [EventFunc] to return, also wrapped, if the event
+	// cannot be handled now: a database is down, or another process is handling
+	// the event. [Verifier.EventHandler] then answers 503 and logs a warning, and
+	// DiffHook retries.
+	ErrUnavailable = errors.New("diffhook: unavailable: the event cannot be handled now")
+
 	// ErrInvalidEvent is returned if a body is not one JSON object. A field
 	// that cannot be read is no error: see [Event].Unreadable.
 	ErrInvalidEvent = errors.New("diffhook: invalid event: the body is not a JSON object")
@@ -123,13 +129,16 @@ var (
 //	ErrBodyTimeout                                                         408
 //	ErrBodyRead, ErrInvalidEvent                                           400
 //	ErrBodyConsumed                                                        500
-//	ErrSecretsUnavailable                                                  503
+//	ErrSecretsUnavailable, ErrUnavailable                                  503
 //	ErrHeld                                                                202
 func HTTPStatus(err error) int {
 	if err == nil {
 		return http.StatusOK
 	}
-	_, status := classify(err)
+	row, status := classify(err)
+	if row == len(verdicts) && errors.Is(err, ErrUnavailable) {
+		return http.StatusServiceUnavailable
+	}
 	return status
 }
 

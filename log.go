@@ -167,13 +167,18 @@ func isRouteElement(s string) bool {
 	return true
 }
 
-// logFailure writes the line of a function given to EventHandler that failed.
-func (v *verifierState) logFailure(ctx context.Context, r *http.Request, e *Event, err error) {
+// logFailure writes the line of an EventFunc that failed: a warning for the status
+// 503, and an error for 500.
+func (v *verifierState) logFailure(ctx context.Context, r *http.Request, e *Event, err error, status int) {
 	if v.opts.Logger == nil {
 		return
 	}
 	attrs := append([]slog.Attr{slog.Any("error", err), eventAttr(e)}, routeAttrs(r)...)
-	v.opts.Logger.LogAttrs(ctx, slog.LevelError, "diffhook: handling a delivery failed; DiffHook will retry it", attrs...)
+	level := slog.LevelError
+	if status == http.StatusServiceUnavailable {
+		level = slog.LevelWarn
+	}
+	v.opts.Logger.LogAttrs(ctx, level, "diffhook: handling a delivery failed; DiffHook will retry it", attrs...)
 }
 
 // logLateness writes the line of a function that succeeded after ctx had ended:

@@ -90,21 +90,28 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// EventHandler returns a handler that verifies deliveries as
-// [Verifier.Handler] does, parses their events and calls handle. It answers
-// 204 if handle returns nil, 500 if it returns an error, which is logged, and
-// 400 if the body is no JSON object; DiffHook retries all but the first. A
-// panic in handle is not recovered, but for deliveries that [Verifier.Hold] kept.
-// Fields that cannot be read are listed in
-// [Event].Unreadable.
+// EventFunc handles the event of a verified delivery, for [Verifier.EventHandler].
+// After an error, DiffHook retries the delivery: return [ErrUnavailable], also
+// wrapped, if the event cannot be handled now. The same event can come twice: see
+// [Event.DedupKey]. An EventFunc may be called concurrently.
+type EventFunc = func(context.Context, *Event) error
+
+// EventHandler returns a handler that verifies deliveries as [Verifier.Handler]
+// does, parses their events and calls handle. The answers, of which DiffHook
+// retries all but 204:
+//   - 204 if handle returns nil;
+//   - 503 if handle returns [ErrUnavailable], which is logged as a warning;
+//   - 500 if handle returns another error, which is logged;
+//   - 400 if the body is not a JSON object.
 //
-// The context of handle ends [DeliveryTimeout] after the request came in, when
-// DiffHook has given up on the attempt, or earlier with the request's own. If
-// handle returns nil after that, the answer is still 204, and a warning is
-// logged: DiffHook retries the event. Acknowledge first and work later if the
-// work can take longer, and see [Event.DedupKey]. handle may be called
-// concurrently.
-func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http.Handler {
+// The context of handle ends with the request, or [DeliveryTimeout] after the
+// request came in, when DiffHook gives up. If handle returns nil after that, the
+// answer is 204, and a warning is logged: DiffHook retries the event. If the work
+// can take longer, save the event, return nil and work later.
+//
+// A panic in handle is not recovered, except for a delivery that [Verifier.Hold]
+// kept.
+func (v *Verifier) EventHandler(handle EventFunc) http.Handler {
 	if handle == nil {
 		panic("diffhook: Verifier.EventHandler of a nil function")
 	}
@@ -132,8 +139,12 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		if err := handle(ctx, a.event); err != nil {
-			a.v.logFailure(ctx, r, a.event, err)
-			http.Error(w, "the delivery could not be handled", http.StatusInternalServerError)
+			status := http.StatusInternalServerError
+			if errors.Is(err, ErrUnavailable) {
+				status = http.StatusServiceUnavailable
+			}
+			a.v.logFailure(ctx, r, a.event, err, status)
+			http.Error(w, "the delivery could not be handled", status)
 			return
 		}
 		if ctx.Err() != nil {
