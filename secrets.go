@@ -41,7 +41,7 @@ const apiKeyPrefix = redact.KeyPrefix
 // redactedSecret stands wherever a Secret is shown, and shownZero for one, or an
 // APIKey, that is zero.
 const (
-	redactedSecret = "[REDACTED SIGNING SECRET]"
+	redactedSecret = redact.SecretPlaceholder
 	shownZero      = "(none)"
 )
 
