@@ -188,6 +188,7 @@ func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (
 	}
 	v.load = src.Load
 	v.hold.canHold.Store(v.opts.HandleHeld != nil)
+	v.hold.slots = make(chan struct{}, maxHandling)
 	_, v.fixed = src.(Secrets)
 	if err := v.firstRead(ctx); err != nil {
 		return nil, err
