@@ -9,7 +9,7 @@
 // A [Verifier] decides whether a delivery comes from DiffHook: whether its
 // signature is the HMAC-SHA256 of its body under the team's signing secret.
 // [NewVerifier] makes one. [Verifier.EventHandler] is a whole endpoint, to
-// which you give a function for the [Event]; [Verifier.Handler] is middleware
+// which you give an [EventFunc] for the [Event]; [Verifier.Handler] is middleware
 // around a handler of your own; [Verifier.VerifyRequest] and [HTTPStatus] are
 // for routers of another kind, and [Verifier.VerifyHeader] and
 // [Verifier.Verify] for what has no [net/http.Request], such as a Lambda
@@ -81,9 +81,9 @@
 // endpoints, through these steps. [Key.Stale] reports which keys are older than 90
 // days. [Client.SetCredentials] moves a client to another key.
 //
-// A key that got into a log or a repository is to be revoked at once
-// ([KeyService.Delete]): [FindAPIKeys] finds keys in text, and a
-// [RedactingWriter] under a logger keeps them out of it.
+// Revoke a key at once ([KeyService.Delete]) if it appears in a log or a repository.
+// Package [github.com/diffhook/diffhook-go/redact] finds keys in text, and keeps keys
+// and secrets out of logs.
 //
 // # Errors
 //
@@ -100,6 +100,7 @@
 //	ErrBodyRead             400     nothing: the connection broke off, or a reader before the verifier failed
 //	ErrBodyConsumed         500     mount the verifier before what reads the body
 //	ErrSecretsUnavailable   503     look at the secret source; DiffHook will retry
+//	ErrUnavailable          503     nothing: a function of yours returned it; DiffHook will retry
 //	ErrHeld                 202     nothing: Verifier.Hold keeps it
 //	ErrInvalidEvent         400     signed, but no JSON object: see what the sender sends
 //	ErrInvalidSecret        –       correct the secret; the text says how

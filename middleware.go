@@ -3,7 +3,10 @@ package diffhook
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -90,21 +93,28 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// EventHandler returns a handler that verifies deliveries as
-// [Verifier.Handler] does, parses their events and calls handle. It answers
-// 204 if handle returns nil, 500 if it returns an error, which is logged, and
-// 400 if the body is no JSON object; DiffHook retries all but the first. A
-// panic in handle is not recovered, but for deliveries that [Verifier.Hold] kept.
-// Fields that cannot be read are listed in
-// [Event].Unreadable.
+// EventFunc handles the event of a verified delivery, for [Verifier.EventHandler].
+// After an error, DiffHook retries the delivery: return [ErrUnavailable], also
+// wrapped, if the event cannot be handled now. The same event can come twice: see
+// [Event.DedupKey]. An EventFunc may be called concurrently.
+type EventFunc = func(context.Context, *Event) error
+
+// EventHandler returns a handler that verifies deliveries as [Verifier.Handler]
+// does, parses their events and calls handle. The answers, of which DiffHook
+// retries all but 204:
+//   - 204 if handle returns nil;
+//   - 503 if handle returns [ErrUnavailable], which is logged as a warning;
+//   - 500 if handle returns another error, which is logged;
+//   - 400 if the body is not a JSON object.
 //
-// The context of handle ends [DeliveryTimeout] after the request came in, when
-// DiffHook has given up on the attempt, or earlier with the request's own. If
-// handle returns nil after that, the answer is still 204, and a warning is
-// logged: DiffHook retries the event. Acknowledge first and work later if the
-// work can take longer, and see [Event.DedupKey]. handle may be called
-// concurrently.
-func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http.Handler {
+// The context of handle ends with the request, or [DeliveryTimeout] after the
+// request came in, when DiffHook gives up. If handle returns nil after that, the
+// answer is 204, and a warning is logged: DiffHook retries the event. If the work
+// can take longer, save the event, return nil and work later.
+//
+// A panic in handle is not recovered, except for a delivery that [Verifier.Hold]
+// kept.
+func (v *Verifier) EventHandler(handle EventFunc) http.Handler {
 	if handle == nil {
 		panic("diffhook: Verifier.EventHandler of a nil function")
 	}
@@ -132,8 +142,12 @@ func (v *Verifier) EventHandler(handle func(context.Context, *Event) error) http
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		if err := handle(ctx, a.event); err != nil {
-			a.v.logFailure(ctx, r, a.event, err)
-			http.Error(w, "the delivery could not be handled", http.StatusInternalServerError)
+			status := http.StatusInternalServerError
+			if errors.Is(err, ErrUnavailable) {
+				status = http.StatusServiceUnavailable
+			}
+			a.v.logFailure(ctx, r, a.event, err, status)
+			http.Error(w, "the delivery could not be handled", status)
 			return
 		}
 		if ctx.Err() != nil {
@@ -213,4 +227,152 @@ func (a *attempt) deny(w http.ResponseWriter) {
 		return
 	}
 	refuse(w, a.request, in, answer)
+}
+
+// A refused HTTP/1 request must not leave a part of its body on the connection:
+// net/http would parse the part as the next request, which no proxy in front has
+// checked. net/http prevents this by itself, but not after EnableFullDuplex if a
+// read deadline has passed.
+const (
+	// discardTime bounds the wait for the body of a refused request.
+	discardTime = 20 * time.Millisecond
+
+	// maxDiscard bounds the bytes that are read to keep a connection, as the
+	// limit of net/http does.
+	maxDiscard = 256 << 10
+)
+
+// refuse calls answer to refuse a request whose body is not read to the end. If
+// the whole body has arrived, refuse discards the body and keeps the connection.
+// Otherwise the connection is closed, and the answer does not wait.
+func refuse(w http.ResponseWriter, r *http.Request, in *incoming, answer func()) {
+	switch left(r, in) {
+	case nothingLeft:
+		answer()
+	case somethingLeft:
+		if !isServerWriter(w) || passReadDeadline(w, discardTime) != nil {
+			closeAfter(w, answer)
+			return
+		}
+		defer discardRest(w, in) // also if Deny panics
+		answer()
+	case maybeLeft:
+		closeAfter(w, answer)
+	}
+}
+
+// discardRest reads the rest of a body, and closes the connection unless the end
+// was seen.
+func discardRest(w http.ResponseWriter, in *incoming) {
+	switch _, err := in.rest.Read(nil); {
+	case in.closed: // Deny has closed the body, perhaps before the end
+		closeConnection(w)
+		return
+	case err == io.EOF, err == http.ErrBodyReadAfterClose: // net/http has seen the end, when Deny flushed
+		return
+	}
+	_ = passReadDeadline(w, discardTime)
+	if _, err := io.CopyN(io.Discard, in.rest, maxDiscard+1); err != io.EOF {
+		closeConnection(w)
+		return
+	}
+	// net/http now reads ahead: the deadline would count as a lost connection.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+}
+
+// closeAfter closes the connection after an answer. The answer waits for nothing.
+func closeAfter(w http.ResponseWriter, answer func()) {
+	closeConnection(w)
+	// A connection with unread bytes is reset, and the sender may lose the
+	// answer: until the deadline, net/http discards bytes that have arrived.
+	defer func() { _ = passReadDeadline(w, discardTime) }()
+	answer()
+}
+
+// closeConnection makes net/http close an HTTP/1 connection after the answer.
+// The header alone does nothing if the answer has begun or if Deny removes it.
+// So net/http is also told of a body over a limit: it then closes in any case,
+// half a second after the answer, so that the sender gets the answer.
+func closeConnection(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
+	byteOverLimit := io.NopCloser(strings.NewReader("x"))
+	_, _ = http.MaxBytesReader(innermost(w), byteOverLimit, 0).Read(make([]byte, 1))
+}
+
+// leftover tells whether a part of a request's body is still to be read.
+type leftover int
+
+const (
+	nothingLeft leftover = iota
+	maybeLeft
+	somethingLeft
+)
+
+// left reports whether a part of the body of r is unread, without reading and
+// without waiting. in is the body so far.
+//
+// If nothing is left, net/http reads ahead until the handler returns. If a
+// deadline ended that read, net/http would cancel the contexts of this request
+// and of all later requests on the connection.
+func left(r *http.Request, in *incoming) leftover {
+	switch {
+	case r.ProtoMajor != 1: // HTTP/2 waits for nothing
+		return nothingLeft
+	case r.ContentLength == 0:
+		return nothingLeft
+	case in.whole && (isServerBody(in.rest) || int64(len(in.Body)) == r.ContentLength):
+		return nothingLeft
+	case !isServerBody(in.rest): // a wrapper, which may have read the body, or stand in for it
+		return maybeLeft
+	case r.ContentLength < 0: // reading nothing would wait for a chunk
+		return maybeLeft
+	case r.ContentLength-int64(len(in.Body)) > maxDiscard:
+		return maybeLeft
+	case len(in.Body) == 0 && r.Header.Get("Expect") != "": // a read would ask for the body
+		return maybeLeft
+	}
+	switch _, err := in.rest.Read(nil); err {
+	case nil:
+		return somethingLeft
+	case io.EOF:
+		return nothingLeft
+	}
+	return maybeLeft // such as a body that was closed, perhaps before the end
+}
+
+// isServerBody reports whether body is the body of net/http's server itself,
+// whose types are not exported. A wrapper, such as http.MaxBytesReader, is not.
+func isServerBody(body io.Reader) bool {
+	switch fmt.Sprintf("%T", body) {
+	case "*http.body", "*http.expectContinueReader":
+		return true
+	}
+	return false
+}
+
+// isServerWriter reports whether w is, under its wrappers, the ResponseWriter
+// of net/http's server for HTTP/1.
+func isServerWriter(w http.ResponseWriter) bool {
+	return fmt.Sprintf("%T", innermost(w)) == "*http.response"
+}
+
+// innermost returns the ResponseWriter under the wrappers of w.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = wrapper.Unwrap()
+	}
+}
+
+// passReadDeadline makes the read deadline of the connection, or of the stream,
+// pass after d.
+func passReadDeadline(w http.ResponseWriter, d time.Duration) error {
+	deadline := time.Unix(1, 0)
+	if d > 0 {
+		deadline = time.Now().Add(d)
+	}
+	return http.NewResponseController(w).SetReadDeadline(deadline)
 }

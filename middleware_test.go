@@ -300,6 +300,9 @@ func TestRouterThatAnswersItself(t *testing.T) {
 	}
 	require.Equal(t, http.StatusOK, diffhook.HTTPStatus(nil))
 	require.Equal(t, http.StatusInternalServerError, diffhook.HTTPStatus(errors.New("some other")))
+	require.Equal(t, http.StatusServiceUnavailable, diffhook.HTTPStatus(fmt.Errorf("%w: busy", diffhook.ErrUnavailable)))
+	require.Equal(t, http.StatusBadRequest, diffhook.HTTPStatus(fmt.Errorf("%w: %w", diffhook.ErrInvalidEvent, diffhook.ErrUnavailable)),
+		"the verdict on the delivery comes first")
 }
 
 func TestEventHandler(t *testing.T) {
@@ -313,6 +316,9 @@ func TestEventHandler(t *testing.T) {
 	}{
 		{"handled", eventBody, current.Sign([]byte(eventBody)), nil, http.StatusNoContent, "accepted"},
 		{"failed", eventBody, current.Sign([]byte(eventBody)), failed, http.StatusInternalServerError, "accepted"},
+		{"unavailable", eventBody, current.Sign([]byte(eventBody)), diffhook.ErrUnavailable, http.StatusServiceUnavailable, "accepted"},
+		{"unavailable, with a cause", eventBody, current.Sign([]byte(eventBody)), fmt.Errorf("%w: %w", diffhook.ErrUnavailable, failed), http.StatusServiceUnavailable, "accepted"},
+		{"another 503 of the library", eventBody, current.Sign([]byte(eventBody)), diffhook.ErrSecretsUnavailable, http.StatusInternalServerError, "accepted"},
 		{"no event", pageText, current.Sign([]byte(pageText)), nil, http.StatusBadRequest, "invalid_event"},
 		{"forgery", eventBody, forgedSignature, nil, http.StatusUnauthorized, "mismatch"},
 	} {
@@ -350,7 +356,11 @@ func TestEventHandler(t *testing.T) {
 			}
 			require.Len(t, logs.lines(), 1)
 			line := logs.lines()[0]
-			require.Equal(t, "ERROR", line["level"])
+			level := "ERROR"
+			if errors.Is(tc.err, diffhook.ErrUnavailable) {
+				level = "WARN"
+			}
+			require.Equal(t, level, line["level"])
 			require.Equal(t, tc.err, line["error"])
 			require.NotContains(t, fmt.Sprint(line), pathToken)
 		})

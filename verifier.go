@@ -89,8 +89,8 @@ type VerifierOptions struct {
 	Observe func(ctx context.Context, o Observation)
 
 	// Logger receives refused deliveries (Warn), rotations (Info), failures of
-	// the source (Warn), and of a function given to [Verifier.EventHandler]
-	// its errors (Error) and its successes after DiffHook gave up (Warn).
+	// the source (Warn), and of an [EventFunc] the errors (Error, and Warn for
+	// [ErrUnavailable]) and the successes after DiffHook gave up (Warn).
 	//
 	// Of each Result, ten refusals a minute have a line. The others are counted
 	// in a summary, with the fingerprints of the secrets in force, which is
@@ -188,6 +188,7 @@ func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (
 	}
 	v.load = src.Load
 	v.hold.canHold.Store(v.opts.HandleHeld != nil)
+	v.hold.slots = make(chan struct{}, maxHandling)
 	_, v.fixed = src.(Secrets)
 	if err := v.firstRead(ctx); err != nil {
 		return nil, err
