@@ -448,6 +448,7 @@ func TestEchoedCredential(t *testing.T) {
 	}
 	apiKey, err := diffhook.NewAPIKey("dh_live_" + "violetWalrusPlaysTheQuartzOrgan")
 	require.NoError(t, err)
+	detector := newLeakDetector(opaqueToken, "violetWalrusPlaysTheQuartzOrgan")
 	for _, status := range []int{200, 302, 400, 401, 403, 404, 429, 500, 502} {
 		for kind, contentType := range types {
 			for name, creds := range map[string]diffhook.Credentials{"key": apiKey, "token": opaqueCredentials()} {
@@ -459,7 +460,6 @@ func TestEchoedCredential(t *testing.T) {
 						var out struct{ A string }
 						err := c.Do(t.Context(), "GET", "monitors", nil, &out)
 						require.Error(t, err)
-						detector := newLeakDetector(opaqueToken, "violetWalrusPlaysTheQuartzOrgan")
 						assertNoLeak(t, detector, err)
 						assert.Empty(t, detector.find(fmt.Sprintf("%+v", *requireAPIError(t, err))))
 						assert.Empty(t, detector.find(fmt.Sprint(log.lines())))
@@ -547,10 +547,11 @@ func TestNothingIsShown(t *testing.T) {
 
 // TestServersMessages are bounded and on one line, whatever a server says.
 func TestServersMessages(t *testing.T) {
+	size := sampled(1<<16, 1<<20)
 	for name, message := range map[string]string{
-		"1 MB":               strings.Repeat("a", 1<<20),
-		"1 MB of runes":      strings.Repeat("ü", 1<<19),
-		"1 MB of keys":       strings.Repeat("dh_live_a ", 1<<17),
+		"long":               strings.Repeat("a", size),
+		"long, of runes":     strings.Repeat("ü", size/2),
+		"long, of keys":      strings.Repeat("dh_live_a ", size/8),
 		"log injection":      "a\nlevel=ERROR msg=\"all is lost\"\r\n",
 		"terminal escapes":   "a\x1b[2J\x1b]0;owned\x07\x9b31m",
 		"NUL":                "a\x00b",

@@ -8,16 +8,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReplay runs the tests of the library and checks every exchange that they
-// recorded. It fails where an exchange is not as the contract says, and where
-// an operation never succeeded.
+// TestReplay checks every exchange that the tests of the library recorded: the ones in the
+// folder that the environment names, or else those of a run of its own. It fails if an
+// exchange is not as the contract says, and if an operation never succeeded.
 func TestReplay(t *testing.T) {
-	dir := t.TempDir()
-	tests := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-run", ".", ".")
-	tests.Dir = ".."
-	tests.Env = append(os.Environ(), RecordVariable+"="+dir, "GOWORK=off")
-	output, err := tests.CombinedOutput()
-	require.NoError(t, err, "the tests of the library fail:\n%s", output)
+	dir := os.Getenv(RecordVariable)
+	if dir == "" {
+		dir = t.TempDir()
+		record(t, dir)
+	}
 
 	exchanges, err := ReadExchanges(dir)
 	require.NoError(t, err)
@@ -29,4 +28,14 @@ func TestReplay(t *testing.T) {
 		t.Error(wrong)
 	}
 	require.Empty(t, coverage.Uncovered(), "operations that never succeeded")
+}
+
+// record runs the tests of the library.
+func record(t *testing.T, dir string) {
+	t.Helper()
+	tests := exec.CommandContext(t.Context(), "go", "test", "-count=1", ".")
+	tests.Dir = ".."
+	tests.Env = append(os.Environ(), RecordVariable+"="+dir, "GOWORK=off")
+	output, err := tests.CombinedOutput()
+	require.NoError(t, err, "the tests of the library fail:\n%s", output)
 }
