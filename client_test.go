@@ -298,7 +298,6 @@ func TestListIsBounded(t *testing.T) {
 		client := newTransportClient(t, diffhooktest.Transport(answeringJSON(200, `{"data":[`+strings.Repeat("{},", 1<<20)+`{}]}`)), nil)
 		_, err := client.Logs.List(t.Context(), nil)
 		require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
-		assert.ErrorContains(t, err, "more items")
 	})
 }
 

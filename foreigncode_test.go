@@ -75,7 +75,6 @@ func TestPanicsOfSourceMayPanic(t *testing.T) {
 	source := diffhook.SecretSourceFunc(func(context.Context) (diffhook.Secrets, error) { panic(panickingText{}) })
 	_, err := diffhook.NewVerifier(t.Context(), source, nil)
 	require.ErrorIs(t, err, diffhook.ErrSecretsUnavailable)
-	require.ErrorContains(t, err, "panicked")
 }
 
 // handler is a slog.Handler that does something at each line.
@@ -119,8 +118,9 @@ func TestLoggersMayDoAnything(t *testing.T) {
 					pause(2 * time.Hour) // those that take an hour are done
 				}
 
-				source.set(diffhook.Secrets{}, errors.New("down"))
-				require.ErrorContains(t, v.Refresh(t.Context()), "down")
+				down := errors.New("down")
+				source.set(diffhook.Secrets{}, down)
+				require.ErrorIs(t, v.Refresh(t.Context()), down)
 				requireLines(1)
 
 				source.set(diffhook.Secrets{Current: letter(t, "B")}, nil)
@@ -128,7 +128,7 @@ func TestLoggersMayDoAnything(t *testing.T) {
 				requireLines(1)
 
 				source.hang = make(chan struct{}) // the timeout writes the line
-				require.ErrorContains(t, v.Refresh(t.Context()), "has not answered")
+				require.ErrorIs(t, v.Refresh(t.Context()), diffhook.ErrSecretsUnavailable)
 				requireLines(1)
 				close(source.hang)
 				synctest.Wait()

@@ -2,6 +2,7 @@ package diffhook_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"flag"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"strings"
@@ -239,6 +241,14 @@ func counting(n *atomic.Int64, next http.Handler) http.Handler {
 		n.Add(1)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// countingTries returns a context, and a function that returns how often a call with that
+// context asked for a connection: once per attempt.
+func countingTries(ctx context.Context) (context.Context, func() int64) {
+	var n atomic.Int64
+	trace := &httptrace.ClientTrace{GetConn: func(string) { n.Add(1) }}
+	return httptrace.WithClientTrace(ctx, trace), n.Load
 }
 
 // testKeyText is a made-up API key, put together so that no scanner takes it

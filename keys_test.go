@@ -111,7 +111,7 @@ func TestKeys(t *testing.T) {
 	})
 }
 
-// TestRevocation: from then on every call is a 401, which says what to check.
+// TestRevocation: from then on every call is a 401.
 func TestRevocation(t *testing.T) {
 	inBothGenerations(t, func(t *testing.T, generation int, s *diffhooktest.Server, c *diffhook.Client) {
 		require.NoError(t, listKeys(t.Context(), c))
@@ -125,7 +125,6 @@ func TestRevocation(t *testing.T) {
 		for _, other := range []error{diffhook.ErrForbidden, diffhook.ErrNotFound, diffhook.ErrInvalidRequest, diffhook.ErrServer} {
 			assert.NotErrorIs(t, err, other)
 		}
-		assert.ErrorContains(t, err, "the key is missing, malformed or revoked")
 		var api *diffhook.APIError
 		require.ErrorAs(t, err, &api)
 		assert.Equal(t, http.StatusUnauthorized, api.StatusCode)

@@ -4,14 +4,12 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"net"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -213,10 +211,6 @@ func TestSent(t *testing.T) {
 						is = append(slices.Clone(is), diffhook.ErrOutcomeUnknown)
 					}
 					assertMatches(t, err, is...)
-					assert.Equal(t, failure.unknown && !call.repeatable, strings.Contains(err.Error(), "look before repeating"), err.Error())
-					if want > 1 {
-						assert.ErrorContains(t, err, fmt.Sprintf("(after %d attempts)", want))
-					}
 					if failure.status == 0 {
 						assert.NotErrorAs(t, err, new(*diffhook.APIError))
 						assert.ErrorContains(t, err, call.method+" "+call.route+": ")
@@ -355,7 +349,8 @@ func TestSentOverSockets(t *testing.T) {
 				c := newClientAt(t, failure.origin(t), &diffhook.ClientOptions{
 					MaxAttempts: attempts, HTTPClient: &http.Client{Transport: ownTransport(t)},
 				})
-				err := call.do(t.Context(), c)
+				ctx, tries := countingTries(t.Context())
+				err := call.do(ctx, c)
 				require.Error(t, err)
 				is := failure.is
 				if failure.unknown && !call.repeatable {
@@ -369,7 +364,7 @@ func TestSentOverSockets(t *testing.T) {
 				}
 				assert.EqualValues(t, want, count(t).Load(), "times sent")
 				if failure.sent == 0 {
-					assert.ErrorContains(t, err, "(after 2 attempts)")
+					assert.EqualValues(t, attempts, tries(), "attempts")
 				}
 			})
 		}

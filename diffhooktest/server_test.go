@@ -348,11 +348,11 @@ func TestTransport(t *testing.T) {
 	})
 	t.Run("a panic", func(t *testing.T) {
 		_, err := get(t.Context(), func(http.ResponseWriter, *http.Request) { panic(errors.New("boom")) })
-		require.ErrorContains(t, err, "the handler panicked: boom")
+		require.ErrorContains(t, err, "boom")
 	})
 	t.Run("a goroutine that ends", func(t *testing.T) {
 		_, err := get(t.Context(), func(http.ResponseWriter, *http.Request) { runtime.Goexit() })
-		require.ErrorContains(t, err, "the handler ended its goroutine")
+		require.ErrorContains(t, err, "goroutine")
 	})
 	t.Run("an answer cut off", func(t *testing.T) {
 		answer, err := get(t.Context(), func(w http.ResponseWriter, _ *http.Request) {

@@ -269,7 +269,7 @@ func TestPausedMonitors(t *testing.T) {
 		s, m := delivering(t, e, diffhooktest.Settings{}, 1)
 		pause(t, s, m.ID, "pause")
 		_, err := s.Change(m.ID, nil)
-		require.ErrorContains(t, err, "is paused")
+		require.ErrorContains(t, err, "paused")
 		got := call(t, s, s.APIKey().Reveal(), "POST", "/api/monitors/"+m.ID+"/trigger", "")
 		assert.Equal(t, http.StatusOK, got.status)
 		assert.Equal(t, "paused", got.data(t)["status"])
@@ -293,7 +293,7 @@ func TestPausedMonitors(t *testing.T) {
 		s.Advance(time.Hour)
 		assert.Len(t, e.bodies, 1)
 		d := s.Deliveries()[0]
-		assert.EqualError(t, d.Err, "diffhooktest: the monitor was paused")
+		assert.ErrorContains(t, d.Err, "paused")
 		assert.True(t, d.Next.IsZero())
 		assert.Len(t, call(t, s, s.APIKey().Reveal(), "GET", "/api/logs", "").items(t), 1, "what was not attempted has no record")
 	})
@@ -317,12 +317,12 @@ func TestDeletedMonitors(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, call(t, s, s.APIKey().Reveal(), "DELETE", "/api/monitors/"+m.ID, "").status)
 	s.Advance(time.Hour)
 	assert.Len(t, e.bodies, 1)
-	assert.EqualError(t, s.Deliveries()[0].Err, "diffhooktest: the monitor was deleted")
+	assert.ErrorContains(t, s.Deliveries()[0].Err, "deleted")
 	logs := call(t, s, s.APIKey().Reveal(), "GET", "/api/logs", "").items(t)
 	require.Len(t, logs, 1, "logs outlive the monitor")
 	assert.Equal(t, m.ID, logs[0]["monitorId"])
 	_, err = s.Change(m.ID, nil)
-	assert.ErrorContains(t, err, "there is no monitor")
+	assert.ErrorContains(t, err, m.ID)
 }
 
 // A monitor may have no webhook in generation 2: then nothing is delivered.
@@ -330,7 +330,7 @@ func TestMonitorsWithoutWebhook(t *testing.T) {
 	s := bubble(t)
 	m := s.DefaultTeam().NewMonitor(diffhooktest.Monitor{Generation: 2, Email: "ops@example.com"})
 	_, err := s.Change(m.ID, nil)
-	require.ErrorContains(t, err, "no webhook URL")
+	require.ErrorContains(t, err, "webhook")
 	assert.Equal(t, http.StatusOK, call(t, s, s.APIKey().Reveal(), "POST", "/api/monitors/"+m.ID+"/trigger", "").status)
 	s.Advance(0)
 	assert.Empty(t, s.Deliveries())
@@ -453,7 +453,7 @@ func TestDeliveryToLoopbackOnly(t *testing.T) {
 	for _, url := range []string{"https://hooks.example.com/", "http://192.0.2.1/", "http://localhost.example.com/"} {
 		d, err := s.Change(s.DefaultTeam().NewMonitor(diffhooktest.Monitor{WebhookURL: url}).ID, nil)
 		require.NoError(t, err)
-		assert.ErrorContains(t, d.Attempts[0].Err, "loopback addresses only", url)
+		assert.ErrorContains(t, d.Attempts[0].Err, "loopback", url)
 	}
 }
 
@@ -474,13 +474,13 @@ func TestTransportsThatMisbehave(t *testing.T) {
 		d := s.Deliveries()[0]
 		assert.True(t, d.Delivered)
 		require.Len(t, d.Attempts, 3)
-		assert.ErrorContains(t, d.Attempts[1].Err, "the transport ended its goroutine")
+		assert.ErrorContains(t, d.Attempts[1].Err, "goroutine")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		s, m := delivering(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("boom") }), diffhooktest.Settings{}, 1)
 		d, err := s.Change(m.ID, nil)
 		require.NoError(t, err)
-		assert.ErrorContains(t, d.Attempts[0].Err, "the handler panicked: boom")
+		assert.ErrorContains(t, d.Attempts[0].Err, "boom")
 		s.Advance(time.Minute)
 		assert.Len(t, s.Deliveries()[0].Attempts, 3)
 	})
