@@ -1,9 +1,19 @@
 package diffhook_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
+	"math"
 	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -105,4 +115,268 @@ func TestNewClientRefusesCredentials(t *testing.T) {
 			assert.Nil(t, client)
 		})
 	}
+}
+
+// What a hostile or broken server, transport or caller does to a client.
+
+// The connection of a 101 is the caller's, and no context ends its reads.
+func TestSwitchingProtocolsDoesNotHang(t *testing.T) {
+	release := make(chan struct{})
+	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+		<-release
+		conn.Close()
+	}), nil)
+	defer close(release)
+	key, err := diffhook.NewAPIKey(apiKeyText)
+	require.NoError(t, err)
+	client, err := diffhook.NewClient(key, &diffhook.ClientOptions{BaseURL: server.URL, Limiter: unlimited()})
+	require.NoError(t, err)
+	_, err = client.Monitors.List(t.Context(), nil)
+	require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+}
+
+// A token may be long, and repeated often: no piece of it is shown.
+func TestLongTokenIsNotShown(t *testing.T) {
+	for name, token := range map[string]string{"long": strings.Repeat("violet.walrus", 500), "repeated": strings.Repeat("quartz.organ", 30)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				echo := answeringJSON(400, `{"error":{"code":"X","message":"`+strings.Repeat(token+" ", 12)+`"}}`)
+				client := newTransportClient(t, diffhooktest.Transport(echo), nil)
+				client.SetCredentials(diffhook.CredentialsFunc(func(context.Context) (string, error) { return token, nil }))
+				_, err := client.Monitors.List(t.Context(), nil)
+				require.ErrorIs(t, err, diffhook.ErrInvalidRequest)
+				assert.NotContains(t, err.Error(), token[:8])
+			})
+		})
+	}
+}
+
+// Exchanges that fail, or whose tokens are refused, are calls of the API too:
+// they stay within the plan.
+func TestExchangesStayWithinThePlan(t *testing.T) {
+	for name, exchanged := range map[string]func(r *http.Request) *http.Response{
+		"wrong client":   func(*http.Request) *http.Response { return replyJSON(401, `{"error":"invalid_client"}`) },
+		"revoked client": func(*http.Request) *http.Response { return replyJSON(200, `{"access_token":"a-token"}`) },
+		"short tokens":   func(*http.Request) *http.Response { return replyJSON(200, `{"access_token":"a-token","expires_in":1}`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var sent atomic.Int64
+				client := newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
+					sent.Add(1)
+					if isExchange(r) {
+						return exchanged(r), nil
+					}
+					return replyJSON(401, `{"error":"Invalid API key"}`), nil
+				}), &diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(diffhook.FreePlan)})
+				client.SetCredentials(diffhook.ClientCredentials("dh_live_id", opaqueText))
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute-time.Second)
+				defer cancel()
+				for ctx.Err() == nil {
+					err := listKeys(ctx, client)
+					require.Error(t, err)
+					if errors.Is(err, context.DeadlineExceeded) {
+						break
+					}
+				}
+				assert.Positive(t, sent.Load())
+				assert.LessOrEqual(t, sent.Load(), int64(diffhook.FreePlan))
+				pause(2 * time.Minute) // an exchange that nobody waits for ends
+			})
+		})
+	}
+}
+
+// Many who wait and leave do not take the turns with them.
+func TestLeavingTheLineFreesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limiter := diffhook.PlanLimiter(diffhook.FreePlan)
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		for range 500 {
+			waiting.Go(func() { _ = limiter.Wait(ctx) })
+		}
+		pause(time.Second)
+		cancel()
+		waiting.Wait()
+		began := time.Now()
+		require.NoError(t, limiter.Wait(t.Context()))
+		assert.Less(t, time.Since(began), 3*time.Second)
+	})
+}
+
+// A wait that is not credible, since limits are counted per minute, does not stop
+// the other calls for as long as it says.
+func TestPauseIsCredible(t *testing.T) {
+	for _, c := range []struct {
+		name, header, value string
+		pause               time.Duration
+	}{
+		{"credible", "Retry-After", "600", 10 * time.Minute},
+		{"too long", "Retry-After", "601", 5 * time.Second},
+		{"another unit", "Retry-After", "60000", 5 * time.Second},
+		{"infinite", "Retry-After", "Inf", 5 * time.Second},
+		{"a date by another clock", "Retry-After", "Fri, 31 Dec 2100 23:59:59 GMT", 5 * time.Second},
+		{"a reset tomorrow", "X-RateLimit-Reset", "86400", 5 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := newTransportClient(t, diffhooktest.Transport(inTurn(
+					withHeader(answeringJSON(429, `{"error":"a"}`), c.header, c.value), answeringJSON(200, `{"data":[]}`))),
+					&diffhook.ClientOptions{MaxRetryWait: 20 * time.Minute, MaxAttempts: 1})
+				began := time.Now()
+				require.ErrorIs(t, listKeys(t.Context(), client), diffhook.ErrRateLimited)
+				require.Zero(t, time.Since(began))
+				require.NoError(t, listKeys(t.Context(), client))
+				require.Equal(t, c.pause, time.Since(began))
+			})
+		})
+	}
+}
+
+// New credentials reach calls that wait for the old ones' exchange.
+func TestSetCredentialsWhileExchanging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
+			if isExchange(r) {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return replyJSON(200, `{"data":[]}`), nil
+		}), nil)
+		client.SetCredentials(diffhook.ClientCredentials("dh_live_id", opaqueText))
+		var call sync.WaitGroup
+		call.Go(func() { assert.NoError(t, listKeys(t.Context(), client)) })
+		synctest.Wait()
+		key, err := diffhook.NewAPIKey(apiKeyText)
+		require.NoError(t, err)
+		client.SetCredentials(key)
+		call.Wait()
+	})
+}
+
+// A retry with credentials of the other generation speaks that one's words.
+func TestRetrySpeaksTheNewGeneration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var bodies []string
+		var client *diffhook.Client
+		client = newTransportClient(t, diffhooktest.Transport(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if isExchange(r) {
+				answeringJSON(200, `{"access_token":"a-token"}`)(w, r)
+				return
+			}
+			body, err := io.ReadAll(r.Body)
+			assert.NoError(t, err)
+			bodies = append(bodies, string(body))
+			if len(bodies) == 1 {
+				client.SetCredentials(diffhook.ClientCredentials("dh_live_id", opaqueText))
+				answeringJSON(429, `{"error":"a"}`)(w, r)
+				return
+			}
+			answeringJSON(201, `{"data":{"id":"mon_1"}}`)(w, r)
+		})), nil)
+		_, err := client.Monitors.Create(t.Context(), diffhook.MonitorParams{URL: "https://example.com", WebhookURL: "https://example.org", IntervalMinutes: 5})
+		require.NoError(t, err)
+		require.Len(t, bodies, 2)
+		assert.Contains(t, bodies[0], `"intervalMinutes":5`)
+		assert.Contains(t, bodies[1], `"interval_minutes":5`)
+		assert.Contains(t, bodies[1], `"notification_config"`)
+	})
+}
+
+// 16 MiB of JSON may be millions of records.
+func TestListIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := newTransportClient(t, diffhooktest.Transport(answeringJSON(200, `{"data":[`+strings.Repeat("{},", 1<<20)+`{}]}`)), nil)
+		_, err := client.Logs.List(t.Context(), nil)
+		require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+		assert.ErrorContains(t, err, "more items")
+	})
+}
+
+// A 404 of a proxy does not say that a key is gone.
+func TestDeleteBelievesTheAPIOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		html := func(status int) http.HandlerFunc { return answering(status, "text/html", "<html>") }
+		client := newTransportClient(t, diffhooktest.Transport(inTurn(html(502), html(404))), nil)
+		require.ErrorIs(t, client.Keys.Delete(t.Context(), "key_1"), diffhook.ErrNotFound)
+	})
+}
+
+// «Until the context ends» is a number of attempts that no duration holds.
+func TestManyAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBubbleServer(t)
+		client := gen2Client(s, &diffhook.ClientOptions{MaxAttempts: math.MaxInt, AttemptTimeout: math.MaxInt64, MaxRetryWait: math.MaxInt64})
+		require.NoError(t, listKeys(t.Context(), client))
+	})
+}
+
+// A transport that ends its goroutine, as a failing test does, or panics, fails
+// the exchange, and not the process or every call after it.
+func TestExchangeSurvivesItsTransport(t *testing.T) {
+	for name, breaks := range map[string]func(){"ends": runtime.Goexit, "panics": func() { panic("broken transport") }} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				broken := true
+				client := newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
+					if isExchange(r) && broken {
+						broken = false
+						breaks()
+					}
+					if isExchange(r) {
+						return replyJSON(200, `{"access_token":"a-token"}`), nil
+					}
+					return replyJSON(200, `{"data":[]}`), nil
+				}), nil)
+				client.SetCredentials(diffhook.ClientCredentials("dh_live_id", opaqueText))
+				require.Error(t, listKeys(t.Context(), client))
+				require.NoError(t, listKeys(t.Context(), client))
+			})
+		})
+	}
+}
+
+// Printing a client or a verifier beside its use is no data race, and shows
+// what tells it from another.
+func TestPrintingWhileInUse(t *testing.T) {
+	v := newVerifier(t, diffhook.Secrets{Current: letter(t, "A")}, nil)
+	key, err := diffhook.NewAPIKey(apiKeyText)
+	require.NoError(t, err)
+	client, err := diffhook.NewClient(key, nil)
+	require.NoError(t, err)
+	var users sync.WaitGroup
+	users.Go(func() {
+		for range 100 {
+			client.SetCredentials(key)
+			_ = v.Rotate(letter(t, "B"), time.Hour)
+			_ = v.Rotate(letter(t, "A"), time.Hour)
+		}
+	})
+	for range 100 {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x", "%q"} {
+			assert.Contains(t, fmt.Sprintf(verb, v), "diffhook.Verifier(current")
+			assert.Equal(t, "diffhook.Client(https://www.diffhook.com/api/, generation 1)", fmt.Sprintf(verb, client))
+		}
+	}
+	users.Wait()
+}
+
+func TestDoRefusesMethodsAndQueries(t *testing.T) {
+	client := newTransportClient(t, respond(func(*http.Request) (*http.Response, error) {
+		t.Error("sent")
+		return nil, errors.New("sent")
+	}), nil)
+	for _, request := range [][2]string{{"", "monitors"}, {"GET\r\nX: y", "monitors"}, {"G T", "monitors"}, {"GET", "monitors?x=y HTTP/1.1"}, {"GET", "monitors?x=\x7f"}} {
+		err := client.Do(t.Context(), request[0], request[1], nil, nil)
+		require.ErrorIs(t, err, diffhook.ErrInvalidRequest, "%q", request)
+		assert.NotContains(t, err.Error(), "\n")
+	}
+	_, err := diffhook.NewClient(diffhook.CredentialsFunc(func(context.Context) (string, error) { return "", nil }), &diffhook.ClientOptions{UserAgent: "a\r\nX: 1"})
+	require.ErrorIs(t, err, diffhook.ErrInvalidOptions)
 }

@@ -1,9 +1,16 @@
 package diffhook_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
 var march16 = time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)
@@ -273,4 +281,229 @@ func TestDedupKeyDiffersBetweenChanges(t *testing.T) {
 		}
 	}
 	require.Greater(t, len(seen), 300)
+}
+
+// drift is a genuine event with a field of another type than documented. want
+// is the event but for a type of "t", a URL of "u" and the unreadable fields.
+type drift struct {
+	name, body string
+	want       diffhook.Event
+	unreadable []string
+}
+
+// drifts are read: each is an event, whatever its fields are.
+var drifts = func() (all []drift) {
+	add := func(name, fields string, want diffhook.Event, unreadable ...string) {
+		want.Type, want.URL = "t", "u"
+		all = append(all, drift{name, `{"event":"t",` + fields + `,"url":"u"}`, want, unreadable})
+	}
+	minutes := func(n int) diffhook.Event { return diffhook.Event{IntervalMinutes: n} }
+	diff := func(d diffhook.Diff) diffhook.Event { return diffhook.Event{Diff: &d} }
+	none := diffhook.Event{}
+
+	add("text is a number", `"monitor_id":123`, diffhook.Event{MonitorID: "123"})
+	add("text is a number as written", `"content":-1.50e3`, diffhook.Event{Content: "-1.50e3"})
+	add("text is a huge number", `"label":1e999`, diffhook.Event{Label: "1e999"})
+	add("text is an object", `"content":{"price":59}`, none, "content")
+	add("text is a list", `"label":[]`, none, "label")
+	add("text is false", `"snapshot_url":false`, none, "snapshot_url")
+	add("text is null", `"label":null,"content":1`, diffhook.Event{Content: "1"})
+
+	add("integer with a fraction of 0", `"interval_minutes":15.0`, minutes(15))
+	add("integer with an exponent", `"interval_minutes":1.5e1`, minutes(15))
+	add("integer as text", `"interval_minutes":"15"`, minutes(15))
+	add("integer as text, spaces", `"interval_minutes":" 15.0 "`, minutes(15))
+	add("negative integer as text", `"interval_minutes":"-15"`, minutes(-15))
+	add("integer is empty", `"interval_minutes":""`, none, "interval_minutes")
+	add("integer with a half", `"interval_minutes":15.5`, none, "interval_minutes")
+	add("integer too big", `"interval_minutes":9223372036854775808`, none, "interval_minutes")
+	add("integer is huge", `"interval_minutes":1e999`, none, "interval_minutes")
+	add("integer in words", `"interval_minutes":"15 min"`, none, "interval_minutes")
+	add("integer in hexadecimal", `"interval_minutes":"0xf"`, none, "interval_minutes")
+	add("integer is Inf", `"interval_minutes":"Inf"`, none, "interval_minutes")
+	add("integer is true", `"interval_minutes":true`, none, "interval_minutes")
+	add("integer is an object", `"interval_minutes":{}`, none, "interval_minutes")
+
+	add("diff is a list, as PHP writes empty objects", `"diff":[]`, none, "diff")
+	add("diff is text", `"diff":""`, none, "diff")
+	add("diff is false", `"diff":false`, none, "diff")
+	add("diff is null", `"diff":null,"label":1`, diffhook.Event{Label: "1"})
+	add("list is an object", `"diff":{"summary":"s","added":{"1":"x"}}`, diff(diffhook.Diff{Summary: "s"}), "diff.added")
+	add("list is one text", `"diff":{"added":"x"}`, diff(diffhook.Diff{Added: []string{"x"}}))
+	add("list is false", `"diff":{"removed":false}`, diff(diffhook.Diff{}), "diff.removed")
+	add("list of numbers", `"diff":{"added":["a",59.0,null]}`, diff(diffhook.Diff{Added: []string{"a", "59.0", ""}}))
+	add("list of objects", `"diff":{"added":["a",{"line":1}],"removed":["r"]}`, diff(diffhook.Diff{Removed: []string{"r"}}), "diff.added")
+	add("list is empty", `"diff":{"added":[],"summary":1}`, diff(diffhook.Diff{Summary: "1", Added: []string{}}))
+	add("texts of a diff", `"diff":{"summary":[],"full_text_before":true,"full_text_after":2}`,
+		diff(diffhook.Diff{FullTextAfter: "2"}), "diff.summary", "diff.full_text_before")
+
+	add("several", `"content":{},"monitor_id":[],"diff":{"added":{}}`, diff(diffhook.Diff{}), "monitor_id", "diff.added", "content")
+	add("duplicates, the last readable", `"content":{},"content":"c","label":1`, diffhook.Event{Content: "c", Label: "1"})
+	add("duplicates, the last unreadable", `"content":"c","CONTENT":{}`, none, "content")
+	add("duplicates, the last null", `"content":{},"content":null`, none, "content")
+	add("duplicate diffs", `"diff":{"added":{},"summary":"s"},"diff":{"added":["a"]}`, diff(diffhook.Diff{Summary: "s", Added: []string{"a"}}))
+	add("duplicate diffs, the last unreadable", `"diff":{"added":{}},"diff":[]`, none, "diff")
+	add("duplicate diffs, the first unreadable", `"diff":[],"diff":{"summary":"s"}`, diff(diffhook.Diff{Summary: "s"}))
+	add("duplicate diffs, the last null", `"diff":{"summary":"s"},"diff":null,"label":1`, diffhook.Event{Label: "1"})
+	add("names that are the sender's", `"diff":{"<b>":1,"added":{"<i>":1}},"<u>":2`, diff(diffhook.Diff{}), "diff.added")
+
+	for text, want := range map[string]time.Time{
+		"2026-03-16T14:22:00+0000":      march16,
+		"2026-03-16T15:22:00+0100":      march16,
+		"2026-03-16T14:22:00+00":        march16,
+		"2026-03-16T09:22:00-05":        march16,
+		"2026-03-16T14:22:00":           march16,
+		"2026-03-16T14:22":              march16,
+		"2026-03-16T14:22Z":             march16,
+		"2026-03-16T15:22+01:00":        march16,
+		"2026-03-16t14:22:00z":          march16,
+		"2026-03-16 14:22:00+00:00":     march16,
+		"2026-03-16 14:22:00 +0000":     march16,
+		"2026-03-16 14:22:00 UTC":       march16,
+		"2026-03-16 14:22:00.5":         march16.Add(time.Second / 2),
+		"2026-03-16T14:22:00,5Z":        march16.Add(time.Second / 2),
+		"2026-03-16T14:21:60Z":          march16,
+		"2026-03-16T14:21:60.25+0000":   march16.Add(time.Second / 4),
+		"2026-12-31T23:59:60Z":          time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC),
+		"2026-03-16T15:21:60+01:00":     march16,
+		"2026-03-16T14:22:00.123456+00": march16.Add(123456 * time.Microsecond),
+	} {
+		add("time "+text, `"triggered_at":"`+text+`"`, diffhook.Event{TriggeredAt: want})
+	}
+	for name, value := range map[string]string{
+		"empty": `""`, "epoch": `1773670920`, "epoch as text": `"1773670920"`, "false": `false`, "object": `{}`, "null as text": `"null"`,
+		"date alone": `"2026-03-16"`, "date and hour": `"2026-03-16T14"`, "clock alone": `"14:22:00Z"`, "no separator": `"2026-03-1614:22:00Z"`,
+		"month 13": `"2026-13-16T14:22:00Z"`, "no leap year": `"2026-02-29T14:22:00Z"`, "hour 24": `"2026-03-16T24:00:00Z"`,
+		"second 61": `"2026-03-16T14:22:61Z"`, "minute 60": `"2026-03-16T14:60:00Z"`, "two seconds 60": `"2026-03-16T14:22:60:60Z"`,
+		"no digits in the fraction": `"2026-03-16T14:22:00.Z"`, "five digits of year": `"12026-03-16T14:22:00Z"`,
+		"another zone": `"2026-03-16 14:22:00 CET"`, "RFC 1123": `"Mon, 16 Mar 2026 14:22:00 GMT"`, "rubbish after it": `"2026-03-16T14:22:00Z, and more"`,
+		"year −1 in UTC": `"0000-01-01T00:00:00+00:01"`, "year 10000 in UTC": `"9999-12-31T23:59:59-00:01"`, "long": `"2026-03-16T14:22:00.` + strings.Repeat("0", 100) + `+00"`,
+		"a letter of two bytes at the separator": `"2026-03-16é4:22:00Z"`,
+	} {
+		add("time that is none: "+name, `"triggered_at":`+value, none, "triggered_at")
+	}
+	slices.SortFunc(all, func(a, b drift) int { return strings.Compare(a.name, b.name) }) // maps were ranged over
+	return all
+}()
+
+// A genuine event is not lost over a field.
+func TestParseEventReadsOtherTypes(t *testing.T) {
+	for _, d := range drifts {
+		t.Run(d.name, func(t *testing.T) {
+			event, err := diffhook.ParseEvent([]byte(d.body))
+			require.NoError(t, err)
+			assert.Empty(t, cmp.Diff(&d.want, event, ignoreRaw))
+			assert.Equal(t, d.unreadable, event.Unreadable)
+			assert.Equal(t, d.body, string(event.Raw))
+		})
+	}
+}
+
+// An EventHandler calls its function for them, and MaxAge does not refuse them.
+func TestEventHandlerTakesOtherTypes(t *testing.T) {
+	secret := mustSecret(t, currentText)
+	for _, maxAge := range []time.Duration{0, time.Hour} {
+		v := newVerifier(t, diffhook.Secrets{Current: secret}, &diffhook.VerifierOptions{MaxAge: maxAge})
+		for _, d := range drifts {
+			body := d.body
+			if maxAge > 0 {
+				if strings.Contains(body, "triggered_at") {
+					continue
+				}
+				body = `{"triggered_at":"` + time.Now().UTC().Format("2006-01-02 15:04:05") + `",` + body[1:]
+			}
+			t.Run(fmt.Sprint(d.name, " ", maxAge), func(t *testing.T) {
+				var handled []*diffhook.Event
+				h := v.EventHandler(func(_ context.Context, e *diffhook.Event) error {
+					handled = append(handled, e)
+					return nil
+				})
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, diffhooktest.NewRequest("/", secret, []byte(body)))
+				require.Equal(t, http.StatusNoContent, w.Code)
+				require.Len(t, handled, 1)
+				require.Equal(t, d.unreadable, handled[0].Unreadable)
+			})
+		}
+	}
+}
+
+// MaxAge goes by triggered_at alone, also for a handler that parses the body
+// itself.
+func TestMaxAgeNeedsTriggeredAtAlone(t *testing.T) {
+	for _, tc := range []struct {
+		name, fields string // %s: the time of the delivery
+		at           time.Duration
+		err          error
+	}{
+		{"other fields unreadable", `"triggered_at":"%s","content":{},"diff":[],"interval_minutes":""`, 0, nil},
+		{"other fields unreadable, old", `"triggered_at":"%s","content":{}`, -time.Hour - time.Second, diffhook.ErrStale},
+		{"no other field", `"triggered_at":"%s"`, 0, nil},
+		{"unreadable", `"triggered_at":["%s"]`, 0, diffhook.ErrStale},
+		{"the last of two, new", `"triggered_at":"2001-01-01T00:00:00Z","triggered_at":"%s"`, 0, nil},
+		{"the last of two, old", `"content":"%s","triggered_at":"2001-01-01T00:00:00Z"`, 0, diffhook.ErrStale},
+		{"as far ahead as a clock may be", `"triggered_at":"%s"`, 5 * time.Minute, nil},
+		{"further ahead", `"triggered_at":"%s"`, 5*time.Minute + time.Second, diffhook.ErrStale},
+		{"millennia ahead", `"content":"%s","triggered_at":"9999-01-01T00:00:00Z"`, 0, diffhook.ErrStale},
+		{"millennia ago", `"content":"%s","triggered_at":"0000-01-01T00:00:00Z"`, 0, diffhook.ErrStale},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{MaxAge: time.Hour})
+				body := []byte(fmt.Sprintf("{"+tc.fields+"}", time.Now().Add(tc.at).UTC().Format(time.RFC3339)))
+				require.ErrorIs(t, v.Verify(t.Context(), body, mustSecret(t, currentText).Sign(body)), tc.err)
+				w := httptest.NewRecorder()
+				v.Handler(alive).ServeHTTP(w, diffhooktest.NewRequest("/", mustSecret(t, currentText), body))
+				require.Equal(t, diffhook.HTTPStatus(tc.err), w.Code)
+			})
+		})
+	}
+}
+
+func TestByteOrderMark(t *testing.T) {
+	body := byteOrderMark + `{"url":"u"}`
+	event, err := diffhook.ParseEvent([]byte(body))
+	require.NoError(t, err)
+	assert.Equal(t, "u", event.URL)
+	assert.Equal(t, `{"url":"u"}`, string(event.Raw), "what is left is JSON")
+	event, err = diffhook.ParseEvent([]byte(byteOrderMark + `{"label":1}`))
+	require.NoError(t, err)
+	assert.Equal(t, `{"label":1}`, string(event.Raw))
+}
+
+// What is not understood is not written, so that it cannot be taken for what
+// DiffHook said.
+func TestUnreadableIsNotMarshalled(t *testing.T) {
+	event, err := diffhook.ParseEvent([]byte(`{"content":{},"Unreadable":["url"],"unreadable":["label"]}`))
+	require.NoError(t, err)
+	require.Equal(t, []string{"content"}, event.Unreadable)
+	written, err := json.Marshal(event)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"event":"","monitor_id":"","url":""}`, string(written))
+}
+
+// isZeroField reports whether the field with that name in JSON is zero. The
+// test fails if there is no such field.
+func isZeroField(t *testing.T, e *diffhook.Event, name string) bool {
+	t.Helper()
+	value := reflect.ValueOf(*e)
+	for part := range strings.SplitSeq(name, ".") {
+		value = reflect.Indirect(value)
+		i := slices.IndexFunc(slices.Collect(fieldNames(value.Type())), func(field string) bool { return field == part })
+		require.NotEqual(t, -1, i, name)
+		value = value.Field(i)
+	}
+	return value.IsZero()
+}
+
+// fieldNames yields the names in JSON of the fields of a struct.
+func fieldNames(typ reflect.Type) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for i := range typ.NumField() {
+			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if !yield(name) {
+				return
+			}
+		}
+	}
 }

@@ -3,9 +3,12 @@ package diffhook_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -292,4 +295,362 @@ func TestPanicAfterCutoffCloses(t *testing.T) {
 		assert.Equal(t, 1, w.deadlines)
 		assert.Equal(t, "close", w.header.Get("Connection"))
 	})
+}
+
+// rejectLimit is MaxBodyBytes in these tests.
+const rejectLimit = 512
+
+// Lengths of bodies: net/http by itself waits for the first, so as to keep the
+// connection, and gives up on the second at once.
+const (
+	waitedFor = 100 << 10
+	givenUp   = 1 << 20
+)
+
+// early is each refusal that needs no byte of the body.
+var early = []struct {
+	name, signature string // a header line, or empty
+	status          int
+	byLength        bool // it is the Content-Length that is refused
+}{
+	{"no signature", "X-Unrelated: 1", http.StatusUnauthorized, false},
+	{"malformed signature", diffhook.SignatureHeader + ": sha256=zz", http.StatusUnauthorized, false},
+	{"long Content-Length", forged, http.StatusRequestEntityTooLarge, true},
+}
+
+// fate is what becomes of the connection after a refusal.
+type fate int
+
+const (
+	reused  fate = iota
+	closed       // in order: everything that came has been read
+	cut          // in order or by a reset
+	whoever      // either is right, if a delivery that follows is served
+)
+
+func (c *rawConn) requireFate(want fate, resp *http.Response) {
+	c.tb.Helper()
+	if want == whoever {
+		want = reused
+		if resp.Close {
+			want = cut
+		}
+	}
+	if want == reused {
+		c.requireReusable()
+		return
+	}
+	c.requireClosed(want == closed)
+}
+
+// TestRejectionReadsNoBody is about attackers who make a server hold
+// connections and memory by announcing bodies: the answer must not wait for
+// the body, the connection must not outlive it, and no byte may be read.
+func TestRejectionReadsNoBody(t *testing.T) {
+	t.Parallel()
+	servers := t // closed at the end: net/http lingers for half a second
+	forms := []struct {
+		name  string
+		lines []string
+		body  string
+		fate  fate
+	}{
+		{"announced, never sent", []string{contentLength(waitedFor)}, "", closed},
+		{"announced, stalled", []string{contentLength(waitedFor)}, "{", closed},
+		{"long, never sent", []string{contentLength(givenUp)}, "", closed},
+		{"chunked, never sent", []string{"Transfer-Encoding: chunked"}, "", closed},
+		{"chunked, stalled", []string{"Transfer-Encoding: chunked"}, "5\r\nhello\r\n", closed},
+		{"chunked, stalled in a chunk", []string{"Transfer-Encoding: chunked"}, "ffff\r\nhello", closed},
+		{"held back until 100 Continue", []string{contentLength(waitedFor), "Expect: 100-continue"}, "", closed},
+		{"chunked, held back until 100 Continue", []string{"Transfer-Encoding: chunked", "Expect: 100-continue"}, "", closed},
+		{"to be closed, never sent", []string{contentLength(waitedFor), "Connection: close"}, "", closed},
+		{"to be closed, chunked, stalled", []string{"Transfer-Encoding: chunked", "Connection: close"}, "5\r\nhello\r\n", closed},
+		{"there", []string{contentLength(1000)}, strings.Repeat("x", 1000), reused},
+		{"there, chunked", []string{"Transfer-Encoding: chunked"}, "5\r\nhello\r\n0\r\n\r\n", whoever},
+		{"there, chunked and empty", []string{"Transfer-Encoding: chunked"}, "0\r\n\r\n", whoever},
+		{"there, more than anybody reads", []string{contentLength(300 << 10)}, strings.Repeat("x", 300<<10), cut},
+		{"none", nil, "", reused},
+	}
+	for _, why := range early {
+		for _, form := range forms {
+			if why.byLength && !strings.Contains(fmt.Sprint(form.lines), "Content-Length") {
+				continue
+			}
+			t.Run(why.name+"/"+form.name, func(t *testing.T) {
+				v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{MaxBodyBytes: rejectLimit})
+				c := dial(t, serve(servers, v.Handler(alive), nil))
+
+				c.send(post(append([]string{why.signature}, form.lines...)...) + form.body)
+
+				resp, _ := c.answer()
+				require.Equal(t, why.status, resp.StatusCode)
+				if form.fate != whoever {
+					require.Equal(t, form.fate != reused, resp.Close, "what the answer says of the connection")
+				}
+				c.requireFate(form.fate, resp)
+				if form.fate == cut {
+					return
+				}
+
+				var read atomic.Int64
+				c = dial(t, serve(servers, counted(&read, v.Handler(alive)), nil))
+				c.send(post(append([]string{why.signature}, form.lines...)...) + form.body)
+				resp, _ = c.answer()
+				require.Equal(t, why.status, resp.StatusCode)
+				require.Zero(t, read.Load(), "bytes of the body were read")
+				c.requireFate(whoever, resp)
+			})
+		}
+	}
+}
+
+// TestPlainServerHoldsAnswersBack shows that the test above tests something:
+// by itself, net/http waits for the body that a handler did not read.
+func TestPlainServerHoldsAnswersBack(t *testing.T) {
+	t.Parallel()
+	handled := make(chan struct{})
+	c := dial(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		close(handled)
+	}), nil))
+
+	c.send(post(contentLength(waitedFor)))
+
+	<-handled
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(moment)))
+	_, err := c.r.Peek(1)
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+	c.send(strings.Repeat("x", waitedFor))
+	c.requireStatus(http.StatusUnauthorized)
+}
+
+// TestRejectionKeepsConnectionWithBodyThere is about the load of a sender with
+// a wrong header, or behind a proxy that keeps its connections: a body that
+// has arrived, in however many segments, is discarded, not answered by closing.
+func TestRejectionKeepsConnectionWithBodyThere(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1 << 10, 16 << 10, 64 << 10} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
+			handler := v.Handler(alive)
+			entered, there := make(chan struct{}, 2), make(chan struct{})
+			c := dial(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				entered <- struct{}{}
+				<-there
+				handler.ServeHTTP(w, r)
+			}), nil))
+
+			c.send(post(contentLength(size)))
+			<-entered // the head has been read by itself
+			c.send(strings.Repeat("x", size))
+			close(there)
+
+			c.requireStatus(http.StatusUnauthorized)
+			c.requireReusable()
+		})
+	}
+}
+
+// TestRejectionLeavesContextsAlone is about a refused request that ends the
+// contexts of others. While a request whose body has been read is handled,
+// net/http watches the connection; a deadline that passes then counts as a
+// lost connection and cancels the context of this request and of every later
+// one. Proxies send the deliveries of many senders over one connection.
+func TestRejectionLeavesContextsAlone(t *testing.T) {
+	t.Parallel()
+	servers := t // closed at the end: net/http lingers for half a second
+	plain := func(next http.Handler) http.Handler { return next }
+	restored := func(next http.Handler) http.Handler { return consumed(true, next) }
+	swallowed := func(next http.Handler) http.Handler { return consumed(false, next) }
+	swallowedAndClosed := func(next http.Handler) http.Handler {
+		return consumed(false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_ = r.Body.Close()
+			next.ServeHTTP(w, r)
+		}))
+	}
+	overLimit := strings.Repeat("x", rejectLimit+1)
+	for _, tc := range []struct {
+		name    string
+		outer   func(http.Handler) http.Handler
+		request string
+		status  int
+		fate    fate
+	}{
+		{"no body", plain, post(), http.StatusUnauthorized, reused},
+		{"empty body", plain, post("X-Signature: sha256=", contentLength(0)), http.StatusUnauthorized, reused},
+		{"empty chunked body", plain, post(forged, "Transfer-Encoding: chunked") + "0\r\n\r\n", http.StatusUnauthorized, reused},
+		{"forgery", plain, post(forged, contentLength(5)) + "hello", http.StatusUnauthorized, reused},
+		{"body read before and put back", restored, post(contentLength(5)) + "hello", http.StatusUnauthorized, whoever},
+		{"body read before, put back and too long", restored, post(forged, contentLength(rejectLimit+1)) + overLimit, http.StatusRequestEntityTooLarge, whoever},
+		{"body read before and put back, work afterwards", func(next http.Handler) http.Handler { return worksAfter(restored(next)) }, post(contentLength(5)) + "hello", http.StatusUnauthorized, whoever},
+		{"body read before, no signature", swallowed, post(contentLength(5)) + "hello", http.StatusUnauthorized, whoever},
+		{"chunked body read before, no signature", swallowed, post("Transfer-Encoding: chunked") + "5\r\nhello\r\n0\r\n\r\n", http.StatusUnauthorized, whoever},
+		{"body read and closed before, no signature", swallowedAndClosed, post(contentLength(5)) + "hello", http.StatusUnauthorized, whoever},
+		{"body read and closed before", swallowedAndClosed, post(signed(t, "hello"), contentLength(5)) + "hello", http.StatusInternalServerError, whoever},
+		{"body read before", swallowed, post(signed(t, "hello"), contentLength(5)) + "hello", http.StatusInternalServerError, whoever},
+		{"chunked body one byte over the limit", plain, post(forged, "Transfer-Encoding: chunked") +
+			fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(overLimit), overLimit), http.StatusRequestEntityTooLarge, whoever},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{
+				MaxBodyBytes: rejectLimit,
+				Deny:         denyPatiently,
+			})
+			handler := v.Handler(alive)
+			outer := tc.outer(handler)
+			first := true // requests on one connection come one after the other
+			c := dial(t, serve(servers, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if first {
+					first = false
+					outer.ServeHTTP(w, r)
+					return
+				}
+				handler.ServeHTTP(w, r)
+			}), nil))
+
+			c.send(tc.request)
+
+			resp, said := c.answer()
+			require.Equal(t, tc.status, resp.StatusCode)
+			c.requireFate(tc.fate, resp)
+			require.Equal(t, "in time", said, "the context that Deny had")
+		})
+	}
+}
+
+// worksAfter is middleware that works on when the answer has been made, as
+// middleware that keeps records does.
+func worksAfter(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r)
+		pause(moment)
+	})
+}
+
+// TestDenyThatFlushes: an answer that is long, or flushed, leaves before Deny
+// returns, and must not wait for the body either. Middleware that wraps
+// bodies, as that of telemetry does, changes nothing of that.
+func TestDenyThatFlushes(t *testing.T) {
+	t.Parallel()
+	servers := t // closed at the end: net/http lingers for half a second
+	long := strings.Repeat("refused ", 1000)
+	for _, wrapped := range []bool{false, true} {
+		for _, tc := range []struct {
+			name, request string
+			fate          fate
+		}{
+			{"never sent", post(contentLength(waitedFor)), closed},
+			{"chunked, never sent", post("Transfer-Encoding: chunked"), closed},
+			{"there", post(contentLength(5)) + "hello", whoever},
+			{"there, chunked", post("Transfer-Encoding: chunked") + "5\r\nhello\r\n0\r\n\r\n", whoever},
+			{"none", post(), reused},
+		} {
+			t.Run(fmt.Sprintf("%s, wrapped %t", tc.name, wrapped), func(t *testing.T) {
+				v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{
+					Deny: func(w http.ResponseWriter, _ *http.Request, err error) {
+						w.WriteHeader(diffhook.HTTPStatus(err))
+						_, _ = io.WriteString(w, long)
+						_ = http.NewResponseController(w).Flush()
+					},
+				})
+				h := worksAfter(v.Handler(alive))
+				if wrapped {
+					h = counted(new(atomic.Int64), h)
+				}
+				c := dial(t, serve(servers, h, nil))
+				c.send(tc.request)
+				resp, said := c.answer()
+				require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+				require.Equal(t, long, said)
+				c.requireFate(tc.fate, resp)
+			})
+		}
+	}
+}
+
+// TestForgeryKeepsConnection: a body that has been read leaves nothing to
+// wait for, whatever the verdict.
+func TestForgeryKeepsConnection(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 300<<10)
+	for _, tc := range []struct{ name, request string }{
+		{"small", post(forged, contentLength(5)) + "hello"},
+		{"long", post(forged, contentLength(len(long))) + long},
+		{"chunked", post(forged, "Transfer-Encoding: chunked") + "5\r\nhello\r\n0\r\n\r\n"},
+		{"with 100 Continue", post(forged, contentLength(5), "Expect: 100-continue")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
+			c := dial(t, serve(t, v.Handler(alive), nil))
+			c.send(tc.request)
+			if strings.Contains(tc.request, "Expect") {
+				c.requireStatus(http.StatusContinue)
+				c.send("hello")
+			}
+			c.requireStatus(http.StatusUnauthorized)
+			c.requireReusable()
+		})
+	}
+}
+
+// TestRejectionHTTP2 withholds the body on one stream: the answer comes all
+// the same, and the connection goes on to serve others.
+func TestRejectionHTTP2(t *testing.T) {
+	t.Parallel()
+	for _, why := range early {
+		for _, form := range []struct {
+			name   string
+			begin  string
+			length int64 // -1: not announced
+		}{
+			{"not announced, never sent", "", -1},
+			{"announced, never sent", "", waitedFor},
+			{"announced, stalled", "hello", waitedFor},
+		} {
+			if why.byLength && form.length < 0 {
+				continue
+			}
+			t.Run(why.name+"/"+form.name, func(t *testing.T) {
+				v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{MaxBodyBytes: rejectLimit})
+				var read atomic.Int64
+				srv := serve(t, counted(&read, v.Handler(alive)), withHTTP2)
+				withheld, sender := io.Pipe()
+				defer sender.Close()
+				go func() { _, _ = io.WriteString(sender, form.begin) }()
+
+				name, value, _ := strings.Cut(why.signature, ": ")
+				status, first := postHTTP2(t, srv, name, value, withheld, form.length)
+
+				require.Equal(t, why.status, status)
+				require.Zero(t, read.Load(), "bytes of the body were read")
+				name, value, _ = strings.Cut(signed(t, "{}"), ": ")
+				status, second := postHTTP2(t, srv, name, value, strings.NewReader("{}"), 2)
+				require.Equal(t, http.StatusOK, status)
+				require.Equal(t, first, second, "the connection was not used again")
+			})
+		}
+	}
+}
+
+// postHTTP2 returns the status of the answer and the address that the
+// client's end of the connection has.
+func postHTTP2(t *testing.T, srv *httptest.Server, name, value string, body io.Reader, length int64) (status int, conn string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { conn = info.Conn.LocalAddr().String() },
+	})
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL, body)
+	require.NoError(t, err)
+	req.ContentLength = length
+	req.Header.Set(name, value)
+	resp, err := srv.Client().Do(req)
+	require.NoError(t, err, "no answer came in time")
+	defer resp.Body.Close()
+	require.Equal(t, 2, resp.ProtoMajor)
+	_, err = io.Copy(io.Discard, resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, conn
 }

@@ -2,7 +2,11 @@ package diffhook_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -205,4 +210,266 @@ func TestHTTPStatus(t *testing.T) {
 	for _, err := range []error{io.EOF, context.Canceled, diffhook.ErrInvalidSecret, diffhook.ErrInvalidOptions, errors.New(diffhook.ErrStale.Error())} {
 		assert.Equal(t, http.StatusInternalServerError, diffhook.HTTPStatus(err), err)
 	}
+}
+
+// forgery is a delivery that must be refused. Its body is signedBody.
+type forgery struct {
+	name      string
+	signature string      // the value of the header of generation 1,
+	header    http.Header // or the whole header
+	want      error
+	secrets   diffhook.Secrets // of the verifier; currentText where zero
+	prepare   func(*diffhook.Verifier)
+}
+
+// signedBody is what the forgeries deliver. It ends in a newline and is not
+// compact, so that code which trims or encodes it changes it.
+const signedBody = `{"event": "page.changed", "monitor_id": "mon_abc123", "label": "Q&A <b>"}` + "\n"
+
+// malformedForgeries spell the signature in another way than the documented
+// one. The digits are right in most: one spelling per tag is what keeps a
+// proxy, a cache and this library of one mind about a request.
+func malformedForgeries(right string) []forgery {
+	digits := strings.TrimPrefix(right, "sha256=")
+	tag, _ := hex.DecodeString(digits)
+	values := map[string]string{
+		// Another spelling of the same tag.
+		"upper-case digits":             "sha256=" + strings.ToUpper(digits),
+		"one upper-case digit":          "sha256=" + digits[:63] + "A",
+		"mixed case":                    "sha256=" + strings.ToUpper(digits[:32]) + digits[32:],
+		"0x before the digits":          "sha256=0x" + digits[:62],
+		"percent-encoded":               "sha256%3D" + digits,
+		"upper-case prefix":             "SHA256=" + digits,
+		"capitalised prefix":            "Sha256=" + digits,
+		"colon for the equals sign":     "sha256:" + digits,
+		"no prefix":                     digits,
+		"no prefix, filled to length":   digits + "0000000",
+		"double quotes":                 `"` + right + `"`,
+		"single quotes":                 "'" + right + "'",
+		"base64 tag":                    "sha256=" + base64.StdEncoding.EncodeToString(tag),
+		"base64 tag, as long as in hex": "sha256=" + base64.StdEncoding.EncodeToString(make([]byte, 48)),
+
+		// A shorter tag can be guessed, a longer one can hide what is compared.
+		"63 digits":            right[:len(right)-1],
+		"65 digits":            right + "0",
+		"128 digits":           right + digits,
+		"tag cut to 128 bits":  right[:len("sha256=")+32],
+		"one digit":            "sha256=0",
+		"prefix alone":         "sha256=",
+		"a megabyte of digits": "sha256=" + strings.Repeat("0", 1<<20),
+
+		// The sender chooses the algorithm.
+		"sha1":                   "sha1=" + digits[:40],
+		"sha1, filled to length": "sha1=" + digits + "00",
+		"md5":                    "md5=" + digits[:32],
+		"none":                   "none=" + digits,
+		"sha384, same length":    "sha384=" + digits,
+		"sha512, same length":    "sha512=" + digits,
+		"sha512, its length":     "sha512=" + digits + digits,
+		"list of algorithms":     right + ";sha1=" + digits[:40],
+
+		// Several signatures in one value, and the forms of other vendors.
+		"comma-joined pair":              right + "," + right,
+		"comma-joined, right one first":  right + ", sha256=" + strings.Repeat("0", 64),
+		"comma-joined, right one second": "sha256=" + strings.Repeat("0", 64) + ", " + right,
+		"time and version":               "t=1742134920,v1=" + digits,
+		"version and base64":             "v1," + base64.StdEncoding.EncodeToString(tag),
+
+		// White space that is a part of the value, or that a lenient parser
+		// would trim.
+		"no-break space before":      "\u00a0" + right,
+		"vertical tab after":         right + "\v",
+		"space for the first digit":  "sha256= " + digits[1:],
+		"space in the middle":        right[:30] + " " + right[31:],
+		"newline at the end":         right + "\n", // where $ of a regexp matches
+		"newline for the last digit": right[:len(right)-1] + "\n",
+		"CRLF at the end":            right + "\r\n",
+		"header injection":           right + "\r\nX-Other: 1",
+
+		// Bytes that are no digits, and characters that are in other places.
+		"NUL for the first byte":         "\x00" + right[1:],
+		"NUL for a digit":                right[:20] + "\x00" + right[21:],
+		"NUL at the end":                 right + "\x00",
+		"digit g":                        right[:20] + "g" + right[21:],
+		"minus for a digit":              right[:20] + "-" + right[21:],
+		"the neighbours of 0–9 and a–f":  "sha256=" + strings.Repeat("/:`g", 16),
+		"byte 0xff for a digit":          right[:20] + "\xff" + right[21:],
+		"full-width digits":              "sha256=" + strings.Repeat("０", 64),
+		"full-width digits, same length": "sha256=" + strings.Repeat("０", 21) + "0",
+		"Arabic digits, same length":     "sha256=" + strings.Repeat("٠", 32),
+		"combining mark for two digits":  right[:20] + "\u0301" + right[22:],
+	}
+	var cases []forgery
+	for name, value := range values {
+		cases = append(cases, forgery{name: name, signature: value, want: diffhook.ErrMalformedSignature})
+	}
+	return cases
+}
+
+// mismatchForgeries are well formed and made for another body or with another key.
+func mismatchForgeries(t *testing.T, right string) []forgery {
+	current := func(body string) string { return referenceSignature(currentText, []byte(body)) }
+	by := func(key string) string { return referenceSignature(key, []byte(signedBody)) }
+	previous := diffhook.Secrets{Current: mustSecret(t, currentText), Previous: mustSecret(t, previousText)}
+	expired, none := previous, previous
+	expired.PreviousExpires = time.Now().Add(-time.Second)
+	none.NoPrevious = true
+	hexLike := diffhook.Secrets{Current: mustSecret(t, strings.Repeat("00112233", 8))}
+
+	return []forgery{
+		// Guesses.
+		{name: "all-zero tag", signature: "sha256=" + strings.Repeat("0", 64)},
+		{name: "all-f tag", signature: "sha256=" + strings.Repeat("f", 64)},
+		{name: "first digit wrong", signature: flipDigit(right, len("sha256="))},
+		{name: "last digit wrong", signature: flipDigit(right, len(right)-1)},
+		{name: "digits reversed", signature: "sha256=" + reversed(strings.TrimPrefix(right, "sha256="))},
+		{name: "fingerprint, which logs show", signature: "sha256=" + strings.Repeat(mustSecret(t, currentText).Fingerprint(), 4)},
+
+		// A signature of something else, replayed.
+		{name: "of the empty body", signature: current("")},
+		{name: "of the body and a newline", signature: current(signedBody + "\n")},
+		{name: "of the body with CRLF", signature: current(strings.ReplaceAll(signedBody, "\n", "\r\n"))},
+		{name: "of the trimmed body", signature: current(strings.TrimSpace(signedBody))},
+		{name: "of the gzipped body", signature: current(gzipped(signedBody))},
+		{name: "of the body encoded again", signature: current(encodedAgain(signedBody))},
+		{name: "of the body with a byte order mark", signature: current(byteOrderMark + signedBody)},
+		{name: "of the body in hex", signature: current(fmt.Sprintf("%x", signedBody))},
+		{name: "of the first half of the body", signature: current(signedBody[:len(signedBody)/2])},
+		{name: "of a time and the body", signature: current("1742134920." + signedBody)},
+
+		// Another key.
+		{name: "unrelated secret", signature: by(otherText)},
+		{name: "empty key, as of a zero Secret", signature: by("")},
+		{name: "the secret with a newline", signature: by(currentText + "\n")},
+		{name: "the secret in capitals", signature: by(strings.ToUpper(currentText))},
+		{name: "the secret without its last byte", signature: by(currentText[:len(currentText)-1])},
+		{name: "the placeholder as a key", signature: by(hiddenSecret)},
+		{name: "an API key as a key", signature: by("dh_live_" + strings.Repeat("x", 20))},
+		{name: "the hex-decoded secret", signature: by(strings.Repeat("\x00\x11\x22\x33", 8)), secrets: hexLike},
+		{name: "previous secret, not configured", signature: by(previousText)},
+		{name: "previous secret, expired", signature: by(previousText), secrets: expired},
+		{name: "previous secret, stated to be invalid", signature: by(previousText), secrets: none},
+		{name: "previous secret, revoked", signature: by(previousText), secrets: previous,
+			prepare: func(v *diffhook.Verifier) { _ = v.Reject(mustSecret(t, previousText).Fingerprint()) }},
+		{name: "replaced secret, window 0", signature: right,
+			prepare: func(v *diffhook.Verifier) { _ = v.Rotate(mustSecret(t, previousText), 0) }},
+	}
+}
+
+// headerForgeries differ in which headers there are. With two places to look
+// for a signature, an attacker tries to have one checked and the other read.
+func headerForgeries(right string) []forgery {
+	wrong := referenceSignature(otherText, []byte(signedBody))
+	h := func(pairs ...string) http.Header {
+		header := make(http.Header)
+		for i := 0; i < len(pairs); i += 2 {
+			header[pairs[i]] = append(header[pairs[i]], pairs[i+1])
+		}
+		return header
+	}
+	noSignature, malformed, mismatch := diffhook.ErrNoSignature, diffhook.ErrMalformedSignature, diffhook.ErrSignatureMismatch
+	return []forgery{
+		{name: "no header at all", header: http.Header{}, want: noSignature},
+		{name: "other headers only", header: h("X-Hub-Signature-256", right, "Authorization", right), want: noSignature},
+		{name: "header without values", header: http.Header{gen1Canonical: {}, gen2Header: nil}, want: noSignature},
+		{name: "empty header", header: h(gen1Canonical, ""), want: noSignature},
+		{name: "empty header of generation 2", header: h(gen2Header, ""), want: noSignature},
+		{name: "both empty", header: h(gen1Canonical, "", gen2Header, ""), want: noSignature},
+		{name: "both blank", header: h(gen1Canonical, " ", gen2Header, "\t"), want: noSignature},
+		{name: "blank values only", header: h(gen1Canonical, "", gen1Canonical, " \t ", gen1Header, ""), want: noSignature},
+		{name: "generation 1 blank, 2 wrong", header: h(gen1Canonical, "", gen2Header, wrong), want: mismatch},
+		{name: "generation 1 blank, 2 twice", header: h(gen1Canonical, "", gen2Header, right, gen2Header, right), want: malformed},
+		{name: "generation 1 wrong, 2 right", header: h(gen1Canonical, wrong, gen2Header, right), want: mismatch},
+		{name: "generation 1 malformed, 2 right", header: h(gen1Canonical, "sha1=00", gen2Header, right), want: malformed},
+		{name: "generation 1 a newline, 2 right", header: h(gen1Canonical, "\n", gen2Header, right), want: malformed},
+		{name: "generation 1 twice, 2 right", header: h(gen1Canonical, right, gen1Canonical, right, gen2Header, right), want: malformed},
+		{name: "the same value twice", header: h(gen1Canonical, right, gen1Canonical, right), want: malformed},
+		{name: "wrong and right value", header: h(gen1Canonical, wrong, gen1Canonical, right), want: malformed},
+		{name: "right and wrong value", header: h(gen1Canonical, right, gen1Canonical, wrong), want: malformed},
+		{name: "blank, right and wrong value", header: h(gen1Canonical, "", gen1Canonical, right, gen1Canonical, wrong), want: malformed},
+		{name: "blank and wrong value", header: h(gen1Canonical, "", gen1Canonical, wrong), want: mismatch},
+		{name: "generation 2 twice", header: h(gen2Header, right, gen2Header, right), want: malformed},
+		{name: "two spellings of the name", header: h(gen1Canonical, right, gen1Header, right), want: malformed},
+		{name: "two spellings, one wrong", header: h(strings.ToLower(gen1Header), right, gen1Canonical, wrong), want: malformed},
+		{name: "two spellings of generation 2", header: h("x-signature", right, "X-SIGNATURE", right), want: malformed},
+		{name: "underscores in the name", header: h("X_DiffHook_Signature", right), want: noSignature},
+		{name: "space in the name", header: h(gen1Header+" ", right), want: noSignature},
+		{name: "letters that fold to ASCII", header: h("X-DiffHoo\u212a-\u017fignature", right), want: noSignature},
+		{name: "long s in the short name", header: h("X-\u017fignature", right), want: noSignature},
+	}
+}
+
+// TestForgeries gives every forgery to everything that verifies.
+func TestForgeries(t *testing.T) {
+	right := referenceSignature(currentText, []byte(signedBody))
+	cases := append(malformedForgeries(right), headerForgeries(right)...)
+	for _, c := range mismatchForgeries(t, right) {
+		c.want = diffhook.ErrSignatureMismatch
+		cases = append(cases, c)
+	}
+	require.Greater(t, len(cases), 100)
+
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if c.header == nil {
+				c.header = http.Header{gen1Canonical: {c.signature}}
+			}
+			if c.secrets.Current.IsZero() {
+				c.secrets.Current = mustSecret(t, currentText)
+			}
+			var observed []error
+			v := newVerifier(t, c.secrets, &diffhook.VerifierOptions{
+				Observe: func(_ context.Context, o diffhook.Observation) { observed = append(observed, o.Err) },
+			})
+			if c.prepare != nil {
+				c.prepare(v)
+			}
+			request := func() *http.Request {
+				r := httptest.NewRequest(http.MethodPost, "/hooks", strings.NewReader(signedBody))
+				r.Header = c.header
+				return r
+			}
+
+			requireRefused(t, v.VerifyHeader(t.Context(), []byte(signedBody), c.header), c.want)
+			if c.signature != "" {
+				requireRefused(t, v.Verify(t.Context(), []byte(signedBody), c.signature), c.want)
+			}
+			delivery, err := v.VerifyRequest(request())
+			requireRefused(t, err, c.want)
+			require.Nil(t, delivery)
+
+			observed = nil
+			answer := httptest.NewRecorder()
+			v.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				assert.Fail(t, "the forgery was passed on")
+			})).ServeHTTP(answer, request())
+			require.Equal(t, http.StatusUnauthorized, answer.Code)
+			require.Equal(t, "Unauthorized\n", answer.Body.String())
+			require.Len(t, observed, 1)
+			requireRefused(t, observed[0], c.want)
+		})
+	}
+}
+
+func reversed(s string) string {
+	var b strings.Builder
+	for i := len(s) - 1; i >= 0; i-- {
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func gzipped(s string) string {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, _ = io.WriteString(w, s)
+	_ = w.Close()
+	return out.String()
+}
+
+func encodedAgain(s string) string {
+	var value any
+	_ = json.Unmarshal([]byte(s), &value)
+	out, _ := json.Marshal(value)
+	return string(out)
 }
