@@ -47,21 +47,19 @@ const (
 	shownZero      = "(none)"
 )
 
-// NewSecret returns the signing secret with the given text, which is used byte
-// for byte. The text is found at App → Settings → API Keys → Signing secret.
+// NewSecret returns the signing secret with the given text, byte for byte: the text
+// at App → Settings → API Keys → Signing secret.
 //
-// NewSecret accepts every text that DiffHook can issue. Its errors wrap
+// NewSecret accepts every text that DiffHook can issue. Errors match
 // [ErrInvalidSecret] and do not repeat the text. They are for a text that
 //   - is shorter than 16 bytes;
-//   - begins or ends with white space, such as the newline of a file;
-//   - has a line break, a control character or an invisible character;
+//   - begins or ends with white space, such as a file's newline;
+//   - has a line break, or a control or invisible character;
 //   - is UTF-16, or begins with a byte order mark;
-//   - is an API key (dh_live_…), a signature of a delivery, or the text that a
-//     Secret prints as;
+//   - is an API key, a signature, or the text that a Secret prints as;
 //   - is in quotes, a line NAME=value or a JSON object;
-//   - stands for a secret: ${NAME}, $(NAME), %NAME%, {{name}}, <your-secret>, the
-//     name of a variable, arn:…, op://… and the like, a URL, the path of a file.
-//     Everybody can guess such a key, and forge deliveries with it.
+//   - stands for a secret, and can be guessed: ${NAME}, {{name}}, <your-secret>, the
+//     name of a variable, arn:…, op://…, a URL, or the path of a file.
 func NewSecret(s string) (Secret, error) {
 	fault := textFault(s)
 	switch {

@@ -144,29 +144,24 @@ func (t namedText) secret() (Secret, error) {
 	return s, nil
 }
 
-// FileSecrets returns the source that reads path: a file with the current secret,
-// or a directory with the files
+// FileSecrets returns the source that reads path: a file with the current secret, or
+// a directory with
 //   - current, the current secret;
-//   - previous, the secret before it, or the word none if no previous secret is
-//     valid ([Secrets].NoPrevious). Without this file, a verifier keeps a replaced
-//     secret for [VerifierOptions].RotationWindow;
-//   - previous_expires, the end of the window (RFC 3339). Without this file,
-//     previous is accepted until it is removed.
+//   - previous, the secret before, or the word none ([Secrets].NoPrevious). Without
+//     this file, a verifier keeps a replaced secret for
+//     [VerifierOptions].RotationWindow;
+//   - previous_expires, the end of the window (RFC 3339). Without this file, previous
+//     is accepted until its removal.
 //
-// An empty file of a directory is an error, because somebody may be writing it. A
-// newline at the end of a file is not part of the secret. A file may also be
-// /dev/fd/3, and deleted, if it can be opened again.
+// A newline at the end of a file does not count. An empty file is an error: somebody
+// may be writing it.
 //
-// To replace all files at once, swap a symbolic link: path itself, or ..data in
-// path as Kubernetes does. Then all files are read from one version. In a plain
-// directory, write previous, then previous_expires, then current. To end the
-// window, remove previous or write none into it, then remove previous_expires.
+// To replace all files at once, swap a symbolic link: path, or ..data in path as
+// Kubernetes does. In a plain directory, write previous, then previous_expires, then
+// current.
 //
-// Errors name the file, never the content. They wrap
-//   - [ErrInvalidSecret], if a content is no secret or no time;
-//   - [ErrSecretsUnavailable], if a file is a pipe, a socket or a device, which can
-//     be read only once;
-//   - the error of the file system, such as [fs.ErrNotExist].
+// Errors name the file, never the content. They match [ErrInvalidSecret],
+// [ErrSecretsUnavailable] for a pipe, socket or device, or the file system's error.
 func FileSecrets(path string) SecretSource { return fileSource{path} }
 
 // Files of a directory that [FileSecrets] reads. noPrevious is the content of
@@ -184,6 +179,10 @@ var ifNone = map[string]string{
 	filePreviousExpires: ", or remove the file",
 }
 
+// fileSource is the source of FileSecrets. The file may also be /dev/fd/3, and
+// deleted, if it can be opened again. A pipe, a socket or a device can be read only
+// once. To end the window in a plain directory, remove previous or write none into
+// it, then remove previous_expires.
 type fileSource struct{ path string }
 
 // maxSecretFileBytes bounds the read of a file that is no secret at all.
