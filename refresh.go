@@ -366,5 +366,5 @@ func (v *verifierState) foreignSourceError(cause error, others ...Secret) error 
 		texts = append(texts, s.Reveal())
 	}
 	text := strings.TrimPrefix(redact.TextOf(cause), ErrSecretsUnavailable.Error()+": ")
-	return sourceError(scrub(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
+	return sourceError(redact.Text(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
 }

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // In each period, the first rejected deliveries of each result have a line each, and
@@ -126,7 +128,7 @@ func (a *attempt) logAttrs() []slog.Attr {
 		attrs = append(attrs, slog.String("hint", hint))
 	}
 	if r := a.request; r != nil {
-		attrs = append(attrs, slog.String("remote", bounded(r.RemoteAddr, 64)))
+		attrs = append(attrs, slog.String("remote", redact.Bounded(r.RemoteAddr, 64)))
 		attrs = append(attrs, routeAttrs(r)...)
 	}
 	return attrs
@@ -191,7 +193,7 @@ func (v *verifierState) logLateness(ctx context.Context, r *http.Request, e *Eve
 }
 
 // eventAttr names an event by its DedupKey.
-func eventAttr(e *Event) slog.Attr { return slog.String("event", bounded(e.DedupKey(), 100)) }
+func eventAttr(e *Event) slog.Attr { return slog.String("event", redact.Bounded(e.DedupKey(), 100)) }
 
 // note is a log line that waits for the release of v.mu.
 type note struct {
