@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // Do sends a request to an endpoint that has no method of its own. path is
@@ -29,7 +31,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		return err
 	}
 	route, _, _ := strings.Cut(path, "?")
-	route = scrub(route, 200) // it may be a key that is to be deleted
+	route = redact.Text(route, 200) // it may be a key that is to be deleted
 	return c.call(ctx, &call{method: method, url: u, route: route, in: in, out: out, repeatable: isRepeatable(method)})
 }
 
@@ -151,9 +153,9 @@ type call struct {
 // scrub makes a text from outside fit for an error of the call.
 func (call *call) scrub(text string, n int, token string) string {
 	if call.hidden != nil {
-		return scrub(text, n, append(call.hidden(), token)...)
+		return redact.Text(text, n, append(call.hidden(), token)...)
 	}
-	return scrub(text, n, token)
+	return redact.Text(text, n, token)
 }
 
 // outcome is the result of an attempt. The zero outcome is success.

@@ -55,14 +55,12 @@ func NewAPIKey(s string) (APIKey, error) {
 		return APIKey{}, fmt.Errorf("%w: it does not begin with %s; is it the signing secret?", ErrInvalidCredentials, apiKeyPrefix)
 	case rest == "":
 		return APIKey{}, fmt.Errorf("%w: nothing follows %s; copy it whole", ErrInvalidCredentials, apiKeyPrefix)
-	case strings.ContainsFunc(rest, func(r rune) bool { return !isKeyRune(r) }):
+	case strings.ContainsFunc(rest, func(r rune) bool { return !redact.IsKeyRune(r) }):
 		return APIKey{}, fmt.Errorf("%w: it has characters other than letters, digits, - and _; copy it from where it was shown at creation", ErrInvalidCredentials)
 	}
 	s = strings.Clone(s)
 	return APIKey{text: func() string { return s }}, nil
 }
-
-func isKeyRune(r rune) bool { return redact.IsKeyRune(r) }
 
 // Token returns the key: an APIKey is [Credentials].
 func (k APIKey) Token(context.Context) (string, error) {
@@ -143,7 +141,7 @@ func (c clientCredentials) check() error {
 	switch {
 	case !strings.HasPrefix(c.id, apiKeyPrefix):
 		return fmt.Errorf("%w: the client id does not begin with %s", ErrInvalidCredentials, apiKeyPrefix)
-	case strings.ContainsFunc(c.id, func(r rune) bool { return !isKeyRune(r) }):
+	case strings.ContainsFunc(c.id, func(r rune) bool { return !redact.IsKeyRune(r) }):
 		return fmt.Errorf("%w: the client id has characters other than letters, digits, - and _", ErrInvalidCredentials)
 	case c.secret() == "":
 		return fmt.Errorf("%w: the client secret is empty", ErrInvalidCredentials)

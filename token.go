@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // Access tokens live 24 h. They are replaced a little earlier, so that none
@@ -100,7 +102,7 @@ func (x *exchanger) exchange(f *flight) {
 	err := errExchangeEnded
 	defer func() { // also where a transport panics or ends the goroutine
 		if p := recover(); p != nil {
-			err = fmt.Errorf("diffhook: POST oauth/token: the transport panicked: %s", scrub(fmt.Sprint(p), 300, x.creds.secret()))
+			err = fmt.Errorf("diffhook: POST oauth/token: the transport panicked: %s", redact.Text(fmt.Sprint(p), 300, x.creds.secret()))
 		}
 		x.land(f, answer, err)
 	}()
