@@ -106,6 +106,10 @@ type keyDocument struct {
 	Label    string    `json:"label,omitempty"`    // of the new key, from phase requested on
 	Next     *pairText `json:"next,omitempty"`     // in phase created
 	Previous *pairText `json:"previous,omitempty"` // in phase promoted
+
+	// Outstanding are the labels of interrupted requests for a key. Such a request
+	// may still arrive, so that the next rotation looks for the labels once more.
+	Outstanding []string `json:"outstanding,omitempty"`
 }
 
 // pairText is a Pair as the document contains it.
@@ -176,7 +180,7 @@ func encode(before []byte, doc document) ([]byte, error) {
 	}
 	var foreign, fields map[string]json.RawMessage
 	if before != nil && json.Unmarshal(before, &foreign) == nil {
-		for _, name := range strings.Fields("kind format phase since replaced run run_until current previous leaked id key secret label next") {
+		for _, name := range strings.Fields("kind format phase since replaced run run_until current previous leaked id key secret label next outstanding") {
 			delete(foreign, name)
 		}
 	}

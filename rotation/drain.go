@@ -25,8 +25,11 @@ func (r *secretRun) drain(ctx context.Context) error {
 	r.hold(ctx)
 	confirmed := false // early: before a long drain, or in an overdue drain
 	for {
-		published := r.publish(ctx, d.secrets())
+		published := r.publish(ctx, d)
 		statuses, failed := r.look(ctx, learner(old.Fingerprint(), next.Fingerprint(), sealed))
+		if err := checkTaken(statuses, next.Fingerprint()); err != nil {
+			return err
+		}
 		learning := pendingReceivers(statuses, failed, func(s diffhook.VerifierStatus) string { return lacks(s, next.Fingerprint()) })
 		switch until, using := r.inUse(d, statuses); {
 		case !published:
@@ -51,6 +54,17 @@ func (r *secretRun) drain(ctx context.Context) error {
 	}
 }
 
+// checkTaken returns an error if a receiver rejects the new secret that its source has:
+// an earlier rotation has replaced that secret, and the receiver will never accept it.
+func checkTaken(statuses map[string]diffhook.VerifierStatus, next string) error {
+	for _, name := range slices.Sorted(maps.Keys(statuses)) {
+		if s := statuses[name]; s.Source == next && (s.Current.Fingerprint != next || s.Current.Rejected) {
+			return fmt.Errorf("%w: receiver %s rejects %s, which the document has as the new secret: a wrong paste of an older secret; look in the app, and run RevokeSecret with %s, which takes over the secret of DiffHook", ErrMismatch, name, next, next)
+		}
+	}
+	return nil
+}
+
 // isOverdue reports whether the old secret should have been quiet for shortDrain. If
 // it is not, DiffHook may still sign with it: the new secret may be a wrong paste.
 func (r *secretRun) isOverdue(d secretDocument) bool {
@@ -65,15 +79,14 @@ func (r *secretRun) revokeDrained(ctx context.Context, old, next secretText) err
 	if err := r.confirm(ctx, next); err != nil {
 		return err
 	}
-	return r.advance(ctx, phaseRotated, func(d *secretDocument) {
+	return advance(ctx, r.run, phaseRotated, phaseRevoked, func(d *secretDocument) {
 		d.Replaced, d.Previous = old.Fingerprint(), secretText{}
-		d.enter(phaseRevoked)
 	})
 }
 
 // confirm compares the new secret with the secret that DiffHook shows.
 func (r *secretRun) confirm(ctx context.Context, next secretText) error {
-	seen, err := r.signing(ctx, StepConfirm, "compare the new secret with DiffHook once more")
+	seen, err := r.signing(ctx, StepConfirm, "compare the new secret with DiffHook once more", diffhook.Secret{})
 	if err != nil {
 		return err
 	}
@@ -84,33 +97,24 @@ func (r *secretRun) confirm(ctx context.Context, next secretText) error {
 	return nil
 }
 
-// publish calls Publish until it has returned nil, and reports whether it has.
-func (r *secretRun) publish(ctx context.Context, s diffhook.Secrets) bool {
-	if r.published || r.opts.Publish == nil {
-		return true
-	}
-	if err := r.opts.Publish(ctx, s); err != nil {
-		r.report(StepLearn, textOf(redact.Foreign("publish the secrets", err, r.group.hidden()...)), time.Time{})
-		return false
-	}
-	r.published = true
-	return true
-}
-
 // learner gives a receiver the successor, and makes it read its source until the
 // source has the successor too.
 func learner(old, next, sealed string) func(context.Context, Receiver, diffhook.VerifierStatus) error {
-	return func(ctx context.Context, r Receiver, s diffhook.VerifierStatus) error {
+	return func(ctx context.Context, r Receiver, s diffhook.VerifierStatus) (err error) {
 		if s.Source == next && s.Current.Fingerprint == next {
 			return nil
 		}
 		if s.Current.Fingerprint == old {
-			if err := r.AcceptSuccessor(ctx, sealed); err != nil {
-				return err
-			}
+			err = r.AcceptSuccessor(ctx, sealed)
 		}
 		_ = r.Refresh(ctx) // the next status shows the error
-		return nil
+		if err == nil {
+			return nil
+		}
+		if s, statusErr := r.Status(ctx); statusErr == nil && s.Source == next {
+			return nil // the next status shows whether the receiver accepts it
+		}
+		return err
 	}
 }
 
@@ -168,70 +172,4 @@ func (r *secretRun) inUse(d secretDocument, statuses map[string]diffhook.Verifie
 		return time.Time{}, "deliveries wait in the memory of " + strings.Join(pending, ", ")
 	}
 	return time.Time{}, ""
-}
-
-// finish is phase revoked: it revokes the old secret, waits until no receiver accepts
-// it, and ends the hold. again is called between two looks, and ends them by an error.
-func (r *secretRun) finish(ctx context.Context, again func(published bool) error) error {
-	d := r.doc()
-	if err := r.revokeAtDiffHook(ctx, d); err != nil {
-		return err
-	}
-	for {
-		published := r.publish(ctx, d.secrets())
-		statuses, failed := r.look(ctx, func(ctx context.Context, rc Receiver, s diffhook.VerifierStatus) error {
-			if err := rc.Reject(ctx, d.Replaced); err != nil {
-				return err
-			}
-			if s.Source != d.Current.Fingerprint() {
-				_ = rc.Refresh(ctx) // the next status shows the error
-			}
-			return nil
-		})
-		learning := pendingReceivers(statuses, failed, func(s diffhook.VerifierStatus) string {
-			if accepts(s, d.Replaced, s.Current) || accepts(s, d.Replaced, s.Previous) {
-				return "accepts the old secret"
-			}
-			return lacks(s, d.Current.Fingerprint())
-		})
-		if published && learning == "" {
-			break
-		}
-		if learning != "" {
-			r.report(StepReject, learning, time.Time{})
-		}
-		if err := again(published); err != nil {
-			return err
-		}
-	}
-	r.endHold(ctx)
-	if err := r.advance(ctx, phaseRevoked, func(d *secretDocument) { d.enter(phaseIdle) }); err != nil {
-		return err
-	}
-	r.report(StepDone, "the signing secret is "+d.Current.Fingerprint()+", and "+d.Replaced+" is revoked", time.Time{})
-	return nil
-}
-
-// revokeAtDiffHook revokes the old secret, unless DiffHook shows that there is none.
-func (r *secretRun) revokeAtDiffHook(ctx context.Context, d secretDocument) error {
-	if !r.compared {
-		seen, err := r.signing(ctx, StepConfirm, "compare the document with DiffHook before the old secret is revoked")
-		switch {
-		case err != nil:
-			return err
-		case !seen.Current.Equal(d.Current.Secret):
-			return fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another rotation in the app; run RevokeSecret with %s, which takes over the secret of DiffHook", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint(), d.Current.Fingerprint())
-		case seen.NoPrevious:
-			return nil
-		}
-	}
-	r.compared = false
-	r.report(StepRevoke, "revoke the old secret "+d.Replaced, time.Time{})
-	if err := r.checkLease(); err != nil {
-		return err
-	}
-	if err := r.platform.Revoke(ctx); err != nil {
-		return redact.Foreign("revoke the old secret", err, r.group.hidden()...)
-	}
-	return nil
 }

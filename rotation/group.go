@@ -19,10 +19,9 @@ const receiverTimeout = 10 * time.Second
 
 // group is the receivers of a rotation.
 type group struct {
-	*reporter
+	*run
 	receivers map[string]Receiver
-	hidden    func() []string // the credentials that no error may show
-	length    time.Duration   // of a hold; negative: none
+	length    time.Duration // of a hold; negative: none
 
 	holds   turn // held while a hold begins, is renewed or ends
 	holding bool

@@ -300,12 +300,11 @@ func snapshot[D any](j *journal) D {
 	return *any(j.doc).(*D)
 }
 
-// inPhase returns an error if doc is not in the phase that a run has seen.
-func inPhase(doc document, want phase) error {
-	if got := doc.head().Phase; got != want {
-		return fmt.Errorf("%w: the document is in phase %s and not %s; look at State", ErrConflict, got, want)
-	}
-	return nil
+// phase returns the phase of the document as this run last read or saved it.
+func (j *journal) phase() phase {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.doc.head().Phase
 }
 
 // hidden returns the credentials that no error may show.

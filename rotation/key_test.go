@@ -22,8 +22,9 @@ import (
 type keyWorld struct {
 	*world
 	first    rotation.Pair
-	gen      int // 2: client credentials
-	clients  map[string]bool
+	gen      int               // 2: client credentials
+	clients  map[string]bool   // of generation 2: alive
+	labels   map[string]string // of clients
 	keyAsks  []rotation.Question
 	leaves   int
 	wrong    map[int]string
@@ -33,9 +34,15 @@ type keyWorld struct {
 
 func newKeyWorld(t *testing.T, byHand bool, gen int) *keyWorld {
 	t.Helper()
-	w := &keyWorld{world: &world{t: t, platf: diffhooktest.New(), store: &memory{}, byHand: byHand}, gen: gen, clients: map[string]bool{}}
-	t.Cleanup(w.platf.Close)
-	w.team = w.platf.DefaultTeam()
+	platf := diffhooktest.New()
+	t.Cleanup(platf.Close)
+	return newKeyWorldAt(t, platf, platf.DefaultTeam(), byHand, gen)
+}
+
+// newKeyWorldAt is newKeyWorld with a team of a server.
+func newKeyWorldAt(t *testing.T, platf *diffhooktest.Server, team *diffhooktest.Team, byHand bool, gen int) *keyWorld {
+	t.Helper()
+	w := &keyWorld{world: &world{t: t, platf: platf, team: team, store: &memory{}, byHand: byHand}, gen: gen, clients: map[string]bool{}, labels: map[string]string{}}
 	w.team.NewMonitor(diffhooktest.Monitor{URL: "https://example.com/", WebhookURL: "https://example.com/hook"})
 	switch {
 	case gen == 2:
@@ -62,8 +69,12 @@ func (p fusedKeys) Monitors(ctx context.Context, pair rotation.Pair) (ids []stri
 	return ids, p.around("monitors", func() (err error) { ids, err = p.KeyPlatform.Monitors(ctx, pair); return err })
 }
 
-func (p fusedKeys) Discard(ctx context.Context, as rotation.Pair, label string) error {
-	return p.around("discard", func() error { return p.KeyPlatform.Discard(ctx, as, label) })
+func (p fusedKeys) Check(ctx context.Context, old rotation.Pair) error {
+	return p.around("check", func() error { return p.KeyPlatform.Check(ctx, old) })
+}
+
+func (p fusedKeys) Discard(ctx context.Context, as rotation.Pair, labels []string) error {
+	return p.around("discard", func() error { return p.KeyPlatform.Discard(ctx, as, labels) })
 }
 
 func (p fusedKeys) Create(ctx context.Context, old rotation.Pair, label string) (pair rotation.Pair, err error) {
@@ -132,14 +143,14 @@ func (w *keyWorld) act(text string) string {
 	switch {
 	case strings.Contains(text, "click New API key") && w.gen == 2:
 		id, secret := w.team.NewClientCredentials()
-		w.clients[id], w.secret = true, secret
+		w.clients[id], w.labels[id], w.secret = true, label(text), secret
 		return id
 	case strings.Contains(text, "client secret"):
 		return w.secret
 	case strings.Contains(text, "click New API key"):
 		return w.team.NewKey(label(text)).Key.Reveal()
 	case strings.Contains(text, "look for a key"), strings.Contains(text, "delete the old key"):
-		w.remove(text, label(text+" label none"))
+		w.remove(text)
 	case strings.Contains(text, "last used"):
 		if w.usedLast {
 			w.usedLast = false
@@ -150,25 +161,28 @@ func (w *keyWorld) act(text string) string {
 	return ""
 }
 
-func (w *keyWorld) remove(text, label string) {
-	if w.gen == 2 {
-		for id := range w.clients { // all but the last two characters of an id are hidden
-			stale := strings.Contains(text, id[len(id)-4:])
-			if strings.Contains(text, "look for a key") {
-				stale = id != w.first.ID
-			}
-			if stale && w.clients[id] {
-				w.team.RevokeClientCredentials(id)
-				w.clients[id] = false
-			}
+// remove deletes the keys that a question names.
+func (w *keyWorld) remove(text string) {
+	for id, alive := range w.clients { // all but the last characters of an id are hidden
+		deleted := strings.Contains(text, id[len(id)-4:])
+		if strings.Contains(text, "look for a key") {
+			deleted = named(text, w.labels[id])
 		}
-		return
+		if alive && deleted {
+			w.team.RevokeClientCredentials(id)
+			w.clients[id] = false
+		}
 	}
 	for _, key := range w.team.Keys() {
-		if key.Label == label && !key.Revoked {
+		if named(text, key.Label) && !key.Revoked {
 			w.team.RevokeKey(key.ID)
 		}
 	}
+}
+
+// named reports whether a question names a label, by itself or in a list.
+func named(text, label string) bool {
+	return label != "" && (strings.Contains(text, "label "+label) || strings.Contains(text, " or "+label))
 }
 
 // requireReplaced requires that the document has the only key of the rotation that is
@@ -178,19 +192,7 @@ func (w *keyWorld) requireReplaced() {
 	state, err := rotation.State(w.t.Context(), w.store)
 	require.NoError(w.t, err)
 	require.Equal(w.t, "idle", state.Phase)
-	alive := 0
-	for _, key := range w.team.Keys() {
-		if !key.Revoked && (key.Label == "production" || strings.HasPrefix(key.Label, "web-")) {
-			alive++
-		}
-	}
-	for id, ok := range w.clients {
-		if ok {
-			alive++
-			require.NotEqual(w.t, w.first.ID, id)
-		}
-	}
-	require.Equal(w.t, 1, alive, "keys that are alive")
+	w.requireOneKey()
 	c, err := diffhook.NewClient(mustCredentials(w.t, w.first), w.clientOptions())
 	require.NoError(w.t, err)
 	_, err = c.Monitors.List(w.t.Context(), nil)
@@ -201,6 +203,25 @@ func (w *keyWorld) requireReplaced() {
 	synctest.Wait()
 	_, err = c.Monitors.List(w.t.Context(), nil)
 	require.NoError(w.t, err, "the key in the document works")
+}
+
+// requireOneKey requires that one key of the rotation is alive, which is not the old key.
+func (w *keyWorld) requireOneKey() {
+	w.t.Helper()
+	alive := 0
+	for _, key := range w.team.Keys() {
+		if !key.Revoked && (key.ID == w.first.ID || key.Label == "production" || strings.HasPrefix(key.Label, "web-")) {
+			alive++
+			require.NotEqual(w.t, w.first.Key, key.Key.Reveal())
+		}
+	}
+	for id, ok := range w.clients {
+		if ok {
+			alive++
+			require.NotEqual(w.t, w.first.ID, id)
+		}
+	}
+	require.Equal(w.t, 1, alive, "keys that are alive")
 }
 
 func mustCredentials(t *testing.T, p rotation.Pair) diffhook.Credentials {
@@ -343,7 +364,7 @@ func TestKeyStopsIfSomethingDoesNotFit(t *testing.T) {
 		change func(w *keyWorld)
 		want   error
 	}{
-		"the key of the document is dead": {func(w *keyWorld) { w.remove("", "production") }, rotation.ErrMismatch},
+		"the key of the document is dead": {func(w *keyWorld) { w.remove("label production") }, rotation.ErrMismatch},
 		"another id":                      {func(w *keyWorld) { w.first.ID = "production-2" }, rotation.ErrNotInForce},
 		"the id of another key": {func(w *keyWorld) {
 			other := w.team.NewKey("other")

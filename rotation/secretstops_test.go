@@ -62,7 +62,7 @@ func TestByHandAsksAgainAfterAWrongAnswer(t *testing.T) {
 // Whoever never gives a right answer is not asked for ever.
 func TestByHandGivesUp(t *testing.T) {
 	n := 0
-	_, err := rotation.ByHand(func(context.Context, rotation.Question) (string, error) { n++; return "x", nil }).Signing(t.Context())
+	_, err := rotation.ByHand(func(context.Context, rotation.Question) (string, error) { n++; return "x", nil }).Signing(t.Context(), diffhook.Secret{})
 	require.ErrorIs(t, err, diffhook.ErrInvalidSecret)
 	require.Less(t, n, 20)
 }
@@ -567,7 +567,7 @@ func TestSecretConfirmsBeforeALongWait(t *testing.T) {
 		w.requireRotated()
 		require.Zero(t, lost, "of %d", sent)
 		require.False(t, ended.IsZero())
-		require.Equal(t, []rotation.StepName{"check", "check", "rotate", "learn", "confirm", "drain", "confirm", "revoke", "done"}, w.names())
+		require.Equal(t, []rotation.StepName{"check", "check", "rotate", "learn", "confirm", "drain", "confirm", "revoke", "reject", "done"}, w.names())
 		require.Len(t, w.person.questions, 5)
 	})
 }

@@ -285,6 +285,8 @@ func (s *storm) ask(ctx context.Context, q rotation.Question) (string, error) {
 		s.checkRevocation()
 		s.team.RevokePrevious()
 		return "", nil
+	case strings.Contains(q.Text, "copy the old secret"):
+		return s.team.Secrets().Previous.Reveal(), nil
 	case click && !s.clicked:
 		s.clicked = true
 		s.team.Rotate()

@@ -83,7 +83,6 @@ func (m *memory) Get(context.Context) ([]byte, string, error) {
 	return bytes.Clone(s.doc), fmt.Sprint(s.version), nil
 }
 
-// failGets makes each Get return what get returns; nil: the document.
 // saves returns how often Swap was called.
 func (m *memory) saves() int {
 	m.mu.Lock()
@@ -91,6 +90,14 @@ func (m *memory) saves() int {
 	return m.swaps
 }
 
+// newest returns the document, whatever a Get would return.
+func (m *memory) newest() saved {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return saved{doc: m.doc, version: m.version}
+}
+
+// failGets makes each Get return what get returns; nil: the document.
 func (m *memory) failGets(get func() error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -159,12 +166,12 @@ type fusedSecrets struct {
 	*fuse
 }
 
-func (p fusedSecrets) Signing(ctx context.Context) (s diffhook.Secrets, err error) {
-	return s, p.around("signing", func() (err error) { s, err = p.SecretPlatform.Signing(ctx); return err })
+func (p fusedSecrets) Signing(ctx context.Context, old diffhook.Secret) (s diffhook.Secrets, err error) {
+	return s, p.around("signing", func() (err error) { s, err = p.SecretPlatform.Signing(ctx, old); return err })
 }
 
-func (p fusedSecrets) Rotate(ctx context.Context) (s diffhook.Secret, err error) {
-	return s, p.around("rotate", func() (err error) { s, err = p.SecretPlatform.Rotate(ctx); return err })
+func (p fusedSecrets) Rotate(ctx context.Context, old diffhook.Secret) (s diffhook.Secrets, err error) {
+	return s, p.around("rotate", func() (err error) { s, err = p.SecretPlatform.Rotate(ctx, old); return err })
 }
 
 func (p fusedSecrets) Revoke(ctx context.Context) error {
@@ -241,6 +248,13 @@ func (s *server) now() (*diffhook.Verifier, http.Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.v, s.handler
+}
+
+// count returns how often the server has handled an event.
+func (s *server) count(id string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.handled[id]
 }
 
 // current is the receiver of the server, whichever process it is.
@@ -446,6 +460,8 @@ func (p *person) ask(ctx context.Context, q rotation.Question) (string, error) {
 		p.checkRevocation()
 		p.team.RevokePrevious()
 		return "", nil
+	case strings.Contains(q.Text, "copy the old secret"):
+		return p.team.Secrets().Previous.Reveal(), nil
 	}
 	return " " + p.team.Secrets().Current.Reveal() + "\n", nil
 }
