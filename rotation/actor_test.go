@@ -44,6 +44,7 @@ type call struct {
 	result  string
 	doc     *docState // of a save
 	version string
+	ctx     context.Context // of a rejection, which may be over when it is chosen
 }
 
 func (a *actor) start() {
@@ -326,7 +327,7 @@ func (g gated) AcceptSuccessor(ctx context.Context, sealed string) error {
 
 // Reject is a stop, too: else a look and a heartbeat at the same time have two outcomes.
 func (g gated) Reject(ctx context.Context, fingerprint string) error {
-	if err := g.stop("reject", &call{}); err != nil {
+	if err := g.stop("reject", &call{ctx: ctx}); err != nil {
 		return err
 	}
 	err := g.Receiver.Reject(ctx, fingerprint)

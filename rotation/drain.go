@@ -37,12 +37,10 @@ func (r *secretRun) drain(ctx context.Context) error {
 			r.report(StepLearn, learning, time.Time{})
 		case using != "":
 			if !confirmed && (time.Until(until) > shortDrain || r.isOverdue(d)) {
-				if err := r.confirm(ctx, next); err != nil {
+				if err := r.beginLongWait(ctx, next); err != nil {
 					return err
 				}
-				r.endHold(ctx)
 				confirmed = true
-				r.rest()
 			}
 			r.report(StepDrain, using, until)
 		default:
@@ -62,6 +60,16 @@ func checkTaken(statuses map[string]diffhook.VerifierStatus, next string) error 
 			return fmt.Errorf("%w: receiver %s rejects %s, which the document has as the new secret: a wrong paste of an older secret; look in the app, and run RevokeSecret with %s, which takes over the secret of DiffHook", ErrMismatch, name, next, next)
 		}
 	}
+	return nil
+}
+
+// beginLongWait confirms the new secret before the hold ends.
+func (r *secretRun) beginLongWait(ctx context.Context, next secretText) error {
+	if err := r.confirm(ctx, next); err != nil {
+		return err
+	}
+	r.endHold(ctx)
+	r.rest()
 	return nil
 }
 

@@ -130,9 +130,9 @@ func lines(state string) string { return "  " + strings.ReplaceAll(state, "|", "
 func explore(t *testing.T, walks int, begin func(*testing.T) explored) {
 	if text := os.Getenv("DIFFHOOK_TEST_PATHS"); text != "" {
 		walks, _ = strconv.Atoi(text)
-		if text == "all" {
-			walks = math.MaxInt
-		}
+	}
+	if isExhaustive() {
+		walks = math.MaxInt
 	}
 	e := &explorer{t: t, begin: begin, random: rand.New(rand.NewPCG(1, 2)), places: map[string]*place{}}
 	e.walk(nil)
@@ -170,5 +170,5 @@ func explore(t *testing.T, walks int, begin func(*testing.T) explored) {
 //
 // The model has 27,793 states, with 151,201 choices, taken in 84,418 walks.
 func TestSecretInAllOrders(t *testing.T) {
-	explore(t, 1200, func(t *testing.T) explored { return newAtlas(t) })
+	explore(t, 700, func(t *testing.T) explored { return newAtlas(t) })
 }

@@ -265,23 +265,16 @@ func TestKeyContinuesAfterACrashAtEveryPoint(t *testing.T) {
 	for name, p := range keyPlatforms {
 		for _, pause := range []time.Duration{5 * time.Second, 15 * time.Minute} {
 			t.Run(fmt.Sprint(name, ", run again after ", pause), func(t *testing.T) {
-				points := 0
-				for at, gone := 1, true; gone; at++ {
-					synctest.Test(t, func(t *testing.T) {
-						w := newKeyWorld(t, p.byHand, p.gen)
-						f, err := w.run(at, nil)
-						if gone = f.dead.Load(); gone {
-							points++
-						}
-						if err != nil {
-							time.Sleep(pause)
-							require.NoError(t, w.finish(), f.label)
-						}
-						w.requireReplaced()
-					})
-				}
-				require.Greater(t, points, 20)
-				t.Log(points, "points")
+				eachPoint(t, func(t *testing.T, at int) (gone bool) {
+					w := newKeyWorld(t, p.byHand, p.gen)
+					f, err := w.run(at, nil)
+					if err != nil {
+						time.Sleep(pause)
+						require.NoError(t, w.finish(), f.label)
+					}
+					w.requireReplaced()
+					return f.dead.Load()
+				})
 			})
 		}
 	}

@@ -194,5 +194,5 @@ func (w *keyAtlas) end() error {
 // old key is not used any more, and a key works, or is dead, at once. The model has 2,977
 // states, with 11,061 choices, taken in 7,221 walks.
 func TestKeyInAllOrders(t *testing.T) {
-	explore(t, 1000, func(t *testing.T) explored { return newKeyAtlas(t) })
+	explore(t, 500, func(t *testing.T) explored { return newKeyAtlas(t) })
 }

@@ -84,33 +84,34 @@ func (r *secretRun) rotate(ctx context.Context) error {
 // successor returns the secret that replaces old. In another run than the run that
 // saved phase requested, DiffHook may have that secret already, or the request of the
 // run before may arrive between the look and the click. So such a run looks again after
-// the click.
+// the click, unless the response shows the replaced secret.
 func (r *secretRun) successor(ctx context.Context, old diffhook.Secret) (next diffhook.Secret, err error) {
-	const look = "look whether DiffHook has a new secret"
 	if !r.compared {
-		seen, err := r.signing(ctx, StepCheck, look, old)
-		if err != nil || !seen.Current.Equal(old) {
-			return successorOf(old, seen), err
+		if next, err := r.lookFor(ctx, old); err != nil || !next.IsZero() {
+			return next, err
 		}
 	}
 	rotated, err := r.click(ctx, old)
 	switch {
 	case errors.Is(err, diffhook.ErrOutcomeUnknown) && ctx.Err() == nil:
-		seen, lookErr := r.signing(ctx, StepCheck, look, old)
-		if lookErr == nil && !seen.Current.Equal(old) {
-			return successorOf(old, seen), nil
+		next, lookErr := r.lookFor(ctx, old)
+		if lookErr != nil || next.IsZero() {
+			return next, errors.Join(err, lookErr)
 		}
-		return next, errors.Join(err, lookErr)
-	case err != nil:
+		return next, nil
+	case err != nil || r.compared || !rotated.Previous.IsZero():
+		return successorOf(old, rotated), err
+	}
+	return r.lookFor(ctx, old)
+}
+
+// lookFor returns the successor of old, or the zero Secret if DiffHook has none.
+func (r *secretRun) lookFor(ctx context.Context, old diffhook.Secret) (next diffhook.Secret, err error) {
+	seen, err := r.signing(ctx, StepCheck, "look whether DiffHook has a new secret", old)
+	if err != nil || seen.Current.Equal(old) {
 		return next, err
-	case r.compared || !rotated.Previous.IsZero():
-		return successorOf(old, rotated), nil
 	}
-	seen, err := r.signing(ctx, StepCheck, "look which secret the new secret has replaced", old)
-	if err == nil && seen.Current.Equal(rotated.Current) {
-		return successorOf(old, seen), nil
-	}
-	return rotated.Current, err
+	return successorOf(old, seen), nil
 }
 
 // click asks for a new secret in place of old.
