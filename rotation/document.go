@@ -36,6 +36,15 @@ const (
 type document interface {
 	head() *header
 	valid() error
+	credentials() []string // that no error may show
+}
+
+// newDocument returns an empty document of a kind.
+func newDocument(kind string) document {
+	if kind == kindKey {
+		return new(keyDocument)
+	}
+	return new(secretDocument)
 }
 
 // header begins both kinds of document.
@@ -69,6 +78,10 @@ type secretDocument struct {
 
 func (d *secretDocument) secrets() diffhook.Secrets {
 	return diffhook.Secrets{Current: d.Current.Secret, Previous: d.Previous.Secret, NoPrevious: d.Previous.IsZero()}
+}
+
+func (d *secretDocument) credentials() []string {
+	return []string{d.Current.Reveal(), d.Previous.Reveal()}
 }
 
 func (d *secretDocument) valid() error {
@@ -119,9 +132,26 @@ type pairText struct {
 	Secret string `json:"secret,omitempty"`
 }
 
-func (d *keyDocument) valid() error {
+// pairs returns the keys in the document.
+func (d *keyDocument) pairs() (pairs []Pair) {
 	for _, pair := range []*pairText{&d.pairText, d.Next, d.Previous} {
-		if pair != nil && Pair(*pair).check() != nil {
+		if pair != nil {
+			pairs = append(pairs, Pair(*pair))
+		}
+	}
+	return pairs
+}
+
+func (d *keyDocument) credentials() (texts []string) {
+	for _, pair := range d.pairs() {
+		texts = append(texts, pair.Key, pair.Secret)
+	}
+	return texts
+}
+
+func (d *keyDocument) valid() error {
+	for _, pair := range d.pairs() {
+		if pair.check() != nil {
 			return invalid("a field id, key or secret is missing or is no credential")
 		}
 	}
@@ -198,10 +228,7 @@ func encode(before []byte, doc document) ([]byte, error) {
 
 // sameDocument reports whether content is doc, however a store has reformatted it.
 func sameDocument(content []byte, doc document) bool {
-	var seen document = new(secretDocument)
-	if kindOf(doc) == kindKey {
-		seen = new(keyDocument)
-	}
+	seen := newDocument(kindOf(doc))
 	if content == nil || decode(content, seen) != nil {
 		return false
 	}

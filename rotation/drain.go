@@ -25,18 +25,14 @@ func (r *secretRun) drain(ctx context.Context) error {
 	r.hold(ctx)
 	confirmed := false // early: before a long drain, or in an overdue drain
 	for {
-		published := r.publish(ctx, d)
-		statuses, failed := r.look(ctx, learner(old.Fingerprint(), next.Fingerprint(), sealed))
+		statuses, learned := r.lookAndReport(ctx, d, StepLearn, learner(old.Fingerprint(), next.Fingerprint(), sealed), lacks)
 		if err := checkTaken(statuses, next.Fingerprint()); err != nil {
 			return err
 		}
-		learning := pendingReceivers(statuses, failed, func(s diffhook.VerifierStatus) string { return lacks(s, next.Fingerprint()) })
 		switch until, using := r.inUse(d, statuses); {
-		case !published:
-		case learning != "":
-			r.report(StepLearn, learning, time.Time{})
+		case !learned:
 		case using != "":
-			if !confirmed && (time.Until(until) > shortDrain || r.isOverdue(d)) {
+			if !confirmed && r.isLong(until, d) {
 				if err := r.beginLongWait(ctx, next); err != nil {
 					return err
 				}
@@ -73,10 +69,12 @@ func (r *secretRun) beginLongWait(ctx context.Context, next secretText) error {
 	return nil
 }
 
-// isOverdue reports whether the old secret should have been quiet for shortDrain. If
-// it is not, DiffHook may still sign with it: the new secret may be a wrong paste.
-func (r *secretRun) isOverdue(d secretDocument) bool {
-	return time.Since(d.Since) > r.opts.RetryHorizon+r.opts.Quiet+shortDrain
+// isLong reports whether the old secret stays in use for longer than shortDrain, or
+// should have been out of use for as long: DiffHook may still sign with it, since the
+// new secret may be a wrong paste.
+func (r *secretRun) isLong(until time.Time, d secretDocument) bool {
+	overdue := time.Since(d.Since) - (r.opts.RetryHorizon + r.opts.Quiet)
+	return time.Until(until) > shortDrain || overdue > shortDrain
 }
 
 // revokeDrained compares once more, and enters phase revoked.
@@ -126,9 +124,10 @@ func learner(old, next, sealed string) func(context.Context, Receiver, diffhook.
 	}
 }
 
-// lacks returns a text if the receiver or the source of the receiver lacks the new secret.
-func lacks(s diffhook.VerifierStatus, next string) string {
-	switch {
+// lacks returns a text if the receiver or the source of the receiver lacks the current
+// secret.
+func lacks(s diffhook.VerifierStatus, d secretDocument) string {
+	switch next := d.Current.Fingerprint(); {
 	case s.Current.Fingerprint == next && s.Source == next && !s.Current.Rejected:
 		return ""
 	case s.Current.Fingerprint == next:
@@ -137,26 +136,28 @@ func lacks(s diffhook.VerifierStatus, next string) string {
 	return "does not have the new secret"
 }
 
-// pendingReceivers returns the receivers that do not respond or of which lack returns
-// a text.
-func pendingReceivers(statuses map[string]diffhook.VerifierStatus, failed map[string]error, lack func(diffhook.VerifierStatus) string) string {
-	texts := make(map[string]string)
-	for name, err := range failed {
-		texts[name] = textOf(err)
-	}
-	for name, s := range statuses {
-		if text := lack(s); text != "" {
-			texts[name] = name + " " + text
-			if s.RefreshError != "" {
-				texts[name] += ": " + redact.Bounded(s.RefreshError, 200)
-			}
+// lookAndReport publishes the secrets and looks at the receivers with learn. It reports
+// each receiver that does not respond or of which lack returns a text. complete means
+// that there is none.
+func (r *secretRun) lookAndReport(ctx context.Context, d secretDocument, step StepName, learn func(context.Context, Receiver, diffhook.VerifierStatus) error, lack func(s diffhook.VerifierStatus, d secretDocument) string) (statuses map[string]diffhook.VerifierStatus, complete bool) {
+	published := r.publish(ctx, d)
+	statuses, failed := r.look(ctx, learn)
+	var pending []string
+	for _, name := range slices.Sorted(maps.Keys(r.receivers)) {
+		s := statuses[name]
+		switch text := lack(s, d); {
+		case failed[name] != nil:
+			pending = append(pending, textOf(failed[name]))
+		case text != "" && s.RefreshError != "":
+			pending = append(pending, name+" "+text+": "+redact.Bounded(s.RefreshError, 200))
+		case text != "":
+			pending = append(pending, name+" "+text)
 		}
 	}
-	var all []string
-	for _, name := range slices.Sorted(maps.Keys(texts)) {
-		all = append(all, texts[name])
+	if published && len(pending) > 0 {
+		r.report(step, strings.Join(pending, "; "), time.Time{})
 	}
-	return strings.Join(all, "; ")
+	return statuses, published && len(pending) == 0
 }
 
 // inUse returns why the old secret may still be in use, and the earliest end of that.

@@ -17,14 +17,8 @@ func (r *secretRun) finish(ctx context.Context, again func(context.Context) erro
 		return err
 	}
 	for {
-		published := r.publish(ctx, d)
-		statuses, failed := r.look(ctx, rejecter(d.Replaced, d.Current.Fingerprint()))
-		rejecting := pendingReceivers(statuses, failed, func(s diffhook.VerifierStatus) string { return keeps(s, d.Replaced, d.Current.Fingerprint()) })
-		if published && rejecting == "" {
+		if _, complete := r.lookAndReport(ctx, d, StepReject, rejecter(d.Replaced, d.Current.Fingerprint()), keeps); complete {
 			break
-		}
-		if rejecting != "" {
-			r.report(StepReject, rejecting, time.Time{})
 		}
 		if err := again(ctx); err != nil {
 			return err
@@ -54,14 +48,14 @@ func rejecter(old, next string) func(context.Context, Receiver, diffhook.Verifie
 
 // keeps returns a text if the receiver accepts the old secret, would accept it after a
 // restart, or lacks the new secret.
-func keeps(s diffhook.VerifierStatus, old, next string) string {
-	switch {
+func keeps(s diffhook.VerifierStatus, d secretDocument) string {
+	switch old := d.Replaced; {
 	case accepts(s, old, s.Current) || accepts(s, old, s.Previous):
 		return "accepts the old secret"
 	case s.SourcePrevious == old:
 		return "rejects the old secret, and its source still has it as the previous secret"
 	}
-	return lacks(s, next)
+	return lacks(s, d)
 }
 
 // revokeAtDiffHook revokes the old secret, unless DiffHook shows that there is none.
