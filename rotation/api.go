@@ -48,7 +48,7 @@ func (a *APIPlatform) Monitors(ctx context.Context, pair Pair) ([]string, error)
 	return monitorsOf(ctx, a.as(pair))
 }
 
-// Discard deletes the keys with one of the labels.
+// Discard deletes the keys with any of the labels.
 func (a *APIPlatform) Discard(ctx context.Context, as Pair, labels []string) error {
 	keys, err := a.list(ctx, as)
 	for _, key := range keys {
@@ -80,7 +80,7 @@ func (a *APIPlatform) Unused(ctx context.Context, as, old Pair, since time.Time)
 		return true, nil
 	case err != nil:
 		return false, err
-	case key.LastUsedAt.IsZero(): // the rotation has used it
+	case key.LastUsedAt.IsZero(): // the rotation used it
 		return false, fmt.Errorf("%w: the API does not show the last use of the old key; look for yourself, and set DeleteNow", diffhook.ErrUnexpectedResponse)
 	}
 	return key.LastUsedAt.Before(since), nil

@@ -18,9 +18,9 @@ type phase string
 const (
 	phaseIdle      phase = "idle"
 	phaseRequested phase = "requested" // DiffHook may have made the new credential
-	phaseRotated   phase = "rotated"   // secret: the document has both; servers learn
+	phaseRotated   phase = "rotated"   // secret: both are in the document; servers learn
 	phaseRevoked   phase = "revoked"   // secret: servers no longer get the old secret
-	phaseCreated   phase = "created"   // key: the document has both; the old key is in force
+	phaseCreated   phase = "created"   // key: both are in the document; the old key is in force
 	phasePromoted  phase = "promoted"  // key: applications get the new key
 )
 
@@ -226,7 +226,7 @@ func encode(before []byte, doc document) ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// sameDocument reports whether content is doc, however a store has reformatted it.
+// sameDocument reports whether content is doc, however a store reformats it.
 func sameDocument(content []byte, doc document) bool {
 	seen := newDocument(kindOf(doc))
 	if content == nil || decode(content, seen) != nil {

@@ -48,8 +48,8 @@ func (r *secretRun) drain(ctx context.Context) error {
 	}
 }
 
-// checkTaken returns an error if a receiver rejects the new secret that its source has:
-// an earlier rotation has replaced that secret, and the receiver will never accept it.
+// checkTaken returns an error if a receiver rejects the new secret of the source: an
+// earlier rotation replaced that secret, and the receiver will never accept it.
 func checkTaken(statuses map[string]diffhook.VerifierStatus, next string) error {
 	for _, name := range slices.Sorted(maps.Keys(statuses)) {
 		if s := statuses[name]; s.Source == next && (s.Current.Fingerprint != next || s.Current.Rejected) {
@@ -103,8 +103,8 @@ func (r *secretRun) confirm(ctx context.Context, next secretText) error {
 	return nil
 }
 
-// learner gives a receiver the successor, and makes it read its source until the
-// source has the successor too.
+// learner sends a receiver the successor, and makes the receiver read the source until
+// the successor is there too.
 func learner(old, next, sealed string) func(context.Context, Receiver, diffhook.VerifierStatus) error {
 	return func(ctx context.Context, r Receiver, s diffhook.VerifierStatus) (err error) {
 		if s.Source == next && s.Current.Fingerprint == next {

@@ -9,8 +9,8 @@ import (
 )
 
 // finish is phase revoked: it revokes the old secret, waits until no receiver accepts
-// it and no source of a receiver has it, and ends the hold. again is called between two
-// looks, and ends them by an error.
+// that secret and no source contains it, and ends the hold. again is called between two
+// looks. An error of again ends the wait.
 func (r *secretRun) finish(ctx context.Context, again func(context.Context) error) error {
 	d := r.doc()
 	if err := r.revokeAtDiffHook(ctx, d); err != nil {
@@ -32,8 +32,8 @@ func (r *secretRun) finish(ctx context.Context, again func(context.Context) erro
 	return nil
 }
 
-// rejecter makes a receiver reject the old secret, and read its source until the source
-// has the new secret alone.
+// rejecter makes a receiver reject the old secret, and read the source until the new
+// secret is there alone.
 func rejecter(old, next string) func(context.Context, Receiver, diffhook.VerifierStatus) error {
 	return func(ctx context.Context, r Receiver, s diffhook.VerifierStatus) error {
 		if err := r.Reject(ctx, old); err != nil {

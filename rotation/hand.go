@@ -12,9 +12,9 @@ import (
 
 // Question is put to the person at the app.
 type Question struct {
-	Text    string // one or more sentences, without a secret
+	Text    string // sentences, without a secret
 	Secret  bool   // the answer is a secret: do not echo, log or keep it
-	Confirm bool   // any answer means that the person has done it
+	Confirm bool   // any answer means: done
 }
 
 // Asker puts a question to a person and returns the answer. It returns an error if
@@ -29,7 +29,7 @@ func ByHand(ask Asker) *HandPlatform { return &HandPlatform{ask: ask} }
 
 // HandPlatform is a [SecretPlatform] and a [KeyPlatform].
 type HandPlatform struct {
-	// Client has the options of the requests that try API keys. By default, those of
+	// Client configures the requests that try API keys. By default, those of
 	// [diffhook.NewClient].
 	Client *diffhook.ClientOptions
 
@@ -38,7 +38,7 @@ type HandPlatform struct {
 
 const (
 	place       = "App → Settings → API Keys"
-	mostAnswers = 10 // to one question
+	mostAnswers = 10 // to a question
 )
 
 // Signing asks for the secret that the app shows. If old is set and the app shows a new
@@ -139,7 +139,7 @@ func (h *HandPlatform) Check(ctx context.Context, old Pair) error {
 	return err
 }
 
-// Discard asks for the deletion of keys with one of the labels.
+// Discard asks for the deletion of keys with any of the labels.
 func (h *HandPlatform) Discard(ctx context.Context, _ Pair, labels []string) error {
 	return h.confirm(ctx, "In "+place+", look for a key with the label "+strings.Join(labels, " or ")+". If there is one, delete it: an interrupted run may have left it. Delete no other key. Then press Enter.")
 }

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	storeTimeout = 10 * time.Second // of one call of the store
+	storeTimeout = 10 * time.Second // of each call of the store
 	storeTries   = 3
 	storeLag     = 30 * time.Second // between Swap and the Get that shows it
 )

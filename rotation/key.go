@@ -85,18 +85,18 @@ func (o *KeyOptions) complete() error {
 	return nil
 }
 
-// keyRun is one run of Key.
+// keyRun is a run of Key.
 type keyRun struct {
 	*run
 	platform KeyPlatform
 	opts     KeyOptions
 
-	requested bool // this run has saved the label in the document
+	requested bool // this run saved the label in the document
 }
 
 func (r *keyRun) doc() keyDocument { return snapshot[keyDocument](r.journal) }
 
-// accepts reports whether old has been replaced already, or returns an error if the
+// accepts reports whether old is replaced already, or returns an error if the
 // document does not allow to replace it.
 func (r *keyRun) accepts(old string) (done bool, err error) {
 	d := r.doc()
@@ -139,7 +139,7 @@ func (r *keyRun) check(ctx context.Context, d keyDocument) error {
 	return err
 }
 
-// newLabel returns a label that no key has.
+// newLabel returns a label for a new key.
 func (r *keyRun) newLabel() string { return r.opts.Label + "-" + strings.ToLower(rand.Text()[:6]) }
 
 // discard deletes keys that interrupted requests have made. The labels stay in the
@@ -153,8 +153,8 @@ func (r *keyRun) discard(ctx context.Context, d keyDocument) error {
 	})
 }
 
-// mostOutstanding bounds the document. A label that is dropped has been discarded by as
-// many runs.
+// mostOutstanding bounds the document. As many runs have discarded a label before the
+// document drops it.
 const mostOutstanding = 20
 
 // relabel saves that the request of an earlier run is outstanding, and another label. So

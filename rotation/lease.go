@@ -16,8 +16,8 @@ const (
 
 var errTakenOver = fmt.Errorf("%w: another run has taken the document over; see its steps", ErrBusy)
 
-// acquire takes the lease. An error that matches ErrBusy means that another run has
-// it, unless override is set.
+// acquire takes the lease. Unless override is set, ErrBusy means: another run holds
+// the lease.
 func (j *journal) acquire(ctx context.Context, override bool) error {
 	run := rand.Text()
 	err := j.update(ctx, func(doc document) error {
@@ -64,7 +64,7 @@ func (j *journal) renew(ctx context.Context) error {
 // the wait over.
 func (j *journal) rest() { j.resting.Store(true) }
 
-// wake renews the lease after a rest, unless another run has taken over.
+// wake renews the lease after a rest, unless another run took over.
 func (j *journal) wake(ctx context.Context) error {
 	if !j.resting.Swap(false) {
 		return nil
@@ -72,7 +72,7 @@ func (j *journal) wake(ctx context.Context) error {
 	return j.renew(ctx)
 }
 
-// checkRun returns an error if another run has taken over.
+// checkRun returns an error if another run took over.
 func (j *journal) checkRun(ctx context.Context) error {
 	_, _, doc, err := j.read(ctx)
 	if err == nil && doc.head().Run != j.run {

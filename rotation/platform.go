@@ -20,7 +20,7 @@ type SecretPlatform interface {
 	// secrets after that. A previous secret that is not shown stays zero.
 	Rotate(ctx context.Context, old diffhook.Secret) (diffhook.Secrets, error)
 
-	// Revoke ends the previous secret, if there is one.
+	// Revoke ends the previous secret, unless there is none.
 	Revoke(ctx context.Context) error
 }
 
@@ -35,8 +35,8 @@ type KeyPlatform interface {
 	// [diffhook.ErrUnauthorized] if DiffHook does not accept pair.
 	Monitors(ctx context.Context, pair Pair) ([]string, error)
 
-	// Discard deletes every key with one of the labels, if there are any: a response
-	// with a new key may have been lost.
+	// Discard deletes every key with any of the labels: a response with a new key may
+	// be lost.
 	Discard(ctx context.Context, as Pair, labels []string) error
 
 	// Create creates the successor of old, with the label.

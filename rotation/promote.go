@@ -55,7 +55,7 @@ func (r *keyRun) try(ctx context.Context, old, next Pair) error {
 }
 
 // sameTeam reports whether two lists of monitors, of which other people may change
-// the team's meanwhile, can be of one team.
+// the team's meanwhile, can be of the same team.
 func sameTeam(a, b []string) bool {
 	if len(a) == 0 || len(b) == 0 {
 		return len(a) == len(b)

@@ -19,7 +19,7 @@ type RevokeOptions struct {
 	Observe   func(Step)
 }
 
-// learnTime is how long RevokeSecret waits for receivers in one run.
+// learnTime is how long RevokeSecret waits for receivers in each run.
 const learnTime = 2 * time.Minute
 
 // RevokeSecret ends the leaked signing secret with the given fingerprint at once. Run
@@ -66,7 +66,7 @@ func RevokeSecret(ctx context.Context, leaked string, p SecretPlatform, s Store,
 		if err := r.endLeaked(ctx, leaked); err != nil {
 			return errors.Join(err, joined(failed))
 		}
-		return nil // every receiver has been seen to reject it
+		return nil // every receiver rejects leaked
 	})
 }
 

@@ -28,8 +28,8 @@ func (r *secretRun) request(ctx context.Context) error {
 	return advance(ctx, r.run, phaseIdle, phaseRequested, func(*secretDocument) {})
 }
 
-// compareReceivers returns an error if a receiver does not respond, or has another
-// secret than the document.
+// compareReceivers returns an error if a receiver does not respond, or its secret is
+// not that of the document.
 func (r *secretRun) compareReceivers(ctx context.Context, current string) error {
 	r.report(StepCheck, "compare the document with the receivers", time.Time{})
 	statuses, failed := r.look(ctx, func(ctx context.Context, rc Receiver, s diffhook.VerifierStatus) error {
@@ -64,8 +64,8 @@ func open(s diffhook.Secrets) bool {
 		(s.PreviousExpires.IsZero() || time.Now().Before(s.PreviousExpires))
 }
 
-// rotate is phase requested: it begins the hold. Unless DiffHook has a new secret, it
-// asks for one. It saves both secrets.
+// rotate is phase requested: it begins the hold, asks for a new secret unless DiffHook
+// signs with a new secret already, and saves both secrets.
 func (r *secretRun) rotate(ctx context.Context) error {
 	d := r.doc()
 	r.hold(ctx)
@@ -105,7 +105,7 @@ func (r *secretRun) successor(ctx context.Context, old diffhook.Secret) (next di
 	return r.lookFor(ctx, old)
 }
 
-// lookFor returns the successor of old, or the zero Secret if DiffHook has none.
+// lookFor returns the successor of old, or the zero Secret if DiffHook signs with old.
 func (r *secretRun) lookFor(ctx context.Context, old diffhook.Secret) (next diffhook.Secret, err error) {
 	seen, err := r.signing(ctx, StepCheck, "look whether DiffHook has a new secret", old)
 	if err != nil || seen.Current.Equal(old) {
@@ -123,9 +123,9 @@ func (r *secretRun) click(ctx context.Context, old diffhook.Secret) (rotated dif
 	return rotated, err
 }
 
-// successorOf returns the secret that DiffHook signed with after old. If DiffHook has
-// rotated twice, that is the previous secret: servers must accept its deliveries. The
-// newest secret is found by confirm, which stops the rotation.
+// successorOf returns the secret that DiffHook signed with after old. After two clicks,
+// that is the previous secret: servers must accept its deliveries. Later, confirm finds
+// the newest secret, and stops the rotation.
 func successorOf(old diffhook.Secret, seen diffhook.Secrets) diffhook.Secret {
 	if open(seen) && !seen.Previous.Equal(old) {
 		return seen.Previous

@@ -12,7 +12,7 @@ import (
 
 var errNilArgument = fmt.Errorf("%w: the platform or the store is nil", diffhook.ErrInvalidOptions)
 
-// run is one run of Secret, RevokeSecret or Key.
+// run is a run of Secret, RevokeSecret or Key.
 type run struct {
 	*journal
 	*reporter
@@ -22,8 +22,8 @@ func newRun(s Store, kind string, observe func(Step)) *run {
 	return &run{journal: newJournal(s, kind), reporter: newReporter(observe)}
 }
 
-// carryOut takes the lease, and carries out one phase of the document after the other.
-// accepts reports that there is nothing left to do.
+// carryOut takes the lease, and carries out the phases of the document until accepts
+// reports that nothing is left to do.
 func (r *run) carryOut(ctx context.Context, accepts func() (done bool, err error), beat func(context.Context), phases map[phase]func(context.Context) error) error {
 	if err := r.load(ctx); err != nil {
 		return err
@@ -52,7 +52,7 @@ func (r *run) leased(ctx context.Context, beat func(context.Context), do func(co
 	held, end := r.keep(ctx, beat)
 	defer end()
 	err := do(held)
-	// If the lease was lost, held has ended with the reason.
+	// If the lease was lost, the reason is the cause of held.
 	if cause := context.Cause(held); err != nil && cause != nil && errors.Is(err, context.Canceled) && !errors.Is(err, cause) {
 		return fmt.Errorf("%w: %w", cause, err)
 	}
@@ -72,7 +72,7 @@ func (r *run) ask(step StepName, text string, request func() error) error {
 	return nil
 }
 
-// advance saves a change that leads from one phase to another.
+// advance saves a change that leads from a phase to another.
 func advance[D any](ctx context.Context, r *run, from, to phase, change func(d *D)) error {
 	return r.update(ctx, func(doc document) error {
 		if got := doc.head().Phase; got != from {

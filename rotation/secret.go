@@ -19,8 +19,8 @@ type SecretOptions struct {
 
 	// Publish is called with the secrets that servers must have, until it returns
 	// nil, once for each change and again in each run. It is for servers that do not
-	// read the document. Restart a server only if its Status has no Pending
-	// deliveries.
+	// read the document. Restart a server only if no delivery is Pending in
+	// its Status.
 	Publish func(ctx context.Context, s diffhook.Secrets) error
 
 	// RetryHorizon is how long DiffHook may retry a delivery that the old secret
@@ -110,14 +110,14 @@ func (o *SecretOptions) complete() error {
 	return checkReceivers(o.Receivers)
 }
 
-// secretRun is one run of Secret or RevokeSecret.
+// secretRun is a run of Secret or RevokeSecret.
 type secretRun struct {
 	*group
 	platform SecretPlatform
 	opts     SecretOptions
 
-	compared  bool  // this run has compared the document with DiffHook
-	published phase // the phase whose secrets Publish has taken
+	compared  bool  // this run compared the document with DiffHook
+	published phase // the phase for which Publish returned nil
 }
 
 func newSecretRun(p SecretPlatform, s Store, o SecretOptions) *secretRun {
@@ -129,7 +129,7 @@ func newSecretRun(p SecretPlatform, s Store, o SecretOptions) *secretRun {
 
 func (r *secretRun) doc() secretDocument { return snapshot[secretDocument](r.journal) }
 
-// accepts reports whether old has been replaced already, or returns an error if the
+// accepts reports whether old is replaced already, or returns an error if the
 // document does not allow to replace it.
 func (r *secretRun) accepts(old string) (done bool, err error) {
 	d := r.doc()
@@ -157,8 +157,8 @@ func (r *secretRun) accepts(old string) (done bool, err error) {
 
 func (r *secretRun) waitPoll(ctx context.Context) error { return pause(ctx, r.opts.Poll) }
 
-// publish calls Publish until it has returned nil for the phase, and reports whether
-// it has.
+// publish calls Publish, unless Publish returned nil in this phase already. It reports
+// whether servers can have the secrets.
 func (r *secretRun) publish(ctx context.Context, d secretDocument) bool {
 	if r.published == d.Phase || r.opts.Publish == nil {
 		return true

@@ -24,7 +24,7 @@ type DocumentState struct {
 	// may still arrive. The next rotation discards keys with these labels.
 	Outstanding []string `json:"outstanding,omitempty"`
 
-	// RunUntil is when the lease of a run ends; zero: no run has one.
+	// RunUntil is when the lease of a run ends; zero: there is no run.
 	RunUntil time.Time `json:"runUntil,omitzero"`
 
 	// Then is the next step, in words.
