@@ -53,10 +53,7 @@ const (
 //
 // Errors match those of [Secret], without receivers.
 func Key(ctx context.Context, old string, p KeyPlatform, s Store, opts *KeyOptions) error {
-	var o KeyOptions
-	if opts != nil {
-		o = *opts
-	}
+	o := valueOf(opts)
 	if err := o.complete(); err != nil {
 		return err
 	}

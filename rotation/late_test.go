@@ -54,9 +54,7 @@ func TestSecretFindsTheSecretOfALateClick(t *testing.T) {
 				})
 				require.Positive(t, sent)
 				require.Zero(t, lost, "of %d", sent)
-				got, err := rotation.Source(w.store).Load(t.Context())
-				require.NoError(t, err)
-				require.True(t, got.Current.Equal(w.team.Secrets().Current))
+				w.requireCurrent()
 			})
 		})
 	}
@@ -137,9 +135,7 @@ func TestSecretStopsAtASecretThatServersReject(t *testing.T) {
 			require.NoError(t, w.revoke(w.first.Fingerprint()), "the advice of the error")
 		})
 		require.Zero(t, lost, "of %d", sent)
-		got, err := rotation.Source(w.store).Load(t.Context())
-		require.NoError(t, err)
-		require.True(t, got.Current.Equal(w.team.Secrets().Current))
+		w.requireCurrent()
 	})
 }
 

@@ -36,10 +36,7 @@ const learnTime = 2 * time.Minute
 // [Secret]. [ErrNotInForce] means that the document does not name leaked; receivers
 // reject it all the same.
 func RevokeSecret(ctx context.Context, leaked string, p SecretPlatform, s Store, opts *RevokeOptions) error {
-	var o RevokeOptions
-	if opts != nil {
-		o = *opts
-	}
+	o := valueOf(opts)
 	switch {
 	case !isFingerprint(leaked):
 		return fmt.Errorf("%w: leaked is not a fingerprint; pass Secret.Fingerprint", diffhook.ErrInvalidOptions)

@@ -72,9 +72,7 @@ func TestRevokeSecretInEachPhase(t *testing.T) {
 					w.requireRejected(leaked)
 					require.False(t, w.team.Secrets().Current.Equal(leaked))
 					require.True(t, w.team.Secrets().Previous.IsZero())
-					got, err := rotation.Source(w.store).Load(t.Context())
-					require.NoError(t, err)
-					require.True(t, got.Current.Equal(w.team.Secrets().Current) && got.NoPrevious)
+					w.requireCurrent()
 					require.NoError(t, w.revoke(leaked.Fingerprint()), "again: nothing to do")
 					if phase != "idle" {
 						require.Error(t, <-ended, "the rotation has lost the document")

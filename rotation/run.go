@@ -12,6 +12,14 @@ import (
 
 var errNilArgument = fmt.Errorf("%w: the platform or the store is nil", diffhook.ErrInvalidOptions)
 
+// valueOf returns the value that p points to, or the zero value.
+func valueOf[T any](p *T) (value T) {
+	if p != nil {
+		value = *p
+	}
+	return value
+}
+
 // run is a run of Secret, RevokeSecret or Key.
 type run struct {
 	*journal

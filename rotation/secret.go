@@ -75,10 +75,7 @@ const (
 //   - [diffhook.ErrInvalidOptions];
 //   - the error of p, of s or of ctx.
 func Secret(ctx context.Context, old string, p SecretPlatform, s Store, opts *SecretOptions) error {
-	var o SecretOptions
-	if opts != nil {
-		o = *opts
-	}
+	o := valueOf(opts)
 	if err := o.complete(); err != nil {
 		return err
 	}

@@ -112,9 +112,7 @@ func TestSecretStopsAndRevokeSecretTakesOver(t *testing.T) {
 				})
 				require.Positive(t, sent)
 				require.Zero(t, lost, "of %d", sent)
-				got, err := rotation.Source(w.store).Load(t.Context())
-				require.NoError(t, err)
-				require.True(t, got.Current.Equal(w.team.Secrets().Current))
+				w.requireCurrent()
 			})
 		})
 	}
@@ -168,9 +166,7 @@ func TestSecretStopsAtASecretThatWasReplacedBefore(t *testing.T) {
 				require.Equal(t, 1, w.rotations, "no click yet")
 				require.NoError(t, again())
 				require.Equal(t, 2, w.rotations)
-				got, err := rotation.Source(w.store).Load(t.Context())
-				require.NoError(t, err)
-				require.True(t, got.Current.Equal(w.team.Secrets().Current))
+				w.requireCurrent()
 			})
 		})
 	}

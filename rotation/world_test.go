@@ -108,6 +108,14 @@ func (w *world) finish(old string) error {
 	return err
 }
 
+// requireCurrent requires that the document contains the secret of DiffHook alone.
+func (w *world) requireCurrent() {
+	w.t.Helper()
+	got, err := rotation.Source(w.store).Load(w.t.Context())
+	require.NoError(w.t, err)
+	require.True(w.t, got.Current.Equal(w.team.Secrets().Current) && got.NoPrevious)
+}
+
 // requireRotated requires one successor that DiffHook, the document and every server
 // have, and nothing else.
 func (w *world) requireRotated() {
@@ -118,9 +126,7 @@ func (w *world) requireRotated() {
 	require.Equal(w.t, 1, w.rotations, "rotations")
 	require.Empty(w.t, w.early, "the old secret was revoked too early")
 	require.Zero(w.t, w.store.lag)
-	got, err := rotation.Source(w.store).Load(w.t.Context())
-	require.NoError(w.t, err)
-	require.True(w.t, got.Current.Equal(secrets.Current) && got.NoPrevious)
+	w.requireCurrent()
 	for name, s := range w.servers {
 		v, _ := s.now()
 		status := v.Status()
