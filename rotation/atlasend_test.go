@@ -11,8 +11,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// checkRevoked requires that no server accepts a secret that was revoked, once the
-// rotation is complete.
+// checkRevoked requires of a complete rotation that no server accepts a revoked secret.
 func (w *atlas) checkRevoked() {
 	if w.server == nil || w.parse(w.store.newest().doc).Phase != "idle" {
 		return

@@ -32,7 +32,7 @@ func (g gated) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
 	return s, err
 }
 
-// see keeps what a run sees after a rejection.
+// see keeps the status after a rejection.
 func (a *actor) see(what string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// Requests that arrive late, and what a server reads after a restart.
+// Late requests, and the secrets of a server after a restart.
 
 // lateClick is a platform at which the click of an earlier run lands just before the
 // click of this run.
@@ -28,9 +28,9 @@ func (p lateClick) Rotate(ctx context.Context, old diffhook.Secret) (diffhook.Se
 	return p.SecretPlatform.Rotate(ctx, old)
 }
 
-// The secret of a click that lands between the look and the click of another run: the
-// document gets that secret, the rotation stops, and RevokeSecret takes over the secret
-// of DiffHook. No delivery is lost.
+// A click lands between the look and the click of another run: the document gets the
+// first of both secrets, the rotation stops, and RevokeSecret takes over the secret of
+// DiffHook. No delivery is lost.
 func TestSecretFindsTheSecretOfALateClick(t *testing.T) {
 	for name, byHand := range platforms {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestSecretFindsTheSecretOfALateClick(t *testing.T) {
 	}
 }
 
-// The same after a crash: a run that looks finds two clicks.
+// The same after a crash: the look of a run finds two clicks.
 func TestSecretFindsTheFirstOfTwoClicks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, true, 0)
@@ -70,7 +70,7 @@ func TestSecretFindsTheFirstOfTwoClicks(t *testing.T) {
 		w.person.click()
 		first := w.team.Secrets().Current
 		w.person.click()
-		w.person.wrong = map[int]string{4: w.team.Secrets().Current.Reveal()} // the new secret for the old one
+		w.person.wrong = map[int]string{4: w.team.Secrets().Current.Reveal()} // the new secret, not the old secret
 		_, err = w.run(w.first.Fingerprint(), 0, nil)
 		require.ErrorIs(t, err, rotation.ErrMismatch)
 		require.Contains(t, w.person.questions[4].Text, "That cannot be right")
@@ -81,8 +81,8 @@ func TestSecretFindsTheFirstOfTwoClicks(t *testing.T) {
 	})
 }
 
-// A server that restarts after the rotation does not accept the revoked secret, however
-// late its source is.
+// After a restart at the end of the rotation, a server does not accept the revoked
+// secret, however late the source is.
 func TestSecretWaitsUntilNoSourceHasTheOldSecret(t *testing.T) {
 	for name, run := range map[string]func(w *world) error{
 		"Secret":       func(w *world) error { return w.finish(w.first.Fingerprint()) },
@@ -110,8 +110,8 @@ func TestSecretWaitsUntilNoSourceHasTheOldSecret(t *testing.T) {
 	}
 }
 
-// A paste of a secret that servers have rejected for good, two rotations ago: they will
-// never learn it, and the rotation does not wait for that.
+// A secret from two rotations ago is pasted. Servers reject that secret for good, and the
+// rotation does not wait for them.
 func TestSecretStopsAtASecretThatServersReject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, true, 0, 40*time.Second)
@@ -139,8 +139,8 @@ func TestSecretStopsAtASecretThatServersReject(t *testing.T) {
 	})
 }
 
-// A key whose creation arrives after another run has looked for it: before the old key
-// is deleted, or after the end. The document names its label until the next rotation.
+// The creation of a key arrives after another run looked for the label: before the old
+// key is deleted, or after the end. The document names the label until the next rotation.
 func TestKeyFindsAKeyThatAppearsLate(t *testing.T) {
 	for name, p := range keyPlatforms {
 		t.Run(name, func(t *testing.T) {
@@ -166,7 +166,7 @@ func TestKeyFindsAKeyThatAppearsLate(t *testing.T) {
 	}
 }
 
-// interruptCreate is a run that is gone before it asks for a key. It returns the label.
+// interruptCreate is a run without its request for a key. It returns the label.
 func (w *keyWorld) interruptCreate() string {
 	w.interrupt("before create", func(at int) *fuse { f, _ := w.run(at, nil); return f })
 	state, err := rotation.State(w.t.Context(), w.store)
@@ -174,8 +174,8 @@ func (w *keyWorld) interruptCreate() string {
 	return state.Label
 }
 
-// interrupt runs processes that are gone at one point after the other, each from the
-// first document on, until the point has the label.
+// interrupt runs processes, each from the first document on, and ends each at a later
+// point, until the label of the point is right.
 func (w *world) interrupt(label string, run func(at int) *fuse) {
 	for at := 1; ; at++ {
 		f := run(at)

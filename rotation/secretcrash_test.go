@@ -38,11 +38,11 @@ func TestSecretContinuesAfterACrashAtEveryPoint(t *testing.T) {
 	}
 }
 
-// isExhaustive reports whether tests try everything, and not some of it in a fixed order.
+// isExhaustive reports whether tests take all cases, and not some in a fixed order.
 func isExhaustive() bool { return os.Getenv("DIFFHOOK_TEST_PATHS") == "all" }
 
 // eachPoint calls crash for each fifth point at which a process can be gone, or for each
-// point, until the process has ended before.
+// point, until the process ends before the point.
 func eachPoint(t *testing.T, crash func(t *testing.T, at int) (gone bool)) {
 	t.Helper()
 	step := 5

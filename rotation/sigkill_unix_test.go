@@ -22,8 +22,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// helperEnv makes this test binary the process that is killed. Its value has five words:
-// the function, "hand" or "api", the path of the document, the URL of DiffHook, and the
+// helperEnv makes this test binary the process to kill. The value is five words: the
+// function, "hand" or "api", the path of the document, the URL of DiffHook, and the
 // credential to replace.
 const helperEnv = "ROTATION_TEST_HELPER"
 
@@ -75,10 +75,10 @@ func rotateInProcess(words []string) error {
 	return rotation.Secret(ctx, old, secrets, store, &rotation.SecretOptions{RevokeNow: true, Poll: time.Millisecond})
 }
 
-// SIGKILL of a real process: after each question, or in each request before its
-// response, and at odd moments while it writes. The next process continues: one
-// successor, and nothing else is alive. Over all cases, processes are killed at more
-// than 150 points.
+// SIGKILL of a real process: after each question, or in each request before the
+// response, and at odd moments during a save. The next process continues: there is a
+// single successor, and nothing else is alive. Over all cases, processes are killed at
+// more than 150 points.
 func TestContinuesAfterSIGKILL(t *testing.T) {
 	for _, test := range []struct {
 		function, way string
@@ -104,8 +104,8 @@ func TestContinuesAfterSIGKILL(t *testing.T) {
 	}
 }
 
-// killRound is one rotation, in which one process after the other dies. It returns the
-// number of processes that were killed.
+// killRound is a rotation in which process after process dies. It returns the number of
+// killed processes.
 func killRound(t *testing.T, function, way string, lasts []int, after time.Duration) (kills int) {
 	t.Helper()
 	platf := diffhooktest.NewServer(t)
@@ -151,8 +151,7 @@ func killRound(t *testing.T, function, way string, lasts []int, after time.Durat
 	return kills
 }
 
-// killedApp is DiffHook, its app and the person at the app, for processes that are
-// killed.
+// killedApp is DiffHook, the app and the person at the app, for killed processes.
 type killedApp struct {
 	*keyWorld
 	path   string
@@ -165,7 +164,7 @@ type killedApp struct {
 	kill   func()
 }
 
-// event kills the process a while after its last event.
+// event kills the process a while after the last event.
 func (a *killedApp) event(after time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -179,7 +178,7 @@ func (a *killedApp) event(after time.Duration) {
 	time.AfterFunc(after, a.kill)
 }
 
-// run reports whether the process has ended by itself.
+// run reports whether the process ended by itself.
 func (a *killedApp) run(last int, after time.Duration) (done bool) {
 	a.t.Helper()
 	cmd := exec.CommandContext(a.t.Context(), os.Args[0])
@@ -206,7 +205,7 @@ func (a *killedApp) run(last int, after time.Duration) (done bool) {
 	return done
 }
 
-// answer does what a question asks for.
+// answer clicks and answers as a question says.
 func (a *killedApp) answer(text string) string {
 	switch {
 	case a.words[0] == "Key":
@@ -222,7 +221,7 @@ func (a *killedApp) answer(text string) string {
 	return a.team.Secrets().Current.Reveal()
 }
 
-// breakLease is the minute that passes before the next run.
+// breakLease is the minute before the next run.
 func (a *killedApp) breakLease() {
 	a.t.Helper()
 	doc, err := os.ReadFile(a.path)
