@@ -3,6 +3,7 @@ package routers_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"testing"
@@ -46,15 +47,14 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// eventHandler returns a handler of deliveries that accepts the event of every
-// body that these tests sign.
-func (r *rig) eventHandler() http.Handler {
-	return r.v.EventHandler(func(_ context.Context, e *diffhook.Event) error {
-		if e.MonitorID != "mon_abc123" {
-			return io.ErrUnexpectedEOF
-		}
-		return nil
-	})
+func (r *rig) eventHandler() http.Handler { return r.v.EventHandler(acceptEvent) }
+
+// acceptEvent accepts the event of every body that these tests sign.
+func acceptEvent(_ context.Context, e *diffhook.Event) error {
+	if e.MonitorID != "mon_abc123" {
+		return errors.New("not an event of these tests")
+	}
+	return nil
 }
 
 // next stands for the handler of a customer. It answers 204 if the delivery in
