@@ -1,8 +1,11 @@
 package routers_test
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 
+	"github.com/gin-contrib/gzip"
 	"github.com/gin-gonic/gin"
 
 	"github.com/diffhook/diffhook-go"
@@ -39,3 +42,30 @@ func verifyGin(v *diffhook.Verifier) gin.HandlerFunc {
 		}
 	}
 }
+
+func ginAhead(name string, m gin.HandlerFunc, stalled int) ahead {
+	return ahead{name: "gin " + name, stalled: stalled, mount: func(h http.Handler) http.Handler {
+		r := gin.New()
+		r.Use(m)
+		r.POST("/hook", gin.WrapH(h))
+		return r
+	}}
+}
+
+// ginGzip compresses answers. Its ResponseWriter hides the deadlines.
+var ginGzip = ginAhead("gzip", gzip.Gzip(gzip.DefaultCompression), 0)
+
+var ginTransparent = []ahead{
+	ginAhead("Logger", gin.LoggerWithWriter(io.Discard), http.StatusRequestTimeout),
+	ginAhead("Recovery", gin.RecoveryWithWriter(io.Discard), http.StatusRequestTimeout),
+	ginGzip,
+}
+
+var ginReading = []ahead{ginAhead("ShouldBindJSON", func(c *gin.Context) { _ = c.ShouldBindJSON(new(map[string]any)) }, 0)}
+
+var ginRestoring = []ahead{ginAhead("GetRawData and a new body", func(c *gin.Context) {
+	body, _ := c.GetRawData()
+	c.Request.Body = io.NopCloser(bytes.NewReader(body))
+}, 0)}
+
+var ginDecoding = []ahead{ginAhead("gzip with DefaultDecompressHandle", gzip.Gzip(gzip.DefaultCompression, gzip.WithDecompressFn(gzip.DefaultDecompressHandle)), 0)}

@@ -6,6 +6,7 @@ replace github.com/diffhook/diffhook-go => ../../
 
 require (
 	github.com/diffhook/diffhook-go v0.0.0-00010101000000-000000000000
+	github.com/gin-contrib/gzip v1.2.5
 	github.com/gin-gonic/gin v1.12.0
 	github.com/go-chi/chi/v5 v5.5.0
 	github.com/gofiber/fiber/v2 v2.52.15

@@ -46,15 +46,20 @@ func newTransport(t *testing.T, protocol string, dial func(context.Context, stri
 	return transport
 }
 
-// post sends a delivery and returns the status of the answer.
-func post(t *testing.T, transport http.RoundTripper, url, signature string, body io.Reader, length int64) int {
+// post sends a delivery and returns the status of the answer, or 0 if there is no
+// answer for an hour.
+func post(t *testing.T, transport http.RoundTripper, url string, header http.Header, body io.Reader, length int64) int {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, body)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
 	require.NoError(t, err)
 	req.ContentLength = length
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set(diffhook.SignatureHeader, signature)
+	req.Header = header
 	resp, err := transport.RoundTrip(req)
+	if ctx.Err() != nil {
+		return 0
+	}
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, resp.Body)
@@ -64,17 +69,24 @@ func post(t *testing.T, transport http.RoundTripper, url, signature string, body
 
 func postBytes(t *testing.T, transport http.RoundTripper, url, signature string, body []byte) int {
 	t.Helper()
-	return post(t, transport, url, signature, bytes.NewReader(body), int64(len(body)))
+	return post(t, transport, url, signed(signature), bytes.NewReader(body), int64(len(body)))
 }
 
 // stall sends the beginning of a body of 100 bytes and no more, and returns the
-// status of the answer.
+// status of the answer, or 0 if there is no answer for an hour.
 func stall(t *testing.T, transport http.RoundTripper, url, signature string) int {
 	t.Helper()
 	body, sender := io.Pipe()
 	defer sender.Close()
+	end := time.AfterFunc(time.Hour, func() { sender.Close() }) // the transport waits for the body
+	defer end.Stop()
 	go func() { _, _ = sender.Write([]byte(`{"event":`)) }()
-	return post(t, transport, url, signature, body, 100)
+	return post(t, transport, url, signed(signature), body, 100)
+}
+
+// signed returns the header of a delivery with the given signature.
+func signed(signature string) http.Header {
+	return http.Header{"Content-Type": {"application/json"}, diffhook.SignatureHeader: {signature}}
 }
 
 // pipes is a listener without a network: a server in a synctest bubble needs it,
