@@ -152,15 +152,16 @@ func TestDecodingMiddlewareAhead(t *testing.T) {
 // Two middlewares hide the deadlines of the connection. Then the ReadTimeout of the
 // server ends a stalled body.
 func TestReadTimeoutWithoutDeadlines(t *testing.T) {
-	for name, mount := range map[string]func(http.Handler) http.Handler{
-		"http.TimeoutHandler": func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") },
-		"gin gzip":            ginGzip.mount,
+	for _, m := range []ahead{
+		ginGzip,
+		// It answers by itself when the read of the body fails.
+		{name: "http.TimeoutHandler", mount: func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") }},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			url := serve(t, mount(r.eventHandler()), time.Second/4)
-			assert.Equal(t, http.StatusRequestTimeout, stall(t, newTransport(t, "HTTP/1.1", nil), url, r.secret.Sign(nil)))
+			status := stall(t, newTransport(t, "HTTP/1.1", nil), serve(t, m.mount(r.eventHandler()), time.Second/4), r.secret.Sign(nil))
+			assert.Contains(t, []int{http.StatusRequestTimeout, http.StatusServiceUnavailable}, status)
 			assert.Equal(t, diffhook.ResultBodyTimeout, <-r.results)
 		})
 	}
