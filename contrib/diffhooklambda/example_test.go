@@ -25,10 +25,11 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	lambda.Start(diffhooklambda.Handler(v, func(ctx context.Context, e *diffhook.Event) error {
+	f := func(ctx context.Context, e *diffhook.Event) error {
 		log.Printf("%s changed", e.URL)
 		return nil // answers 204; an error answers 500, and DiffHook retries
-	}))
+	}
+	lambda.Start(diffhooklambda.Handler(v, f))
 }
 
 // A test of a function invokes the handler with an event.

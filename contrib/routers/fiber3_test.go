@@ -13,17 +13,9 @@ import (
 )
 
 var fiber3 = fiberRow{
-	name: "Fiber v3",
-	adapted: func(h http.Handler, readTimeout time.Duration) fiberApp {
-		app := fiber.New(fiber.Config{BodyLimit: 8 << 20, ReadTimeout: readTimeout})
-		app.Post("/hook", adaptor.HTTPHandler(h))
-		return app
-	},
-	native: func(v *diffhook.Verifier, handle diffhook.EventFunc, readTimeout time.Duration) fiberApp {
-		app := fiber.New(fiber.Config{BodyLimit: 8 << 20, ReadTimeout: readTimeout})
-		app.Post("/hook", receiveFiber3(v, handle))
-		return app
-	},
+	name:    "Fiber v3",
+	adapted: adaptFiber3,
+	native:  receiveFiber3,
 	defaults: func(h http.Handler) fiberApp {
 		app := fiber.New()
 		app.Use(recover.New())
@@ -40,10 +32,18 @@ var fiber3 = fiberRow{
 	},
 }
 
-// receiveFiber3 is the native handler that docs/frameworks.md describes.
-func receiveFiber3(v *diffhook.Verifier, handle diffhook.EventFunc) fiber.Handler {
-	return func(c fiber.Ctx) error {
-		body := bytes.Clone(c.BodyRaw()) // fasthttp uses the memory again
+func adaptFiber3(h http.Handler) fiberApp {
+	app := fiber.New(fiber.Config{BodyLimit: 8 << 20, ReadTimeout: 10 * time.Second})
+	app.Use(recover.New())
+	app.Post("/hook", adaptor.HTTPHandler(h))
+	return app
+}
+
+func receiveFiber3(v *diffhook.Verifier, f diffhook.EventFunc) fiberApp {
+	app := fiber.New(fiber.Config{BodyLimit: 8 << 20, ReadTimeout: 10 * time.Second})
+	app.Use(recover.New())
+	app.Post("/hook", func(c fiber.Ctx) error {
+		body := bytes.Clone(c.BodyRaw()) // Fiber uses the memory again
 		if err := v.VerifyHeader(c.Context(), body, c.GetReqHeaders()); err != nil {
 			return c.SendStatus(diffhook.HTTPStatus(err))
 		}
@@ -51,9 +51,10 @@ func receiveFiber3(v *diffhook.Verifier, handle diffhook.EventFunc) fiber.Handle
 		if err != nil {
 			return c.SendStatus(diffhook.HTTPStatus(err))
 		}
-		if err := handle(c.Context(), e); err != nil {
+		if err := f(c.Context(), e); err != nil {
 			return c.SendStatus(diffhook.HTTPStatus(err))
 		}
 		return c.SendStatus(fiber.StatusNoContent)
-	}
+	})
+	return app
 }

@@ -39,11 +39,10 @@ type fiberRow struct {
 	name string
 
 	// adapted mounts h, which is v.EventHandler(f), under the limits of the page.
-	// The page names 10 s for readTimeout.
-	adapted func(h http.Handler, readTimeout time.Duration) fiberApp
+	adapted func(h http.Handler) fiberApp
 
-	// native is a handler of Fiber's own type.
-	native func(v *diffhook.Verifier, handle diffhook.EventFunc, readTimeout time.Duration) fiberApp
+	// native mounts a handler of Fiber's own type under the same limits.
+	native func(v *diffhook.Verifier, f diffhook.EventFunc) fiberApp
 
 	// defaults mounts h without limits, behind the middleware that recovers panics.
 	defaults func(h http.Handler) fiberApp
@@ -70,22 +69,27 @@ func listen(t *testing.T, app fiberApp) string {
 }
 
 // eachFiber runs a test of the adaptor and of the native handler of both versions.
-func eachFiber(t *testing.T, readTimeout time.Duration, test func(t *testing.T, r *rig, url string)) {
+// configure is called before an application listens.
+func eachFiber(t *testing.T, configure func(*fasthttp.Server), test func(t *testing.T, r *rig, url string)) {
 	for _, row := range fiberRows {
 		t.Run(row.name+" adaptor", func(t *testing.T) {
 			r := newRig(t)
-			test(t, r, listen(t, row.adapted(r.eventHandler(), readTimeout)))
+			app := row.adapted(r.eventHandler())
+			configure(app.Server())
+			test(t, r, listen(t, app))
 		})
 		t.Run(row.name+" native", func(t *testing.T) {
 			r := newRig(t)
-			test(t, r, listen(t, row.native(r.v, acceptEvent, readTimeout)))
+			app := row.native(r.v, acceptEvent)
+			configure(app.Server())
+			test(t, r, listen(t, app))
 		})
 	}
 }
 
 func TestFiberDeliveries(t *testing.T) {
 	body, long := diffhooktest.PageChanged(), longEvent(6<<20)
-	eachFiber(t, 10*time.Second, func(t *testing.T, r *rig, url string) {
+	eachFiber(t, func(*fasthttp.Server) {}, func(t *testing.T, r *rig, url string) {
 		transport := newTransport(t, "HTTP/1.1", nil)
 		assert.Equal(t, http.StatusNoContent, postBytes(t, transport, url, r.secret.Sign(body), body), "valid")
 		assert.Equal(t, diffhook.ResultAccepted, <-r.results)
@@ -102,7 +106,11 @@ func TestFiberDeliveries(t *testing.T) {
 }
 
 func TestFiberStalledBodyUnderReadTimeout(t *testing.T) {
-	eachFiber(t, time.Second/4, func(t *testing.T, r *rig, url string) {
+	shorten := func(s *fasthttp.Server) {
+		assert.Equal(t, diffhook.DeliveryTimeout, s.ReadTimeout, "as the page says")
+		s.ReadTimeout /= 40
+	}
+	eachFiber(t, shorten, func(t *testing.T, r *rig, url string) {
 		assert.Equal(t, http.StatusRequestTimeout, stall(t, newTransport(t, "HTTP/1.1", nil), url, r.secret.Sign(nil)))
 		assert.Empty(t, r.results, "Fiber answers; the verifier does not learn of the request")
 	})
@@ -173,9 +181,9 @@ func TestFiberDoubledSignature(t *testing.T) {
 		for name, expected := range map[string]int{"adaptor": http.StatusNoContent, "native": http.StatusUnauthorized} {
 			t.Run(row.name+" "+name, func(t *testing.T) {
 				r := newRig(t)
-				app := row.native(r.v, acceptEvent, time.Minute)
+				app := row.native(r.v, acceptEvent)
 				if name == "adaptor" {
-					app = row.adapted(r.eventHandler(), time.Minute)
+					app = row.adapted(r.eventHandler())
 				}
 				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, listen(t, app), bytes.NewReader(body))
 				require.NoError(t, err)
@@ -220,8 +228,8 @@ func TestFiberReusesBodies(t *testing.T) {
 				return nil
 			}
 			for _, app := range []fiberApp{
-				row.adapted(r.v.EventHandler(keepEvent), time.Minute),
-				row.native(r.v, keepEvent, time.Minute),
+				row.adapted(r.v.EventHandler(keepEvent)),
+				row.native(r.v, keepEvent),
 			} {
 				event = nil
 				sendAll(app, func() bool { return false })
