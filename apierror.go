@@ -1,6 +1,7 @@
 package diffhook
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -166,3 +167,41 @@ func (e *interruptedError) Error() string        { return e.last.Error() + "; no
 func (e *interruptedError) Unwrap() error        { return e.last }
 func (e *interruptedError) Is(target error) bool { return errors.Is(e.cause(), target) }
 func (e *interruptedError) As(target any) bool   { return errors.As(e.cause(), target) }
+
+// failed is the error of an attempt that was not sent.
+func (call *call) failed(ctx context.Context, err error) error {
+	var api *APIError
+	if errors.As(err, &api) {
+		shared := *api // of an exchange for a token, which others waited for too
+		return call.interrupted(ctx, &shared)
+	}
+	e := call.newTransportError(ctx, err, "")
+	e.attempts--
+	return e
+}
+
+func (call *call) newTransportError(ctx context.Context, err error, token string) *transportError {
+	err = withContextError(ctx, err)
+	return &transportError{
+		method: call.method, route: call.route, attempts: call.attempts,
+		cause: hide(err), text: call.scrub(strings.TrimPrefix(err.Error(), "diffhook: "), 300, token),
+	}
+}
+
+// interrupted returns err, which also matches the error of ctx if ctx has ended.
+func (call *call) interrupted(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return call.interruptedBy(contextError(ctx), err)
+}
+
+// interruptedBy returns the error of the last attempt, which also matches reason:
+// the reason why there is no further attempt.
+func (call *call) interruptedBy(reason, last error) error {
+	text := reason.Error()
+	if reason, ok := reason.(*transportError); ok {
+		text = reason.text
+	}
+	return &interruptedError{last: last, cause: hide(reason), text: call.scrub(text, 200, "")}
+}

@@ -2,8 +2,13 @@ package diffhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -27,6 +32,47 @@ type SecretSourceFunc func(ctx context.Context) (Secrets, error)
 
 // Load calls f.
 func (f SecretSourceFunc) Load(ctx context.Context) (Secrets, error) { return f(ctx) }
+
+// Secrets is what a [SecretSource] answers: the secrets in force at one moment.
+// Only Current is required.
+type Secrets struct {
+	// Current is the secret that DiffHook signs with now.
+	Current Secret
+
+	// Previous is the secret that it signed with before the last rotation,
+	// which deliveries in flight still carry. A Previous equal to Current
+	// counts as none.
+	Previous Secret
+
+	// PreviousExpires ends the time for which Previous is accepted. The zero
+	// time means until the source no longer names it.
+	PreviousExpires time.Time
+
+	// NoPrevious states that no previous secret is valid, as opposed to not
+	// knowing: a replaced secret is then refused at once, rather than kept for
+	// [VerifierOptions].RotationWindow. Previous is ignored where it is set.
+	NoPrevious bool
+}
+
+// Load returns s itself: a fixed set is a [SecretSource].
+func (s Secrets) Load(context.Context) (Secrets, error) { return s, nil }
+
+// normalized returns s in the one form that means what s means.
+func (s Secrets) normalized() Secrets {
+	if s.NoPrevious || s.Previous.Equal(s.Current) {
+		s.Previous = Secret{}
+	}
+	if s.Previous.IsZero() {
+		s.PreviousExpires = time.Time{}
+	}
+	return s
+}
+
+// equal reports whether two normalized sets are the same answer.
+func (s Secrets) equal(t Secrets) bool {
+	return s.Current.Equal(t.Current) && s.Previous.Equal(t.Previous) &&
+		s.PreviousExpires.Equal(t.PreviousExpires) && s.NoPrevious == t.NoPrevious
+}
 
 // Names of the environment variables that [EnvSecrets] reads. The first is
 // that of DiffHook's documentation.
@@ -96,4 +142,188 @@ func (t namedText) secret() (Secret, error) {
 		return Secret{}, fmt.Errorf("%w (read from %s)", err, t.name)
 	}
 	return s, nil
+}
+
+// FileSecrets returns the source that reads path: a file with the current secret,
+// or a directory with the files
+//   - current, the current secret;
+//   - previous, the secret before it, or the word none if no previous secret is
+//     valid ([Secrets].NoPrevious). Without this file, a verifier keeps a replaced
+//     secret for [VerifierOptions].RotationWindow;
+//   - previous_expires, the end of the window (RFC 3339). Without this file,
+//     previous is accepted until it is removed.
+//
+// An empty file of a directory is an error, because somebody may be writing it. A
+// newline at the end of a file is not part of the secret. A file may also be
+// /dev/fd/3, and deleted, if it can be opened again.
+//
+// To replace all files at once, swap a symbolic link: path itself, or ..data in
+// path as Kubernetes does. Then all files are read from one version. In a plain
+// directory, write previous, then previous_expires, then current. To end the
+// window, remove previous or write none into it, then remove previous_expires.
+//
+// Errors name the file, never the content. They wrap
+//   - [ErrInvalidSecret], if a content is no secret or no time;
+//   - [ErrSecretsUnavailable], if a file is a pipe, a socket or a device, which can
+//     be read only once;
+//   - the error of the file system, such as [fs.ErrNotExist].
+func FileSecrets(path string) SecretSource { return fileSource{path} }
+
+// Files of a directory that [FileSecrets] reads. noPrevious is the content of
+// filePrevious that states that there is no previous secret.
+const (
+	fileCurrent         = "current"
+	filePrevious        = "previous"
+	filePreviousExpires = "previous_expires"
+	noPrevious          = "none"
+)
+
+// ifNone is how to state that a file has no content.
+var ifNone = map[string]string{
+	filePrevious:        ", the word " + noPrevious + " if no previous secret is valid, or remove the file",
+	filePreviousExpires: ", or remove the file",
+}
+
+type fileSource struct{ path string }
+
+// maxSecretFileBytes bounds the read of a file that is no secret at all.
+const maxSecretFileBytes = 64 << 10
+
+// Load reads until the same version is in place before and after the read. A
+// replaced version is removed, so a missing file may mean a removal under way, not
+// an absence.
+func (s fileSource) Load(ctx context.Context) (secrets Secrets, err error) {
+	const tries = 10
+	for range tries {
+		if err := ctx.Err(); err != nil {
+			return Secrets{}, err
+		}
+		var before, after string
+		if before, err = s.version(); err != nil {
+			continue
+		}
+		secrets, err = s.readVersion(before)
+		if after, _ = s.version(); after == before {
+			return secrets, err
+		}
+		err = fmt.Errorf("%w: %s was replaced again and again while it was read", ErrSecretsUnavailable, s.path)
+	}
+	return Secrets{}, err
+}
+
+// version returns the file, or the directory with the files, that is in place
+// at this moment, with every symbolic link resolved.
+func (s fileSource) version() (string, error) {
+	path := s.path
+	// Kubernetes: current → ..data/current, and ..data → ..2026_11_23_…/.
+	if data := filepath.Join(s.path, "..data"); exists(data) {
+		path = data
+	}
+	resolved, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		return resolved, nil
+	}
+	// The links in /dev/fd lead to the open file, not to a path: its name there,
+	// such as "/memfd:secret (deleted)", does not exist. A directory that is not
+	// found is being replaced.
+	if info, statErr := os.Stat(s.path); statErr == nil && !info.IsDir() {
+		return s.path, nil
+	}
+	return "", fmt.Errorf("diffhook: read the signing secret %s: %w", s.path, err)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func (s fileSource) readVersion(path string) (Secrets, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return Secrets{}, fmt.Errorf("diffhook: read the signing secret: %w", err)
+	}
+	if info.IsDir() {
+		return s.readDirectory(path)
+	}
+	text, err := readSecretFile(path)
+	if err != nil {
+		return Secrets{}, err
+	}
+	return parseSecrets(namedText{s.path, text}, namedText{}, namedText{})
+}
+
+// readDirectory reads the files of the version in path. The errors name the
+// files in s.path.
+func (s fileSource) readDirectory(path string) (Secrets, error) {
+	read := func(name string) (namedText, error) {
+		text, err := readSecretFile(filepath.Join(path, name))
+		named := namedText{filepath.Join(s.path, name), text}
+		if err == nil && strings.TrimSpace(text) == "" {
+			err = fmt.Errorf("%w: %s is empty, as in the middle of a write; write its content%s", ErrInvalidSecret, named.name, ifNone[name])
+		}
+		return named, err
+	}
+	current, err := read(fileCurrent)
+	if err != nil {
+		return Secrets{}, err
+	}
+	previous, err := read(filePrevious)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Secrets{}, err
+	}
+	expires, err := read(filePreviousExpires)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Secrets{}, err
+	}
+	none := previous.text == noPrevious
+	if none {
+		previous.text = ""
+	}
+	secrets, err := parseSecrets(current, previous, expires)
+	secrets.NoPrevious = none && err == nil
+	return secrets, err
+}
+
+// readSecretFile returns the content of a regular file without the newline at the
+// end. It opens no pipe: that blocks until somebody writes, and the read takes the
+// content away from the next read.
+func readSecretFile(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("diffhook: read the signing secret: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%w: %s is %s; name a file that can be read again and again", ErrSecretsUnavailable, path, irregular(info.Mode()))
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("diffhook: read the signing secret: %w", err)
+	}
+	defer f.Close()
+	// From the start, wherever another reader of /dev/fd has left the offset.
+	content, err := io.ReadAll(io.NewSectionReader(f, 0, maxSecretFileBytes+1))
+	if err != nil {
+		return "", fmt.Errorf("diffhook: read the signing secret: %w", err)
+	}
+	if len(content) > maxSecretFileBytes {
+		return "", fmt.Errorf("%w: %s is longer than %d bytes; name a file with the secret alone", ErrInvalidSecret, path, maxSecretFileBytes)
+	}
+	text, newline := strings.CutSuffix(string(content), "\n")
+	if newline {
+		text = strings.TrimSuffix(text, "\r")
+	}
+	return text, nil
+}
+
+// irregular names the kind of a file that is not regular.
+func irregular(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a pipe, which can be read only once"
+	case mode&fs.ModeSocket != 0:
+		return "a socket, which can be read only once"
+	}
+	return "a device"
 }

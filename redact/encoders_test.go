@@ -1,4 +1,4 @@
-package diffhook_test
+package redact_test
 
 import (
 	"bytes"
@@ -121,9 +121,9 @@ func randomSecret() string {
 	return out.String()
 }
 
-// TestRedactingWriterEncoders: whatever encodes a secret, alone, after another
+// TestWriterEncoders: whatever encodes a secret, alone, after another
 // and after two, nothing of it comes out, and nothing else is touched.
-func TestRedactingWriterEncoders(t *testing.T) {
+func TestWriterEncoders(t *testing.T) {
 	const before, after = "2026-03-16 a line with <", "> in it\n"
 	for outer, third := range encoders {
 		t.Run(outer, func(t *testing.T) {
@@ -150,8 +150,8 @@ func TestRedactingWriterEncoders(t *testing.T) {
 	}
 }
 
-// TestRedactingWriterEncodersKeys: API keys in the same dress.
-func TestRedactingWriterEncodersKeys(t *testing.T) {
+// TestWriterEncodersKeys: API keys in the same dress.
+func TestWriterEncodersKeys(t *testing.T) {
 	for outer, second := range encoders {
 		for inner, first := range encoders {
 			whole := "a line with <" + second(t, first(t, testKeyText)) + "> in it\n"

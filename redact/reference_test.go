@@ -1,4 +1,4 @@
-package diffhook_test
+package redact_test
 
 import (
 	"cmp"

@@ -1,10 +1,13 @@
 package diffhook
 
 import (
-	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -12,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
@@ -41,7 +43,7 @@ const apiKeyPrefix = redact.KeyPrefix
 // redactedSecret stands wherever a Secret is shown, and shownZero for one, or an
 // APIKey, that is zero.
 const (
-	redactedSecret = "[REDACTED SIGNING SECRET]"
+	redactedSecret = redact.SecretPlaceholder
 	shownZero      = "(none)"
 )
 
@@ -138,45 +140,13 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String(
 // like.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Secrets is what a [SecretSource] answers: the secrets in force at one moment.
-// Only Current is required.
-type Secrets struct {
-	// Current is the secret that DiffHook signs with now.
-	Current Secret
-
-	// Previous is the secret that it signed with before the last rotation,
-	// which deliveries in flight still carry. A Previous equal to Current
-	// counts as none.
-	Previous Secret
-
-	// PreviousExpires ends the time for which Previous is accepted. The zero
-	// time means until the source no longer names it.
-	PreviousExpires time.Time
-
-	// NoPrevious states that no previous secret is valid, as opposed to not
-	// knowing: a replaced secret is then refused at once, rather than kept for
-	// [VerifierOptions].RotationWindow. Previous is ignored where it is set.
-	NoPrevious bool
-}
-
-// Load returns s itself: a fixed set is a [SecretSource].
-func (s Secrets) Load(context.Context) (Secrets, error) { return s, nil }
-
-// normalized returns s in the one form that means what s means.
-func (s Secrets) normalized() Secrets {
-	if s.NoPrevious || s.Previous.Equal(s.Current) {
-		s.Previous = Secret{}
+// checkFingerprint refuses what no [Secret.Fingerprint] can be, without
+// repeating it: it may be the secret.
+func checkFingerprint(s string) error {
+	if len(s) != 2*fingerprintBytes || strings.Trim(s, "0123456789abcdef") != "" {
+		return fmt.Errorf("%w: a fingerprint is %d digits of 0-9 and a-f, as Secret.Fingerprint and Verifier.Status have it", ErrInvalidOptions, 2*fingerprintBytes)
 	}
-	if s.Previous.IsZero() {
-		s.PreviousExpires = time.Time{}
-	}
-	return s
-}
-
-// equal reports whether two normalized sets are the same answer.
-func (s Secrets) equal(t Secrets) bool {
-	return s.Current.Equal(t.Current) && s.Previous.Equal(t.Previous) &&
-		s.PreviousExpires.Equal(t.PreviousExpires) && s.NoPrevious == t.NoPrevious
+	return nil
 }
 
 // signingKey is what a Secret holds. Nothing but a Secret's function may point
@@ -243,4 +213,76 @@ type macState struct {
 func (m *macState) release() {
 	m.hmac.Reset()
 	m.key.macs.Put(m)
+}
+
+// SealSuccessor returns next, encrypted under s, for [Verifier.AcceptSuccessor] of
+// the verifiers whose current secret is s. The text shows both fingerprints. Anybody
+// with s can decrypt next: do not seal under a leaked secret.
+//
+// HKDF-SHA-256 derives the key from s and both fingerprints; the cipher is
+// AES-256-GCM. The error matches [ErrInvalidSecret] if a secret is zero or both are
+// the same.
+func (s Secret) SealSuccessor(next Secret) (string, error) {
+	if s.IsZero() || next.IsZero() || s.Equal(next) {
+		return "", errSealZero
+	}
+	head := strings.Join([]string{sealedPrefix, s.Fingerprint(), next.Fingerprint()}, ".")
+	aead, err := s.successorCipher(head)
+	if err != nil {
+		return "", err
+	}
+	sealed := aead.Seal(nil, nil, []byte(next.Reveal()), nil)
+	return head + "." + base64.RawURLEncoding.EncodeToString(sealed), nil
+}
+
+// sealedPrefix begins a sealed successor. Dots separate the other three parts: the
+// old fingerprint, the new fingerprint, and the base64 of nonce and ciphertext.
+const sealedPrefix = "diffhook-successor-v1"
+
+// successorCipher returns the cipher for the pair of secrets in head.
+func (s Secret) successorCipher(head string) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, []byte(s.Reveal()), nil, head, 32)
+	if err != nil {
+		return nil, fmt.Errorf("diffhook: sealed successor: %w", err)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("diffhook: sealed successor: %w", err)
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// sealedSuccessor is a text of SealSuccessor, taken apart.
+type sealedSuccessor struct {
+	head, old, next string // old and next are fingerprints
+	ciphertext      []byte
+}
+
+func parseSealed(text string) (s sealedSuccessor, err error) {
+	parts := strings.Split(text, ".")
+	if len(parts) != 4 || parts[0] != sealedPrefix || checkFingerprint(parts[1]) != nil || checkFingerprint(parts[2]) != nil {
+		return s, errNotSealed
+	}
+	s = sealedSuccessor{head: strings.Join(parts[:3], "."), old: parts[1], next: parts[2]}
+	if s.ciphertext, err = base64.RawURLEncoding.Strict().DecodeString(parts[3]); err != nil {
+		return s, errNotSealed
+	}
+	return s, nil
+}
+
+// open decrypts the successor with the old secret.
+func (s sealedSuccessor) open(old Secret) (Secret, error) {
+	aead, err := old.successorCipher(s.head)
+	if err != nil {
+		return Secret{}, err
+	}
+	text, err := aead.Open(nil, nil, s.ciphertext, nil)
+	if err != nil {
+		return Secret{}, errNotSealed
+	}
+	next, err := NewSecret(string(text))
+	if err != nil || next.Fingerprint() != s.next {
+		return Secret{}, errNotSealed
+	}
+	return next, nil
 }

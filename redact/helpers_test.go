@@ -1,4 +1,4 @@
-package diffhook_test
+package redact_test
 
 import (
 	"regexp"
@@ -8,7 +8,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/redact"
 )
+
+const (
+	currentText  = "test-signing-secret-current-0001"
+	previousText = "test-signing-secret-previous-0001"
+)
+
+var testKeyText = "dh_live_" + strings.Repeat("k", 24)
 
 const (
 	hiddenKey    = "dh_live_…"
@@ -31,7 +39,7 @@ func (w *writes) Write(p []byte) (int, error) {
 func redacted(tb testing.TB, secrets []diffhook.Secret, parts ...string) string {
 	tb.Helper()
 	var out writes
-	w := diffhook.NewRedactingWriter(&out, secrets...)
+	w := redact.NewWriter(&out, secrets...)
 	for _, part := range parts {
 		before := len(out)
 		p := []byte(part)
@@ -44,6 +52,13 @@ func redacted(tb testing.TB, secrets []diffhook.Secret, parts ...string) string 
 	require.NoError(tb, w.Flush())
 	require.NotContains(tb, out, "", "a write of nothing")
 	return strings.Join(out, "")
+}
+
+func mustSecret(tb testing.TB, text string) diffhook.Secret {
+	tb.Helper()
+	secret, err := diffhook.NewSecret(text)
+	require.NoError(tb, err)
+	return secret
 }
 
 func mustSecrets(tb testing.TB, texts []string) (secrets []diffhook.Secret) {

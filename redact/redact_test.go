@@ -1,4 +1,4 @@
-package diffhook_test
+package redact_test
 
 import (
 	"bytes"
@@ -19,10 +19,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/redact"
 )
 
-// TestRedactingWriterCuts: the same comes out however the text is cut.
-func TestRedactingWriterCuts(t *testing.T) {
+// TestWriterCuts: the same comes out however the text is cut.
+func TestWriterCuts(t *testing.T) {
 	for _, c := range redactions {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -50,8 +51,8 @@ func TestRedactingWriterCuts(t *testing.T) {
 // flushed among the parts of a text stands for a call of Flush.
 const flushed = "\x00flush"
 
-// TestRedactingWriterHolds: what comes out at once, write by write.
-func TestRedactingWriterHolds(t *testing.T) {
+// TestWriterHolds: what comes out at once, write by write.
+func TestWriterHolds(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		secrets []string
@@ -86,7 +87,7 @@ func TestRedactingWriterHolds(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer
-			w := diffhook.NewRedactingWriter(&out, mustSecrets(t, c.secrets)...)
+			w := redact.NewWriter(&out, mustSecrets(t, c.secrets)...)
 			var got []string
 			for _, part := range c.parts {
 				out.Reset()
@@ -104,16 +105,16 @@ func TestRedactingWriterHolds(t *testing.T) {
 	}
 }
 
-// TestRedactingWriterHoldsLittle: less is held than the longest form of a
+// TestWriterHoldsLittle: less is held than the longest form of a
 // secret has, after each byte of a text of beginnings.
-func TestRedactingWriterHoldsLittle(t *testing.T) {
+func TestWriterHoldsLittle(t *testing.T) {
 	var text strings.Builder
 	for i := range len(currentText) {
 		text.WriteString(currentText[:i])
 		text.WriteString("dh_live_"[:i%9] + ".")
 	}
 	out := new(bytes.Buffer)
-	w := diffhook.NewRedactingWriter(out, mustSecret(t, currentText))
+	w := redact.NewWriter(out, mustSecret(t, currentText))
 	for i := range text.Len() {
 		_, err := w.Write([]byte(text.String()[i : i+1]))
 		require.NoError(t, err)
@@ -123,8 +124,8 @@ func TestRedactingWriterHoldsLittle(t *testing.T) {
 	require.Equal(t, text.String(), out.String())
 }
 
-// TestRedactingWriterMemory: a sender of what never ends does not make it grow.
-func TestRedactingWriterMemory(t *testing.T) {
+// TestWriterMemory: a sender of what never ends does not make it grow.
+func TestWriterMemory(t *testing.T) {
 	repeating := strings.Repeat("ab", 16)
 	for name, part := range map[string]string{
 		"a key without end":             strings.Repeat("dh_live_", 512),
@@ -139,7 +140,7 @@ func TestRedactingWriterMemory(t *testing.T) {
 		"a key, escaped":                strings.Repeat(`dh%5flive_%61\u005c`, 200),
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := diffhook.NewRedactingWriter(io.Discard, mustSecret(t, currentText), mustSecret(t, repeating))
+			w := redact.NewWriter(io.Discard, mustSecret(t, currentText), mustSecret(t, repeating))
 			_, err := io.WriteString(w, "dh_live_a"+currentText[:5])
 			require.NoError(t, err)
 			p := []byte(part)
@@ -148,7 +149,7 @@ func TestRedactingWriterMemory(t *testing.T) {
 	}
 
 	t.Run("large writes", func(t *testing.T) {
-		w := diffhook.NewRedactingWriter(io.Discard, mustSecret(t, repeating))
+		w := redact.NewWriter(io.Discard, mustSecret(t, repeating))
 		large := []byte(strings.Repeat("ab", 1<<18) + testKeyText + "dh_")
 		var before, after runtime.MemStats
 		runtime.GC()
@@ -167,10 +168,10 @@ func TestRedactingWriterMemory(t *testing.T) {
 	})
 }
 
-// TestRedactingWriterPassesOn: a line with nothing to hide is not copied.
-func TestRedactingWriterPassesOn(t *testing.T) {
+// TestWriterPassesOn: a line with nothing to hide is not copied.
+func TestWriterPassesOn(t *testing.T) {
 	same := new(sameArray)
-	w := diffhook.NewRedactingWriter(same, mustSecret(t, currentText))
+	w := redact.NewWriter(same, mustSecret(t, currentText))
 	same.want = []byte("a line that is not copied\n")
 	n, err := w.Write(same.want)
 	require.NoError(t, err)
@@ -189,9 +190,9 @@ func (s *sameArray) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestRedactingWriterAdd(t *testing.T) {
+func TestWriterAdd(t *testing.T) {
 	var out bytes.Buffer
-	w := diffhook.NewRedactingWriter(&out, diffhook.Secret{}, mustSecret(t, currentText), diffhook.Secret{})
+	w := redact.NewWriter(&out, diffhook.Secret{}, mustSecret(t, currentText), diffhook.Secret{})
 	line := currentText + " " + previousText + "\n"
 	_, err := io.WriteString(w, line)
 	require.NoError(t, err)
@@ -220,11 +221,11 @@ func TestRedactingWriterAdd(t *testing.T) {
 	assert.Equal(t, hiddenSecret+"\n", out.String())
 }
 
-// TestRedactingWriterDiscards: without a writer there is nothing to fail.
-func TestRedactingWriterDiscards(t *testing.T) {
-	for name, w := range map[string]*diffhook.RedactingWriter{
+// TestWriterDiscards: without a writer there is nothing to fail.
+func TestWriterDiscards(t *testing.T) {
+	for name, w := range map[string]*redact.Writer{
 		"zero value": {},
-		"nil writer": diffhook.NewRedactingWriter(nil),
+		"nil writer": redact.NewWriter(nil),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.Add(mustSecret(t, currentText))
@@ -253,9 +254,9 @@ func (f *failing) Write(p []byte) (int, error) {
 	return f.takes, f.err
 }
 
-// TestRedactingWriterErrors: after an error, neither a program that goes on
+// TestWriterErrors: after an error, neither a program that goes on
 // nor one that writes the rest by io.Writer's rules shows a part of a secret.
-func TestRedactingWriterErrors(t *testing.T) {
+func TestWriterErrors(t *testing.T) {
 	broken := errors.New("the disk is full")
 	head, tail := currentText[:20], currentText[20:]
 	for _, c := range []struct {
@@ -281,7 +282,7 @@ func TestRedactingWriterErrors(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := &failing{takes: -1}
-			w := diffhook.NewRedactingWriter(out, mustSecret(t, currentText))
+			w := redact.NewWriter(out, mustSecret(t, currentText))
 			_, err := io.WriteString(w, c.before)
 			require.NoError(t, err)
 
@@ -307,7 +308,7 @@ func TestRedactingWriterErrors(t *testing.T) {
 	} {
 		t.Run("flush: "+name, func(t *testing.T) {
 			out := &failing{takes: c.takes, err: c.err}
-			w := diffhook.NewRedactingWriter(out, mustSecret(t, currentText))
+			w := redact.NewWriter(out, mustSecret(t, currentText))
 			_, err := io.WriteString(w, head)
 			require.NoError(t, err)
 			require.ErrorIs(t, w.Flush(), c.want)
@@ -319,9 +320,9 @@ func TestRedactingWriterErrors(t *testing.T) {
 	}
 }
 
-// TestRedactingWriterLoggers: under the loggers of the standard library, line
+// TestWriterLoggers: under the loggers of the standard library, line
 // by line, with what people log by mistake.
-func TestRedactingWriterLoggers(t *testing.T) {
+func TestWriterLoggers(t *testing.T) {
 	text := `<a "quoted" & long secret>/+ö`
 	values := []any{
 		testKeyText, text, []string{testKeyText, text}, map[string]string{text: testKeyText},
@@ -350,7 +351,7 @@ func TestRedactingWriterLoggers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var plain, lines writes
-			show := to(io.MultiWriter(&plain, diffhook.NewRedactingWriter(&lines, mustSecret(t, text))))
+			show := to(io.MultiWriter(&plain, redact.NewWriter(&lines, mustSecret(t, text))))
 			for _, v := range values {
 				show(v)
 			}
@@ -369,12 +370,12 @@ func TestRedactingWriterLoggers(t *testing.T) {
 	}
 }
 
-// TestRedactingWriterConcurrency: lines of many goroutines, while secrets are
+// TestWriterConcurrency: lines of many goroutines, while secrets are
 // added and held text is flushed, stay whole and show nothing.
-func TestRedactingWriterConcurrency(t *testing.T) {
+func TestWriterConcurrency(t *testing.T) {
 	const workers, each = 8, 200
 	var lines writes // without a lock of its own: the writes follow one another
-	w := diffhook.NewRedactingWriter(&lines, mustSecret(t, currentText))
+	w := redact.NewWriter(&lines, mustSecret(t, currentText))
 	var work sync.WaitGroup
 	for id := range workers {
 		work.Go(func() {
@@ -405,32 +406,6 @@ func TestRedactingWriterConcurrency(t *testing.T) {
 	require.Empty(t, cmp.Diff(want, got))
 }
 
-// TestRedactingWriterOpacity: neither its secrets nor what it holds, nor what
-// it held, can be seen in it.
-func TestRedactingWriterOpacity(t *testing.T) {
-	holding := func(text string) *diffhook.RedactingWriter {
-		w := diffhook.NewRedactingWriter(io.Discard, mustSecret(t, text))
-		for _, part := range []string{text + ".", text[:len(text)-1]} {
-			_, err := io.WriteString(w, part)
-			require.NoError(t, err)
-		}
-		return w
-	}
-	detector := newLeakDetector(opaqueText)
-	for _, shape := range append(shapesOf[*diffhook.RedactingWriter](), []shape[*diffhook.RedactingWriter]{
-		{"struct", func(w *diffhook.RedactingWriter) any { return *w }},
-		{"io.Writer", func(w *diffhook.RedactingWriter) any { return unexportedField[io.Writer]{w} }},
-		{"method values", func(w *diffhook.RedactingWriter) any { return []any{w.Write, w.Add, w.Flush} }},
-		{"under a logger", func(w *diffhook.RedactingWriter) any { return slog.New(slog.NewTextHandler(w, nil)) }},
-		{"under an old logger", func(w *diffhook.RedactingWriter) any { return log.New(w, "", 0) }},
-	}...) {
-		t.Run(shape.name, func(t *testing.T) {
-			t.Parallel()
-			assertOpaque(t, detector, shape.hold(holding(opaqueText)), shape.hold(holding(otherText)))
-		})
-	}
-}
-
 // The line of a request, 200 bytes long, as slog writes it, and the same with a
 // key in place of the id.
 var (
@@ -456,17 +431,17 @@ func (r *redactingByHand) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// BenchmarkRedactingWriter compares the writer with none, and with the one
+// BenchmarkWriter compares the writer with none, and with the one
 // written by hand. Part is a line without its newline, whose end may be the
 // beginning of a secret.
-func BenchmarkRedactingWriter(b *testing.B) {
+func BenchmarkWriter(b *testing.B) {
 	for _, w := range []struct {
 		name string
 		w    io.Writer
 	}{
 		{"plain", struct{ io.Writer }{io.Discard}},
-		{"byhand", &redactingByHand{io.Discard, [][]byte{[]byte(benchCurrent), []byte(benchPrevious)}}},
-		{"redacting", diffhook.NewRedactingWriter(io.Discard, benchSecret(b, benchCurrent), benchSecret(b, benchPrevious))},
+		{"byhand", &redactingByHand{io.Discard, [][]byte{[]byte(currentText), []byte(previousText)}}},
+		{"redacting", redact.NewWriter(io.Discard, mustSecret(b, currentText), mustSecret(b, previousText))},
 	} {
 		for _, text := range []struct {
 			name string

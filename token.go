@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -173,3 +174,25 @@ func (x *exchanger) limiter() Limiter {
 type noLimit struct{}
 
 func (noLimit) Wait(context.Context) error { return nil }
+
+// tokenAnswer is the response to an exchange (RFC 6749, 5.1).
+type tokenAnswer struct {
+	token     string
+	expiresIn float64 // lifetime in seconds; 0 if unknown
+}
+
+func (a *tokenAnswer) readData(data value) error {
+	var token exactText
+	var expiresIn float64
+	data.fill(field{"access_token", &token}, field{"expires_in", &expiresIn})
+	if !isToken(string(token)) {
+		return errNoTokenInResponse
+	}
+	*a = tokenAnswer{string(token), expiresIn}
+	return nil
+}
+
+// isToken reports whether a header can have s as a bearer token.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+}

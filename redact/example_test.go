@@ -1,4 +1,4 @@
-package diffhook_test
+package redact_test
 
 import (
 	"context"
@@ -9,15 +9,17 @@ import (
 	"strings"
 
 	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/redact"
 )
 
 // Whatever the program logs, its credentials stay out of the log.
-func ExampleNewRedactingWriter() {
+func ExampleNewWriter() {
 	secret, err := diffhook.NewSecret("test-signing-secret-current-0001")
 	if err != nil {
 		log.Fatal(err)
 	}
-	w := diffhook.NewRedactingWriter(os.Stdout, secret)
+	w := redact.NewWriter(os.Stdout, secret)
 	logger := slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 
 	logger.Info("request", "Authorization", "Bearer dh_live_"+strings.Repeat("k", 24))
@@ -36,8 +38,11 @@ func withoutTime(_ []string, a slog.Attr) slog.Attr {
 }
 
 // A key that appears in a log is found, looked up and revoked.
-func ExampleFindAPIKeys() {
-	server := exampleServer()
+func ExampleFind() {
+	server, err := diffhooktest.Start()
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer server.Close()
 	client, ctx := server.Client(nil), context.Background()
 	_, key, err := client.Keys.Create(ctx, "nightly-job")
@@ -50,7 +55,7 @@ func ExampleFindAPIKeys() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	for at, leaked := range diffhook.FindAPIKeys(text) {
+	for at, leaked := range redact.Find(text) {
 		for _, k := range keys {
 			if k.MatchesPrefix(leaked) {
 				fmt.Printf("byte %d: may be %s\n", at, k.Label)
