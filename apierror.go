@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // Codes of errors that generation 1 documents.
@@ -34,9 +36,9 @@ type APIError struct {
 	Route    string // without ids, except of [Client.Do]
 	Attempts int    // how often the request was sent
 
-	unexpected bool // matches ErrUnexpectedResponse
-	unknown    bool // matches ErrOutcomeUnknown
-	cause      func() error
+	unexpected bool  // matches ErrUnexpectedResponse
+	unknown    bool  // matches ErrOutcomeUnknown
+	cause      error // a redact.Error, which hides it; nil: none
 }
 
 // Error returns one line: the request, the status, what the server said and
@@ -113,7 +115,13 @@ func (e *APIError) Is(target error) bool {
 	case ErrOutcomeUnknown:
 		return e.unknown
 	}
-	return e.cause != nil && errors.Is(e.cause(), target)
+	return errors.Is(e.cause, target)
+}
+
+// namesRevokedKey reports whether a 401 says that the API key, or the client, is
+// revoked. Generation 2 has no codes.
+func (e *APIError) namesRevokedKey() bool {
+	return e.Code == codeInvalidAPIKey || strings.Contains(strings.ToLower(e.Message), "invalid api key")
 }
 
 // refusesRequest reports whether the status is a 4xx without a sentinel of its own.
@@ -127,81 +135,45 @@ func (e *APIError) refusesRequest() bool {
 
 // As finds target in the error of reading the answer, if there was one. That
 // error is not unwrapped, since it may show what this one must not.
-func (e *APIError) As(target any) bool { return e.cause != nil && errors.As(e.cause(), target) }
+func (e *APIError) As(target any) bool { return errors.As(e.cause, target) }
 
-// transportError is a request that got no answer. Its cause, which may show
-// what it must not, can be asked for with errors.Is and errors.As only.
-type transportError struct {
-	method   string
-	route    string
-	attempts int
-	unknown  bool
-	cause    func() error
-	text     string // of cause, fit to show
-}
-
-func (e *transportError) Error() string {
-	s := fmt.Sprintf("diffhook: %s %s: %s", e.method, e.route, e.text)
-	if e.unknown {
-		s += "; " + adviceUnknown
+// transportError returns the error of a request without a response. The text shows
+// the text of err, scrubbed. If unknown is true, it matches ErrOutcomeUnknown.
+func (call *call) transportError(err error, token string, attempts int, unknown bool) error {
+	text := fmt.Sprintf("diffhook: %s %s: %s", call.method, call.route, call.textOf(err, 300, token))
+	var kind error
+	if unknown {
+		kind = ErrOutcomeUnknown
+		text += "; " + adviceUnknown
 	}
-	return s + attemptsAndID(e.attempts, "")
+	return redact.NewError(text+attemptsAndID(attempts, ""), kind, err)
 }
 
-func (e *transportError) Is(target error) bool {
-	return target == ErrOutcomeUnknown && e.unknown || errors.Is(e.cause(), target)
-}
-
-func (e *transportError) As(target any) bool { return errors.As(e.cause(), target) }
-
-// interruptedError is the error of a call that could have been tried again, if
-// the context had left time for it. It matches the error of the last attempt and
-// that of the context.
-type interruptedError struct {
-	last  error
-	cause func() error // that of the context
-	text  string       // of cause, fit to show
-}
-
-func (e *interruptedError) Error() string        { return e.last.Error() + "; no further attempt: " + e.text }
-func (e *interruptedError) Unwrap() error        { return e.last }
-func (e *interruptedError) Is(target error) bool { return errors.Is(e.cause(), target) }
-func (e *interruptedError) As(target any) bool   { return errors.As(e.cause(), target) }
-
-// failed is the error of an attempt that was not sent.
-func (call *call) failed(ctx context.Context, err error) error {
+// unsentError returns the error of a call whose last attempt was not sent. If ctx
+// left no time for it, the error of the attempt before says more.
+func (call *call) unsentError(ctx context.Context, reason, before error) error {
+	reason = withContextError(ctx, reason)
 	var api *APIError
-	if errors.As(err, &api) {
-		shared := *api // of an exchange for a token, which others waited for too
-		return call.interrupted(ctx, &shared)
+	switch {
+	case before != nil && matchesContext(reason):
+		return call.interruptedBy(reason, before)
+	case errors.As(reason, &api):
+		own := *api // an exchange for a token shares the error with other calls
+		if ctx.Err() != nil {
+			return call.interruptedBy(contextError(ctx), &own)
+		}
+		return &own
 	}
-	e := call.newTransportError(ctx, err, "")
-	e.attempts--
-	return e
-}
-
-func (call *call) newTransportError(ctx context.Context, err error, token string) *transportError {
-	err = withContextError(ctx, err)
-	return &transportError{
-		method: call.method, route: call.route, attempts: call.attempts,
-		cause: hide(err), text: call.scrub(strings.TrimPrefix(err.Error(), "diffhook: "), 300, token),
-	}
-}
-
-// interrupted returns err, which also matches the error of ctx if ctx has ended.
-func (call *call) interrupted(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	return call.interruptedBy(contextError(ctx), err)
+	return call.transportError(reason, "", call.attempts-1, false)
 }
 
 // interruptedBy returns the error of the last attempt, which also matches reason:
 // the reason why there is no further attempt.
 func (call *call) interruptedBy(reason, last error) error {
-	text := reason.Error()
-	if reason, ok := reason.(*transportError); ok {
-		text = reason.text
-	}
-	return &interruptedError{last: last, cause: hide(reason), text: call.scrub(text, 200, "")}
+	return redact.NewError(last.Error()+"; no further attempt: "+call.textOf(reason, 200, ""), last, reason)
+}
+
+// textOf returns the text of an error, fit for an error of the call.
+func (call *call) textOf(err error, n int, token string) string {
+	return call.scrub(strings.TrimPrefix(err.Error(), "diffhook: "), n, token)
 }

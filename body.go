@@ -187,7 +187,7 @@ func bodyError(cause error) (err error) {
 	if row, _ := classify(cause); row < len(verdicts) {
 		return kind
 	}
-	return redact.WithCause(kind, cause)
+	return redact.NewError(kind.Error(), kind, cause)
 }
 
 // bodyErrorKind returns the sentinel for an error of reading a body.

@@ -141,7 +141,6 @@ type call struct {
 
 	body        []byte
 	contentType string
-	plain       bool            // the answer is not in a data envelope
 	hidden      func() []string // beside the token, what no error may show
 
 	generation   int  // that body is encoded for
@@ -157,17 +156,16 @@ func (call *call) scrub(text string, n int, token string) string {
 	return scrub(text, n, token)
 }
 
-// outcome is what became of one attempt.
+// outcome is the result of an attempt. The zero outcome is success.
 type outcome struct {
-	err        error
-	sent       bool // the request was sent, or it was tried
-	status     int
-	retry      bool          // sending it again is safe and may help
+	err    error // the error of a request that was sent
+	unsent error // why the request was not sent; the call then ends
+
+	retry      bool          // sending the request again is safe and may help
 	atOnce     bool          // without a wait
-	retryAfter time.Duration // asked for by the API; 0: not
+	retryAfter time.Duration // the wait that the API asked for; 0: none
 	maybeDone  bool          // the request may have been carried out
-	documented bool          // the answer is an error of the API's, and not of a proxy's
-	revoked    bool          // the answer says that the API key, or the client, is revoked
+	gone       bool          // the API says that there is no such resource
 }
 
 func (c *Client) call(ctx context.Context, call *call) error {
@@ -183,7 +181,7 @@ func (c *Client) call(ctx context.Context, call *call) error {
 // If the call is not repeatable, the request always has a body: a transport repeats
 // a request by itself only if it can rewind the body. See newRequest.
 func (call *call) encode(generation int) error {
-	if call.generation == generation || call.in == nil && call.repeatable || call.plain {
+	if call.generation == generation || call.in == nil && call.repeatable {
 		return nil
 	}
 	in := call.in
@@ -209,22 +207,21 @@ func (call *call) encode(generation int) error {
 func (c *Client) attempt(ctx context.Context, call *call) outcome {
 	auth, token, err := c.turn(ctx, call)
 	if err == nil && ctx.Err() != nil {
-		err = call.failed(ctx, contextError(ctx))
-	}
-	if err == nil {
-		err = call.encode(auth.generation)
+		err = contextError(ctx)
 	}
 	if err != nil {
+		return outcome{unsent: err}
+	}
+	if err := call.encode(auth.generation); err != nil {
 		return outcome{err: err}
 	}
 	o := c.core().send(ctx, call, token)
-	o.sent = true
-	if o.status == http.StatusUnauthorized && auth.exchange != nil {
+	if refusal, ok := o.err.(*APIError); ok && refusal.StatusCode == http.StatusUnauthorized && auth.exchange != nil {
 		auth.exchange.discard(token)
-		// The token may have ended before its time, and then a new one helps,
-		// once. If the client was revoked, no token helps. The refused request
+		// The token may have ended before its time, and then a new token helps,
+		// once. If the client was revoked, no token helps. The rejected request
 		// was not carried out.
-		o.retry = !call.tokenRenewed && !o.revoked
+		o.retry = !call.tokenRenewed && !refusal.namesRevokedKey()
 		o.atOnce, call.tokenRenewed = true, true
 	}
 	return o
@@ -241,7 +238,7 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 				if ctx.Err() == nil && c.auth.Load() != auth {
 					continue // SetCredentials, meanwhile
 				}
-				return nil, "", call.failed(ctx, err)
+				return nil, "", err
 			}
 		}
 		if err := c.core().wait(ctx, call, c.core().opts.Limiter); err != nil {
@@ -256,10 +253,10 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 		}
 		token, err := auth.token(ctx)
 		if err != nil {
-			return nil, "", call.failed(ctx, err)
+			return nil, "", err
 		}
 		if !isToken(token) {
-			return nil, "", call.failed(ctx, fmt.Errorf("%w: the Credentials gave a token that is empty or has characters that no header can have", ErrInvalidCredentials))
+			return nil, "", fmt.Errorf("%w: the Credentials gave a token that is empty or has characters that no header can have", ErrInvalidCredentials)
 		}
 		return auth, token, nil
 	}
@@ -275,10 +272,7 @@ func (c *core) wait(ctx context.Context, call *call, limiter Limiter) error {
 			Method:  call.method, Route: call.route, Attempts: call.attempts - 1,
 		}
 	}
-	if err != nil {
-		return call.failed(ctx, err)
-	}
-	return nil
+	return err
 }
 
 // send sends one request and reads its answer.
@@ -288,7 +282,7 @@ func (c *core) send(ctx context.Context, call *call, token string) outcome {
 	d := departure{end: cancel}
 	r, err := c.newRequest(d.watch(attempt), call, token)
 	if err != nil {
-		return outcome{err: call.failed(ctx, err)}
+		return outcome{unsent: err}
 	}
 	began := time.Now()
 	resp, err := c.http.Do(r)
@@ -346,10 +340,12 @@ func (call *call) unanswered(ctx context.Context, err error, token string, d *de
 	if d.repeat.Load() {
 		err = errRepeated // and not that departure ended the attempt
 	}
-	e := call.newTransportError(ctx, err, token)
-	e.unknown = left && !call.repeatable
-	retry := !e.unknown && !isHopeless(err) && ctx.Err() == nil
-	return outcome{err: e, retry: retry, maybeDone: left}
+	unknown := left && !call.repeatable
+	return outcome{
+		err:       call.transportError(withContextError(ctx, err), token, call.attempts, unknown),
+		retry:     !unknown && !isHopeless(err) && ctx.Err() == nil,
+		maybeDone: left,
+	}
 }
 
 func (c *core) log(ctx context.Context, call *call, status int, took time.Duration) {

@@ -217,7 +217,3 @@ func scrub(text string, n int, secrets ...string) string { return redact.Text(te
 // bounded cuts s to about n bytes and takes out of it what could make it look
 // like something else: control and format characters.
 func bounded(s string, n int) string { return redact.Bounded(s, n) }
-
-// hide keeps an error, whose fields may hold a credential, from reflection, as
-// a Secret keeps its key.
-func hide(err error) func() error { return redact.Hide(err) }

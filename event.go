@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -82,32 +84,23 @@ func (e *Event) DedupKey() string {
 // ParseEvent returns nil and an error that wraps [ErrInvalidEvent] if body is
 // not one JSON object.
 func ParseEvent(body []byte) (*Event, error) {
-	object := bytes.TrimPrefix(body, []byte("\ufeff")) // the byte order mark
-	if trimmed := bytes.TrimLeft(object, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
+	raw := bytes.TrimPrefix(body, []byte("\ufeff")) // the byte order mark
+	object := value(bytes.TrimLeft(raw, " \t\r\n"))
+	if !object.isObject() {
 		return nil, fmt.Errorf("%w: it does not begin with {", ErrInvalidEvent)
 	}
 	// Ordinary events are read in one pass.
 	e := new(Event)
-	err := json.Unmarshal(object, e)
-	e.TriggeredAt = e.TriggeredAt.UTC()
-	if isNoSyntaxError(err) || err == nil && !fitsJSON(e.TriggeredAt) {
-		e, err = parseLeniently(object)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrInvalidEvent, describeJSONError(err, "it cannot be read"))
-	}
-	e.Raw = object
-	return e, nil
-}
-
-// isNoSyntaxError reports whether err is about the value of a field, and not
-// about the JSON.
-func isNoSyntaxError(err error) bool {
-	if err == nil {
-		return false
-	}
+	err := json.Unmarshal(raw, e)
 	var syntax *json.SyntaxError
-	return !errors.As(err, &syntax)
+	if errors.As(err, &syntax) {
+		return nil, fmt.Errorf("%w: %s", ErrInvalidEvent, describeJSONError(err, ""))
+	}
+	if e.TriggeredAt = e.TriggeredAt.UTC(); err != nil || !fitsJSON(e.TriggeredAt) {
+		e = parseLeniently(object)
+	}
+	e.Raw = json.RawMessage(raw)
+	return e, nil
 }
 
 // describeJSONError says what is wrong without a piece of the JSON, which the
@@ -132,181 +125,129 @@ func jsonKind(value string) string {
 	return kind
 }
 
-// wireEvent splits an event into fields and reads no field, so that a field of
-// an unexpected type does not stop the decoding of the others.
-type wireEvent struct {
-	Type            wireValue `json:"event"`
-	MonitorID       wireValue `json:"monitor_id"`
-	URL             wireValue `json:"url"`
-	TriggeredAt     wireValue `json:"triggered_at"`
-	Label           wireValue `json:"label"`
-	IntervalMinutes wireValue `json:"interval_minutes"`
-	Diff            wireDiff  `json:"diff"`
-	SnapshotURL     wireValue `json:"snapshot_url"`
-	Content         wireValue `json:"content"`
-}
+// eventFields and diffFields are the documented members of an event and of its diff.
+var (
+	eventFields = []string{"event", "monitor_id", "url", "triggered_at", "label", "interval_minutes", "diff", "snapshot_url", "content"}
+	diffFields  = []string{"summary", "added", "removed", "full_text_before", "full_text_after"}
+)
 
-// wireDiff is the diff of an event. fields is nil unless the diff is an object.
-type wireDiff struct {
-	fields     *wireDiffFields
-	unreadable bool
-}
-
-type wireDiffFields struct {
-	Summary        wireValue `json:"summary"`
-	Added          wireValue `json:"added"`
-	Removed        wireValue `json:"removed"`
-	FullTextBefore wireValue `json:"full_text_before"`
-	FullTextAfter  wireValue `json:"full_text_after"`
-}
-
-// wireValue is the JSON of a field. It is nil if the field is absent or null.
-type wireValue []byte
-
-// UnmarshalJSON keeps the last value of a repeated field. Like encoding/json
-// for a string, it ignores null.
-func (v *wireValue) UnmarshalJSON(raw []byte) error {
-	if string(raw) != "null" {
-		*v = bytes.Clone(raw)
-	}
-	return nil
-}
-
-// UnmarshalJSON merges repeated objects, and null removes them: encoding/json
-// does both for a pointer to a struct.
-func (d *wireDiff) UnmarshalJSON(raw []byte) error {
-	if raw[0] != '{' {
-		*d = wireDiff{unreadable: string(raw) != "null"}
-		return nil
-	}
-	d.unreadable = false
-	if d.fields == nil {
-		d.fields = new(wireDiffFields)
-	}
-	return json.Unmarshal(raw, d.fields)
-}
-
-// parseLeniently reads an event field by field and lists the fields without a
-// readable value. It fails only if body is not a JSON object.
-func parseLeniently(body []byte) (*Event, error) {
-	var wire wireEvent
-	if err := json.Unmarshal(body, &wire); err != nil {
-		return nil, err
-	}
-	var r lenientReader
+// parseLeniently reads an event field by field, so that a field of an unexpected type
+// does not stop the reading of its neighbours.
+func parseLeniently(object value) *Event {
+	r := lenientReader{fields: make(map[string]value)}
+	r.collect("", eventFields, object)
 	e := &Event{
-		Type:            r.text("event", wire.Type),
-		MonitorID:       r.text("monitor_id", wire.MonitorID),
-		URL:             r.text("url", wire.URL),
-		TriggeredAt:     r.time("triggered_at", wire.TriggeredAt),
-		Label:           r.text("label", wire.Label),
-		IntervalMinutes: r.integer("interval_minutes", wire.IntervalMinutes),
-		Diff:            r.diff("diff", wire.Diff),
-		SnapshotURL:     r.text("snapshot_url", wire.SnapshotURL),
-		Content:         r.text("content", wire.Content),
+		Type:            r.text("event"),
+		MonitorID:       r.text("monitor_id"),
+		URL:             r.text("url"),
+		TriggeredAt:     r.time("triggered_at"),
+		Label:           r.text("label"),
+		IntervalMinutes: r.integer("interval_minutes"),
+		Diff:            r.diff("diff"),
+		SnapshotURL:     r.text("snapshot_url"),
+		Content:         r.text("content"),
 	}
 	e.Unreadable = r.unreadable
-	return e, nil
+	return e
 }
 
-// lenientReader reads values and collects the names of the unreadable ones.
-type lenientReader struct{ unreadable []string }
+// lenientReader reads the fields of an event, and collects the names of the
+// unreadable fields.
+type lenientReader struct {
+	fields     map[string]value // by name, such as event or diff.summary
+	unreadable []string
+}
 
-// note notes the field name as unreadable unless ok is true.
+// collect keeps the last value of each documented member of object, as encoding/json
+// does: null keeps the value before, except of the diff, and repeated diffs merge.
+func (r *lenientReader) collect(prefix string, names []string, object value) {
+	members := object.elements()
+	for text := members.next(); len(text) > 0; text = members.next() {
+		member, spelled := members.next(), string(text.unquoted())
+		i := slices.IndexFunc(names, func(name string) bool { return strings.EqualFold(name, spelled) })
+		if i < 0 {
+			continue
+		}
+		name := prefix + names[i]
+		if name == "diff" && !member.isObject() {
+			maps.DeleteFunc(r.fields, func(name string, _ value) bool { return strings.HasPrefix(name, "diff") })
+		}
+		if !member.isNull() {
+			r.fields[name] = member
+		}
+		if name == "diff" && member.isObject() {
+			r.collect("diff.", diffFields, member)
+		}
+	}
+}
+
+// note notes the field as unreadable unless ok is true.
 func (r *lenientReader) note(name string, ok bool) {
 	if !ok {
 		r.unreadable = append(r.unreadable, name)
 	}
 }
 
-func (r *lenientReader) text(name string, v wireValue) string {
-	s, ok := v.text()
-	r.note(name, ok)
-	return s
+func (r *lenientReader) text(name string) string {
+	v := r.fields[name]
+	r.note(name, len(v) == 0 || v.isText() || v.isNumber())
+	return v.text()
 }
 
-func (r *lenientReader) integer(name string, v wireValue) int {
-	if v == nil {
-		return 0
-	}
-	s, _ := v.text() // empty for other types, and no integer then
-	n, ok := parseInteger(s)
-	r.note(name, ok)
+func (r *lenientReader) integer(name string) int {
+	v := r.fields[name]
+	n, ok := parseInteger(v.text())
+	r.note(name, ok || len(v) == 0)
 	return n
 }
 
-func (r *lenientReader) time(name string, v wireValue) time.Time {
-	if v == nil {
-		return time.Time{}
+func (r *lenientReader) time(name string) (t time.Time) {
+	v, ok := r.fields[name], false
+	if v.isText() { // a number has no unit
+		t, ok = parseTime(v.text())
 	}
-	var t time.Time
-	s, ok := v.text()
-	if ok = ok && v[0] == '"'; ok { // a number has no unit
-		t, ok = parseTime(s)
-	}
-	r.note(name, ok)
+	r.note(name, ok || len(v) == 0)
 	return t
 }
 
-func (r *lenientReader) list(name string, v wireValue) []string {
-	list, ok := v.list()
-	r.note(name, ok)
+// list reads a list of texts. A text alone is a list of length 1, and null in a list
+// is an empty text.
+func (r *lenientReader) list(name string) []string {
+	v := r.fields[name]
+	switch {
+	case len(v) == 0:
+		return nil
+	case v.isText(), v.isNumber():
+		return []string{v.text()}
+	case !v.isList():
+		r.note(name, false)
+		return nil
+	}
+	list := []string{}
+	elements := v.elements()
+	for v := elements.next(); len(v) > 0; v = elements.next() {
+		if !v.isText() && !v.isNumber() && !v.isNull() {
+			r.note(name, false)
+			return nil
+		}
+		list = append(list, v.text())
+	}
 	return list
 }
 
-func (r *lenientReader) diff(name string, d wireDiff) *Diff {
-	r.note(name, !d.unreadable)
-	if d.fields == nil {
+func (r *lenientReader) diff(name string) *Diff {
+	v := r.fields[name]
+	if !v.isObject() {
+		r.note(name, len(v) == 0)
 		return nil
 	}
 	return &Diff{
-		Summary:        r.text(name+".summary", d.fields.Summary),
-		Added:          r.list(name+".added", d.fields.Added),
-		Removed:        r.list(name+".removed", d.fields.Removed),
-		FullTextBefore: r.text(name+".full_text_before", d.fields.FullTextBefore),
-		FullTextAfter:  r.text(name+".full_text_after", d.fields.FullTextAfter),
+		Summary:        r.text("diff.summary"),
+		Added:          r.list("diff.added"),
+		Removed:        r.list("diff.removed"),
+		FullTextBefore: r.text("diff.full_text_before"),
+		FullTextAfter:  r.text("diff.full_text_after"),
 	}
-}
-
-// text returns the text of v: of a number the literal, of an absent value
-// nothing. ok is false for other types.
-func (v wireValue) text() (s string, ok bool) {
-	switch {
-	case v == nil:
-		return "", true
-	case v[0] == '"':
-		err := json.Unmarshal(v, &s)
-		return s, err == nil
-	case v[0] == '-', '0' <= v[0] && v[0] <= '9':
-		return string(v), true
-	}
-	return "", false
-}
-
-// list returns the texts of the list v. A single text is a list of length 1, and
-// null in a list is an empty text. ok is false if an element has no text.
-func (v wireValue) list() (list []string, ok bool) {
-	if v == nil {
-		return nil, true
-	}
-	if v[0] != '[' {
-		s, ok := v.text()
-		if !ok {
-			return nil, false
-		}
-		return []string{s}, true
-	}
-	var elements []wireValue
-	if json.Unmarshal(v, &elements) != nil {
-		return nil, false
-	}
-	list = make([]string, len(elements))
-	for i, element := range elements {
-		if list[i], ok = element.text(); !ok {
-			return nil, false
-		}
-	}
-	return list, true
 }
 
 // parseInteger parses an integer in any form of a JSON number, such as 15,

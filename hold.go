@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 const (
@@ -266,7 +268,7 @@ func (v *verifierState) callHeld(d *heldDelivery) (err error) {
 	defer func() {
 		<-v.hold.slots
 		if p := recover(); p != nil {
-			err = errors.New("the function panicked: " + textOf(p))
+			err = errors.New("the function panicked: " + redact.TextOf(p))
 		}
 	}()
 	v.mu.Lock()

@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 const (
@@ -258,7 +260,7 @@ func (v *verifierState) firstRead(ctx context.Context) error {
 		return endedError(ctx, "before the source had answered")
 	}
 	if r.err != nil && ctx.Err() != nil { // the source may not wrap the cause
-		r.err = newSourceError("the context ended before the source had answered", errors.Join(r.err, contextError(ctx)))
+		r.err = sourceError("the context ended before the source had answered", errors.Join(r.err, contextError(ctx)))
 	}
 	if r.err != nil {
 		return r.err
@@ -294,7 +296,7 @@ func callSource(ctx context.Context, source func(context.Context) (Secrets, erro
 	defer func() { done(answer, err) }()
 	defer func() {
 		if p := recover(); p != nil {
-			err = errors.New("the source panicked: " + textOf(p))
+			err = errors.New("the source panicked: " + redact.TextOf(p))
 		}
 	}()
 	answer, err = source(ctx)
@@ -330,41 +332,29 @@ func (b *budget) take(now time.Time, interval time.Duration) {
 	b.full = b.full.Add(min(max(0, interval), maxRefreshInterval))
 }
 
-// sourceError is a failure to read the source. It matches ErrSecretsUnavailable
-// and the cause. The text is the text of the cause, bounded, on one line and
-// without known secrets. The cause may hold a secret in a field: it is kept from
-// reflection, and from programs that print all wrapped errors.
-type sourceError struct {
-	text  string
-	cause func() error
+// sourceError returns the error of a failure to read the source. It matches
+// ErrSecretsUnavailable and the cause.
+func sourceError(text string, cause error) error {
+	return redact.NewError(ErrSecretsUnavailable.Error()+": "+text, ErrSecretsUnavailable, cause)
 }
 
-func newSourceError(text string, cause error) error {
-	return &sourceError{text: text, cause: hide(cause)}
-}
-
-func (e *sourceError) Error() string        { return ErrSecretsUnavailable.Error() + ": " + e.text }
-func (e *sourceError) Unwrap() error        { return ErrSecretsUnavailable }
-func (e *sourceError) Is(target error) bool { return errors.Is(e.cause(), target) }
-func (e *sourceError) As(target any) bool   { return errors.As(e.cause(), target) }
-
-// plainSourceError makes a sourceError of an error of this package.
+// plainSourceError returns the sourceError of an error of this package.
 func plainSourceError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return newSourceError(err.Error(), err)
+	return sourceError(err.Error(), err)
 }
 
-// endedError makes a sourceError of the end of ctx. It matches the error of ctx and
-// the cause.
+// endedError returns the sourceError of the end of ctx. It matches the error of ctx
+// and the cause.
 func endedError(ctx context.Context, when string) error {
-	return newSourceError("the context ended "+when, contextError(ctx))
+	return sourceError("the context ended "+when, contextError(ctx))
 }
 
-// foreignSourceError makes a sourceError of an error of the source. The text may
-// contain others, beside the known secrets. The methods of the error may do
-// anything: the caller must not hold v.mu.
+// foreignSourceError returns the sourceError of an error of the source, without the
+// known secrets and others in the text. The methods of the error may do anything:
+// the caller must not hold v.mu.
 func (v *verifierState) foreignSourceError(cause error, others ...Secret) error {
 	v.mu.Lock()
 	secrets := others
@@ -376,17 +366,6 @@ func (v *verifierState) foreignSourceError(cause error, others ...Secret) error 
 	for _, s := range secrets {
 		texts = append(texts, s.Reveal())
 	}
-	text := strings.TrimPrefix(textOf(cause), ErrSecretsUnavailable.Error()+": ")
-	return newSourceError(scrub(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
-}
-
-// textOf returns the text of a value whose methods may panic. fmt recovers such a
-// panic, but not a second panic in the text of the first.
-func textOf(x any) (text string) {
-	defer func() {
-		if recover() != nil {
-			text = fmt.Sprintf("(%T, whose text panics)", x)
-		}
-	}()
-	return fmt.Sprint(x)
+	text := strings.TrimPrefix(redact.TextOf(cause), ErrSecretsUnavailable.Error()+": ")
+	return sourceError(scrub(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
 }

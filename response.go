@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // maxResponseBytes bounds what is read of an answer.
@@ -30,7 +32,7 @@ func (c *core) read(ctx context.Context, call *call, resp *http.Response, token 
 	}
 	e := call.newAPIError(resp, token)
 	if ctx.Err() != nil && err != nil {
-		e.cause = hide(err)
+		e.cause = redact.NewError("", nil, err)
 	}
 	return c.refused(call, e, resp, body, token)
 }
@@ -49,19 +51,18 @@ func (call *call) newAPIError(resp *http.Response, token string) *APIError {
 func (call *call) succeeded(resp *http.Response, body []byte, readErr error, token string) outcome {
 	wrong, cause := readSuccess(call, resp, body, readErr, token)
 	if wrong == "" {
-		return outcome{status: resp.StatusCode}
+		return outcome{}
 	}
 	e := call.newAPIError(resp, token)
-	e.Message, e.unexpected, e.unknown, e.cause = wrong, true, !call.repeatable, hide(cause)
-	// Another answer may arrive whole.
-	return outcome{err: e, status: resp.StatusCode, maybeDone: true, retry: call.repeatable && readErr != nil}
+	e.Message, e.unexpected, e.unknown, e.cause = wrong, true, !call.repeatable, redact.NewError("", nil, cause)
+	// Another response may arrive whole.
+	return outcome{err: e, maybeDone: true, retry: call.repeatable && readErr != nil}
 }
 
 // refused is the outcome of an answer other than success.
 func (c *core) refused(call *call, e *APIError, resp *http.Response, body []byte, token string) outcome {
-	o := outcome{err: e, status: resp.StatusCode}
-	o.documented = readError(call, e, resp, body, token)
-	o.revoked = e.Code == codeInvalidAPIKey || strings.Contains(strings.ToLower(e.Message), "invalid api key")
+	documented := readError(call, e, resp, body, token)
+	o := outcome{err: e, gone: documented && errors.Is(e, ErrNotFound)}
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
 		o.retry, o.retryAfter = true, e.RetryAfter
@@ -129,7 +130,7 @@ func readSuccess(call *call, resp *http.Response, body []byte, readErr error, to
 	response, valid := parseValue(body)
 	switch {
 	case valid:
-		if err := readResponse(response, call.plain, call.out); err != nil {
+		if err := readResponse(response, call.out); err != nil {
 			return "the response is not what the API documents: " + describeResponseError(err), nil
 		}
 		return "", nil
@@ -149,15 +150,14 @@ func readSuccess(call *call, resp *http.Response, body []byte, readErr error, to
 //
 // If out is of a caller's own type, every error of encoding/json counts: only the
 // caller knows which fields matter.
-func readResponse(response value, plain bool, out any) error {
-	data := response
-	if !plain {
-		var failure value
-		data = nil
-		response.fill(field{"data", &data}, field{"error", &failure})
-		if data.isNull() && !failure.saysNothing() {
-			return errNoDataInResponse
-		}
+func readResponse(response value, out any) error {
+	if token, ok := out.(*tokenAnswer); ok {
+		return token.readResponse(response)
+	}
+	var data, failure value
+	response.fill(field{"data", &data}, field{"error", &failure})
+	if data.isNull() && !failure.saysNothing() {
+		return errNoDataInResponse
 	}
 	reader, reads := out.(dataReader)
 	switch {

@@ -26,44 +26,39 @@ const (
 	mostBackoff  = 8 * time.Second
 )
 
-// repeat makes attempts at a call until one settles it.
+// repeat makes attempts at a call until an attempt settles the call.
 func (c *core) repeat(ctx context.Context, call *call, attempt func(context.Context, *call) outcome) error {
-	var before error   // of the attempt before
+	var before error   // the error of the attempt before
 	maybeDone := false // an earlier attempt may have been carried out
 	for n := 1; ; n++ {
 		call.attempts = n
 		o := attempt(ctx, call)
-		if o.err == nil || call.method == http.MethodDelete && maybeDone && o.gone() {
-			return nil // perhaps by the earlier attempt
+		if o.unsent != nil {
+			return call.unsentError(ctx, o.unsent, before)
 		}
-		if !o.sent && before != nil && matchesContext(o.err) {
-			return call.interruptedBy(o.err, before) // what the API said says more
+		if o.gone && maybeDone && call.method == http.MethodDelete {
+			return nil // by the earlier attempt
 		}
-		before, maybeDone = o.err, maybeDone || o.maybeDone
 		if !o.retry || n >= c.opts.MaxAttempts || o.retryAfter > c.opts.MaxRetryWait {
 			return o.err
 		}
-		wait := o.wait(n)
-		if ctx.Err() == nil {
-			c.logRetry(ctx, call, wait, o.err)
-		}
-		if err := sleep(ctx, wait); err != nil {
+		before, maybeDone = o.err, maybeDone || o.maybeDone
+		if err := c.waitToRetry(ctx, call, o); err != nil {
 			return call.interruptedBy(err, o.err)
 		}
 	}
 }
 
-// wait returns how long to wait after the outcome of the n-th attempt.
-func (o *outcome) wait(n int) time.Duration {
-	if o.retryAfter == 0 && !o.atOnce {
-		return backoff(n)
+// waitToRetry waits before the attempt after o.
+func (c *core) waitToRetry(ctx context.Context, call *call, o outcome) error {
+	wait := o.retryAfter
+	if wait == 0 && !o.atOnce {
+		wait = backoff(call.attempts)
 	}
-	return o.retryAfter
-}
-
-// gone reports whether the API says that there is no such resource.
-func (o *outcome) gone() bool {
-	return o.documented && (o.status == http.StatusNotFound || o.status == http.StatusGone)
+	if ctx.Err() == nil {
+		c.logRetry(ctx, call, wait, o.err)
+	}
+	return sleep(ctx, wait)
 }
 
 func matchesContext(err error) bool {

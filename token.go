@@ -119,7 +119,6 @@ func (x *exchanger) exchange(f *flight) {
 			"client_secret": {x.creds.secret()},
 		}.Encode()),
 		repeatable: true, // a token too many does no harm
-		plain:      true,
 		hidden:     func() []string { return []string{x.creds.secret()} },
 		urgent:     true, // who waits for it may be
 	}, x.attempt)
@@ -152,11 +151,9 @@ func (x *exchanger) land(f *flight, answer tokenAnswer, err error) {
 // show no body; what the server repeats of it is taken out.
 func (x *exchanger) attempt(ctx context.Context, call *call) outcome {
 	if err := x.core.wait(ctx, call, x.limiter()); err != nil {
-		return outcome{err: err}
+		return outcome{unsent: err}
 	}
-	o := x.core.send(ctx, call, "")
-	o.sent = true
-	return o
+	return x.core.send(ctx, call, "")
 }
 
 // limiter returns none for the first attempt in a minute.
@@ -181,10 +178,11 @@ type tokenAnswer struct {
 	expiresIn float64 // lifetime in seconds; 0 if unknown
 }
 
-func (a *tokenAnswer) readData(data value) error {
+// readResponse reads the whole response: the token endpoint has no envelope.
+func (a *tokenAnswer) readResponse(response value) error {
 	var token exactText
 	var expiresIn float64
-	data.fill(field{"access_token", &token}, field{"expires_in", &expiresIn})
+	response.fill(field{"access_token", &token}, field{"expires_in", &expiresIn})
 	if !isToken(string(token)) {
 		return errNoTokenInResponse
 	}
