@@ -105,6 +105,59 @@ func TestReadmeLinksEveryPage(t *testing.T) {
 	}
 }
 
+// CONTRIBUTING.md names tests and functions to look for. They exist.
+func TestNamesInContributingExist(t *testing.T) {
+	code := ""
+	for _, pattern := range []string{"../*.go", "../diffhooktest/*.go", "../rotation/rotationtest/*.go"} {
+		names, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, name := range names {
+			code += read(t, name)
+		}
+	}
+	page := read(t, "../CONTRIBUTING.md")
+	table, _, _ := strings.Cut(page, "## Layout")
+	names := regexp.MustCompile("`([A-Za-z]+)`").FindAllStringSubmatch(table, -1)
+	require.NotEmpty(t, names)
+	for _, name := range names {
+		assert.Regexp(t, `(?m)^\s*(func( \([^)]*\))?|type|var|const)? ?\b`+name[1]+`\b( =|\(| struct| \[)`, code, "%s is named in CONTRIBUTING.md", name[1])
+	}
+}
+
+// Each nested module is in the list of modules to release or not to release.
+func TestReleasingNamesEachModule(t *testing.T) {
+	page := read(t, "../RELEASING.md")
+	modules := 0
+	require.NoError(t, filepath.WalkDir("..", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.Name() != "go.mod" || path == "../go.mod" {
+			return err
+		}
+		modules++
+		module, err := filepath.Rel("..", filepath.Dir(path))
+		assert.Contains(t, page, "| `"+filepath.ToSlash(module)+"` |")
+		return err
+	}))
+	assert.Positive(t, modules)
+}
+
+// Every issue form warns of secrets before its first field.
+func TestIssueFormsWarnOfSecrets(t *testing.T) {
+	names, err := filepath.Glob("../.github/ISSUE_TEMPLATE/*.yml")
+	require.NoError(t, err)
+	forms := 0
+	for _, name := range names {
+		if filepath.Base(name) == "config.yml" {
+			continue
+		}
+		forms++
+		warning, _, found := strings.Cut(read(t, name), "id:")
+		require.True(t, found, name)
+		assert.Contains(t, warning, "**Do not paste", name)
+		assert.Contains(t, warning, "This page is public.", name)
+	}
+	assert.Positive(t, forms)
+}
+
 // anchors returns the names of the headings of a page, as GitHub makes them.
 func anchors(text string) (names []string) {
 	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
