@@ -5,18 +5,17 @@ import (
 	"time"
 )
 
-// secretSet is the secrets in force, as one immutable snapshot. A verification
-// loads it once, so it sees the state before a rotation or the one after it,
-// and never half of one.
+// secretSet is the secrets in force, as an immutable snapshot. A verification loads
+// the set once: it sees the state before a rotation or the state after it.
 type secretSet struct {
 	current, previous Secret  // previous may be zero
 	window            *window // of previous; nil: it never ends
 
-	// rejected is matchCurrent where the current secret has been rejected and the
-	// source knows no other yet.
+	// rejected is matchCurrent if the current secret has been rejected and the source
+	// names no newer secret.
 	rejected int
 
-	// usages has the counter of the secret that each result of match names.
+	// usages has the usage of the secret for each result of match.
 	usages [4]*usage
 }
 
@@ -26,10 +25,9 @@ const (
 	matchPrevious = 2
 )
 
-// match computes the HMAC of body under every secret in force, always all of
-// them, and combines the comparisons without branching on any: how long it
-// takes shows whether a rotation is under way, not which secret matched. lane is
-// one to count the use in.
+// match computes the HMAC of body under every secret in force and combines the
+// comparisons without a branch: the time shows whether a rotation is under way, and
+// not which secret matched. lane is the lane to count the use in.
 func (s *secretSet) match(body []byte, t *tag) (match int, lane uint32) {
 	match, lane = s.current.key().matches(body, t)
 	match *= matchCurrent
@@ -40,11 +38,11 @@ func (s *secretSet) match(body []byte, t *tag) (match int, lane uint32) {
 	return match &^ s.rejected, lane
 }
 
-// acceptsPrevious reports whether there is a previous secret and its window is
-// not over.
+// acceptsPrevious reports whether there is a previous secret whose window is not
+// over.
 func (s *secretSet) acceptsPrevious() bool { return !s.previous.IsZero() && !s.window.isOver() }
 
-// equal reports whether both accept the same.
+// equal reports whether both sets accept the same secrets.
 func (s *secretSet) equal(t *secretSet) bool {
 	return s.current.Equal(t.current) && s.previous.Equal(t.previous) && s.window == t.window && s.rejected == t.rejected
 }
@@ -58,7 +56,7 @@ type window struct {
 	over    atomic.Bool // set at the first look after an end, and never reset
 }
 
-// openWindow returns a window that ends at expires; zero means never.
+// openWindow returns a window that ends at expires. The zero time means never.
 func openWindow(expires time.Time) *window {
 	w := new(window)
 	if !expires.IsZero() {
@@ -69,7 +67,7 @@ func openWindow(expires time.Time) *window {
 	return w
 }
 
-// isOver reports whether the window is over. Every delivery asks: no timer is
+// isOver reports whether the window is over. Every delivery asks, so no timer is
 // needed. A nil window never ends.
 func (w *window) isOver() bool {
 	if w == nil || w.expires.IsZero() {
@@ -103,9 +101,8 @@ func (w *window) end(now time.Time) time.Time {
 	return end.UTC()
 }
 
-// usage counts the deliveries that one secret verified, whatever its role. The
-// counter outlives the secret's time in force, and remembers a rejection and the
-// end of a window.
+// usage counts the deliveries that a secret verified, in any role. It outlives the
+// time in force, and keeps a rejection and the end of a window.
 type usage struct {
 	counter
 	secret Secret
@@ -163,7 +160,7 @@ const (
 	maxUnknownRejected = 1000
 )
 
-// usageOf returns the counter of s, new or known. v.mu is held.
+// usageOf returns the usage of s, new or known. The caller holds v.mu.
 func (v *verifierState) usageOf(s Secret) *usage {
 	fingerprint := s.Fingerprint()
 	u := v.known[fingerprint]
@@ -175,8 +172,8 @@ func (v *verifierState) usageOf(s Secret) *usage {
 	return u
 }
 
-// isRejected reports whether Reject refused the secret with the fingerprint,
-// known or not. v.mu is held.
+// isRejected reports whether the secret with the fingerprint, known or not, has been
+// rejected. The caller holds v.mu.
 func (v *verifierState) isRejected(fingerprint string) bool {
 	if u := v.known[fingerprint]; u != nil {
 		return u.rejected
@@ -184,8 +181,8 @@ func (v *verifierState) isRejected(fingerprint string) bool {
 	return v.unknownRejected[fingerprint]
 }
 
-// forget drops the secrets that left force first, if there are too many. Used
-// secrets stay: a status must not show a used secret as unused. v.mu is held.
+// forget drops the secrets that left force first, if there are too many. Used secrets
+// stay: a status must not show a used secret as unused. The caller holds v.mu.
 func (v *verifierState) forget() {
 	for len(v.known) > maxKnownSecrets {
 		var oldest *usage

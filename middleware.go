@@ -30,22 +30,22 @@ func DeliveryFromContext(ctx context.Context) (*Delivery, bool) {
 	return d, ok
 }
 
-// VerifyRequest reads the body of r, at most MaxBodyBytes of it, and verifies
-// it as [Verifier.VerifyHeader] does. Whether it returns a delivery or an
-// error, r.Body is whole again afterwards. Without a well-formed signature, and
-// with a Content-Length over the limit, nothing is read.
+// VerifyRequest reads the body of r, up to MaxBodyBytes, and verifies it as
+// [Verifier.VerifyHeader] does. Afterwards r.Body is whole again, also after an
+// error. Nothing is read if the signature is missing or malformed, or if the
+// Content-Length is over the limit.
 //
-// Call it before anything that reads the body. If r.FormValue or the like has
-// read a form, its values are not verified, and the body is consumed.
+// VerifyRequest is for routers that do not take [Verifier.Handler]. Call it before
+// anything that reads the body: the values of a form that r.FormValue has read are
+// not verified.
 //
-// Errors wrap those of [Verifier.Verify], [ErrBodyTooLarge], [ErrBodyTimeout],
-// [ErrBodyRead], [ErrBodyConsumed] or [ErrHeld]; [HTTPStatus] has the answer to each.
+// It sets no deadlines: set the server's ReadTimeout, which alone bounds a slow body.
+// If the router enables full duplex on HTTP/1, set the header Connection: close for
+// an error.
 //
-// It is for routers that do not take the [Verifier.Handler] middleware. It
-// cannot set deadlines: a slow body is bounded by the server's ReadTimeout
-// alone, so set one. Over HTTP/1, net/http holds back the answer to a refused
-// request until the body is there or that time is over. If the router enables
-// full duplex, set the header Connection: close for an error.
+// Errors match those of [Verifier.Verify], [ErrBodyTooLarge], [ErrBodyTimeout],
+// [ErrBodyRead], [ErrBodyConsumed] or [ErrHeld]. [HTTPStatus] returns the status to
+// answer with.
 func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
 	state := v.live()
 	a := attempt{v: state, ctx: r.Context(), request: r, header: r.Header, handle: state.opts.HandleHeld}
@@ -59,23 +59,19 @@ func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
 	return &a.in.Delivery, nil
 }
 
-// Handler returns middleware that passes verified deliveries on to next and
-// answers all other requests itself, through Deny or with the status of
-// [HTTPStatus] and a constant text. next reads the body as usual, and finds
-// the delivery by [DeliveryFromContext]. Files of a form that next parses are
-// removed when it returns. During a [Verifier.Hold], deliveries that no known secret
-// signed are answered 202, and HandleHeld of [VerifierOptions] gets them later.
+// Handler returns middleware that passes verified deliveries on to next, and answers
+// all other requests by Deny or with the status of [HTTPStatus]. next reads the body
+// as usual, and gets the delivery from [DeliveryFromContext]. Files of a form that
+// next parses are removed when next returns. During a [Verifier.Hold], deliveries
+// that no known secret signed are answered 202, and HandleHeld of [VerifierOptions]
+// gets them later.
 //
-// Mount it before anything that reads or decodes the body. If r.FormValue or
-// the like has read a form before, its values are not verified, and the body
-// is consumed.
+// Mount it before anything that reads the body. A body that has not arrived within
+// [DeliveryTimeout] is cut off. If the ResponseWriter supports no deadlines, as in
+// [http.TimeoutHandler], set the server's ReadTimeout.
 //
-// While Handler reads, a body that has not arrived within [DeliveryTimeout] is
-// cut off, also if the server has no timeouts, unless the ResponseWriter
-// supports no deadlines (that of [http.TimeoutHandler] does not): set the
-// server's ReadTimeout then. The answer to a request that is refused unread
-// does not wait for the body. Unless the end of the body was seen, the connection
-// is closed: no part of a body is taken for a request.
+// A rejected request is answered at once. Unless the whole body was seen, the
+// connection is closed: no part of a body is taken for a request.
 func (v *Verifier) Handler(next http.Handler) http.Handler {
 	if next == nil {
 		panic("diffhook: Verifier.Handler of a nil handler")

@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// Rotate makes next the current secret and keeps accepting the one it replaces
-// for window. Use it where the new secret is known before the source has it.
+// Rotate makes next the current secret, and accepts the replaced secret for window
+// more. Use it if the program learns the new secret before the source does. The next
+// new answer of the source replaces the change: rotate the source too, or a restart
+// undoes it.
 //
-// A window of 0 refuses the replaced secret at once, and an earlier previous
-// secret is dropped. Once the window is over, the replaced secret does not come
-// back as previous while the process lives, whatever the source says and the
-// clock is set to; as current it does. Before that, the source may extend the
-// window. Rotating to the current secret changes nothing.
+// An earlier previous secret is dropped. A window of 0 rejects the replaced secret at
+// once. Once the window is over, the replaced secret does not come back as previous
+// while the process lives; before that, the source may extend the window. If next is
+// current already, nothing changes.
 //
-// The change is this verifier's alone and lasts until its source brings a new
-// answer: rotate the source as well, or a restart undoes it.
+// Errors, after which nothing has changed:
 //
-// It returns an error that wraps [ErrInvalidSecret] for a next that is zero or
-// that [Verifier.Reject] has rejected, [ErrInvalidOptions] for a negative window,
-// and [ErrSecretsUnavailable] from a zero Verifier; nothing has changed then.
+//   - [ErrInvalidSecret]: next is zero, or was rejected by [Verifier.Reject].
+//   - [ErrInvalidOptions]: the window is negative.
+//   - [ErrSecretsUnavailable]: the Verifier is zero.
 func (v *Verifier) Rotate(next Secret, window time.Duration) error {
 	if next.IsZero() {
 		return fmt.Errorf("%w: Rotate to a zero Secret; make one with NewSecret", ErrInvalidSecret)
@@ -54,20 +54,18 @@ func (v *verifierState) rotate(next Secret, window time.Duration) error {
 	return nil
 }
 
-// Reject refuses the secret with the given fingerprint from now on, whatever
-// its role and whatever the source says: after a leak, or once no delivery needs
-// a replaced secret any more. If it is the current secret and the source names no
-// other, deliveries that the previous secret did not sign are answered 503
-// ([ErrSecretsUnavailable]) until the source does.
+// Reject rejects the secret with the given fingerprint from now on, in any role, and
+// whatever the source says: after a leak, or once no delivery needs the replaced
+// secret. If it is the current secret and the source names no other, deliveries that
+// the previous secret did not sign are answered 503 ([ErrSecretsUnavailable]).
 //
-// The verifier forgets it with the process: after a restart only the source
-// decides. Other servers have verifiers of their own: RevokeSecret of package
-// [github.com/diffhook/diffhook-go/rotation] reaches them, the platform and the
-// source too.
+// The rejection ends with the process. Other servers have verifiers of their own:
+// RevokeSecret of package [github.com/diffhook/diffhook-go/rotation] also reaches
+// them, the platform and the source.
 //
 // Errors, after which nothing has changed:
 //
-//   - [ErrInvalidOptions]: the text is no fingerprint.
+//   - [ErrInvalidOptions]: the text is not a fingerprint.
 //   - [ErrSecretsUnavailable]: the Verifier is zero.
 //   - 1,000 fingerprints of unknown secrets are rejected already. A secret that the
 //     verifier has seen can always be rejected.

@@ -21,47 +21,45 @@ import (
 
 // Secret is a signing secret: the key with which DiffHook signs deliveries.
 //
-// It is opaque. Printing, logging, encoding and comparing it, or anything that
-// holds it, shows a placeholder; [Secret.Reveal] is the only way to the text
-// and [Secret.Fingerprint] the way to name it. The zero value signs nothing
-// and accepts nothing. A Secret is not comparable with ==: use [Secret.Equal].
-// Copies share their key. All methods are safe for concurrent use.
+// A Secret is opaque. Printing, logging, encoding or comparing a Secret, or a value
+// that holds it, shows a placeholder. Only [Secret.Reveal] returns the text, and
+// [Secret.Fingerprint] names the secret. The zero value signs nothing and accepts
+// nothing. To compare secrets, call [Secret.Equal]: == does not compile. Copies share
+// the key. All methods are safe for concurrent use.
 type Secret struct {
-	// key gives the key material. It stands behind a function because fmt
-	// calls no methods on unexported fields and reflection follows pointers,
-	// but neither can look into, or call, a function it finds.
+	// key returns the key material. fmt calls no methods on unexported fields, and
+	// reflection follows pointers, but neither looks into or calls a function.
 	key func() *signingKey
 }
 
-// minSecretBytes is below every secret that DiffHook issues, and above what a
-// placeholder or a truncated paste has. Shorter HMAC keys can be guessed.
+// minSecretBytes is less than the length of every secret that DiffHook issues, and
+// more than that of a placeholder or a truncated paste. A shorter HMAC key can be
+// guessed.
 const minSecretBytes = 16
 
 // apiKeyPrefix begins every API key, the other credential of the platform.
 const apiKeyPrefix = redact.KeyPrefix
 
-// redactedSecret stands wherever a Secret is shown, and shownZero for one, or an
-// APIKey, that is zero.
+// redactedSecret is the text that a Secret prints as, and shownZero that of a zero
+// Secret or APIKey.
 const (
 	redactedSecret = redact.SecretPlaceholder
 	shownZero      = "(none)"
 )
 
-// NewSecret returns the signing secret with the given text, which is used byte
-// for byte. The text is found at App → Settings → API Keys → Signing secret.
+// NewSecret returns the signing secret with the given text, byte for byte: the text
+// at App → Settings → API Keys → Signing secret.
 //
-// NewSecret accepts every text that DiffHook can issue. Its errors wrap
+// NewSecret accepts every text that DiffHook can issue. Errors match
 // [ErrInvalidSecret] and do not repeat the text. They are for a text that
 //   - is shorter than 16 bytes;
-//   - begins or ends with white space, such as the newline of a file;
-//   - has a line break, a control character or an invisible character;
+//   - begins or ends with white space, such as a file's newline;
+//   - has a line break, or a control or invisible character;
 //   - is UTF-16, or begins with a byte order mark;
-//   - is an API key (dh_live_…), a signature of a delivery, or the text that a
-//     Secret prints as;
+//   - is an API key, a signature, or the text that a Secret prints as;
 //   - is in quotes, a line NAME=value or a JSON object;
-//   - stands for a secret: ${NAME}, $(NAME), %NAME%, {{name}}, <your-secret>, the
-//     name of a variable, arn:…, op://… and the like, a URL, the path of a file.
-//     Everybody can guess such a key, and forge deliveries with it.
+//   - stands for a secret, and can be guessed: ${NAME}, {{name}}, <your-secret>, the
+//     name of a variable, arn:…, op://…, a URL, or the path of a file.
 func NewSecret(s string) (Secret, error) {
 	fault := textFault(s)
 	switch {
@@ -80,8 +78,8 @@ func NewSecret(s string) (Secret, error) {
 	return Secret{key: func() *signingKey { return key }}, nil
 }
 
-// Sign returns the signature of body: "sha256=" and the 64 lower-case hex
-// digits of its HMAC-SHA256. The zero Secret returns "".
+// Sign returns the signature of body: "sha256=" and the 64 lower-case hex digits of
+// the HMAC-SHA256. The zero Secret returns "".
 func (s Secret) Sign(body []byte) string {
 	if s.key == nil {
 		return ""
@@ -91,8 +89,8 @@ func (s Secret) Sign(body []byte) string {
 	return signaturePrefix + hex.EncodeToString(m.sum[:])
 }
 
-// Reveal returns the text, for storing it in a secrets manager. Nothing else
-// returns it. The zero Secret returns "".
+// Reveal returns the text, to save in a secrets manager. No other method returns it.
+// The zero Secret returns "".
 func (s Secret) Reveal() string {
 	if s.key == nil {
 		return ""
@@ -100,11 +98,10 @@ func (s Secret) Reveal() string {
 	return s.key().text
 }
 
-// Fingerprint returns 16 hex digits that name the secret in logs and statuses
-// without showing it: the beginning of an HMAC of a fixed label under the
-// secret. Equal secrets have equal fingerprints, in every process. Guesses of a
-// weak secret can be tried against a fingerprint offline. The zero Secret returns
-// "".
+// Fingerprint returns 16 hex digits that name the secret in logs and statuses without
+// showing it: the beginning of an HMAC of a fixed label under the secret. Equal
+// secrets have equal fingerprints, in every process. A weak secret can be guessed
+// offline from its fingerprint. The zero Secret returns "".
 func (s Secret) Fingerprint() string {
 	if s.key == nil {
 		return ""
@@ -133,15 +130,14 @@ func (s Secret) String() string {
 	return redactedSecret
 }
 
-// Format writes what String returns under every verb.
+// Format writes the text of String under every verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
-// MarshalText returns what String returns, for encoding/json, log/slog and the
-// like.
+// MarshalText returns the text of String, for encoding/json, log/slog and the like.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// checkFingerprint refuses what no [Secret.Fingerprint] can be, without
-// repeating it: it may be the secret.
+// checkFingerprint returns an error if s cannot be a result of [Secret.Fingerprint].
+// The error does not repeat s, which may be a secret.
 func checkFingerprint(s string) error {
 	if len(s) != 2*fingerprintBytes || strings.Trim(s, "0123456789abcdef") != "" {
 		return fmt.Errorf("%w: a fingerprint is %d digits of 0-9 and a-f, as Secret.Fingerprint and Verifier.Status have it", ErrInvalidOptions, 2*fingerprintBytes)
@@ -149,21 +145,21 @@ func checkFingerprint(s string) error {
 	return nil
 }
 
-// signingKey is what a Secret holds. Nothing but a Secret's function may point
-// to it: the pooled states are as good as the key itself.
+// signingKey is the key of a Secret. Only the function of a Secret may point to it:
+// the pooled states are as good as the key.
 type signingKey struct {
 	text        string
-	identity    tag // an HMAC of a fixed label, by which keys are compared
+	identity    tag // an HMAC of a fixed label, to compare keys
 	fingerprint string
 	macs        sync.Pool // of *macState, keyed and reset
 	states      atomic.Uint32
 }
 
-// fingerprintLabel is what identity signs. It is not JSON, so no signature of
-// an event shows a part of it.
+// fingerprintLabel is the text that identity signs. It is not JSON, so the signature
+// of an event shows no part of identity.
 const fingerprintLabel = "diffhook-go signing secret fingerprint v1"
 
-// fingerprintBytes is how much of the HMAC a fingerprint shows.
+// fingerprintBytes is the length of the HMAC in a fingerprint.
 const fingerprintBytes = 8
 
 func newSigningKey(text string) *signingKey {
@@ -178,7 +174,7 @@ func newSigningKey(text string) *signingKey {
 	return k
 }
 
-// mac returns a state whose sum is the HMAC of body. The caller releases it.
+// mac returns a state whose sum is the HMAC of body. The caller must release it.
 func (k *signingKey) mac(body []byte) *macState {
 	m := k.macs.Get().(*macState)
 	m.hmac.Write(body)
@@ -186,8 +182,8 @@ func (k *signingKey) mac(body []byte) *macState {
 	return m
 }
 
-// matches returns 1 if t is the HMAC of body and 0 if not, in time that depends on
-// the length of body only. lane is one to count in: see counter.
+// matches returns 1 if t is the HMAC of body and 0 if not, in a time that depends
+// only on the length of body. lane is the lane to count a use in: see counter.
 func (k *signingKey) matches(body []byte, t *tag) (match int, lane uint32) {
 	m := k.mac(body)
 	match, lane = subtle.ConstantTimeCompare(m.sum[:], t[:]), m.lane
@@ -201,8 +197,8 @@ func (k *signingKey) signed(body []byte, t *tag) bool {
 	return match == 1
 }
 
-// macState is one keyed HMAC with room for its result. Reusing it saves the
-// two compressions in which HMAC takes up the key, and every allocation.
+// macState is a keyed HMAC with room for the result. To reuse a state saves the two
+// compressions of the key, and every allocation.
 type macState struct {
 	key  *signingKey
 	hmac hash.Hash
@@ -219,7 +215,7 @@ func (m *macState) release() {
 // the verifiers whose current secret is s. The text shows both fingerprints. Anybody
 // with s can decrypt next: do not seal under a leaked secret.
 //
-// HKDF-SHA-256 derives the key from s and both fingerprints; the cipher is
+// HKDF-SHA-256 derives the key from s and both fingerprints, and the cipher is
 // AES-256-GCM. The error matches [ErrInvalidSecret] if a secret is zero or both are
 // the same.
 func (s Secret) SealSuccessor(next Secret) (string, error) {

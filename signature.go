@@ -12,26 +12,25 @@ import (
 	"strings"
 )
 
-// Headers that carry the signature of a delivery, from DiffHook's page
-// "Verifying Signatures". Both generations sign the same way and only name
-// the header differently.
+// The headers with the signature of a delivery, from DiffHook's page "Verifying
+// Signatures". Both generations sign in the same way.
 const (
 	SignatureHeader     = "X-DiffHook-Signature" // generation 1
 	SignatureHeaderGen2 = "X-Signature"          // generation 2
 )
 
-// signaturePrefix names the algorithm. It is fixed: nothing that a sender
-// writes chooses how a signature is checked.
+// signaturePrefix names the algorithm. It is fixed: nothing in a request chooses
+// another algorithm.
 const signaturePrefix = "sha256="
 
 // tag is the 32 bytes of an HMAC-SHA256, decoded.
 type tag [sha256.Size]byte
 
-// parse decodes the one form a signature may have: "sha256=" and 64 digits of
-// [0-9a-f]. Upper-case digits are refused, so that one tag has one spelling.
-// Spaces and tabs around it are no part of a header's value (RFC 9110, section
-// 5.5): net/http takes them off over HTTP/1.1 and leaves them over HTTP/2.
-// The text is the sender's own, so its parsing need not take constant time.
+// parse decodes a signature: "sha256=" and 64 digits of [0-9a-f]. Upper-case digits
+// are rejected, so that a tag has a single spelling. Spaces and tabs around a
+// signature are not part of the header's value (RFC 9110, section 5.5): net/http
+// removes them over HTTP/1.1 and keeps them over HTTP/2. The sender knows the text,
+// so parsing need not take constant time.
 func (t *tag) parse(s string) error {
 	if s = trimBlanks(s); s == "" {
 		return ErrNoSignature
@@ -52,7 +51,7 @@ func (t *tag) parse(s string) error {
 	return nil
 }
 
-// hexValue maps each lower-case hex digit to its value and all else to 0xff.
+// hexValue maps each lower-case hex digit to its value, and every other byte to 0xff.
 var hexValue = func() (values [256]byte) {
 	for i := range values {
 		values[i] = 0xff
@@ -66,13 +65,11 @@ var hexValue = func() (values [256]byte) {
 // trimBlanks returns a header's value without the spaces and tabs around it.
 func trimBlanks(s string) string { return strings.Trim(s, " \t") }
 
-// signatureFrom picks the signature out of a request's header: that of
-// generation 1 if it is there, else that of generation 2. Blank values count
-// as absent. Names match in any case, because a map that net/http did not fill
-// (the event of a Lambda function, a test) need not have canonical keys.
-// Several values under one name, however it is spelled, are malformed: nobody
-// knows which value a proxy in front has read. isGen1 reports that the header is that
-// of generation 1.
+// signatureFrom returns the signature in a request's header, and whether it is in the
+// header of generation 1, which comes first. Blank values count as absent. Names
+// match in any case: a map that net/http did not fill, such as that of a Lambda
+// event, need not have canonical keys. Several values under one name are malformed: a
+// proxy in front may have read any of them.
 func signatureFrom(h http.Header) (signature string, isGen1 bool, err error) {
 	var gen1, gen2 string
 	var n1, n2 int
@@ -88,13 +85,13 @@ func signatureFrom(h http.Header) (signature string, isGen1 bool, err error) {
 		return "", false, ErrMalformedSignature
 	}
 	if n1 == 0 {
-		return gen2, false, nil // empty where there is none: tag.parse says so
+		return gen2, false, nil // empty without a signature: tag.parse returns ErrNoSignature
 	}
 	return gen1, true, nil
 }
 
-// addValues counts the values that are not blank, and returns the last of them
-// and the new count. n values were found before.
+// addValues counts the values that are not blank, and returns the last value and the
+// new count. n values were counted before.
 func addValues(last string, n int, values []string) (string, int) {
 	for _, value := range values {
 		if trimBlanks(value) != "" {

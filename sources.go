@@ -12,17 +12,16 @@ import (
 	"time"
 )
 
-// SecretSource is where a [Verifier] gets its secrets from: the environment, a
-// mounted file, a secrets manager, the DiffHook API, or a fixed [Secrets].
+// SecretSource supplies the secrets of a [Verifier]: from the environment, a mounted
+// file, a secrets manager, the DiffHook API, or a fixed [Secrets].
 //
-// Load answers with all that is in force now. A verifier calls it once when it
-// is made, and then on [Verifier.Refresh], [Verifier.Watch] and on a delivery
-// that no known secret signed; never twice at a time, and after the first time
-// with a context that ends after 5 s. An answer without a Current secret counts
-// as an error, as does a panic. Its errors are logged and served in
-// [VerifierStatus]: keep secrets out of their text. An answer that differs from
-// the one before is put in force: a PreviousExpires, if any, must be a fixed
-// time, and not one counted from each call.
+// Load returns all secrets that are in force now. A verifier calls Load when it is
+// made, on [Verifier.Refresh] and [Verifier.Watch], and after a delivery that no
+// known secret signed. Two calls never overlap, and the context of each call but the
+// first ends after 5 s. An answer without a Current secret counts as an error, as
+// does a panic. Errors are logged and shown in [VerifierStatus]: keep secrets out of
+// their text. An answer that differs from the last answer comes into force, so
+// PreviousExpires must be a fixed time and not count from each call.
 type SecretSource interface {
 	Load(ctx context.Context) (Secrets, error)
 }
@@ -33,31 +32,32 @@ type SecretSourceFunc func(ctx context.Context) (Secrets, error)
 // Load calls f.
 func (f SecretSourceFunc) Load(ctx context.Context) (Secrets, error) { return f(ctx) }
 
-// Secrets is what a [SecretSource] answers: the secrets in force at one moment.
-// Only Current is required.
+// Secrets is the answer of a [SecretSource]: the secrets in force at one moment. Only
+// Current is required.
 type Secrets struct {
 	// Current is the secret that DiffHook signs with now.
 	Current Secret
 
-	// Previous is the secret that it signed with before the last rotation,
-	// which deliveries in flight still carry. A Previous equal to Current
-	// counts as none.
+	// Previous is the secret that DiffHook signed with before the last rotation, and
+	// that deliveries in flight still carry. A Previous equal to Current counts as
+	// absent.
 	Previous Secret
 
-	// PreviousExpires ends the time for which Previous is accepted. The zero
-	// time means until the source no longer names it.
+	// PreviousExpires is the time from which Previous is rejected. The zero time
+	// means: once the source no longer names Previous.
 	PreviousExpires time.Time
 
-	// NoPrevious states that no previous secret is valid, as opposed to not
-	// knowing: a replaced secret is then refused at once, rather than kept for
-	// [VerifierOptions].RotationWindow. Previous is ignored where it is set.
+	// NoPrevious states that no previous secret is valid: a replaced secret is
+	// rejected at once, and Previous is ignored. By default, a verifier keeps a
+	// replaced secret for [VerifierOptions].RotationWindow if the source does not
+	// name it.
 	NoPrevious bool
 }
 
 // Load returns s itself: a fixed set is a [SecretSource].
 func (s Secrets) Load(context.Context) (Secrets, error) { return s, nil }
 
-// normalized returns s in the one form that means what s means.
+// normalized returns the canonical form of s.
 func (s Secrets) normalized() Secrets {
 	if s.NoPrevious || s.Previous.Equal(s.Current) {
 		s.Previous = Secret{}
@@ -68,7 +68,7 @@ func (s Secrets) normalized() Secrets {
 	return s
 }
 
-// equal reports whether two normalized sets are the same answer.
+// equal reports whether two normalized answers are the same.
 func (s Secrets) equal(t Secrets) bool {
 	return s.Current.Equal(t.Current) && s.Previous.Equal(t.Previous) &&
 		s.PreviousExpires.Equal(t.PreviousExpires) && s.NoPrevious == t.NoPrevious
@@ -85,18 +85,18 @@ const (
 // EnvSecrets returns the source that reads the environment:
 //
 //   - DIFFHOOK_SIGNING_SECRET, the current secret, is required.
-//   - DIFFHOOK_SIGNING_SECRET_PREVIOUS, the one before the last rotation, may
-//     be unset or empty.
-//   - DIFFHOOK_SIGNING_SECRET_PREVIOUS_EXPIRES, the time (RFC 3339) at which
-//     the previous one stops being accepted, may be unset or empty: it is then
-//     accepted for as long as it is named.
+//   - DIFFHOOK_SIGNING_SECRET_PREVIOUS, the secret before the last rotation, may be
+//     unset or empty.
+//   - DIFFHOOK_SIGNING_SECRET_PREVIOUS_EXPIRES, the time (RFC 3339) from which the
+//     previous secret is rejected, may be unset or empty: the previous secret is then
+//     accepted while the variable names it.
 //
-// The environment of a running process does not change from outside: rotating
-// takes a restart, with the new secret as the current one and the old one as
-// the previous one.
+// The environment of a running process does not change from outside: a rotation takes
+// a restart, with the new secret as the current and the old secret as the previous
+// secret.
 //
-// Errors name the variable, never its value. They wrap [ErrInvalidSecret]
-// where a value is not a secret or not a time.
+// Errors name the variable, never the value. They match [ErrInvalidSecret] if a value
+// is not a secret or not a time.
 func EnvSecrets() SecretSource { return envSource{} }
 
 type envSource struct{}
@@ -113,10 +113,10 @@ func (envSource) Load(context.Context) (Secrets, error) {
 	)
 }
 
-// namedText is a text with where it was found, for errors.
+// namedText is a text and the place of its origin, for errors.
 type namedText struct{ name, text string }
 
-// parseSecrets makes a set of three texts, of which the last two may be empty.
+// parseSecrets returns the secrets in three texts. The last two may be empty.
 func parseSecrets(current, previous, expires namedText) (s Secrets, err error) {
 	if s.Current, err = current.secret(); err != nil {
 		return Secrets{}, err
@@ -144,29 +144,24 @@ func (t namedText) secret() (Secret, error) {
 	return s, nil
 }
 
-// FileSecrets returns the source that reads path: a file with the current secret,
-// or a directory with the files
+// FileSecrets returns the source that reads path: a file with the current secret, or
+// a directory with
 //   - current, the current secret;
-//   - previous, the secret before it, or the word none if no previous secret is
-//     valid ([Secrets].NoPrevious). Without this file, a verifier keeps a replaced
-//     secret for [VerifierOptions].RotationWindow;
-//   - previous_expires, the end of the window (RFC 3339). Without this file,
-//     previous is accepted until it is removed.
+//   - previous, the secret before, or the word none ([Secrets].NoPrevious). Without
+//     this file, a verifier keeps a replaced secret for
+//     [VerifierOptions].RotationWindow;
+//   - previous_expires, the end of the window (RFC 3339). Without this file, previous
+//     is accepted until its removal.
 //
-// An empty file of a directory is an error, because somebody may be writing it. A
-// newline at the end of a file is not part of the secret. A file may also be
-// /dev/fd/3, and deleted, if it can be opened again.
+// A newline at the end of a file does not count. An empty file is an error: somebody
+// may be writing it.
 //
-// To replace all files at once, swap a symbolic link: path itself, or ..data in
-// path as Kubernetes does. Then all files are read from one version. In a plain
-// directory, write previous, then previous_expires, then current. To end the
-// window, remove previous or write none into it, then remove previous_expires.
+// To replace all files at once, swap a symbolic link: path, or ..data in path as
+// Kubernetes does. In a plain directory, write previous, then previous_expires, then
+// current.
 //
-// Errors name the file, never the content. They wrap
-//   - [ErrInvalidSecret], if a content is no secret or no time;
-//   - [ErrSecretsUnavailable], if a file is a pipe, a socket or a device, which can
-//     be read only once;
-//   - the error of the file system, such as [fs.ErrNotExist].
+// Errors name the file, never the content. They match [ErrInvalidSecret],
+// [ErrSecretsUnavailable] for a pipe, socket or device, or the file system's error.
 func FileSecrets(path string) SecretSource { return fileSource{path} }
 
 // Files of a directory that [FileSecrets] reads. noPrevious is the content of
@@ -184,14 +179,17 @@ var ifNone = map[string]string{
 	filePreviousExpires: ", or remove the file",
 }
 
+// fileSource is the source of FileSecrets. The file may also be /dev/fd/3, and
+// deleted, if it can be opened again. A pipe, a socket or a device can be read only
+// once. To end the window in a plain directory, remove previous or write none into
+// it, then remove previous_expires.
 type fileSource struct{ path string }
 
-// maxSecretFileBytes bounds the read of a file that is no secret at all.
+// maxSecretFileBytes bounds the read of a file that is not a secret.
 const maxSecretFileBytes = 64 << 10
 
-// Load reads until the same version is in place before and after the read. A
-// replaced version is removed, so a missing file may mean a removal under way, not
-// an absence.
+// Load reads until the same version is in place before and after the read. A replaced
+// version is removed, so a missing file may mean a removal under way, not an absence.
 func (s fileSource) Load(ctx context.Context) (secrets Secrets, err error) {
 	const tries = 10
 	for range tries {
@@ -211,8 +209,8 @@ func (s fileSource) Load(ctx context.Context) (secrets Secrets, err error) {
 	return Secrets{}, err
 }
 
-// version returns the file, or the directory with the files, that is in place
-// at this moment, with every symbolic link resolved.
+// version returns the file, or the directory with the files, that is in place now,
+// with every symbolic link resolved.
 func (s fileSource) version() (string, error) {
 	path := s.path
 	// Kubernetes: current → ..data/current, and ..data → ..2026_11_23_…/.
@@ -252,8 +250,8 @@ func (s fileSource) readVersion(path string) (Secrets, error) {
 	return parseSecrets(namedText{s.path, text}, namedText{}, namedText{})
 }
 
-// readDirectory reads the files of the version in path. The errors name the
-// files in s.path.
+// readDirectory reads the files of the version in path. Errors name the files in
+// s.path.
 func (s fileSource) readDirectory(path string) (Secrets, error) {
 	read := func(name string) (namedText, error) {
 		text, err := readSecretFile(filepath.Join(path, name))
