@@ -105,6 +105,25 @@ func TestReadmeLinksEveryPage(t *testing.T) {
 	}
 }
 
+// The lines of the README's table of frameworks are run by the tests of contrib.
+func TestFrameworkLinesAreRun(t *testing.T) {
+	names, err := filepath.Glob("../contrib/*/*_test.go")
+	require.NoError(t, err)
+	run := ""
+	for _, name := range names {
+		run += read(t, name)
+	}
+	_, table, found := strings.Cut(read(t, "../README.md"), "| framework |")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n\n")
+	lines := regexp.MustCompile("(?m)^\\| [^|]+ \\| `([^`]+)`").FindAllStringSubmatch(table, -1)
+	require.Greater(t, len(lines), 5)
+	for _, line := range lines {
+		code, _, _ := strings.Cut(line[1], " f))") // a test has a function in place of f
+		assert.Contains(t, run, code)
+	}
+}
+
 // CONTRIBUTING.md names tests and functions to look for. They exist.
 func TestNamesInContributingExist(t *testing.T) {
 	code := ""
