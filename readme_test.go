@@ -37,7 +37,7 @@ func readmeClient(ctx context.Context) error {
 }
 
 func readmeTesting(t *testing.T, ctx context.Context, h http.Handler) {
-	secret := diffhooktest.NewSecret()
+	secret := diffhooktest.NewSecret() // of github.com/diffhook/diffhook-go/diffhooktest
 	v, err := diffhook.NewVerifier(ctx, diffhook.Secrets{Current: secret}, nil)
 	// … h is your handler around v
 	require.NoError(t, err)
