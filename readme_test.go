@@ -101,9 +101,8 @@ func TestReadmeIsOnePage(t *testing.T) {
 	assert.LessOrEqual(t, strings.Count(string(readme), "\n"), 120, "lines")
 
 	prose := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(string(readme), "")
-	isURL := regexp.MustCompile(`https?://`)
 	for line := range strings.Lines(prose) {
-		if !strings.HasPrefix(line, "|") && !isURL.MatchString(line) {
+		if !strings.HasPrefix(line, "|") && !strings.Contains(line, "https:") {
 			assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), 100, line)
 		}
 	}
