@@ -55,7 +55,7 @@ func ExampleSecret() {
 		Poll:         10 * time.Millisecond,
 	})
 	if err != nil {
-		log.Fatal(err) // run it again: it continues
+		log.Fatal(err) // a second call continues
 	}
 	body := diffhooktest.PageChanged()
 	fmt.Println("old:", v.Verify(ctx, body, old.Sign(body)) == nil)
@@ -77,7 +77,7 @@ func ExampleRevokeSecret() {
 		Poll:      10 * time.Millisecond,
 	})
 	if err != nil {
-		log.Fatal(err) // run it again, until it returns nil
+		log.Fatal(err) // call RevokeSecret until the error is nil
 	}
 	body := diffhooktest.PageChanged()
 	fmt.Println("leaked:", v.Verify(ctx, body, leaked.Sign(body)) == nil)
@@ -109,7 +109,7 @@ func ExampleKey() {
 		Poll:  10 * time.Millisecond,
 	})
 	if err != nil {
-		log.Fatal(err) // run it again: it continues
+		log.Fatal(err) // a second call continues
 	}
 	for _, key := range platform.DefaultTeam().Keys() {
 		if key.ID == old.ID {

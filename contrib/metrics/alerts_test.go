@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// alerts returns the alerts of the page and their expressions.
+// alerts returns the expression of each alert of the page.
 func alerts(t *testing.T) map[string]string {
 	page, err := os.ReadFile("../../docs/metrics.md")
 	require.NoError(t, err)
@@ -34,7 +34,7 @@ func alerts(t *testing.T) map[string]string {
 	return found
 }
 
-// An hour of each kind of fault raises its alert and no other.
+// An hour of a fault raises the alert for that fault alone.
 func TestAlertsFire(t *testing.T) {
 	const healthy = `
 load 1m
@@ -78,7 +78,7 @@ load 1m
 	}
 }
 
-// The alerts and queries of the page name metrics that its code makes.
+// The alerts name metrics of the code of the page.
 func TestAlertsNameMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	m := newMetrics(registry)

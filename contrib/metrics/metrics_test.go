@@ -38,7 +38,7 @@ type source struct {
 
 func (s *source) Load(context.Context) (diffhook.Secrets, error) { return s.secrets, s.err }
 
-// server is the server of a page's snippet, and what it is sent.
+// server is the server of a snippet of the page.
 type server struct {
 	current, previous diffhook.Secret
 	source            *source
@@ -63,7 +63,7 @@ func (s *server) post(secret diffhook.Secret) (status int) {
 	return w.Code
 }
 
-// run sends deliveries of each kind. It sleeps in the bubble of synctest.
+// run sends a delivery of each kind.
 func (s *server) run(t *testing.T) {
 	handled := func(context.Context) error { return nil }
 	for _, step := range []struct {

@@ -18,8 +18,8 @@ const (
 	firstRow  = 84
 )
 
-// style has the colours for both schemes. The picture has a background of its own:
-// a page may show the scheme that the reader's system does not.
+// style contains the colours for both schemes, and of a background: the page around
+// the picture may show another scheme than the reader's system.
 const style = `
     .back { fill: #ffffff; stroke: #d1d9e0; }
     text { fill: #1f2328; font: 13px -apple-system, "Segoe UI", "Noto Sans", Helvetica, Arial, sans-serif; }

@@ -15,7 +15,7 @@ type measurement struct {
 	allocs map[string]float64   // allocations of an operation, in the last run
 }
 
-// parse reads the output of go test -bench -benchmem, of one run after the other.
+// parse reads the output of go test -bench -benchmem, run after run.
 func parse(output string) (measurement, error) {
 	m := measurement{nanos: map[string][]float64{}, allocs: map[string]float64{}}
 	lines := bufio.NewScanner(strings.NewReader(output))

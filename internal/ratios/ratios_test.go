@@ -32,7 +32,7 @@ func read(t *testing.T, name string) []byte {
 	return content
 }
 
-// output has two rounds of every benchmark. By hand, each takes 100 ns, then 1,000.
+// output returns two rounds of every benchmark. By hand, each takes 100 ns, then 1,000.
 func output() string {
 	var b strings.Builder
 	b.WriteString("cpu: CPU <1> & \"2\"\n")
