@@ -1,11 +1,14 @@
 package diffhook
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // Codes of errors that generation 1 documents.
@@ -33,9 +36,9 @@ type APIError struct {
 	Route    string // without ids, except of [Client.Do]
 	Attempts int    // how often the request was sent
 
-	unexpected bool // matches ErrUnexpectedResponse
-	unknown    bool // matches ErrOutcomeUnknown
-	cause      func() error
+	unexpected bool  // matches ErrUnexpectedResponse
+	unknown    bool  // matches ErrOutcomeUnknown
+	cause      error // a redact.Error, which hides it; nil: none
 }
 
 // Error returns one line: the request, the status, what the server said and
@@ -112,7 +115,13 @@ func (e *APIError) Is(target error) bool {
 	case ErrOutcomeUnknown:
 		return e.unknown
 	}
-	return e.cause != nil && errors.Is(e.cause(), target)
+	return errors.Is(e.cause, target)
+}
+
+// namesRevokedKey reports whether a 401 says that the API key, or the client, is
+// revoked. Generation 2 has no codes.
+func (e *APIError) namesRevokedKey() bool {
+	return e.Code == codeInvalidAPIKey || strings.Contains(strings.ToLower(e.Message), "invalid api key")
 }
 
 // refusesRequest reports whether the status is a 4xx without a sentinel of its own.
@@ -126,43 +135,45 @@ func (e *APIError) refusesRequest() bool {
 
 // As finds target in the error of reading the answer, if there was one. That
 // error is not unwrapped, since it may show what this one must not.
-func (e *APIError) As(target any) bool { return e.cause != nil && errors.As(e.cause(), target) }
+func (e *APIError) As(target any) bool { return errors.As(e.cause, target) }
 
-// transportError is a request that got no answer. Its cause, which may show
-// what it must not, can be asked for with errors.Is and errors.As only.
-type transportError struct {
-	method   string
-	route    string
-	attempts int
-	unknown  bool
-	cause    func() error
-	text     string // of cause, fit to show
-}
-
-func (e *transportError) Error() string {
-	s := fmt.Sprintf("diffhook: %s %s: %s", e.method, e.route, e.text)
-	if e.unknown {
-		s += "; " + adviceUnknown
+// transportError returns the error of a request without a response. The text shows
+// the text of err, scrubbed. If unknown is true, it matches ErrOutcomeUnknown.
+func (call *call) transportError(err error, token string, attempts int, unknown bool) error {
+	text := fmt.Sprintf("diffhook: %s %s: %s", call.method, call.route, call.textOf(err, 300, token))
+	var kind error
+	if unknown {
+		kind = ErrOutcomeUnknown
+		text += "; " + adviceUnknown
 	}
-	return s + attemptsAndID(e.attempts, "")
+	return redact.NewError(text+attemptsAndID(attempts, ""), kind, err)
 }
 
-func (e *transportError) Is(target error) bool {
-	return target == ErrOutcomeUnknown && e.unknown || errors.Is(e.cause(), target)
+// unsentError returns the error of a call whose last attempt was not sent. If ctx
+// left no time for it, the error of the attempt before says more.
+func (call *call) unsentError(ctx context.Context, reason, before error) error {
+	reason = withContextError(ctx, reason)
+	var api *APIError
+	switch {
+	case before != nil && matchesContext(reason):
+		return call.interruptedBy(reason, before)
+	case errors.As(reason, &api):
+		own := *api // an exchange for a token shares the error with other calls
+		if ctx.Err() != nil {
+			return call.interruptedBy(contextError(ctx), &own)
+		}
+		return &own
+	}
+	return call.transportError(reason, "", call.attempts-1, false)
 }
 
-func (e *transportError) As(target any) bool { return errors.As(e.cause(), target) }
-
-// interruptedError is the error of a call that could have been tried again, if
-// the context had left time for it. It matches the error of the last attempt and
-// that of the context.
-type interruptedError struct {
-	last  error
-	cause func() error // that of the context
-	text  string       // of cause, fit to show
+// interruptedBy returns the error of the last attempt, which also matches reason:
+// the reason why there is no further attempt.
+func (call *call) interruptedBy(reason, last error) error {
+	return redact.NewError(last.Error()+"; no further attempt: "+call.textOf(reason, 200, ""), last, reason)
 }
 
-func (e *interruptedError) Error() string        { return e.last.Error() + "; no further attempt: " + e.text }
-func (e *interruptedError) Unwrap() error        { return e.last }
-func (e *interruptedError) Is(target error) bool { return errors.Is(e.cause(), target) }
-func (e *interruptedError) As(target any) bool   { return errors.As(e.cause(), target) }
+// textOf returns the text of an error, fit for an error of the call.
+func (call *call) textOf(err error, n int, token string) string {
+	return call.scrub(strings.TrimPrefix(err.Error(), "diffhook: "), n, token)
+}

@@ -14,6 +14,110 @@ import (
 	"time"
 )
 
+// Do sends a request to an endpoint that has no method of its own. path is
+// relative to the base URL, such as "monitors?limit=5"; write ids into it with
+// [url.PathEscape]. in, if not nil, is sent as JSON; out, if not nil, receives
+// the "data" of the answer. A POST or PATCH whose in is nil is sent as {}. The
+// rules of the package for retries, limits and errors apply: GET, HEAD, OPTIONS,
+// PUT and DELETE count as safe to send again.
+func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
+	if method == "" || strings.ContainsFunc(method, func(r rune) bool { return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') }) {
+		return fmt.Errorf("%w: the method must be letters, such as GET", ErrInvalidRequest)
+	}
+	u, err := c.core().resolve(path)
+	if err != nil {
+		return err
+	}
+	route, _, _ := strings.Cut(path, "?")
+	route = scrub(route, 200) // it may be a key that is to be deleted
+	return c.call(ctx, &call{method: method, url: u, route: route, in: in, out: out, repeatable: isRepeatable(method)})
+}
+
+// isRepeatable reports whether HTTP calls a method idempotent (RFC 9110, 9.2.2).
+// Methods are case-sensitive.
+func isRepeatable(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// resolve turns a path relative to the base URL into a URL below it.
+func (c *core) resolve(path string) (*url.URL, error) {
+	ref, err := url.Parse(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the path is not the path of a URL", ErrInvalidRequest)
+	}
+	if ref.Scheme != "" || ref.Host != "" || ref.User != nil || ref.Opaque != "" || ref.Fragment != "" || strings.HasPrefix(path, "/") {
+		return nil, fmt.Errorf("%w: the path must be relative to the base URL, such as monitors", ErrInvalidRequest)
+	}
+	if strings.ContainsFunc(ref.RawQuery, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return nil, fmt.Errorf("%w: the query must be escaped; use url.Values", ErrInvalidRequest)
+	}
+	for element := range strings.SplitSeq(ref.EscapedPath(), "/") {
+		if err := checkElement(element); err != nil {
+			return nil, err
+		}
+	}
+	u := *c.base
+	u.RawQuery = ref.RawQuery
+	u.RawPath = c.base.EscapedPath() + ref.EscapedPath()
+	u.Path = c.base.Path + ref.Path
+	return &u, nil
+}
+
+// checkElement refuses elements of an escaped path that do not stay one.
+func checkElement(escaped string) error {
+	element, err := url.PathUnescape(escaped)
+	if err != nil || element == "" || element == "." || element == ".." {
+		return fmt.Errorf("%w: a path element, such as an id, must not be empty, \".\" or \"..\"", ErrInvalidRequest)
+	}
+	return nil
+}
+
+// Elements of the paths that are assumed, all in this place: DiffHook documents
+// what is done there as pages of its app only.
+const (
+	pathKeys          = "keys"
+	pathSigningSecret = "signing-secret"
+	pathRotate        = "rotate"
+	pathPrevious      = "previous"
+)
+
+// callPath makes a call at a path of the given elements below the base URL.
+// Each stays one element, whatever is in it.
+func (c *Client) callPath(ctx context.Context, call *call, elements ...string) error {
+	u := *c.core().base
+	plain := true // the path needs no escapes that a URL would not write by itself
+	for _, element := range elements {
+		escaped := url.PathEscape(element)
+		if err := checkElement(escaped); err != nil {
+			return fmt.Errorf("%w (%s %s)", err, call.method, call.route)
+		}
+		plain = plain && escaped == element
+	}
+	path := strings.Join(elements, "/")
+	if !plain || u.RawPath != "" {
+		u.RawPath = u.EscapedPath() + escapedPath(elements)
+	}
+	u.Path += path
+	u.RawQuery = call.query
+	call.url = &u
+	return c.call(ctx, call)
+}
+
+func escapedPath(elements []string) string {
+	var b strings.Builder
+	for i, element := range elements {
+		if i > 0 {
+			b.WriteByte('/')
+		}
+		b.WriteString(url.PathEscape(element))
+	}
+	return b.String()
+}
+
 // call is one call of the API. It goes through these functions, each of which
 // calls the next:
 //
@@ -37,7 +141,6 @@ type call struct {
 
 	body        []byte
 	contentType string
-	plain       bool            // the answer is not in a data envelope
 	hidden      func() []string // beside the token, what no error may show
 
 	generation   int  // that body is encoded for
@@ -53,17 +156,16 @@ func (call *call) scrub(text string, n int, token string) string {
 	return scrub(text, n, token)
 }
 
-// outcome is what became of one attempt.
+// outcome is the result of an attempt. The zero outcome is success.
 type outcome struct {
-	err        error
-	sent       bool // the request was sent, or it was tried
-	status     int
-	retry      bool          // sending it again is safe and may help
+	err    error // the error of a request that was sent
+	unsent error // why the request was not sent; the call then ends
+
+	retry      bool          // sending the request again is safe and may help
 	atOnce     bool          // without a wait
-	retryAfter time.Duration // asked for by the API; 0: not
+	retryAfter time.Duration // the wait that the API asked for; 0: none
 	maybeDone  bool          // the request may have been carried out
-	documented bool          // the answer is an error of the API's, and not of a proxy's
-	revoked    bool          // the answer says that the API key, or the client, is revoked
+	gone       bool          // the API says that there is no such resource
 }
 
 func (c *Client) call(ctx context.Context, call *call) error {
@@ -79,7 +181,7 @@ func (c *Client) call(ctx context.Context, call *call) error {
 // If the call is not repeatable, the request always has a body: a transport repeats
 // a request by itself only if it can rewind the body. See newRequest.
 func (call *call) encode(generation int) error {
-	if call.generation == generation || call.in == nil && call.repeatable || call.plain {
+	if call.generation == generation || call.in == nil && call.repeatable {
 		return nil
 	}
 	in := call.in
@@ -105,22 +207,21 @@ func (call *call) encode(generation int) error {
 func (c *Client) attempt(ctx context.Context, call *call) outcome {
 	auth, token, err := c.turn(ctx, call)
 	if err == nil && ctx.Err() != nil {
-		err = call.failed(ctx, contextError(ctx))
-	}
-	if err == nil {
-		err = call.encode(auth.generation)
+		err = contextError(ctx)
 	}
 	if err != nil {
+		return outcome{unsent: err}
+	}
+	if err := call.encode(auth.generation); err != nil {
 		return outcome{err: err}
 	}
 	o := c.core().send(ctx, call, token)
-	o.sent = true
-	if o.status == http.StatusUnauthorized && auth.exchange != nil {
+	if refusal, ok := o.err.(*APIError); ok && refusal.StatusCode == http.StatusUnauthorized && auth.exchange != nil {
 		auth.exchange.discard(token)
-		// The token may have ended before its time, and then a new one helps,
-		// once. If the client was revoked, no token helps. The refused request
+		// The token may have ended before its time, and then a new token helps,
+		// once. If the client was revoked, no token helps. The rejected request
 		// was not carried out.
-		o.retry = !call.tokenRenewed && !o.revoked
+		o.retry = !call.tokenRenewed && !refusal.namesRevokedKey()
 		o.atOnce, call.tokenRenewed = true, true
 	}
 	return o
@@ -137,7 +238,7 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 				if ctx.Err() == nil && c.auth.Load() != auth {
 					continue // SetCredentials, meanwhile
 				}
-				return nil, "", call.failed(ctx, err)
+				return nil, "", err
 			}
 		}
 		if err := c.core().wait(ctx, call, c.core().opts.Limiter); err != nil {
@@ -152,18 +253,13 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 		}
 		token, err := auth.token(ctx)
 		if err != nil {
-			return nil, "", call.failed(ctx, err)
+			return nil, "", err
 		}
 		if !isToken(token) {
-			return nil, "", call.failed(ctx, fmt.Errorf("%w: the Credentials gave a token that is empty or has characters that no header can have", ErrInvalidCredentials))
+			return nil, "", fmt.Errorf("%w: the Credentials gave a token that is empty or has characters that no header can have", ErrInvalidCredentials)
 		}
 		return auth, token, nil
 	}
-}
-
-// isToken reports whether a header can have s as a bearer token.
-func isToken(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f })
 }
 
 // wait returns when an attempt may start.
@@ -176,10 +272,7 @@ func (c *core) wait(ctx context.Context, call *call, limiter Limiter) error {
 			Method:  call.method, Route: call.route, Attempts: call.attempts - 1,
 		}
 	}
-	if err != nil {
-		return call.failed(ctx, err)
-	}
-	return nil
+	return err
 }
 
 // send sends one request and reads its answer.
@@ -189,7 +282,7 @@ func (c *core) send(ctx context.Context, call *call, token string) outcome {
 	d := departure{end: cancel}
 	r, err := c.newRequest(d.watch(attempt), call, token)
 	if err != nil {
-		return outcome{err: call.failed(ctx, err)}
+		return outcome{unsent: err}
 	}
 	began := time.Now()
 	resp, err := c.http.Do(r)
@@ -247,48 +340,12 @@ func (call *call) unanswered(ctx context.Context, err error, token string, d *de
 	if d.repeat.Load() {
 		err = errRepeated // and not that departure ended the attempt
 	}
-	e := call.newTransportError(ctx, err, token)
-	e.unknown = left && !call.repeatable
-	retry := !e.unknown && !isHopeless(err) && ctx.Err() == nil
-	return outcome{err: e, retry: retry, maybeDone: left}
-}
-
-// failed is the error of an attempt that was not sent.
-func (call *call) failed(ctx context.Context, err error) error {
-	var api *APIError
-	if errors.As(err, &api) {
-		shared := *api // of an exchange for a token, which others waited for too
-		return call.interrupted(ctx, &shared)
+	unknown := left && !call.repeatable
+	return outcome{
+		err:       call.transportError(withContextError(ctx, err), token, call.attempts, unknown),
+		retry:     !unknown && !isHopeless(err) && ctx.Err() == nil,
+		maybeDone: left,
 	}
-	e := call.newTransportError(ctx, err, "")
-	e.attempts--
-	return e
-}
-
-func (call *call) newTransportError(ctx context.Context, err error, token string) *transportError {
-	err = withContextError(ctx, err)
-	return &transportError{
-		method: call.method, route: call.route, attempts: call.attempts,
-		cause: hide(err), text: call.scrub(strings.TrimPrefix(err.Error(), "diffhook: "), 300, token),
-	}
-}
-
-// interrupted returns err, which also matches the error of ctx if ctx has ended.
-func (call *call) interrupted(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	return call.interruptedBy(contextError(ctx), err)
-}
-
-// interruptedBy returns the error of the last attempt, which also matches reason:
-// the reason why there is no further attempt.
-func (call *call) interruptedBy(reason, last error) error {
-	text := reason.Error()
-	if reason, ok := reason.(*transportError); ok {
-		text = reason.text
-	}
-	return &interruptedError{last: last, cause: hide(reason), text: call.scrub(text, 200, "")}
 }
 
 func (c *core) log(ctx context.Context, call *call, status int, took time.Duration) {

@@ -94,21 +94,6 @@ type Client struct {
 	auth atomic.Pointer[auth]
 }
 
-// core is what a client and those made from it by WithCredentials share.
-type core struct {
-	opts ClientOptions // defaults filled in
-	base *url.URL      // path ends in a slash
-	http *http.Client  // our copy
-	gate *gate
-}
-
-// auth is a client's credentials, as one immutable snapshot.
-type auth struct {
-	token      func(context.Context) (string, error)
-	exchange   *exchanger // where the token is exchanged for, and can be had anew
-	generation int
-}
-
 // NewClient returns a client with the given credentials. Nil options mean the
 // defaults. It does no I/O.
 //
@@ -130,16 +115,6 @@ func NewClient(creds Credentials, opts *ClientOptions) (*Client, error) {
 	return newClient(core, auth), nil
 }
 
-func newClient(shared *core, auth *auth) *Client {
-	c := &Client{core: func() *core { return shared }}
-	c.auth.Store(auth)
-	c.Keys = &KeyService{c}
-	c.SigningSecret = &SigningSecretService{client: c}
-	c.Monitors = &MonitorService{c}
-	c.Logs = &LogService{c}
-	return c
-}
-
 // SetCredentials makes attempts that start from now on use creds, also retries
 // of calls that began before. Credentials that cannot be right make those
 // attempts fail with the error that [NewClient] would return.
@@ -152,10 +127,41 @@ func (c *Client) WithCredentials(creds Credentials) *Client {
 	return newClient(c.core(), c.core().mustAuth(creds))
 }
 
+// CloseIdleConnections closes the connections that no call uses at this moment, as
+// for a program that has no more calls to make. Later calls open new ones. The
+// transport of an [ClientOptions].HTTPClient may be shared with others, whose idle
+// connections it closes too.
+func (c *Client) CloseIdleConnections() { c.core().http.CloseIdleConnections() }
+
 // Format writes the base URL and the generation, under every verb: fmt would
 // otherwise read, without a lock, what other goroutines change.
 func (c *Client) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "diffhook.Client(%s, generation %d)", c.core().base, c.auth.Load().generation)
+}
+
+// core is what a client and those made from it by WithCredentials share.
+type core struct {
+	opts ClientOptions // defaults filled in
+	base *url.URL      // path ends in a slash
+	http *http.Client  // our copy
+	gate *gate
+}
+
+// auth is a client's credentials, as one immutable snapshot.
+type auth struct {
+	token      func(context.Context) (string, error)
+	exchange   *exchanger // where the token is exchanged for, and can be had anew
+	generation int
+}
+
+func newClient(shared *core, auth *auth) *Client {
+	c := &Client{core: func() *core { return shared }}
+	c.auth.Store(auth)
+	c.Keys = &KeyService{c}
+	c.SigningSecret = &SigningSecretService{client: c}
+	c.Monitors = &MonitorService{c}
+	c.Logs = &LogService{c}
+	return c
 }
 
 func (c *core) mustAuth(creds Credentials) *auth {
@@ -303,70 +309,26 @@ func newTransport(attempt time.Duration) http.RoundTripper {
 	return t
 }
 
-// CloseIdleConnections closes the connections that no call uses at this moment, as
-// for a program that has no more calls to make. Later calls open new ones. The
-// transport of an [ClientOptions].HTTPClient may be shared with others, whose idle
-// connections it closes too.
-func (c *Client) CloseIdleConnections() { c.core().http.CloseIdleConnections() }
-
-// Do sends a request to an endpoint that has no method of its own. path is
-// relative to the base URL, such as "monitors?limit=5"; write ids into it with
-// [url.PathEscape]. in, if not nil, is sent as JSON; out, if not nil, receives
-// the "data" of the answer. A POST or PATCH whose in is nil is sent as {}. The
-// rules of the package for retries, limits and errors apply: GET, HEAD, OPTIONS,
-// PUT and DELETE count as safe to send again.
-func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
-	if method == "" || strings.ContainsFunc(method, func(r rune) bool { return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') }) {
-		return fmt.Errorf("%w: the method must be letters, such as GET", ErrInvalidRequest)
-	}
-	u, err := c.core().resolve(path)
-	if err != nil {
-		return err
-	}
-	route, _, _ := strings.Cut(path, "?")
-	route = scrub(route, 200) // it may be a key that is to be deleted
-	return c.call(ctx, &call{method: method, url: u, route: route, in: in, out: out, repeatable: isRepeatable(method)})
+// ListOptions bounds a list. A nil pointer means the default.
+//
+// The API documents no way to get what comes after the last item of a list, so
+// a list of [MaxListLimit] items may not be all there is. A longer list is
+// returned whole.
+//
+// A field that cannot be read is zero, and so is an item that cannot be read: the
+// list stays as long as the API's. Check the ID before you use an item.
+type ListOptions struct {
+	// Limit is the longest list wanted, from 1 to MaxListLimit. By default,
+	// MaxListLimit (the default of the API itself is 50).
+	Limit int
 }
 
-// isRepeatable reports whether HTTP calls a method idempotent (RFC 9110, 9.2.2).
-// Methods are case-sensitive.
-func isRepeatable(method string) bool {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
-		return true
-	}
-	return false
-}
+// MaxListLimit is the length of the longest list that the API documents.
+const MaxListLimit = 200
 
-// resolve turns a path relative to the base URL into a URL below it.
-func (c *core) resolve(path string) (*url.URL, error) {
-	ref, err := url.Parse(path)
-	if err != nil {
-		return nil, fmt.Errorf("%w: the path is not the path of a URL", ErrInvalidRequest)
+func (o *ListOptions) limit() int {
+	if o == nil || o.Limit == 0 {
+		return MaxListLimit
 	}
-	if ref.Scheme != "" || ref.Host != "" || ref.User != nil || ref.Opaque != "" || ref.Fragment != "" || strings.HasPrefix(path, "/") {
-		return nil, fmt.Errorf("%w: the path must be relative to the base URL, such as monitors", ErrInvalidRequest)
-	}
-	if strings.ContainsFunc(ref.RawQuery, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return nil, fmt.Errorf("%w: the query must be escaped; use url.Values", ErrInvalidRequest)
-	}
-	for element := range strings.SplitSeq(ref.EscapedPath(), "/") {
-		if err := checkElement(element); err != nil {
-			return nil, err
-		}
-	}
-	u := *c.base
-	u.RawQuery = ref.RawQuery
-	u.RawPath = c.base.EscapedPath() + ref.EscapedPath()
-	u.Path = c.base.Path + ref.Path
-	return &u, nil
-}
-
-// checkElement refuses elements of an escaped path that do not stay one.
-func checkElement(escaped string) error {
-	element, err := url.PathUnescape(escaped)
-	if err != nil || element == "" || element == "." || element == ".." {
-		return fmt.Errorf("%w: a path element, such as an id, must not be empty, \".\" or \"..\"", ErrInvalidRequest)
-	}
-	return nil
+	return o.Limit
 }

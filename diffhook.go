@@ -81,9 +81,9 @@
 // endpoints, through these steps. [Key.Stale] reports which keys are older than 90
 // days. [Client.SetCredentials] moves a client to another key.
 //
-// A key that got into a log or a repository is to be revoked at once
-// ([KeyService.Delete]): [FindAPIKeys] finds keys in text, and a
-// [RedactingWriter] under a logger keeps them out of it.
+// Revoke a key at once ([KeyService.Delete]) if it appears in a log or a repository.
+// Package [github.com/diffhook/diffhook-go/redact] finds keys in text, and keeps keys
+// and secrets out of logs.
 //
 // # Errors
 //

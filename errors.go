@@ -3,6 +3,8 @@ package diffhook
 import (
 	"errors"
 	"net/http"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // Errors of receiving deliveries. Test for them with [errors.Is]: what a
@@ -119,6 +121,28 @@ var (
 	ErrInvalidOptions = errors.New("diffhook: invalid options")
 )
 
+// Result names the verdict on a delivery, in an [Observation] and in logs.
+type Result string
+
+// The results. Each but the first and the last three stands for the error of a
+// similar name.
+const (
+	ResultAccepted           Result = "accepted"
+	ResultNoSignature        Result = "no_signature"
+	ResultMalformedSignature Result = "malformed_signature"
+	ResultMismatch           Result = "mismatch"
+	ResultStale              Result = "stale"
+	ResultBodyTooLarge       Result = "body_too_large"
+	ResultBodyTimeout        Result = "body_timeout"
+	ResultBodyRead           Result = "body_read"
+	ResultBodyConsumed       Result = "body_consumed"
+	ResultSecretsUnavailable Result = "secrets_unavailable"
+	ResultInvalidEvent       Result = "invalid_event"
+	ResultHeld               Result = "held"
+	ResultDropped            Result = "dropped" // a held delivery that was not handled
+	ResultError              Result = "error"   // any other error
+)
+
 // HTTPStatus returns the status to answer a delivery with: 200 for a nil
 // error, the status in this table for an error of this package, and 500 for
 // any other. [Verifier.Handler] answers so by itself; use HTTPStatus with a
@@ -184,3 +208,12 @@ func resultOf(err error) Result {
 	}
 	return ResultError
 }
+
+// scrub makes a text from outside fit to show: on one line, about n bytes at
+// most, and without anything that looks like a key, or is one of secrets in any
+// form that a redact.Writer knows.
+func scrub(text string, n int, secrets ...string) string { return redact.Text(text, n, secrets...) }
+
+// bounded cuts s to about n bytes and takes out of it what could make it look
+// like something else: control and format characters.
+func bounded(s string, n int) string { return redact.Bounded(s, n) }

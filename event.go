@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -56,6 +59,19 @@ type Diff struct {
 	FullTextAfter  string   `json:"full_text_after"`
 }
 
+// DedupKey returns a key that is the same for every attempt to deliver one
+// change, and differs between changes: keep it with what you have handled, and
+// a retry after an answer that was lost is not handled twice. The platform
+// sends no id of its own; monitor_id and triggered_at together name a change.
+// It returns "" if the event lacks either: handle such an event each time that
+// it comes, since "" is the key of every one.
+func (e *Event) DedupKey() string {
+	if e.MonitorID == "" || e.TriggeredAt.IsZero() {
+		return ""
+	}
+	return e.MonitorID + "@" + e.TriggeredAt.UTC().Format(time.RFC3339Nano)
+}
+
 // ParseEvent reads the event in the body of a delivery of either generation.
 // Verify the body first. Unknown types of events and unknown fields are no
 // error, and no field is required. Names and repeated fields are read as
@@ -68,32 +84,23 @@ type Diff struct {
 // ParseEvent returns nil and an error that wraps [ErrInvalidEvent] if body is
 // not one JSON object.
 func ParseEvent(body []byte) (*Event, error) {
-	object := bytes.TrimPrefix(body, []byte("\ufeff")) // the byte order mark
-	if trimmed := bytes.TrimLeft(object, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
+	raw := bytes.TrimPrefix(body, []byte("\ufeff")) // the byte order mark
+	object := value(bytes.TrimLeft(raw, " \t\r\n"))
+	if !object.isObject() {
 		return nil, fmt.Errorf("%w: it does not begin with {", ErrInvalidEvent)
 	}
 	// Ordinary events are read in one pass.
 	e := new(Event)
-	err := json.Unmarshal(object, e)
-	e.TriggeredAt = e.TriggeredAt.UTC()
-	if isNoSyntaxError(err) || err == nil && !fitsJSON(e.TriggeredAt) {
-		e, err = parseLeniently(object)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrInvalidEvent, describeJSONError(err, "it cannot be read"))
-	}
-	e.Raw = object
-	return e, nil
-}
-
-// isNoSyntaxError reports whether err is about the value of a field, and not
-// about the JSON.
-func isNoSyntaxError(err error) bool {
-	if err == nil {
-		return false
-	}
+	err := json.Unmarshal(raw, e)
 	var syntax *json.SyntaxError
-	return !errors.As(err, &syntax)
+	if errors.As(err, &syntax) {
+		return nil, fmt.Errorf("%w: %s", ErrInvalidEvent, describeJSONError(err, ""))
+	}
+	if e.TriggeredAt = e.TriggeredAt.UTC(); err != nil || !fitsJSON(e.TriggeredAt) {
+		e = parseLeniently(object)
+	}
+	e.Raw = json.RawMessage(raw)
+	return e, nil
 }
 
 // describeJSONError says what is wrong without a piece of the JSON, which the
@@ -118,15 +125,192 @@ func jsonKind(value string) string {
 	return kind
 }
 
-// DedupKey returns a key that is the same for every attempt to deliver one
-// change, and differs between changes: keep it with what you have handled, and
-// a retry after an answer that was lost is not handled twice. The platform
-// sends no id of its own; monitor_id and triggered_at together name a change.
-// It returns "" if the event lacks either: handle such an event each time that
-// it comes, since "" is the key of every one.
-func (e *Event) DedupKey() string {
-	if e.MonitorID == "" || e.TriggeredAt.IsZero() {
-		return ""
+// eventFields and diffFields are the documented members of an event and of its diff.
+var (
+	eventFields = []string{"event", "monitor_id", "url", "triggered_at", "label", "interval_minutes", "diff", "snapshot_url", "content"}
+	diffFields  = []string{"summary", "added", "removed", "full_text_before", "full_text_after"}
+)
+
+// parseLeniently reads an event field by field, so that a field of an unexpected type
+// does not stop the reading of its neighbours.
+func parseLeniently(object value) *Event {
+	r := lenientReader{fields: make(map[string]value)}
+	r.collect("", eventFields, object)
+	e := &Event{
+		Type:            r.text("event"),
+		MonitorID:       r.text("monitor_id"),
+		URL:             r.text("url"),
+		TriggeredAt:     r.time("triggered_at"),
+		Label:           r.text("label"),
+		IntervalMinutes: r.integer("interval_minutes"),
+		Diff:            r.diff("diff"),
+		SnapshotURL:     r.text("snapshot_url"),
+		Content:         r.text("content"),
 	}
-	return e.MonitorID + "@" + e.TriggeredAt.UTC().Format(time.RFC3339Nano)
+	e.Unreadable = r.unreadable
+	return e
 }
+
+// lenientReader reads the fields of an event, and collects the names of the
+// unreadable fields.
+type lenientReader struct {
+	fields     map[string]value // by name, such as event or diff.summary
+	unreadable []string
+}
+
+// collect keeps the last value of each documented member of object, as encoding/json
+// does: null keeps the value before, except of the diff, and repeated diffs merge.
+func (r *lenientReader) collect(prefix string, names []string, object value) {
+	members := object.elements()
+	for text := members.next(); len(text) > 0; text = members.next() {
+		member, spelled := members.next(), string(text.unquoted())
+		i := slices.IndexFunc(names, func(name string) bool { return strings.EqualFold(name, spelled) })
+		if i < 0 {
+			continue
+		}
+		name := prefix + names[i]
+		if name == "diff" && !member.isObject() {
+			maps.DeleteFunc(r.fields, func(name string, _ value) bool { return strings.HasPrefix(name, "diff") })
+		}
+		if !member.isNull() {
+			r.fields[name] = member
+		}
+		if name == "diff" && member.isObject() {
+			r.collect("diff.", diffFields, member)
+		}
+	}
+}
+
+// note notes the field as unreadable unless ok is true.
+func (r *lenientReader) note(name string, ok bool) {
+	if !ok {
+		r.unreadable = append(r.unreadable, name)
+	}
+}
+
+func (r *lenientReader) text(name string) string {
+	v := r.fields[name]
+	r.note(name, len(v) == 0 || v.isText() || v.isNumber())
+	return v.text()
+}
+
+func (r *lenientReader) integer(name string) int {
+	v := r.fields[name]
+	n, ok := parseInteger(v.text())
+	r.note(name, ok || len(v) == 0)
+	return n
+}
+
+func (r *lenientReader) time(name string) (t time.Time) {
+	v, ok := r.fields[name], false
+	if v.isText() { // a number has no unit
+		t, ok = parseTime(v.text())
+	}
+	r.note(name, ok || len(v) == 0)
+	return t
+}
+
+// list reads a list of texts. A text alone is a list of length 1, and null in a list
+// is an empty text.
+func (r *lenientReader) list(name string) []string {
+	v := r.fields[name]
+	switch {
+	case len(v) == 0:
+		return nil
+	case v.isText(), v.isNumber():
+		return []string{v.text()}
+	case !v.isList():
+		r.note(name, false)
+		return nil
+	}
+	list := []string{}
+	elements := v.elements()
+	for v := elements.next(); len(v) > 0; v = elements.next() {
+		if !v.isText() && !v.isNumber() && !v.isNull() {
+			r.note(name, false)
+			return nil
+		}
+		list = append(list, v.text())
+	}
+	return list
+}
+
+func (r *lenientReader) diff(name string) *Diff {
+	v := r.fields[name]
+	if !v.isObject() {
+		r.note(name, len(v) == 0)
+		return nil
+	}
+	return &Diff{
+		Summary:        r.text("diff.summary"),
+		Added:          r.list("diff.added"),
+		Removed:        r.list("diff.removed"),
+		FullTextBefore: r.text("diff.full_text_before"),
+		FullTextAfter:  r.text("diff.full_text_after"),
+	}
+}
+
+// parseInteger parses an integer in any form of a JSON number, such as 15,
+// 15.0 or 1.5e1.
+func parseInteger(s string) (n int, ok bool) {
+	s = strings.TrimSpace(s)
+	if n, err := strconv.Atoi(s); err == nil {
+		return n, true
+	}
+	if !json.Valid([]byte(s)) { // ParseFloat also takes Inf and hexadecimal
+		return 0, false
+	}
+	const exact = 1 << 53 // beyond it, a float64 skips integers
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || f < -exact || f > exact || f != float64(int(f)) {
+		return 0, false
+	}
+	return int(f), true
+}
+
+// timeLayouts are the forms of ISO 8601 in use. time.Parse accepts a fraction
+// behind the seconds of each.
+var timeLayouts = [...]string{
+	time.RFC3339,
+	"2006-01-02T15:04:05Z0700",
+	"2006-01-02T15:04:05Z07",
+	"2006-01-02T15:04:05",
+	"2006-01-02T15:04Z07:00",
+	"2006-01-02T15:04Z0700",
+	"2006-01-02T15:04Z07",
+	"2006-01-02T15:04",
+}
+
+// parseTime reads a time in the forms of timeLayouts, also in lower case, with a
+// space for the T or before the zone, and with UTC for Z. Second 60 is the first
+// second of the next minute. A time without a zone is in UTC, and so is the result.
+// parseTime reports whether s is such a time, in the years 0 to 9999, which JSON
+// can hold.
+func parseTime(s string) (time.Time, bool) {
+	const day, minute = len("2006-01-02"), len("2006-01-02T15:04")
+	if len(s) < minute || len(s) > 64 || !strings.Contains("Tt ", s[day:day+1]) { // the errors of time.Parse would copy a long text
+		return time.Time{}, false
+	}
+	s = s[:day] + "T" + strings.ReplaceAll(strings.ToUpper(s[day+1:]), " ", "")
+	if before, found := strings.CutSuffix(s, "UTC"); found {
+		s = before + "Z"
+	}
+	var leap time.Duration
+	if before, after, found := strings.Cut(s, ":60"); found && len(before) == minute {
+		s, leap = before+":59"+after, time.Second
+	}
+	for _, layout := range timeLayouts {
+		t, err := time.Parse(layout, s)
+		if err != nil {
+			continue
+		}
+		if t = t.Add(leap).UTC(); fitsJSON(t) {
+			return t, true
+		}
+		break
+	}
+	return time.Time{}, false
+}
+
+// fitsJSON reports whether time.Time can marshal the year of t.
+func fitsJSON(t time.Time) bool { return 0 <= t.Year() && t.Year() <= 9999 }

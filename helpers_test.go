@@ -22,6 +22,9 @@ const (
 	previousText = "test-signing-secret-previous-0001"
 )
 
+// hiddenSecret is the text that a Secret prints as.
+const hiddenSecret = "[REDACTED SIGNING SECRET]"
+
 // mustSecret returns the secret with the given text.
 func mustSecret(tb testing.TB, text string) diffhook.Secret {
 	tb.Helper()

@@ -2,22 +2,32 @@ package diffhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 const (
 	longestHold         = time.Hour // bounds a hold that nobody ends
 	defaultMaxHeldBytes = 64 << 20
 	heldOverhead        = 4 << 10 // memory of a delivery beside the body, goroutine included
+	maxHandling         = 16      // calls of the customer's functions at a time
 )
 
+// heldRetries are the waits after a failure to handle a held delivery. Generation 1
+// waits as long, but does not retry a delivery after the answer 202.
+var heldRetries = [...]time.Duration{5 * time.Second, 30 * time.Second}
+
 var (
-	errHoldTime   = fmt.Errorf("%w: Hold: the time is not between 0 and %v", ErrInvalidOptions, longestHold)
-	errCannotHold = fmt.Errorf("%w: Hold: nothing can hold a delivery; set HandleHeld or use EventHandler", ErrInvalidOptions)
-	errHoldFull   = fmt.Errorf("%w: the hold is full; rotate sooner, or raise MaxHeldBytes", ErrSecretsUnavailable)
+	errHoldTime     = fmt.Errorf("%w: Hold: the time is not between 0 and %v", ErrInvalidOptions, longestHold)
+	errCannotHold   = fmt.Errorf("%w: Hold: nothing can hold a delivery; set HandleHeld or use EventHandler", ErrInvalidOptions)
+	errHoldFull     = fmt.Errorf("%w: the hold is full; rotate sooner, or raise MaxHeldBytes", ErrSecretsUnavailable)
+	errHeldRejected = fmt.Errorf("%w: its secret was rejected before the held delivery was handled", ErrSignatureMismatch)
+	errHeldExited   = errors.New("the function ended its goroutine")
 )
 
 // heldDelivery is a delivery after the answer 202. It is held until it is verified,
@@ -32,11 +42,11 @@ type heldDelivery struct {
 
 func (d *heldDelivery) bytes() int64 { return int64(cap(d.Body)) + heldOverhead }
 
-// holdRoom is the state of Hold. Verifier.mu guards all fields that are not atomic.
+// holdRoom is the state of Hold. Verifier.mu guards all fields but canHold, reads of
+// timer, and slots.
 type holdRoom struct {
 	canHold atomic.Bool
-	active  atomic.Bool // timer is set
-	timer   *time.Timer // end of the hold; nil if no hold is on
+	timer   atomic.Pointer[time.Timer] // end of the hold; nil if no hold is on
 	until   time.Time
 
 	held    []*heldDelivery
@@ -49,73 +59,70 @@ type holdRoom struct {
 }
 
 // Hold keeps deliveries of generation 1 with an unknown signature for d, an hour at
-// most, instead of refusing them. They are answered 202 and kept in the memory of this
-// process. Hold(0) ends a hold, and another Hold replaces the end. By default, nothing
-// is held. Deliveries of generation 2 are refused as before: DiffHook retries them for
-// 17 h.
+// most, instead of rejecting them. They are answered 202 and kept in the memory of
+// this process. Hold(0) ends a hold, and another Hold replaces the end. By default,
+// nothing is held. Deliveries of generation 2 are rejected as before: DiffHook retries
+// them for 17 h.
 //
-// If the secret of a held delivery comes into force, the function of
-// [Verifier.EventHandler] is called with the event or, for [Verifier.Handler] and
-// [Verifier.VerifyRequest], HandleHeld of [VerifierOptions] with the delivery. Other
-// held deliveries are dropped at the end of the hold. SECURITY.md in the repository
-// describes the risks.
+// If the secret of a held delivery comes into force, the [EventFunc] is called with the
+// event or, for [Verifier.Handler] and [Verifier.VerifyRequest], HandleHeld of
+// [VerifierOptions] with the delivery. Other held deliveries are dropped at the end of
+// the hold. SECURITY.md in the repository describes the risks.
 //
 // Errors match [ErrInvalidOptions] if d is out of range or nothing can hold, and
 // [ErrSecretsUnavailable] if the Verifier is zero.
 func (v *Verifier) Hold(d time.Duration) error {
-	if d < 0 || d > longestHold {
-		return errHoldTime
-	}
-	return v.live().holdFor(d)
-}
-
-func (v *verifierState) holdFor(d time.Duration) error {
-	h := &v.hold
+	state := v.live()
 	switch {
-	case v.set.Load() == nil:
+	case d < 0 || d > longestHold:
+		return errHoldTime
+	case state.set.Load() == nil:
 		return errZeroVerifier
 	case d == 0:
-		v.mu.Lock()
-		v.endHold(v.unlock)
+		state.mu.Lock()
+		state.endHold(state.unlock)
 		return nil
-	case !h.canHold.Load():
+	case !state.hold.canHold.Load():
 		return errCannotHold
 	}
+	state.startHold(d)
+	return nil
+}
+
+// startHold starts a hold, or replaces the end of the running hold.
+func (v *verifierState) startHold(d time.Duration) {
+	h := &v.hold
 	v.mu.Lock()
 	defer v.unlock()
-	if h.timer != nil {
-		h.timer.Stop()
+	if running := h.timer.Load(); running != nil {
+		running.Stop()
 	} else if v.opts.Logger != nil {
 		v.note(slog.LevelInfo, "diffhook: deliveries that no known secret signed are held", slog.Duration("for", d))
-	}
-	if h.slots == nil {
-		h.slots = make(chan struct{}, maxHandling)
 	}
 	var timer *time.Timer
 	timer = time.AfterFunc(d, func() {
 		v.mu.Lock()
-		if h.timer != timer { // another Hold has replaced the end
+		if h.timer.Load() != timer { // another Hold has replaced the end
 			v.mu.Unlock()
 			return
 		}
 		v.endHold(v.unlockAlone)
 	})
-	h.timer, h.until = timer, time.Now().Add(d)
-	h.active.Store(true)
-	return nil
+	h.timer.Store(timer)
+	h.until = time.Now().Add(d)
 }
 
-// endHold ends the hold, if any, calls unlock to release v.mu, and drops the held
+// endHold ends the hold, if any, releases v.mu by unlock, and drops the held
 // deliveries: holdUnder and verifyHeld have verified each under the set in force.
 func (v *verifierState) endHold(unlock func()) {
 	h := &v.hold
-	if h.timer == nil {
+	timer := h.timer.Swap(nil)
+	if timer == nil {
 		unlock()
 		return
 	}
-	h.timer.Stop()
-	h.timer, h.until = nil, time.Time{}
-	h.active.Store(false)
+	timer.Stop()
+	h.until = time.Time{}
 	dropped := h.held
 	h.held = nil
 	h.dropped += uint64(len(dropped))
@@ -135,7 +142,7 @@ func (v *verifierState) endHold(unlock func()) {
 // the last failure. Call Drain after Hold(0) and after the server has shut down: the
 // end of the process loses the deliveries that are not handled.
 //
-// The error matches that of ctx and its cause if ctx ends first, and
+// The error matches the error of ctx and its cause if ctx ends first, and
 // [ErrSecretsUnavailable] if the Verifier is zero.
 func (v *Verifier) Drain(ctx context.Context) error {
 	state := v.live()
@@ -156,6 +163,9 @@ func (v *Verifier) Drain(ctx context.Context) error {
 	}
 }
 
+// canHold reports whether a hold is on that takes this delivery.
+func (a *attempt) canHold() bool { return a.handle != nil && a.gen1 && a.v.hold.timer.Load() != nil }
+
 // hold holds the delivery and returns ErrHeld if a hold is on, and miss if not. The
 // error is nil if the delivery matches a secret that has come into force meanwhile.
 func (a *attempt) hold(miss error) error {
@@ -173,9 +183,6 @@ func (a *attempt) hold(miss error) error {
 	}
 }
 
-// canHold reports whether a hold is on that takes this delivery.
-func (a *attempt) canHold() bool { return a.handle != nil && a.gen1 && a.v.hold.active.Load() }
-
 // holdUnder holds the delivery, which matches no secret of set. It returns nil if set
 // is no longer in force: the caller must verify the delivery again.
 func (a *attempt) holdUnder(set *secretSet, miss error) error {
@@ -185,7 +192,7 @@ func (a *attempt) holdUnder(set *secretSet, miss error) error {
 	switch {
 	case v.set.Load() != set:
 		return nil
-	case h.timer == nil: // the hold has ended
+	case h.timer.Load() == nil: // the hold has ended
 		return miss
 	case h.bytes+int64(len(a.body))+heldOverhead > v.opts.MaxHeldBytes:
 		h.full++
@@ -217,4 +224,87 @@ func (v *verifierState) verifyHeld(set *secretSet) {
 	}
 	clear(h.held[len(still):])
 	h.held = still
+}
+
+// handleHeld handles a pending delivery, with retries.
+func (v *verifierState) handleHeld(d *heldDelivery) {
+	err := errHeldExited
+	defer func() { v.leaveHold(d, err) }()
+	if v.opts.MaxAge > 0 {
+		if _, err = v.checkAge(d.Body, d.arrived); err != nil {
+			return
+		}
+	}
+	d.usage.record(0, v.since) // any lane: held deliveries are few
+	for i := 0; ; i++ {
+		err = errHeldExited
+		if err = v.callHeld(d); err == nil || err == errHeldRejected || i == len(heldRetries) {
+			return
+		}
+		time.Sleep(heldRetries[i])
+	}
+}
+
+// callHeld waits for a slot and calls the customer's function, unless the secret has
+// been rejected. The context has no values of the request.
+func (v *verifierState) callHeld(d *heldDelivery) (err error) {
+	v.hold.slots <- struct{}{}
+	defer func() {
+		<-v.hold.slots
+		if p := recover(); p != nil {
+			err = errors.New("the function panicked: " + redact.TextOf(p))
+		}
+	}()
+	v.mu.Lock()
+	rejected := d.usage.rejected
+	v.mu.Unlock()
+	if rejected {
+		return errHeldRejected
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), DeliveryTimeout)
+	defer cancel()
+	delivery := d.Delivery
+	return d.handle(ctx, &delivery)
+}
+
+// leaveHold observes, counts and logs the end of a pending delivery, and frees the
+// memory. DiffHook does not retry a dropped delivery.
+func (v *verifierState) leaveHold(d *heldDelivery, err error) {
+	defer func() { // also if the observer ends the goroutine
+		h := &v.hold
+		v.mu.Lock()
+		defer v.unlockAlone()
+		h.bytes -= d.bytes()
+		if h.pending--; h.pending == 0 {
+			close(h.idle)
+		}
+		if err == nil {
+			h.handled++
+			return
+		}
+		h.dropped++
+		if v.opts.Logger == nil {
+			return
+		}
+		attrs := []slog.Attr{slog.Any("error", err)}
+		if e, err := ParseEvent(d.Body); err == nil {
+			attrs = append(attrs, eventAttr(e))
+		}
+		v.note(slog.LevelError, "diffhook: a held delivery was dropped, and DiffHook will not retry it", attrs...)
+	}()
+	v.observeHeld(d, err)
+}
+
+// observeHeld observes the end of a held delivery. A panic of the observer is
+// recovered: there is no request to fail.
+func (v *verifierState) observeHeld(d *heldDelivery, err error) {
+	if v.opts.Observe == nil {
+		return
+	}
+	defer func() { _ = recover() }()
+	o := Observation{Result: ResultAccepted, SignedByPrevious: d.SignedByPrevious, BodyBytes: len(d.Body), Duration: time.Since(d.arrived)}
+	if err != nil {
+		o.Result, o.Err, o.SignedByPrevious = ResultDropped, err, false
+	}
+	v.opts.Observe(context.Background(), o)
 }

@@ -8,6 +8,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -19,8 +21,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/redact"
 )
 
 // What a credential must be opaque to: sinks are the ways in which programs
@@ -273,4 +277,30 @@ func TestLiveVerifierIsOpaque(t *testing.T) {
 	}
 	stop.Store(true)
 	wg.Wait()
+}
+
+// TestRedactWriterOpacity: a redact.Writer shows neither its secrets nor a text that
+// it holds or held.
+func TestRedactWriterOpacity(t *testing.T) {
+	holding := func(text string) *redact.Writer {
+		w := redact.NewWriter(io.Discard, mustSecret(t, text))
+		for _, part := range []string{text + ".", text[:len(text)-1]} {
+			_, err := io.WriteString(w, part)
+			require.NoError(t, err)
+		}
+		return w
+	}
+	detector := newLeakDetector(opaqueText)
+	for _, shape := range append(shapesOf[*redact.Writer](), []shape[*redact.Writer]{
+		{"struct", func(w *redact.Writer) any { return *w }},
+		{"io.Writer", func(w *redact.Writer) any { return unexportedField[io.Writer]{w} }},
+		{"method values", func(w *redact.Writer) any { return []any{w.Write, w.Add, w.Flush} }},
+		{"under a logger", func(w *redact.Writer) any { return slog.New(slog.NewTextHandler(w, nil)) }},
+		{"under an old logger", func(w *redact.Writer) any { return log.New(w, "", 0) }},
+	}...) {
+		t.Run(shape.name, func(t *testing.T) {
+			t.Parallel()
+			assertOpaque(t, detector, shape.hold(holding(opaqueText)), shape.hold(holding(otherText)))
+		})
+	}
 }

@@ -7,7 +7,10 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 const (
@@ -257,7 +260,7 @@ func (v *verifierState) firstRead(ctx context.Context) error {
 		return endedError(ctx, "before the source had answered")
 	}
 	if r.err != nil && ctx.Err() != nil { // the source may not wrap the cause
-		r.err = newSourceError("the context ended before the source had answered", errors.Join(r.err, contextError(ctx)))
+		r.err = sourceError("the context ended before the source had answered", errors.Join(r.err, contextError(ctx)))
 	}
 	if r.err != nil {
 		return r.err
@@ -293,8 +296,76 @@ func callSource(ctx context.Context, source func(context.Context) (Secrets, erro
 	defer func() { done(answer, err) }()
 	defer func() {
 		if p := recover(); p != nil {
-			err = errors.New("the source panicked: " + textOf(p))
+			err = errors.New("the source panicked: " + redact.TextOf(p))
 		}
 	}()
 	answer, err = source(ctx)
+}
+
+// refreshBurst is the number of reads on a miss without a pause. The source may
+// lag behind a rotation, and a forgery may use up a read.
+const refreshBurst = 3
+
+// maxRefreshInterval keeps sums of intervals within a Duration. It is 36 years.
+const maxRefreshInterval = 1 << 60
+
+// budget is a bucket of refreshBurst reads. One read comes back per interval: the
+// interval is an average. The zero value is a full bucket.
+type budget struct {
+	full time.Time // when the bucket is full again
+}
+
+// next returns when the next read may begin: in the past if a read is left. An
+// interval below zero means no limit.
+func (b *budget) next(interval time.Duration) time.Time {
+	if interval < 0 {
+		return time.Time{}
+	}
+	return b.full.Add(-(refreshBurst - 1) * min(interval, maxRefreshInterval))
+}
+
+// take takes a read at the given time.
+func (b *budget) take(now time.Time, interval time.Duration) {
+	if b.full.Before(now) {
+		b.full = now
+	}
+	b.full = b.full.Add(min(max(0, interval), maxRefreshInterval))
+}
+
+// sourceError returns the error of a failure to read the source. It matches
+// ErrSecretsUnavailable and the cause.
+func sourceError(text string, cause error) error {
+	return redact.NewError(ErrSecretsUnavailable.Error()+": "+text, ErrSecretsUnavailable, cause)
+}
+
+// plainSourceError returns the sourceError of an error of this package.
+func plainSourceError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return sourceError(err.Error(), err)
+}
+
+// endedError returns the sourceError of the end of ctx. It matches the error of ctx
+// and the cause.
+func endedError(ctx context.Context, when string) error {
+	return sourceError("the context ended "+when, contextError(ctx))
+}
+
+// foreignSourceError returns the sourceError of an error of the source, without the
+// known secrets and others in the text. The methods of the error may do anything:
+// the caller must not hold v.mu.
+func (v *verifierState) foreignSourceError(cause error, others ...Secret) error {
+	v.mu.Lock()
+	secrets := others
+	for _, u := range v.known {
+		secrets = append(secrets, u.secret)
+	}
+	v.mu.Unlock()
+	texts := make([]string, 0, len(secrets))
+	for _, s := range secrets {
+		texts = append(texts, s.Reveal())
+	}
+	text := strings.TrimPrefix(redact.TextOf(cause), ErrSecretsUnavailable.Error()+": ")
+	return sourceError(scrub(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
 }

@@ -2,10 +2,17 @@ package diffhook
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"reflect"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // maxResponseBytes bounds what is read of an answer.
@@ -25,7 +32,7 @@ func (c *core) read(ctx context.Context, call *call, resp *http.Response, token 
 	}
 	e := call.newAPIError(resp, token)
 	if ctx.Err() != nil && err != nil {
-		e.cause = hide(err)
+		e.cause = redact.NewError("", nil, err)
 	}
 	return c.refused(call, e, resp, body, token)
 }
@@ -44,19 +51,18 @@ func (call *call) newAPIError(resp *http.Response, token string) *APIError {
 func (call *call) succeeded(resp *http.Response, body []byte, readErr error, token string) outcome {
 	wrong, cause := readSuccess(call, resp, body, readErr, token)
 	if wrong == "" {
-		return outcome{status: resp.StatusCode}
+		return outcome{}
 	}
 	e := call.newAPIError(resp, token)
-	e.Message, e.unexpected, e.unknown, e.cause = wrong, true, !call.repeatable, hide(cause)
-	// Another answer may arrive whole.
-	return outcome{err: e, status: resp.StatusCode, maybeDone: true, retry: call.repeatable && readErr != nil}
+	e.Message, e.unexpected, e.unknown, e.cause = wrong, true, !call.repeatable, redact.NewError("", nil, cause)
+	// Another response may arrive whole.
+	return outcome{err: e, maybeDone: true, retry: call.repeatable && readErr != nil}
 }
 
 // refused is the outcome of an answer other than success.
 func (c *core) refused(call *call, e *APIError, resp *http.Response, body []byte, token string) outcome {
-	o := outcome{err: e, status: resp.StatusCode}
-	o.documented = readError(call, e, resp, body, token)
-	o.revoked = e.Code == codeInvalidAPIKey || strings.Contains(strings.ToLower(e.Message), "invalid api key")
+	documented := readError(call, e, resp, body, token)
+	o := outcome{err: e, gone: documented && errors.Is(e, ErrNotFound)}
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
 		o.retry, o.retryAfter = true, e.RetryAfter
@@ -106,4 +112,178 @@ func readError(call *call, e *APIError, resp *http.Response, body []byte, token 
 	}
 	e.RetryAfter = retryAfter(resp, wait)
 	return documented
+}
+
+// readSuccess decodes the response to a call into its out. It returns the fault
+// of the response, or "". The content decides: JSON is read with any Content-Type,
+// and even if the connection broke behind it, because no part of a JSON object is
+// an object.
+func readSuccess(call *call, resp *http.Response, body []byte, readErr error, token string) (wrong string, cause error) {
+	switch {
+	case call.out == nil:
+		return "", nil
+	case len(body) > maxResponseBytes:
+		return fmt.Sprintf("the response is longer than %d bytes", maxResponseBytes), nil
+	case resp.StatusCode == http.StatusNoContent:
+		return "the response has no content, and data was expected", nil
+	}
+	response, valid := parseValue(body)
+	switch {
+	case valid:
+		if err := readResponse(response, call.out); err != nil {
+			return "the response is not what the API documents: " + describeResponseError(err), nil
+		}
+		return "", nil
+	case readErr != nil:
+		return "the response broke off", readErr
+	case strings.TrimSpace(string(body)) == "":
+		return "the response is empty", nil
+	case !isJSON(resp.Header):
+		return "the response is not JSON but " + call.scrub(resp.Header.Get("Content-Type"), 60, token) + "; check BaseURL", nil
+	}
+	return "the response is not valid JSON", nil
+}
+
+// readResponse decodes a response, or the data in its envelope, into out. Null is
+// an empty list, unless the response names an error. Data without the envelope is
+// not read: the API documents none, so the program that answers may be another.
+//
+// If out is of a caller's own type, every error of encoding/json counts: only the
+// caller knows which fields matter.
+func readResponse(response value, out any) error {
+	if token, ok := out.(*tokenAnswer); ok {
+		return token.readResponse(response)
+	}
+	var data, failure value
+	response.fill(field{"data", &data}, field{"error", &failure})
+	if data.isNull() && !failure.saysNothing() {
+		return errNoDataInResponse
+	}
+	reader, reads := out.(dataReader)
+	switch {
+	case len(data) == 0:
+		return errNoEnvelope
+	case reads:
+		return reader.readData(data)
+	case data.isNull() && !isList(out):
+		return errNoDataInResponse
+	}
+	return json.Unmarshal(data, out)
+}
+
+// isList reports whether out points to a slice, other than of bytes.
+func isList(out any) bool {
+	t := reflect.TypeOf(out)
+	return t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Slice && t.Elem().Elem().Kind() != reflect.Uint8
+}
+
+// dataReader is an out that reads the data of a response by itself. Fields that
+// cannot be read stay zero. readData returns an error only if the identity or the
+// secret is missing.
+type dataReader interface{ readData(data value) error }
+
+// unmarshal is the UnmarshalJSON of the types that the API's data is read into.
+func unmarshal(b []byte, into dataReader) error {
+	v, valid := parseValue(b)
+	if !valid {
+		return errNotJSON
+	}
+	return into.readData(v)
+}
+
+// checkObject returns an error if data is not an object.
+func (v value) checkObject() error {
+	switch {
+	case len(v) == 0, v.isNull():
+		return errNoDataInResponse
+	case !v.isObject():
+		return errNoObjectInResponse
+	}
+	return nil
+}
+
+func list[T any](ctx context.Context, c *Client, resource string, opts *ListOptions, read func(*T, value)) ([]T, error) {
+	limit := opts.limit()
+	if limit < 1 || limit > MaxListLimit {
+		return nil, fmt.Errorf("%w: ListOptions.Limit is %d; want 1 to %d, or 0 for %d", ErrInvalidRequest, opts.Limit, MaxListLimit, MaxListLimit)
+	}
+	out := &listReader[T]{read: read}
+	call := &call{method: http.MethodGet, route: resource, out: out, repeatable: true, query: "limit=" + strconv.Itoa(limit)}
+	if err := c.callPath(ctx, call, resource); err != nil {
+		return nil, err
+	}
+	return out.items, nil
+}
+
+// maxListItems bounds the memory of a list. A short item takes far more memory
+// than its JSON; this many items take about as much as the longest response. The
+// API documents lists of at most 200.
+const maxListItems = 1 << 16
+
+// listReader is the out of a list.
+type listReader[T any] struct {
+	items []T
+	read  func(*T, value)
+}
+
+// readData reads a list of up to maxListItems. An item that cannot be read stays
+// zero: without it, a list of MaxListLimit items would pass for a shorter one.
+func (l *listReader[T]) readData(data value) error {
+	items := []T{}
+	if data.isNull() {
+		l.items = items
+		return nil
+	}
+	if !data.isList() {
+		return errNoListInResponse
+	}
+	elements := data.elements()
+	for v := elements.next(); len(v) > 0; v = elements.next() {
+		if len(items) == maxListItems {
+			return errLongListInResponse
+		}
+		var zero T
+		items = append(items, zero)
+		l.read(&items[len(items)-1], v)
+	}
+	l.items = items
+	return nil
+}
+
+// responseError is the fault of a response that is valid JSON.
+type responseError string
+
+const (
+	errNotJSON            responseError = "it is not valid JSON"
+	errNoEnvelope         responseError = `it has no data: the field "data" is missing`
+	errNoDataInResponse   responseError = "it has no data"
+	errNoObjectInResponse responseError = "its data is not an object"
+	errNoListInResponse   responseError = "its data is not a list"
+	errLongListInResponse responseError = "it has far more items than the API lists"
+	errNoIDInResponse     responseError = "it has no id"
+	errNoKeyInResponse    responseError = "it has no API key"
+	errNoSecretInResponse responseError = "it has no signing secret, or none that can be one"
+	errNoTokenInResponse  responseError = "it has no access_token, or none that a header can have"
+)
+
+func (e responseError) Error() string {
+	return "diffhook: decode: the JSON is not what the API documents: " + string(e)
+}
+
+// describeResponseError describes an error of readResponse without any text of the
+// response.
+func describeResponseError(err error) string {
+	if wrong := responseError(""); errors.As(err, &wrong) {
+		return string(wrong)
+	}
+	return describeJSONError(err, "the UnmarshalJSON of a type in out failed")
+}
+
+// isJSON reports whether the Content-Type is of JSON, or missing. Its parameters
+// do not matter.
+func isJSON(h http.Header) bool {
+	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	kind, _, _ = strings.Cut(kind, ",") // two values in one
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	return kind == "" || kind == "application/json" || kind == "text/json" || strings.HasSuffix(kind, "+json")
 }

@@ -194,6 +194,7 @@ func letters(s string) string {
 }
 
 var (
+	changeMe  = regexp.MustCompile(`^(?i:changeme|replaceme)`)
 	onlyWords = regexp.MustCompile(`^` + words + `$`)
 	oneWord   = regexp.MustCompile(`[A-Z]?[a-z]+|[A-Z]+`)
 	camelCase = regexp.MustCompile(`^[A-Za-z]?[a-z]{2,}(?:[A-Z][a-z]+)+$`)
@@ -207,21 +208,19 @@ var (
 // isPlaceholder reports texts such as your-signing-secret, changeme-changeme and
 // webhook_signing_secret.
 func isPlaceholder(s string) bool {
-	if len(s) >= 8 && (strings.EqualFold(s[:8], "changeme") || len(s) >= 9 && strings.EqualFold(s[:9], "replaceme")) {
+	if changeMe.MatchString(s) {
 		return true
 	}
-	if !onlyWords.MatchString(s) && !camelCase.MatchString(s) || strings.ContainsAny(s, "0123456789") {
+	if strings.ContainsAny(s, "0123456789") || !onlyWords.MatchString(s) && !camelCase.MatchString(s) {
 		return false
 	}
-	begins, secrets, all := false, 0, 0
-	for i, word := range oneWord.FindAllString(s, -1) {
-		begins = begins || i == 0 && placeholderWord.MatchString(word)
-		all++
+	all, secrets := oneWord.FindAllString(s, -1), 0
+	for _, word := range all {
 		if secretWord.MatchString(word) {
 			secrets++
 		}
 	}
-	return begins && secrets > 0 || all > 1 && secrets == all
+	return placeholderWord.MatchString(all[0]) && secrets > 0 || len(all) > 1 && secrets == len(all)
 }
 
 // plainSecret is how secrets are usually spelled: hex, base64, and names with a

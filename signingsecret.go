@@ -16,24 +16,17 @@ import (
 type SigningSecretService struct{ client *Client }
 
 // Load returns the signing secrets in force: the service is a [SecretSource].
-// Where the API says that there is no previous one, NoPrevious is set.
+// NoPrevious is set if the API says that there is no previous secret.
 //
-// It does not stand in line behind the client's other calls. At the limiter one
-// of them may be before it (one of each client, where several share the
-// limiter), so it starts within two turns: in 2.2 s on the free plan, less than
-// the 5 s that a [Verifier] waits for it. A pause that a 429 asked for holds for
-// it too; where that is longer than ctx allows, the error says so at once.
+// Load does not queue behind the client's other calls: it starts within two turns of
+// the limiter, 2.2 s on the free plan. A pause after a 429 holds for it too. If the
+// pause is longer than ctx allows, the error comes at once.
 //
-// Under a flood of forgeries every receiver reads once per
-// [VerifierOptions].MinRefreshInterval on average, and all receivers share the
-// limit of the plan. In the first minute a receiver takes up to
-// 60 s / MinRefreshInterval + 4 requests: the first three reads may follow each
-// other at once, and [Verifier.Watch] adds one or two. So the default, 10 s,
-// serves 6 receivers on the free plan and 20 on a paid plan. For more, set 30 s,
-// which serves 10 and 33, and not longer: generation 1's last attempt comes 35 s
-// after its first. (Generation 2 retries for 17 h, so that minutes
-// will do.) For more still, and where the key has other work to do, give
-// receivers a source of their own, such as a secrets manager.
+// All receivers share the limit of the plan. Under a flood of forgeries, each
+// receiver reads once per [VerifierOptions].MinRefreshInterval. The default, 10 s,
+// serves 6 receivers on the free plan and 20 on a paid plan; 30 s, the longest
+// interval for generation 1, serves 10 and 33. For more receivers, use another
+// source, such as a secrets manager.
 func (s *SigningSecretService) Load(ctx context.Context) (Secrets, error) {
 	return s.ask(ctx, &call{method: http.MethodGet, repeatable: true}, pathSigningSecret)
 }
@@ -52,7 +45,12 @@ func (s *SigningSecretService) ask(ctx context.Context, c *call, path ...string)
 	return answer.Secrets, nil
 }
 
-// call makes an urgent call: a delivery waits for it, or a secret has leaked.
+// call makes an urgent call: a delivery waits for it, or a secret has leaked. At the
+// limiter, another call may be before it, and one of each client that shares the
+// limiter. In the first minute a receiver takes up to 60 s / MinRefreshInterval + 4
+// requests: three reads may follow each other at once, and Verifier.Watch adds one or
+// two. The last attempt of generation 1 comes 35 s after the first; generation 2
+// retries for 17 h.
 func (s *SigningSecretService) call(ctx context.Context, c *call, path ...string) error {
 	c.route, c.urgent = strings.Join(path, "/"), true
 	return s.client.callPath(ctx, c, path...)

@@ -14,51 +14,50 @@ import (
 
 // Defaults and limits of receiving.
 const (
-	// DefaultRotationWindow is longer than the 1,023 minutes over which
-	// DiffHook (generation 2) can retry a delivery.
+	// DefaultRotationWindow is longer than the 1,023 minutes over which generation 2
+	// can retry a delivery.
 	DefaultRotationWindow = 24 * time.Hour
 
 	// DefaultMaxBodyBytes is 8 MiB.
 	DefaultMaxBodyBytes = 8 << 20
 
-	// DeliveryTimeout is the time after which DiffHook counts a delivery that
-	// has no answer as failed (its documentation: 2xx within 10 s).
+	// DeliveryTimeout is the time after which DiffHook counts a delivery without an
+	// answer as failed. Its documentation says: 2xx within 10 s.
 	DeliveryTimeout = 10 * time.Second
 )
 
-// defaultMinRefreshInterval lets a server that learns of a rotation by a miss
-// do so within generation 1's three attempts, which span 35 s.
+// defaultMinRefreshInterval lets a server that learns of a rotation by a miss do so
+// within the three attempts of generation 1, which span 35 s.
 const defaultMinRefreshInterval = 10 * time.Second
 
-// VerifierOptions configures a [Verifier]. The zero value, and a nil pointer,
-// mean every default.
+// VerifierOptions configures a [Verifier]. The zero value, and a nil pointer, mean
+// the defaults.
 type VerifierOptions struct {
-	// MaxBodyBytes bounds a request's body; a longer one is refused with
+	// MaxBodyBytes bounds the body of a request: a longer body is rejected with
 	// ErrBodyTooLarge. By default, [DefaultMaxBodyBytes].
 	MaxBodyBytes int64
 
-	// RotationWindow is how long a replaced secret is kept when the source
-	// names no previous one. A secret whose window is over stays refused as
-	// previous while the process lives. Negative: not at all. By default,
-	// [DefaultRotationWindow].
+	// RotationWindow is how long a replaced secret is kept if the source names no
+	// previous secret. A secret whose window is over stays rejected as previous while
+	// the process lives. Negative: not at all. By default, [DefaultRotationWindow].
 	RotationWindow time.Duration
 
-	// MinRefreshInterval is the average time between reads of the source that
-	// unknown signatures start. Three reads may follow each other at once, and
-	// one comes back per interval. After that, a delivery waits for the next
-	// read if the read can be over within 8 s, and is refused at once if not.
-	// If the source learns of a rotation late, generation 1 retries after 5 s
-	// and after 30 s more: the last attempt finds the secret with an interval of
-	// up to 30 s. Many receivers whose source is the API need that: see
-	// [SigningSecretService.Load]. Negative: no limit. By default, 10 s.
+	// MinRefreshInterval is the average time between reads of the source that unknown
+	// signatures start. Three reads may follow each other at once, and a further read
+	// is allowed per interval. After that, a delivery waits for the next read if the
+	// read can be over within 8 s, and is rejected at once if not. If the source
+	// learns of a rotation late, generation 1 retries after 5 s and 30 s more: with
+	// an interval of up to 30 s, the last attempt finds the secret. Many receivers
+	// whose source is the API need 30 s: see [SigningSecretService.Load]. Negative:
+	// no limit. By default, 10 s.
 	MinRefreshInterval time.Duration
 
-	// MaxAge refuses, with ErrStale, events triggered longer ago or over 5
-	// minutes in the future, and events without a readable triggered_at. Other
-	// fields do not matter, but a body that is not a JSON object is refused
-	// with ErrInvalidEvent. Retries carry the time of the change, so a MaxAge
-	// below 2 minutes (generation 1) or 18 h (generation 2) refuses late ones.
-	// By default, there is no limit.
+	// MaxAge rejects, with ErrStale, events triggered longer ago or more than 5
+	// minutes in the future, and events without a readable triggered_at. Other fields
+	// do not matter, but a body that is not a JSON object is rejected with
+	// ErrInvalidEvent. Retries carry the time of the change: a MaxAge below 2 minutes
+	// (generation 1) or 18 h (generation 2) rejects late retries. By default, there
+	// is no limit.
 	MaxAge time.Duration
 
 	// MaxHeldBytes bounds the memory of the deliveries that [Verifier.Hold] keeps:
@@ -66,80 +65,79 @@ type VerifierOptions struct {
 	MaxHeldBytes int64
 
 	// HandleHeld handles a held delivery of [Verifier.Handler] or
-	// [Verifier.VerifyRequest] after it is verified. It replaces the handler behind
-	// the middleware, which is not called. ctx ends after [DeliveryTimeout] and has
-	// no values of the request. After an error or a panic, HandleHeld is called again
-	// in 5 s, and once more 30 s later; then the delivery is dropped and logged. At
-	// most 16 calls run at a time, with those of functions given to
-	// [Verifier.EventHandler]. The order of deliveries is not kept. By default, only
-	// EventHandler can hold deliveries.
+	// [Verifier.VerifyRequest] once it is verified, in place of the handler behind
+	// the middleware. ctx ends after [DeliveryTimeout] and has no values of the
+	// request. After an error or a panic, HandleHeld is called again in 5 s, and once
+	// more 30 s later; then the delivery is dropped and logged. At most 16 calls run
+	// at a time, those of an [EventFunc] included. The order of deliveries is not
+	// kept. By default, only EventHandler can hold deliveries.
 	HandleHeld func(ctx context.Context, d *Delivery) error
 
-	// Deny answers a refused request in place of the default answer: the
-	// status of [HTTPStatus] with a constant text. err must not be shown to
-	// the sender. The request's context may have ended if the body did not
-	// arrive. A body that was refused unread may never arrive: do not wait for
-	// it. Deny must not hijack the connection. It may be called concurrently.
+	// Deny answers a rejected request. err must not be shown to the sender. The
+	// context of the request may have ended if the body did not arrive. If the
+	// request was rejected unread, the body may never arrive: do not wait for it.
+	// Deny must not hijack the connection. It may be called concurrently. By default,
+	// the answer is the status of [HTTPStatus] with a constant text.
 	Deny func(w http.ResponseWriter, r *http.Request, err error)
 
-	// Observe is called once per delivery, at the verdict and before the
-	// answer, on the goroutine of the caller, for metrics. For a delivery that was
-	// held, it is called once more, on another goroutine and without the context of
-	// the request. It may be called concurrently. By default, nothing is called.
+	// Observe is called for each delivery, at the verdict and before the answer, on
+	// the goroutine of the caller, for metrics. For a held delivery, it is called
+	// again at the end, on another goroutine and without the context of the request.
+	// It may be called concurrently. By default, nothing is called.
 	Observe func(ctx context.Context, o Observation)
 
-	// Logger receives refused deliveries (Warn), rotations (Info), failures of
-	// the source (Warn), and of an [EventFunc] the errors (Error, and Warn for
+	// Logger receives rejected deliveries (Warn), rotations (Info), failures of the
+	// source (Warn), and of an [EventFunc] the errors (Error, and Warn for
 	// [ErrUnavailable]) and the successes after DiffHook gave up (Warn).
 	//
-	// Of each Result, ten refusals a minute have a line. The others are counted
-	// in a summary, with the fingerprints of the secrets in force, which is
-	// written with the next delivery after that minute. No line shows a path:
-	// route is the pattern of [http.ServeMux], with … for an element that
-	// may be a token, and is absent without a pattern.
+	// Of each Result, ten rejections a minute have a line. Further rejections are
+	// counted in a summary, with the fingerprints of the secrets in force, which is
+	// written with the next delivery after that minute. No line shows a path: route
+	// is the pattern of [http.ServeMux], with … for an element that may be a token,
+	// and is absent without a pattern.
 	//
-	// Its handler may call the verifier. If it panics while the source is read,
-	// the line is lost and the panic recovered. By default, nothing is logged.
+	// The handler may call the verifier. If it panics while the source is read, the
+	// line is lost and the panic recovered. By default, nothing is logged.
 	Logger *slog.Logger
 }
 
-// Observation is the verdict on one delivery. It holds nothing secret.
+// Observation is the verdict on a delivery. It holds nothing secret.
 type Observation struct {
-	// Result is fit for a metric's label. A delivery that [Verifier.Hold] keeps
-	// has two observations: [ResultHeld], and later [ResultAccepted] (after it was
-	// handled) or [ResultDropped].
+	// Result can be a metric's label. A held delivery has two observations:
+	// [ResultHeld], and later [ResultAccepted] (after it was handled) or
+	// [ResultDropped].
 	Result Result
 
-	// Err is what the method returned or the request was refused for; nil
-	// for an accepted delivery. If the body could not be read, errors.Is and
-	// errors.As find the error of its reader. The text is not shown, since it
-	// may quote the body.
+	// Err is the error that the method returned or that the request was rejected for,
+	// and nil for an accepted delivery. If the body could not be read, errors.Is and
+	// errors.As find the error of the reader. The text of that error is not shown,
+	// since it may quote the body.
 	Err error
 
-	// SignedByPrevious reports a match with the previous secret.
+	// SignedByPrevious reports whether the previous secret signed the delivery.
 	SignedByPrevious bool
 
-	// Refreshed reports that the delivery waited for a read of the source.
+	// Refreshed reports whether the delivery waited for a read of the source.
 	Refreshed bool
 
-	// BodyBytes is how much of the body was read.
+	// BodyBytes is the number of bytes of the body that were read.
 	BodyBytes int
 
-	// Duration is the time from the call to the verdict, reading the body
-	// and waiting for the source included.
+	// Duration is the time from the call to the verdict. It includes the read of the
+	// body and the wait for the source.
 	Duration time.Duration
 }
 
-// Verifier decides whether deliveries come from DiffHook. It accepts the
-// current signing secret and, during a rotation, the previous one.
+// Verifier decides whether deliveries come from DiffHook. It accepts the current
+// signing secret and, during a rotation, the previous secret.
 //
-// Make one with [NewVerifier], one for each team whose deliveries a server
-// receives. The zero value refuses everything with [ErrSecretsUnavailable]. A
+// Make a Verifier with [NewVerifier], one for each team whose deliveries a server
+// receives. The zero value rejects every delivery with [ErrSecretsUnavailable]. A
 // Verifier must not be copied. All methods are safe for concurrent use.
 type Verifier struct {
-	// state returns everything else. The state stands behind a function, as the
-	// key of a Secret does: a program that prints a Verifier by reflection would
-	// read the state, the logger and the source while other goroutines change them.
+	// state returns the state, behind a function as the key of a Secret: a program
+	// that prints a Verifier by reflection would read the state, the logger and the
+	// source while other goroutines change them.
 	state func() *verifierState
 }
 
@@ -147,34 +145,33 @@ type Verifier struct {
 type verifierState struct {
 	opts    VerifierOptions // defaults filled in
 	load    func(context.Context) (Secrets, error)
-	fixed   bool // the source is a Secrets: reading it again teaches nothing
+	fixed   bool // the source is a Secrets, which never changes
 	since   time.Time
 	refused refusals
 
 	set atomic.Pointer[secretSet] // nil in the state of a zero Verifier only
 
-	mu      sync.Mutex        // guards what follows, and every store to set
-	changed time.Time         // when set last was
-	last    Secrets           // the source's last answer, normalized
-	sets    uint64            // how many there have been
-	known   map[string]*usage // by fingerprint, of the secrets that there have been
+	mu      sync.Mutex        // guards the fields below, and every store to set
+	changed time.Time         // the time of the last store to set
+	last    Secrets           // the last answer of the source, normalized
+	sets    uint64            // number of sets so far
+	known   map[string]*usage // secrets of all sets, by fingerprint
 
-	unknownRejected map[string]bool // fingerprints, of secrets that are not known
+	unknownRejected map[string]bool // rejected fingerprints of secrets that are not in known
 
-	pushed bool   // AcceptSuccessor made the current secret, and the source has not named another since
-	source string // the fingerprint of the current secret in the source's last answer
+	pushed bool   // AcceptSuccessor made the current secret, and the source has named no newer secret
+	source string // fingerprint of the current secret in the last answer of the source
 
 	hold  holdRoom
 	read  reading
 	notes []note
 }
 
-// NewVerifier returns a verifier whose secrets come from src, which it reads
-// before it returns; ctx covers that first read only. Nil options mean the
-// defaults.
+// NewVerifier returns a verifier with the secrets of src, which it reads first. ctx
+// covers that first read only. Nil options mean the defaults.
 //
-// It returns an error that wraps [ErrSecretsUnavailable] and the cause where
-// the source fails, and [ErrInvalidOptions] for an option out of range.
+// Errors match [ErrSecretsUnavailable] and the cause if the source fails, and
+// [ErrInvalidOptions] if an option is out of range.
 func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (*Verifier, error) {
 	v := &verifierState{since: time.Now(), known: make(map[string]*usage), unknownRejected: make(map[string]bool)}
 	if opts != nil {
@@ -188,6 +185,7 @@ func NewVerifier(ctx context.Context, src SecretSource, opts *VerifierOptions) (
 	}
 	v.load = src.Load
 	v.hold.canHold.Store(v.opts.HandleHeld != nil)
+	v.hold.slots = make(chan struct{}, maxHandling)
 	_, v.fixed = src.(Secrets)
 	if err := v.firstRead(ctx); err != nil {
 		return nil, err
@@ -229,15 +227,15 @@ func (o *VerifierOptions) fill() error {
 	return nil
 }
 
-// Verify reports whether signature, the value of the signature header, was
-// made for body with a secret in force. It returns nil if so, else an error
-// that wraps [ErrNoSignature], [ErrMalformedSignature], [ErrSignatureMismatch],
-// [ErrStale], [ErrSecretsUnavailable] or, where MaxAge is set, [ErrInvalidEvent].
+// Verify reports whether signature, the value of the signature header, was made for
+// body with a secret in force. body is the raw body, byte for byte as received.
 //
-// body is the raw body, byte for byte as received. A well-formed signature
-// that matches nothing may make the verifier read its source again, for which
-// Verify waits until ctx ends, and 8 s at most. The use of each secret is
-// counted for [Verifier.Status] and the verdict is observed.
+// An unknown signature may make the verifier read the source again. Verify waits for
+// that until ctx ends, and 8 s at most. The use of each secret is counted for
+// [Verifier.Status], and the verdict is observed.
+//
+// Errors match [ErrNoSignature], [ErrMalformedSignature], [ErrSignatureMismatch],
+// [ErrStale], [ErrSecretsUnavailable] or, if MaxAge is set, [ErrInvalidEvent].
 func (v *Verifier) Verify(ctx context.Context, body []byte, signature string) error {
 	a := attempt{v: v.live(), ctx: ctx, body: body}
 	a.begin()
@@ -245,10 +243,9 @@ func (v *Verifier) Verify(ctx context.Context, body []byte, signature string) er
 	return a.conclude()
 }
 
-// VerifyHeader is [Verifier.Verify] with the signature taken from h: from
-// X-DiffHook-Signature (generation 1) if it is there, else from X-Signature
-// (generation 2). Names match in any case, however h was filled. Use it where
-// there is no [http.Request], as in a Lambda function.
+// VerifyHeader is [Verifier.Verify] with the signature in h: X-DiffHook-Signature
+// (generation 1) or, without that, X-Signature (generation 2). Names match in any
+// case. Call VerifyHeader if there is no [http.Request], as in a Lambda function.
 func (v *Verifier) VerifyHeader(ctx context.Context, body []byte, h http.Header) error {
 	a := attempt{v: v.live(), ctx: ctx, body: body, header: h}
 	a.begin()
@@ -265,26 +262,26 @@ func (v *Verifier) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "diffhook.Verifier(zero)")
 }
 
-// attempt is one delivery on its way to a verdict. It lives on the stack of
-// the method that judges it.
+// attempt is a delivery on the way to a verdict. It lives on the stack of the method
+// that verifies the delivery.
 type attempt struct {
 	v       *verifierState
 	ctx     context.Context
 	body    []byte
-	header  http.Header                            // nil where only the signature is known
+	header  http.Header                            // nil in Verify
 	request *http.Request                          // nil outside net/http
-	handle  func(context.Context, *Delivery) error // of a delivery that is held; nil: it cannot be
-	start   time.Time                              // zero where nobody observes
+	handle  func(context.Context, *Delivery) error // handles a held delivery; nil: it cannot be held
+	start   time.Time                              // zero without Observe
 
 	tag       tag
 	err       error
-	event     *Event    // set where it had to be read for the verdict
-	in        *incoming // set where a request's body has been read
-	match     int       // a result of secretSet.match
-	lane      uint32    // likewise
+	event     *Event    // set if MaxAge needs the event, and by EventHandler
+	in        *incoming // set once the body of a request has been read
+	match     int       // result of secretSet.match
+	lane      uint32    // result of secretSet.match
 	previous  bool
 	refreshed bool
-	gen1      bool // the header of generation 1 has the signature
+	gen1      bool // the signature is in the header of generation 1
 }
 
 func (a *attempt) begin() {
@@ -303,7 +300,7 @@ func (a *attempt) parseHeader() error {
 	return a.tag.parse(s)
 }
 
-// decide settles a.err. parseErr is why there is no tag, if there is none.
+// decide sets a.err to the verdict. parseErr is the error of parsing the signature.
 func (a *attempt) decide(parseErr error) {
 	switch set := a.v.set.Load(); {
 	case set == nil:
@@ -320,15 +317,15 @@ func (a *attempt) decide(parseErr error) {
 	}
 }
 
-// matches reports whether a secret of set signed the body. Which one it was
-// decides no branch before the verdict.
+// matches reports whether a secret of set signed the body. No branch before the
+// verdict depends on which secret did.
 func (a *attempt) matches(set *secretSet) bool {
 	a.match, a.lane = set.match(a.body, &a.tag)
 	return a.match != 0
 }
 
-// accept settles a delivery whose signature is right, and counts the use of
-// the secret unless MaxAge refuses it.
+// accept returns the verdict on a correct signature, and counts the use of the secret
+// unless MaxAge rejects the delivery.
 func (a *attempt) accept(set *secretSet) error {
 	if a.v.opts.MaxAge > 0 {
 		var err error
@@ -346,12 +343,12 @@ var (
 	errOnlyRejected = fmt.Errorf("%w: %w", ErrSecretsUnavailable, errRejectedCurrent)
 )
 
-// maxClockSkew is how far ahead the clock of DiffHook may be under MaxAge: an
-// event from the future would stay new for as long as it is ahead.
+// maxClockSkew is how far ahead the clock of DiffHook may be under MaxAge: an event
+// from the future stays new for as long as the clock is ahead.
 const maxClockSkew = 5 * time.Minute
 
-// checkAge applies MaxAge to a delivery that arrived at the given time and whose
-// signature is right. Only then is the time in its body DiffHook's word.
+// checkAge applies MaxAge to a delivery that arrived at the given time. The signature
+// must be correct: only then is the time in the body that of DiffHook.
 func (v *verifierState) checkAge(body []byte, arrived time.Time) (*Event, error) {
 	e, err := ParseEvent(body)
 	if err != nil {
@@ -364,7 +361,7 @@ func (v *verifierState) checkAge(body []byte, arrived time.Time) (*Event, error)
 	return e, nil
 }
 
-// conclude makes the verdict known to whoever listens and returns it.
+// conclude logs, observes and returns the verdict.
 func (a *attempt) conclude() error {
 	v := a.v
 	if v.opts.Logger != nil {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/redact"
 )
 
 // whyRefused says why a secret cannot be an argument. It does not repeat the
@@ -31,7 +32,7 @@ func refuseSecret(arg string) error {
 
 // holdsKey reports whether an API key or a client id is in text.
 func holdsKey(text string) bool {
-	for range diffhook.FindAPIKeys([]byte(text)) {
+	for range redact.Find([]byte(text)) {
 		return true
 	}
 	return false

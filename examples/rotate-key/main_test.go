@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/redact"
 )
 
 func TestDemonstration(t *testing.T) {
@@ -15,7 +15,7 @@ func TestDemonstration(t *testing.T) {
 	require.NoError(t, demonstrate(t.Context(), &out), out.String())
 	assert.Regexp(t, `made [1-9]\d* calls, of which 0 failed`, out.String())
 	assert.Regexp(t, `The app shows the keys default, production-server\S+\.`, out.String())
-	for range diffhook.FindAPIKeys(out.Bytes()) {
+	for range redact.Find(out.Bytes()) {
 		t.Error("a key has been printed")
 	}
 }

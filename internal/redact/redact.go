@@ -12,6 +12,9 @@ import (
 // KeyPrefix begins every API key.
 const KeyPrefix = "dh_live_"
 
+// SecretPlaceholder replaces a signing secret in a text.
+const SecretPlaceholder = "[REDACTED SIGNING SECRET]"
+
 // IsKeyRune reports whether r may follow the prefix in an API key.
 func IsKeyRune(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_'

@@ -7,8 +7,8 @@ import (
 )
 
 // Redactor is an [io.Writer] that writes on to another writer, with a placeholder in
-// place of each API key and of each secret. See diffhook.RedactingWriter for the
-// escaped forms that it finds. All methods are safe for concurrent use.
+// place of each API key and of each secret. Package redact of the root lists the
+// escaped forms that a Redactor finds. All methods are safe for concurrent use.
 type Redactor struct {
 	mu      sync.Mutex
 	w       io.Writer

@@ -1,0 +1,54 @@
+package redact
+
+import (
+	"bytes"
+	"iter"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/redact"
+)
+
+// Find yields every text that looks like an API key, and the offset in bytes:
+// dh_live_ and the letters, digits, - and _ that follow, at least one. Client ids of
+// generation 2 look the same. Printing the [diffhook.APIKey] does not leak the key
+// again. text must not change during the iteration.
+//
+// "If a key appears in a public repository or log, revoke it immediately", says
+// DiffHook's page "API Keys": [diffhook.Key.MatchesPrefix] reports whether a key of
+// the team may be the key in the text, and [diffhook.KeyService.Delete] revokes it.
+func Find(text []byte) iter.Seq2[int, diffhook.APIKey] {
+	return func(yield func(int, diffhook.APIKey) bool) {
+		for start, end := nextKey(text, 0); start >= 0; start, end = nextKey(text, end) {
+			key, err := diffhook.NewAPIKey(string(text[start:end]))
+			if err == nil && !yield(start, key) {
+				return
+			}
+		}
+	}
+}
+
+// nextKey returns the place of the first key at or after from. start is negative if
+// there is no key.
+func nextKey(text []byte, from int) (start, end int) {
+	for {
+		i := bytes.Index(text[from:], []byte(redact.KeyPrefix))
+		if i < 0 {
+			return -1, -1
+		}
+		start, end = from+i, from+i+len(redact.KeyPrefix)
+		if n := keyRun(text[end:]); n > 0 {
+			return start, end + n
+		}
+		from = end
+	}
+}
+
+// keyRun returns the number of bytes at the beginning of text that can be in a key.
+func keyRun(text []byte) int {
+	for i, b := range text {
+		if !redact.IsKeyRune(rune(b)) {
+			return i
+		}
+	}
+	return len(text)
+}
