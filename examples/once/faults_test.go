@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/pace"
+	"github.com/diffhook/diffhook-go/once"
+	"github.com/diffhook/diffhook-go/once/oncesql"
+)
+
+// servers are the databases behind a network.
+func servers() []database { return databases[:2] }
+
+// atPace scales the durations of this process for a test.
+func atPace(t *testing.T) {
+	pace.Divisor = scale
+	t.Cleanup(func() { pace.Divisor = 1 })
+}
+
+// wrappers are the ways to handle an event once through a database, with effects in
+// it. That of Func writes its effects over a connection of its own.
+var wrappers = map[string]func(r *rig, s *oncesql.Store) diffhook.EventFunc{
+	"InTx": func(r *rig, s *oncesql.Store) diffhook.EventFunc { return s.InTx(r.inTx) },
+	"Func": func(r *rig, s *oncesql.Store) diffhook.EventFunc {
+		return once.Func(s, func(ctx context.Context, e *diffhook.Event) error { return r.handle(ctx, r.db, e) }, nil)
+	},
+}
+
+// deliver calls f until it succeeds, as retries do, and returns the number of calls.
+func deliver(t *testing.T, f diffhook.EventFunc, e *diffhook.Event) (calls int) {
+	t.Helper()
+	for calls = 1; calls <= 100; calls++ {
+		if err := f(t.Context(), e); err == nil {
+			return calls
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	require.Fail(t, "no delivery succeeded")
+	return calls
+}
+
+// TestLostAnswers loses the connection between a statement and its answer, at every
+// statement in turn. The event is handled once. By name: one's own token after a lost
+// answer, and a commit whose answer is lost after the work succeeded.
+func TestLostAnswers(t *testing.T) {
+	atPace(t)
+	for _, d := range servers() {
+		for name, wrap := range wrappers {
+			t.Run(d.name+"/"+name, func(t *testing.T) {
+				r := newRig(t, d)
+				p := newProxy(t, r.dsn)
+				db := d.open(t, p.dsn)
+				db.SetMaxIdleConns(1)
+				f := wrap(r, r.storeOf(t, db, nil))
+				for i := 0; ; i++ {
+					require.Less(t, i, 50)
+					e := numbered(i)
+					p.lose(i)
+					deliver(t, f, e)
+					lost := p.lost()
+					p.lose(-1)
+					require.Equal(t, 1, r.count(t, e), "answer %d lost", i)
+					deliver(t, f, e)
+					require.Equal(t, 1, r.count(t, e), "answer %d lost, then a duplicate", i)
+					if !lost {
+						require.GreaterOrEqual(t, i, 2, "the proxy saw no answers")
+						return
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestStalledDatabase: a database that stops answering, at every statement in turn,
+// makes deliveries fail in time; then the event is handled once.
+func TestStalledDatabase(t *testing.T) {
+	atPace(t)
+	for _, d := range servers() {
+		for name, wrap := range wrappers {
+			t.Run(d.name+"/"+name, func(t *testing.T) {
+				r := newRig(t, d)
+				p := newProxy(t, r.dsn)
+				if d.dialect == oncesql.MySQL {
+					p.dsn += "&readTimeout=900ms" // else a commit waits for ever
+				}
+				s := r.storeOf(t, d.open(t, p.dsn), nil)
+				f := wrap(r, s)
+				p.stall()
+				ctx, cancel := context.WithTimeout(t.Context(), diffhook.DeliveryTimeout/scale)
+				defer cancel()
+				require.ErrorIs(t, f(ctx, numbered(1)), diffhook.ErrUnavailable)
+				p.resume()
+				deliver(t, f, numbered(1))
+				require.Equal(t, 1, r.count(t, numbered(1)))
+
+				inWork := func(ctx context.Context, e *diffhook.Event, q executor) error {
+					err := r.handle(ctx, q, e)
+					p.stall()
+					return err
+				}
+				stalling := map[string]diffhook.EventFunc{
+					"InTx": s.InTx(func(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error { return inWork(ctx, e, tx) }),
+					"Func": once.Func(s, func(ctx context.Context, e *diffhook.Event) error { return inWork(ctx, e, r.db) }, nil),
+				}[name]
+				err := stalling(t.Context(), numbered(2))
+				p.resume()
+				// With a lease, the commit fails after the work succeeded, and the
+				// answer is success. In a transaction, the work is undone.
+				if name == "Func" {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, diffhook.ErrUnavailable)
+					deliver(t, f, numbered(2))
+				}
+				require.Equal(t, 1, r.count(t, numbered(2)))
+			})
+		}
+	}
+}
+
+// TestRestartedDatabase kills the server while events are handled. Each is handled
+// once in the end.
+func TestRestartedDatabase(t *testing.T) {
+	for _, d := range servers() {
+		t.Run(d.name, func(t *testing.T) {
+			r := newRig(t, d)
+			pidFile := serverVariable(t, "DIFFHOOK_TEST_"+strings.ToUpper(d.name)+"_PID")
+			var restart sync.Once
+			f := r.store(t, nil).InTx(func(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error {
+				if err := r.handle(ctx, tx, e); err != nil || e.MonitorID != numbered(10).MonitorID {
+					return err
+				}
+				restart.Do(func() { killServer(t, pidFile) })
+				return nil
+			})
+			var group sync.WaitGroup
+			for worker := range 4 {
+				group.Go(func() {
+					for i := worker; i < 40; i += 4 {
+						deliver(t, f, numbered(i))
+					}
+				})
+			}
+			group.Wait()
+			for i := range 40 {
+				require.Equal(t, 1, r.count(t, numbered(i)))
+			}
+		})
+	}
+}
+
+// killServer kills the server, which contrib/servers starts again.
+func killServer(t *testing.T, pidFile string) {
+	text, err := os.ReadFile(pidFile)
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+}
