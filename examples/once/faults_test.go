@@ -37,8 +37,8 @@ var wrappers = map[string]func(r *rig, s *oncesql.Store) diffhook.EventFunc{
 	},
 }
 
-// deliver calls f until it succeeds, as retries do, and returns the number of calls.
-func deliver(t *testing.T, f diffhook.EventFunc, e *diffhook.Event) (calls int) {
+// deliverUntil calls f until it succeeds, as retries do, and returns the number of calls.
+func deliverUntil(t *testing.T, f diffhook.EventFunc, e *diffhook.Event) (calls int) {
 	t.Helper()
 	for calls = 1; calls <= 100; calls++ {
 		if err := f(t.Context(), e); err == nil {
@@ -67,11 +67,11 @@ func TestLostAnswers(t *testing.T) {
 					require.Less(t, i, 50)
 					e := numbered(i)
 					p.lose(i)
-					deliver(t, f, e)
+					deliverUntil(t, f, e)
 					lost := p.lost()
 					p.lose(-1)
 					require.Equal(t, 1, r.count(t, e), "answer %d lost", i)
-					deliver(t, f, e)
+					deliverUntil(t, f, e)
 					require.Equal(t, 1, r.count(t, e), "answer %d lost, then a duplicate", i)
 					if !lost {
 						require.GreaterOrEqual(t, i, 2, "the proxy saw no answers")
@@ -102,7 +102,7 @@ func TestStalledDatabase(t *testing.T) {
 				defer cancel()
 				require.ErrorIs(t, f(ctx, numbered(1)), diffhook.ErrUnavailable)
 				p.resume()
-				deliver(t, f, numbered(1))
+				deliverUntil(t, f, numbered(1))
 				require.Equal(t, 1, r.count(t, numbered(1)))
 
 				inWork := func(ctx context.Context, e *diffhook.Event, q executor) error {
@@ -122,7 +122,7 @@ func TestStalledDatabase(t *testing.T) {
 					require.NoError(t, err)
 				} else {
 					require.ErrorIs(t, err, diffhook.ErrUnavailable)
-					deliver(t, f, numbered(2))
+					deliverUntil(t, f, numbered(2))
 				}
 				require.Equal(t, 1, r.count(t, numbered(2)))
 			})
@@ -149,7 +149,7 @@ func TestRestartedDatabase(t *testing.T) {
 			for worker := range 4 {
 				group.Go(func() {
 					for i := worker; i < 40; i += 4 {
-						deliver(t, f, numbered(i))
+						deliverUntil(t, f, numbered(i))
 					}
 				})
 			}

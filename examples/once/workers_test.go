@@ -30,8 +30,8 @@ const scale = 10
 // deathHeader is the step at which a worker dies in a delivery.
 const deathHeader = "X-Test-Death"
 
-// workerVariable has the order of a worker process, as JSON.
-const workerVariable = "DIFFHOOK_TEST_WORKER"
+// crashVariable has the order of a worker process, as JSON.
+const crashVariable = "DIFFHOOK_TEST_WORKER"
 
 // order is what a worker process serves.
 type order struct {
@@ -41,7 +41,7 @@ type order struct {
 
 // TestWorkerProcess is a worker, in a process of the crash tests only.
 func TestWorkerProcess(t *testing.T) {
-	text := os.Getenv(workerVariable)
+	text := os.Getenv(crashVariable)
 	if text == "" {
 		return // this is the parent
 	}
@@ -125,7 +125,7 @@ func startWorker(t *testing.T, o order) *worker {
 	text, err := json.Marshal(o)
 	require.NoError(t, err)
 	cmd := exec.Command(os.Args[0], "-test.run=^TestWorkerProcess$", "-test.timeout=0")
-	cmd.Env = append(os.Environ(), workerVariable+"="+string(text))
+	cmd.Env = append(os.Environ(), crashVariable+"="+string(text))
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
