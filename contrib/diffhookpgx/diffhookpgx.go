@@ -6,6 +6,7 @@
 package diffhookpgx
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -22,20 +23,13 @@ import (
 // Options are the options of [New].
 type Options = oncesql.Options
 
-// Store keeps events in a table. InTx and First are those of pgx. The other methods
-// are those of [oncesql.Store] on the same pool: Sweep, and the methods of
-// [once.Store]. It is safe for concurrent use.
+// Store keeps events in a table. It is safe for concurrent use. For leases in the same
+// table, with [once.Func], pass [stdlib.OpenDBFromPool] to [oncesql.New].
 type Store struct {
-	leases
 	pool *pgxpool.Pool
 	sql  oncetable.Statements
 	opts Options
 }
-
-// leases hides the name of the embedded field.
-type leases = *oncesql.Store
-
-var _ once.Store = (*Store)(nil)
 
 // New returns a store in the database of pool. Nil opts are all defaults. It returns an
 // error that wraps [oncesql.ErrSetup] if the table is missing or is not that of
@@ -45,24 +39,39 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error)
 	if pool == nil {
 		return nil, fmt.Errorf("%w: New of a nil pool", diffhook.ErrInvalidOptions)
 	}
+	if err := check(ctx, pool, opts); err != nil {
+		return nil, err
+	}
 	s := &Store{pool: pool}
 	if opts != nil {
 		s.opts = *opts
 	}
-	var err error
-	if s.leases, err = oncesql.New(ctx, stdlib.OpenDBFromPool(pool), oncesql.Postgres, opts); err != nil {
-		return nil, err
-	}
-	if s.opts.Table == "" {
-		s.opts.Table = oncesql.DefaultTable
-	}
-	if s.opts.MaxTx == 0 {
-		s.opts.MaxTx = oncesql.DefaultMaxTx
-	}
-	s.opts.MaxTx = pace.Of(s.opts.MaxTx)
+	s.opts.Table = cmp.Or(s.opts.Table, oncesql.DefaultTable)
+	s.opts.MaxTx = pace.Of(cmp.Or(s.opts.MaxTx, oncesql.DefaultMaxTx))
 	s.opts.Keep = once.KeepOf(s.opts.Keep)
+	var err error
 	s.sql, err = oncetable.NewStatements(oncetable.Postgres, s.opts.Table)
 	return s, err
+}
+
+// check lets package oncesql check the options and the table.
+func check(ctx context.Context, pool *pgxpool.Pool, opts *Options) error {
+	db := stdlib.OpenDBFromPool(pool)
+	defer db.Close() // not the pool
+	_, err := oncesql.New(ctx, db, oncesql.Postgres, opts)
+	return err
+}
+
+// Sweep deletes the records whose time has ended and returns their number. Call it
+// once a day, from any process. Until then they take room only.
+func (s *Store) Sweep(ctx context.Context) (deleted int64, err error) {
+	for {
+		tag, err := s.pool.Exec(ctx, s.sql.Sweep)
+		deleted += tag.RowsAffected()
+		if tag.RowsAffected() == 0 || err != nil {
+			return deleted, problem("sweep", err)
+		}
+	}
 }
 
 // Schema returns the statements that create the table if it is missing. An empty name

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/internal/oncetable"
@@ -24,8 +26,7 @@ var errExited = errors.New("diffhookpgx: the function panicked or ended its goro
 
 // InTx returns a function that calls f for each event in a transaction, which also
 // records the event: what f writes with tx happens exactly once, within Keep. BEGIN and
-// the record take one round trip. f must not commit or roll back tx; LargeObjects of
-// tx is not supported.
+// the record take one round trip. f must not commit or roll back tx.
 //
 // A delivery of an event that another transaction is handling waits for its end, with
 // a connection. Then it returns nil if the event is done, or calls f.
@@ -63,10 +64,10 @@ func (s *Store) inTx(ctx context.Context, k once.Key, work func(context.Context,
 		return once.StoreFailed, problem("connect", err)
 	}
 	defer conn.Release()
-	tx := newTx(conn.Conn())
-	defer tx.rollback(ctx) // also after a panic; nothing after the commit
-
-	err = s.beginWith(ctx, tx, k)
+	tx, err := s.beginWith(ctx, conn, k)
+	if tx != nil {
+		defer rollback(ctx, tx) // also after a panic; nothing after the commit
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, once.ErrDone):
@@ -79,24 +80,35 @@ func (s *Store) inTx(ctx context.Context, k once.Key, work func(context.Context,
 	if err := work(ctx, tx); err != nil {
 		return once.Failed, err
 	}
-	if err := tx.commit(ctx); err != nil {
+	if err := tx.Commit(ctx); err != nil {
 		return once.CommitFailed, problem("commit", err)
 	}
 	return once.Handled, nil
 }
 
-// beginWith begins tx and records k in one batch.
-func (s *Store) beginWith(ctx context.Context, tx *outerTx, k once.Key) error {
+// beginWith begins a transaction and records k in one batch. The transaction is nil if
+// it did not begin.
+func (s *Store) beginWith(ctx context.Context, conn *pgxpool.Conn, k once.Key) (pgx.Tx, error) {
 	var batch pgx.Batch
-	batch.Queue("BEGIN")
-	batch.Queue(s.sql.Insert, s.insertArgs(k)...)
-	results := tx.conn.SendBatch(ctx, &batch)
-	_, beginErr := results.Exec()
-	tag, err := results.Exec()
-	if err := errors.Join(beginErr, err, results.Close()); err != nil {
-		return claimProblem(err)
+	var inserted int64
+	batch.BeginTx(pgx.TxOptions{})
+	batch.Queue(s.sql.Insert, s.insertArgs(k)...).Exec(func(tag pgconn.CommandTag) error {
+		inserted = tag.RowsAffected()
+		return nil
+	})
+	results := conn.SendBatch(ctx, &batch)
+	if err := results.Close(); err != nil {
+		return results.Tx(), claimProblem(err)
 	}
-	return s.settle(ctx, tx, k, tag.RowsAffected())
+	return results.Tx(), s.settle(ctx, results.Tx(), k, inserted)
+}
+
+// rollback ends tx, if it has not ended, in a time of its own. A failure leaves the
+// connection in a state in which the pool closes it.
+func rollback(ctx context.Context, tx pgx.Tx) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pace.Of(rollbackTimeout))
+	defer cancel()
+	_ = tx.Rollback(ctx)
 }
 
 // First records e in tx and reports whether no transaction has before. If First
@@ -163,16 +175,4 @@ func claimProblem(err error) error {
 		return fmt.Errorf("%w: %w", once.ErrInProgress, err)
 	}
 	return problem("claim", err)
-}
-
-// rollback ends the transaction, if it has not ended. A failure leaves the connection
-// in a state in which the pool closes it.
-func (tx *outerTx) rollback(ctx context.Context) {
-	if tx.ended {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pace.Of(rollbackTimeout))
-	defer cancel()
-	tx.ended = true
-	_, _ = tx.conn.Exec(ctx, "ROLLBACK")
 }
