@@ -68,22 +68,19 @@ func (d *deliverer) send(t *testing.T, secret diffhook.Secret, generation int, e
 // the commit.
 func TestCrash(t *testing.T) {
 	forEach(t, func(t *testing.T, d database) {
-		for _, mode := range []string{"InTx", "First", "Func"} {
+		for _, mode := range d.modes() {
 			t.Run(mode, func(t *testing.T) {
 				t.Parallel()
 				if !allPaths() {
 					crash(t, d, mode, 1, sample[mode])
 					return
 				}
-				crash(t, d, mode, 1, slices.Repeat(every(steps[mode]), 8))
+				crash(t, d, mode, 1, slices.Repeat(every(steps[mode]), 12))
 				crash(t, d, mode, 2, every(steps[mode]))
 			})
 		}
 	})
 }
-
-// sample has the steps after each statement.
-var sample = map[string][]int{"InTx": {4, 6, 8}, "First": {4, 6, 8}, "Func": {2, 4, 6}}
 
 func every(steps int) (all []int) {
 	for i := range steps {
@@ -130,9 +127,6 @@ func crash(t *testing.T, d database, mode string, generation int, kills []int) {
 	t.Logf("%s, %s, generation %d: %d processes killed; each event handled once, but %d twice", d.name, mode, generation, len(kills), twice.Load())
 }
 
-// In mode Func, an event is handled again if the process dies between these steps.
-const afterEffect, afterCommit = 4, 6
-
 // crashDSN is the data source name of a worker, with waits for locks at its pace.
 func (d database) crashDSN(dsn string) string {
 	switch d.name {
@@ -153,7 +147,7 @@ func TestDuplicatesToEightProcesses(t *testing.T) {
 		events = 50
 	}
 	forEach(t, func(t *testing.T, d database) {
-		for _, mode := range []string{"InTx", "First", "Func"} {
+		for _, mode := range d.modes() {
 			t.Run(mode, func(t *testing.T) {
 				r, secret := newRig(t, d), diffhooktest.NewSecret()
 				o := order{

@@ -11,9 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/contrib/diffhookpgx"
 	"github.com/diffhook/diffhook-go/internal/pace"
 	"github.com/diffhook/diffhook-go/once"
 	"github.com/diffhook/diffhook-go/once/oncesql"
@@ -28,13 +31,48 @@ func atPace(t *testing.T) {
 	t.Cleanup(func() { pace.Divisor = 1 })
 }
 
-// wrappers are the ways to handle an event once through a database, with effects in
-// it. That of Func writes its effects over a connection of its own.
-var wrappers = map[string]func(r *rig, s *oncesql.Store) diffhook.EventFunc{
-	"InTx": func(r *rig, s *oncesql.Store) diffhook.EventFunc { return s.InTx(r.inTx) },
-	"Func": func(r *rig, s *oncesql.Store) diffhook.EventFunc {
-		return once.Func(s, func(ctx context.Context, e *diffhook.Event) error { return r.handle(ctx, r.db, e) }, nil)
-	},
+// A wrapper handles events once through a database. The work, which is given, runs
+// after the effect is written.
+type wrapper func(t *testing.T, r *rig, dsn string, work func()) diffhook.EventFunc
+
+// wrappers are those of each database. Func writes its effects over a connection of
+// its own.
+func (d database) wrappers() map[string]wrapper {
+	all := map[string]wrapper{
+		"InTx": func(t *testing.T, r *rig, dsn string, work func()) diffhook.EventFunc {
+			return r.storeOf(t, d.openOne(t, dsn), nil).InTx(func(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error {
+				defer work()
+				return r.handle(ctx, tx, e)
+			})
+		},
+		"Func": func(t *testing.T, r *rig, dsn string, work func()) diffhook.EventFunc {
+			return once.Func(r.storeOf(t, d.openOne(t, dsn), nil), func(ctx context.Context, e *diffhook.Event) error {
+				defer work()
+				return r.handle(ctx, r.db, e)
+			}, nil)
+		},
+	}
+	if d.dialect == oncesql.Postgres {
+		all["pgx"] = func(t *testing.T, r *rig, dsn string, work func()) diffhook.EventFunc {
+			pool, err := pgxpool.New(t.Context(), dsn)
+			require.NoError(t, err)
+			t.Cleanup(pool.Close)
+			s, err := diffhookpgx.New(t.Context(), pool, &r.opts)
+			require.NoError(t, err)
+			return s.InTx(func(ctx context.Context, tx pgx.Tx, e *diffhook.Event) error {
+				defer work()
+				return writeEffectPgx(ctx, tx, r.effects, e)
+			})
+		}
+	}
+	return all
+}
+
+// openOne opens a database with one connection, so that answers come in order.
+func (d database) openOne(t *testing.T, dsn string) *sql.DB {
+	db := d.open(t, dsn)
+	db.SetMaxOpenConns(1)
+	return db
 }
 
 // deliverUntil calls f until it succeeds, as retries do, and returns the number of calls.
@@ -56,13 +94,11 @@ func deliverUntil(t *testing.T, f diffhook.EventFunc, e *diffhook.Event) (calls 
 func TestLostAnswers(t *testing.T) {
 	atPace(t)
 	for _, d := range servers() {
-		for name, wrap := range wrappers {
+		for name, wrap := range d.wrappers() {
 			t.Run(d.name+"/"+name, func(t *testing.T) {
 				r := newRig(t, d)
 				p := newProxy(t, r.dsn)
-				db := d.open(t, p.dsn)
-				db.SetMaxIdleConns(1)
-				f := wrap(r, r.storeOf(t, db, nil))
+				f := wrap(t, r, p.dsn, func() {})
 				for i := 0; ; i++ {
 					require.Less(t, i, 50)
 					e := numbered(i)
@@ -88,15 +124,19 @@ func TestLostAnswers(t *testing.T) {
 func TestStalledDatabase(t *testing.T) {
 	atPace(t)
 	for _, d := range servers() {
-		for name, wrap := range wrappers {
+		for name, wrap := range d.wrappers() {
 			t.Run(d.name+"/"+name, func(t *testing.T) {
 				r := newRig(t, d)
 				p := newProxy(t, r.dsn)
 				if d.dialect == oncesql.MySQL {
 					p.dsn += "&readTimeout=900ms" // else a commit waits for ever
 				}
-				s := r.storeOf(t, d.open(t, p.dsn), nil)
-				f := wrap(r, s)
+				stallInWork := false
+				f := wrap(t, r, p.dsn, func() {
+					if stallInWork {
+						p.stall()
+					}
+				})
 				p.stall()
 				ctx, cancel := context.WithTimeout(t.Context(), diffhook.DeliveryTimeout/scale)
 				defer cancel()
@@ -105,16 +145,9 @@ func TestStalledDatabase(t *testing.T) {
 				deliverUntil(t, f, numbered(1))
 				require.Equal(t, 1, r.count(t, numbered(1)))
 
-				inWork := func(ctx context.Context, e *diffhook.Event, q executor) error {
-					err := r.handle(ctx, q, e)
-					p.stall()
-					return err
-				}
-				stalling := map[string]diffhook.EventFunc{
-					"InTx": s.InTx(func(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error { return inWork(ctx, e, tx) }),
-					"Func": once.Func(s, func(ctx context.Context, e *diffhook.Event) error { return inWork(ctx, e, r.db) }, nil),
-				}[name]
-				err := stalling(t.Context(), numbered(2))
+				stallInWork = true
+				err := f(t.Context(), numbered(2))
+				stallInWork = false
 				p.resume()
 				// With a lease, the commit fails after the work succeeded, and the
 				// answer is success. In a transaction, the work is undone.

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,7 +19,6 @@ import (
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/internal/pace"
-	"github.com/diffhook/diffhook-go/once"
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
@@ -48,16 +46,11 @@ func TestWorkerProcess(t *testing.T) {
 	pace.Divisor = scale
 	var o order
 	require.NoError(t, json.Unmarshal([]byte(text), &o))
-	db := openWithSteps(t, o.Driver, o.DSN)
-	db.SetMaxOpenConns(4)
-	s, err := oncesql.New(t.Context(), db, o.Dialect, &oncesql.Options{Table: o.Table})
-	require.NoError(t, err)
-
 	secret, err := diffhook.NewSecret(o.Secret)
 	require.NoError(t, err)
 	v, err := diffhook.NewVerifier(t.Context(), diffhook.Secrets{Current: secret}, nil)
 	require.NoError(t, err)
-	events := v.EventHandler(modes[o.Mode](s, db, o.Effects))
+	events := v.EventHandler(modes[o.Mode](t, o))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	fmt.Println("listening", listener.Addr())
@@ -74,43 +67,6 @@ func TestWorkerProcess(t *testing.T) {
 		events.ServeHTTP(w, r)
 		step(r.Context()) // the answer has not been sent
 	}))
-}
-
-// modes are the ways to handle an event once.
-var modes = map[string]func(s *oncesql.Store, db *sql.DB, effects string) diffhook.EventFunc{
-	"InTx": func(s *oncesql.Store, _ *sql.DB, effects string) diffhook.EventFunc {
-		return s.InTx(func(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error {
-			return writeEffect(ctx, tx, effects, e)
-		})
-	},
-	"First": func(s *oncesql.Store, db *sql.DB, effects string) diffhook.EventFunc {
-		return func(ctx context.Context, e *diffhook.Event) error {
-			tx, err := db.BeginTx(ctx, nil)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = tx.Rollback() }()
-			if first, err := s.First(ctx, tx, e); err != nil || !first {
-				return err
-			}
-			if err := writeEffect(ctx, tx, effects, e); err != nil {
-				return err
-			}
-			return tx.Commit()
-		}
-	},
-	"Func": func(s *oncesql.Store, db *sql.DB, effects string) diffhook.EventFunc {
-		return once.Func(s, func(ctx context.Context, e *diffhook.Event) error {
-			return writeEffect(ctx, db, effects, e)
-		}, nil)
-	},
-}
-
-// steps is how many steps a delivery of a new event has in each mode.
-var steps = map[string]int{
-	"InTx":  10, // the request; begin, record, effect, commit; the answer
-	"First": 10,
-	"Func":  8, // the request; claim, effect, commit; the answer
 }
 
 // worker is a worker process, in its parent.
