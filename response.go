@@ -27,7 +27,7 @@ func (c *core) read(ctx context.Context, call *call, resp *http.Response, token 
 	if ctx.Err() != nil && err != nil {
 		e.cause = hide(err)
 	}
-	return c.refused(call, e, resp, body, token)
+	return c.refused(ctx, call, e, resp, body, token)
 }
 
 func (call *call) newAPIError(resp *http.Response, token string) *APIError {
@@ -53,14 +53,17 @@ func (call *call) succeeded(resp *http.Response, body []byte, readErr error, tok
 }
 
 // refused is the outcome of an answer other than success.
-func (c *core) refused(call *call, e *APIError, resp *http.Response, body []byte, token string) outcome {
+func (c *core) refused(ctx context.Context, call *call, e *APIError, resp *http.Response, body []byte, token string) outcome {
 	o := outcome{err: e, status: resp.StatusCode}
 	o.documented = readError(call, e, resp, body, token)
 	o.revoked = e.Code == codeInvalidAPIKey || strings.Contains(strings.ToLower(e.Message), "invalid api key")
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
 		o.retry, o.retryAfter = true, e.RetryAfter
-		c.gate.refuse(e.RetryAfter)
+		pause := c.gate.refuse(e.RetryAfter)
+		if shared, ok := c.opts.Limiter.(Pauser); ok && pause > 0 {
+			shared.Pause(context.WithoutCancel(ctx), pause)
+		}
 	case resp.StatusCode >= 500:
 		o.maybeDone, o.retryAfter = true, e.RetryAfter
 		e.unknown = !call.repeatable
