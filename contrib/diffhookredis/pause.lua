@@ -1,15 +1,13 @@
 -- Pauses all processes after a 429. All times are microseconds of the server's clock.
--- KEYS[1]: the hash of reserve.lua. ARGV: the pause; interval, burst, and expiry of the hash in milliseconds.
+-- KEYS[1]: the hash of reserve.lua.
+-- ARGV: the pause, the interval between requests, the burst, and how long the hash
+-- outlives the last turn, in milliseconds.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local paused = now + tonumber(ARGV[1])
-if paused > tonumber(redis.call('HGET', KEYS[1], 'paused') or 0) then
-	redis.call('HSET', KEYS[1], 'paused', string.format('%.0f', paused))
-end
+local state = redis.call('HMGET', KEYS[1], 'tat', 'paused')
+local paused = math.max(tonumber(state[2]) or 0, now + ARGV[1])
 -- After the pause, requests start evenly, without a burst.
-local tat = paused + (tonumber(ARGV[3]) - 1) * tonumber(ARGV[2])
-if tat > tonumber(redis.call('HGET', KEYS[1], 'tat') or 0) then
-	redis.call('HSET', KEYS[1], 'tat', string.format('%.0f', tat))
-end
-redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[1] / 1000) + ARGV[4])
-return 1
+local tat = math.max(tonumber(state[1]) or 0, paused + (ARGV[3] - 1) * ARGV[2])
+redis.call('HSET', KEYS[1], 'tat', string.format('%.0f', tat), 'paused', string.format('%.0f', paused))
+redis.call('PEXPIRE', KEYS[1], math.ceil((tat - now) / 1000) + ARGV[4])
+return {'ok'}
