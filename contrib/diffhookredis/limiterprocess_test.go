@@ -1,0 +1,3 @@
+package diffhookredis_test
+
+func limit() {}
