@@ -10,27 +10,30 @@ import (
 	diffhook "github.com/diffhook/diffhook-go"
 )
 
-// DefaultMemoryKeys is how many events NewMemory(0) remembers, in about 40 MB.
+// DefaultMemoryKeys is how many events NewMemory(0) remembers.
 const DefaultMemoryKeys = 100_000
 
 // errMemoryFull is the error of a memory store in which every event is running.
 var errMemoryFull = fmt.Errorf("once: every event of the memory store is running: %w", diffhook.ErrUnavailable)
 
-// memory is a Store in this process. Every record is in records. A done one is also
-// in done, the least recently used first.
+// memory is a Store in this process. Every record is in records, and in one of the
+// lists: running in the order of the claims, done from the least recently used on.
 type memory struct {
 	maxKeys int
 
 	mu      sync.Mutex
 	records map[Key]*record
-	done    *list.List // of Key
+	running list.List // of *record
+	done    list.List // of *record
 }
 
 // record is an event that is running or done.
 type record struct {
-	token string
-	until time.Time     // the end of the lease, or of the time for which it is kept
-	done  *list.Element // its place in memory.done; nil while it is running
+	key    Key
+	token  string
+	until  time.Time // the end of the lease, or of the time for which it is kept
+	isDone bool
+	place  *list.Element // in the list that isDone says
 }
 
 // NewMemory returns a store in the memory of this process, for a program that runs
@@ -47,7 +50,7 @@ func NewMemory(maxKeys int) Store {
 	if maxKeys == 0 {
 		maxKeys = DefaultMemoryKeys
 	}
-	return &memory{maxKeys: maxKeys, records: make(map[Key]*record), done: list.New()}
+	return &memory{maxKeys: maxKeys, records: make(map[Key]*record)}
 }
 
 func (m *memory) Claim(_ context.Context, k Key, token string, lease time.Duration) error {
@@ -61,23 +64,21 @@ func (m *memory) claim(k Key, token string, lease time.Duration) (forgotten Key,
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.records[k]
-	if r == nil {
-		if forgotten, forgot, err = m.makeRoom(now); err != nil {
-			return forgotten, forgot, err
-		}
-		m.records[k] = &record{token: token, until: now.Add(lease)}
-		return forgotten, forgot, nil
-	}
-	ended := !now.Before(r.until)
 	switch {
-	case r.done != nil && !ended:
-		m.done.MoveToBack(r.done)
+	case r == nil:
+		forgotten, forgot, err = m.makeRoom(now)
+		if err == nil {
+			m.put(&record{key: k, token: token, until: now.Add(lease)})
+		}
+		return forgotten, forgot, err
+	case now.Before(r.until) && r.isDone:
+		m.done.MoveToBack(r.place)
 		return forgotten, false, ErrDone
-	case r.done == nil && !ended && r.token != token:
+	case now.Before(r.until) && r.token != token:
 		return forgotten, false, ErrInProgress
 	}
-	m.unlist(r)
-	r.token, r.until = token, now.Add(lease)
+	m.remove(r)
+	m.put(&record{key: k, token: token, until: now.Add(lease)})
 	return forgotten, false, nil
 }
 
@@ -87,63 +88,71 @@ func (m *memory) Commit(_ context.Context, k Key, token string, keep time.Durati
 	defer m.mu.Unlock()
 	r := m.records[k]
 	switch {
-	case r == nil: // the lease ended, and its record was removed
+	case r == nil: // the lease ended, and the record made room
 		if _, _, err := m.makeRoom(now); err != nil {
 			return err
 		}
-		r = &record{token: token}
-		m.records[k] = r
 	case r.token == token:
-	case r.done == nil:
-		return ErrInProgress
-	default:
+		m.remove(r)
+	case r.isDone:
 		return ErrDone
+	default:
+		return ErrInProgress
 	}
-	r.until = now.Add(keep)
-	if r.done == nil {
-		r.done = m.done.PushBack(k)
-	}
+	m.put(&record{key: k, token: token, until: now.Add(keep), isDone: true})
 	return nil
 }
 
 func (m *memory) Release(_ context.Context, k Key, token string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if r := m.records[k]; r != nil && r.token == token && r.done == nil {
-		delete(m.records, k)
+	if r := m.records[k]; r != nil && r.token == token && !r.isDone {
+		m.remove(r)
 	}
 	return nil
 }
 
-// unlist makes r a record that is not done.
-func (m *memory) unlist(r *record) {
-	if r.done != nil {
-		m.done.Remove(r.done)
-		r.done = nil
-	}
+// put adds r. The caller holds m.mu.
+func (m *memory) put(r *record) {
+	m.records[r.key] = r
+	r.place = m.listOf(r).PushBack(r)
 }
 
-// makeRoom removes the done event that was used least recently if the store is
-// full. It reports that event as forgotten unless its time had ended. If every event
-// is running, makeRoom removes those whose lease has ended.
+// remove removes r. The caller holds m.mu.
+func (m *memory) remove(r *record) {
+	delete(m.records, r.key)
+	m.listOf(r).Remove(r.place)
+}
+
+func (m *memory) listOf(r *record) *list.List {
+	if r.isDone {
+		return &m.done
+	}
+	return &m.running
+}
+
+// makeRoom removes a record if the store is full: that of the oldest claim if the
+// lease has ended, else the done event that was used least recently, which it reports
+// as forgotten unless its time had ended. The caller holds m.mu.
 func (m *memory) makeRoom(now time.Time) (forgotten Key, forgot bool, err error) {
 	if len(m.records) < m.maxKeys {
 		return forgotten, false, nil
 	}
-	if oldest := m.done.Front(); oldest != nil {
-		k := oldest.Value.(Key)
-		forgot = now.Before(m.records[k].until)
-		m.done.Remove(oldest)
-		delete(m.records, k)
-		return k, forgot, nil
+	if oldest := first(&m.running); oldest != nil && !now.Before(oldest.until) {
+		m.remove(oldest)
+		return forgotten, false, nil
 	}
-	for k, r := range m.records {
-		if !now.Before(r.until) {
-			delete(m.records, k)
-		}
-	}
-	if len(m.records) >= m.maxKeys {
+	oldest := first(&m.done)
+	if oldest == nil {
 		return forgotten, false, errMemoryFull
 	}
-	return forgotten, false, nil
+	m.remove(oldest)
+	return oldest.key, now.Before(oldest.until), nil
+}
+
+func first(l *list.List) *record {
+	if e := l.Front(); e != nil {
+		return e.Value.(*record)
+	}
+	return nil
 }
