@@ -12,3 +12,10 @@ func SetWindow(l *Limiter, n int, window time.Duration, opts LimiterOptions) {
 	}
 	l.setPlan(newPlan(n, window), opts)
 }
+
+// PlanStarts returns how many of n requests a window of 60 s can see, if turns are used
+// as late as possible, and how many a busy fleet starts.
+func PlanStarts(n int) (most int, evenly float64) {
+	p := newPlan(n, time.Minute)
+	return p.burst + int((p.window+p.lateness)/p.interval), float64(p.window) / float64(p.interval)
+}

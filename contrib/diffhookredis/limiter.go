@@ -77,7 +77,7 @@ var (
 )
 
 // NewLimiter returns a limiter that lets at most requestsPerMinute start in any 60 s,
-// in all processes that use name together. A twentieth may start in a burst, and 92 %
+// in all processes that use name together. A thirtieth may start in a burst, and 94 %
 // start evenly. The remainder is a reserve for requests that arrive closer together
 // than they were sent. Zero requestsPerMinute means [diffhook.FreePlan]. Nil opts are
 // all defaults.

@@ -11,11 +11,11 @@ type plan struct {
 	lateness time.Duration // after this, a turn that was not used is lost
 }
 
-// newPlan spreads n requests over a window: a twentieth as a burst and 92 % evenly.
-// Small plans pass n by neither.
+// newPlan spreads n requests over a window: a thirtieth as a burst and 94 % evenly, or
+// less of a small n.
 func newPlan(n int, window time.Duration) plan {
-	burst := max(1, n/20)
-	evenly := max(0.98, min(0.92*float64(n), float64(n-burst)))
+	burst := max(1, n/30)
+	evenly := max(0.98, min(0.94*float64(n), float64(n-burst)))
 	return plan{
 		window:   window,
 		interval: time.Duration(float64(window) / evenly),
@@ -25,7 +25,7 @@ func newPlan(n int, window time.Duration) plan {
 }
 
 // share returns the interval between two requests of a process that starts its part
-// of the plan without Redis. All processes together then use 92 %.
+// of the plan without Redis. All processes together then use 94 %.
 func (p plan) share(processes int) time.Duration { return p.interval * time.Duration(processes) }
 
 // outlive is how long the state in Redis outlives the last turn. Without the state,
