@@ -8,7 +8,7 @@ import (
 	"github.com/diffhook/diffhook-go/internal/wait"
 )
 
-// retryAway is the time between two attempts to reach a Redis that is away.
+// retryAway is the time between two attempts to reach Redis.
 const retryAway = 2 * time.Second
 
 // alone paces this process while Redis is away. The holder of Limiter.first owns it.
@@ -25,8 +25,8 @@ func (a *alone) isActive() bool { return !a.since.IsZero() }
 // mayAsk reports whether Redis is there, or is worth another attempt.
 func (a *alone) mayAsk() bool { return !a.isActive() || !time.Now().Before(a.retry) }
 
-// begin notes that Redis is away. The first start follows an interval later: the
-// turns before the outage count too.
+// begin notes the start of an outage. The first request follows an interval later:
+// the turns before the outage count too.
 func (a *alone) begin(ctx context.Context, err error) {
 	now := time.Now()
 	a.retry = now.Add(retryAway)
@@ -40,7 +40,7 @@ func (a *alone) begin(ctx context.Context, err error) {
 	}
 }
 
-// end notes that Redis answered.
+// end notes the end of an outage.
 func (a *alone) end(ctx context.Context) {
 	if !a.isActive() {
 		return
@@ -51,7 +51,7 @@ func (a *alone) end(ctx context.Context) {
 	a.since = time.Time{}
 }
 
-// wait returns when this process may start its next request.
+// wait returns when this process may start the next request.
 func (a *alone) wait(ctx context.Context) error {
 	if err := wait.For(ctx, time.Until(a.next)); err != nil {
 		return err

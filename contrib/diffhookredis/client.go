@@ -7,8 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrClient is returned for a client that cannot be used. The error that wraps
-// ErrClient says which option to set.
+// ErrClient is wrapped by the error for an unsuitable client. The error says which
+// option to set.
 var ErrClient = errors.New("diffhookredis: unsuitable Redis client")
 
 // checkClient accepts clients of one server, of Sentinel and of a cluster, if they

@@ -4,7 +4,7 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local paused = tonumber(redis.call('HGET', KEYS[1], 'paused') or 0)
-if paused > now then
+if paused > now and paused < now + 3600 * 1000000 then -- see reserve.lua
 	return {'paused', paused - now}
 end
 if now - ARGV[1] > tonumber(ARGV[2]) then

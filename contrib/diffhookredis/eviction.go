@@ -14,7 +14,7 @@ var ErrEviction = errors.New("diffhookredis: Redis evicts keys")
 
 // CheckEviction returns an error that wraps [ErrEviction] unless the maxmemory-policy
 // of every server is noeviction. With any other policy, the volatile policies too, a
-// server that is short of memory deletes records without an error, and events are
+// server short of memory deletes records without an error, and events are
 // handled again. With noeviction, claims fail and DiffHook retries.
 //
 // CheckEviction asks each primary and replica of a cluster, since a replica can take

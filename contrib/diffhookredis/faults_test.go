@@ -2,10 +2,13 @@ package diffhookredis_test
 
 import (
 	"context"
+	"net"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -103,6 +106,26 @@ func TestStalledServer(t *testing.T) {
 		p.release()
 		eventually(t, "the held release or the lease lets a retry in", func() bool { return f(t.Context(), e) == nil })
 		assert.Equal(t, 2, effects)
+	})
+}
+
+// TestUnreachableServer: dials that never end do not hold a call for longer than 3 s,
+// however many of them the client tries.
+func TestUnreachableServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := redis.NewClient(&redis.Options{
+			ContextTimeoutEnabled: true,
+			Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		})
+		began := time.Now()
+		err := newStore(t, client).Claim(t.Context(), newKey(), "token", time.Minute)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 3*time.Second, time.Since(began))
+		require.NoError(t, client.Close())
+		time.Sleep(time.Hour) // the last dials end
 	})
 }
 

@@ -30,26 +30,25 @@ type LimiterOptions struct {
 	Logger *slog.Logger
 }
 
-// DefaultProcesses is the number of processes that a [Limiter] assumes by default.
+// DefaultProcesses is how many processes a [Limiter] assumes by default.
 const DefaultProcesses = 20
 
 const (
-	// limiterTimeout bounds one call of Redis. A limiter that cannot learn of its
-	// turn within it goes on alone.
+	// limiterTimeout bounds a call of Redis. After it, the process goes on alone.
 	limiterTimeout = time.Second
 
 	// longestWait bounds the wait of a caller without a deadline.
 	longestWait = time.Hour
 )
 
-// Limiter is one rate limit for all processes that use its name in one Redis. It is
-// a diffhook.Limiter and a [diffhook.Pauser]. It is safe for concurrent use.
+// Limiter is a rate limit for all processes with the same name in the same Redis. It
+// implements [diffhook.Pauser], and is safe for concurrent use.
 type Limiter struct {
 	client redis.UniversalClient
 	key    string
 	plan   plan
 	first  chan struct{} // a semaphore: the first of this process waits for the turn
-	turn   turn          // the next turn of this process; the holder of first owns it
+	turn   turn          // the next turn of this process; owned by the holder of first
 	alone  alone
 }
 
@@ -77,16 +76,16 @@ var (
 )
 
 // NewLimiter returns a limiter that lets at most requestsPerMinute start in any 60 s,
-// in all processes that use name together. A thirtieth may start in a burst, and 94 %
-// start evenly. The remainder is a reserve for requests that arrive closer together
+// in all processes with the same name together. A thirtieth may start in a burst, and 94 %
+// start evenly. The remainder is a reserve: requests can arrive closer together
 // than they were sent. Zero requestsPerMinute means [diffhook.FreePlan]. Nil opts are
 // all defaults.
 //
 // Take a name for each API key, such as production: DiffHook limits each key, and the
 // name is readable in Redis. NewLimiter refuses an API key as a name.
 //
-// The processes take turns in the order in which they ask. A 429 to one pauses all.
-// While Redis is away, each process starts its share of the plan by itself.
+// The processes take turns in the order in which they ask. A 429 to any
+// process pauses all. While Redis is away, each process starts a share of the plan.
 //
 // The error wraps [ErrClient] if client ignores deadlines or is a Ring.
 func NewLimiter(client redis.UniversalClient, name string, requestsPerMinute int, opts *LimiterOptions) (*Limiter, error) {
@@ -142,7 +141,7 @@ func (l *Limiter) Wait(ctx context.Context) error {
 	}
 }
 
-// try waits for one turn. It reports false if another try is needed: the turn was
+// try waits for a turn. It reports false if another try is needed: the turn was
 // used too late, or Redis is away.
 func (l *Limiter) try(ctx context.Context) (started bool, err error) {
 	if !l.alone.mayAsk() {
@@ -204,21 +203,21 @@ func (l *Limiter) confirm(ctx context.Context) (bool, error) {
 }
 
 // Pause stops the turns of all processes for d. If Redis is away, Pause changes
-// nothing: only the client that calls Pause waits.
+// nothing: only the calling client waits.
 func (l *Limiter) Pause(ctx context.Context, d time.Duration) {
 	if d > 0 {
 		_, _ = l.call(ctx, pauseScript, d.Microseconds(), l.plan.interval.Microseconds(), l.plan.burst, l.plan.outlive().Milliseconds())
 	}
 }
 
-// answer is what a script of the limiter returns.
+// answer is the answer of a script of the limiter.
 type answer struct {
 	word string
 	wait time.Duration
 	turn string
 }
 
-// awayError is the error of a call that Redis did not answer.
+// awayError is the error of a call without an answer.
 type awayError struct{ cause error }
 
 func (e *awayError) Error() string { return e.cause.Error() }

@@ -258,6 +258,27 @@ func TestRedisStalls(t *testing.T) {
 	assert.Equal(t, 1, log.count("level=WARN"))
 }
 
+// TestClockSetBack: a state that is hours ahead stops nobody.
+func TestClockSetBack(t *testing.T) {
+	eachServer(t, func(t *testing.T, url string) {
+		name := randomName()
+		l := newLimiter(t, url, name, 600, time.Minute, diffhookredis.LimiterOptions{})
+		ahead := time.Now().Add(2 * time.Hour).UnixMicro()
+		client := newClient(t, options(t, url))
+		require.NoError(t, client.HSet(t.Context(), "diffhook:limit:{"+name+"}", "tat", ahead, "paused", ahead).Err())
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		for range 3 {
+			require.NoError(t, l.Wait(ctx))
+		}
+		require.NoError(t, client.HSet(t.Context(), "diffhook:limit:{"+name+"}", "tat", ahead, "paused", ahead).Err())
+		l.Pause(ctx, time.Minute)
+		var pause *diffhook.PauseError
+		require.ErrorAs(t, l.Wait(ctx), &pause, "a pause still counts")
+		assert.LessOrEqual(t, pause.Wait, time.Minute)
+	})
+}
+
 func TestLimiterNames(t *testing.T) {
 	client := newClient(t, options(t, "redis://127.0.0.1:1"))
 	for _, name := range []string{"", " ", "dh_" + "live_" + strings.Repeat("x", 20), "a{b}"} {

@@ -8,7 +8,7 @@ type plan struct {
 	window   time.Duration // 60 s; shorter in tests
 	interval time.Duration // between two requests of all processes
 	burst    int
-	lateness time.Duration // after this, a turn that was not used is lost
+	lateness time.Duration // the time after which an unused turn is lost
 }
 
 // newPlan spreads n requests over a window: a thirtieth as a burst and 94 % evenly, or
@@ -24,8 +24,7 @@ func newPlan(n int, window time.Duration) plan {
 	}
 }
 
-// share returns the interval between two requests of a process that starts its part
-// of the plan without Redis. All processes together then use 94 %.
+// share returns the interval between two requests of a process without Redis. All processes together then use 94 %.
 func (p plan) share(processes int) time.Duration { return p.interval * time.Duration(processes) }
 
 // outlive is how long the state in Redis outlives the last turn. Without the state,

@@ -9,16 +9,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrReplicas is wrapped by the error of a call that too few replicas acknowledged.
+// ErrReplicas is wrapped by the error of a write with too few acknowledgements.
 var ErrReplicas = errors.New("too few replicas acknowledged the write")
 
-// replicaTimeout is shorter than the ReadTimeout that New asks for: WAIT must answer
-// before the client gives up.
+// replicaTimeout is shorter than the recommended ReadTimeout: WAIT must answer before
+// the client gives up.
 const replicaTimeout = 500 * time.Millisecond
 
 // evalReplicated runs a script, and waits until s.replicas replicas have its write.
-// WAIT counts the writes of its own connection, so both go through one pipeline to
-// the primary of key.
+// WAIT counts the writes of the same connection, so both commands go to the primary of
+// key in a pipeline.
 func (s *Store) evalReplicated(ctx context.Context, script *redis.Script, key string, args []any) (string, error) {
 	primary, err := s.primary(ctx, key)
 	if err != nil {
@@ -49,7 +49,7 @@ func (s *Store) primary(ctx context.Context, key string) (redis.Cmdable, error) 
 }
 
 // learnMove makes a cluster client read the slots again after a slot has moved: a
-// pipeline to one server does not follow. The call fails, and the retry finds the
+// pipeline to a server does not follow. The call fails, and the retry finds the
 // new primary.
 func (s *Store) learnMove(ctx context.Context, err error) {
 	cluster, ok := s.client.(interface{ ReloadState(context.Context) })

@@ -9,7 +9,12 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local state = redis.call('HMGET', KEYS[1], 'tat', 'paused')
 local tat, paused = tonumber(state[1]), tonumber(state[2])
-if paused and paused > now then
+-- A state of more than an hour ahead is of a clock that was set back since.
+local horizon = now + 3600 * 1000000
+if tat and tat > horizon then
+	tat = nil
+end
+if paused and paused > now and paused < horizon then
 	return {'paused', paused - now, ''}
 end
 local interval, early = tonumber(ARGV[1]), (ARGV[2] - 1) * ARGV[1]
