@@ -16,14 +16,14 @@ import (
 // ErrConfig is wrapped by the errors of [Check].
 var ErrConfig = errors.New("diffhookriver: unsafe River config")
 
-// rescueMargin is how much later than the timeout of an attempt River may start the
-// next one: a function that heeds its context returns within it.
+// rescueMargin is the shortest time from the timeout of an attempt to the start of the
+// next attempt: a function returns within it after the end of the context.
 const rescueMargin = 10 * time.Second
 
 // Check returns an error for each setting with which an event can be lost or handled
-// twice, and says what to set. The errors wrap [ErrConfig]. Call Check after
+// twice, and names the setting to change. The errors wrap [ErrConfig]. Call Check after
 // [AddWorker] and before river.NewClient, in every process with a River client: the
-// leader among them cleans and rescues all jobs by its own settings.
+// leader among them cleans and rescues all jobs by the settings of the leader.
 //
 // A config without Queues only enqueues, and never leads.
 func Check(config *river.Config) error {
@@ -45,7 +45,7 @@ func Check(config *river.Config) error {
 }
 
 // checkRetention returns an error if the cleaner deletes a job while DiffHook may still
-// retry its event.
+// retry the event.
 func checkRetention(name string, kept time.Duration) error {
 	if kept < 0 || kept >= once.MinKeep { // -1 keeps jobs for ever
 		return nil
@@ -65,7 +65,7 @@ func checkTimes(c *river.Config) error {
 }
 
 // checkWorker returns an error if Workers lack the worker of Kind: a process with such
-// Workers fails the jobs that it fetches, and discards the jobs that it rescues.
+// Workers fails fetched jobs, and discards rescued jobs.
 func checkWorker(c *river.Config) error {
 	if c.Workers != nil && hasWorker(c.Workers) {
 		return nil
@@ -75,13 +75,13 @@ func checkWorker(c *river.Config) error {
 
 // hasWorker reports whether workers have a worker of Kind. River has no such question.
 // But AddWorkerSafely names the first kind that is taken, and adds nothing then. The
-// probe claims three kinds: a free one, Kind, and the free one again.
+// probe claims three kinds: a free kind, Kind, and the free kind again.
 func hasWorker(workers *river.Workers) bool {
 	err := river.AddWorkerSafely(workers, probe{})
 	return err != nil && strings.Contains(err.Error(), strconv.Quote(Kind))
 }
 
-// probe is a worker that is never added.
+// probe is a worker for hasWorker. River never adds it.
 type probe struct {
 	river.WorkerDefaults[probeArgs]
 }

@@ -44,7 +44,7 @@ func (EventArgs) InsertOpts() river.InsertOpts {
 
 // Enqueue returns a function for diffhook.Verifier.EventHandler that enqueues each
 // event once. The function returns nil if the event is in the database, as a new job
-// or as an earlier one: DiffHook then stops. If the database fails, the error wraps
+// or an earlier job: DiffHook then stops. If the database fails, the error wraps
 // [diffhook.ErrUnavailable], and DiffHook retries.
 //
 // A client with Workers enqueues only if [AddWorker] was called. A client without
@@ -65,8 +65,9 @@ func Enqueue[TTx any](client *river.Client[TTx]) diffhook.EventFunc {
 	}
 }
 
-// EnqueueTx enqueues e in tx, and reports whether the event is new. An event that
-// another transaction is enqueuing is waited for. Nothing is enqueued unless tx commits.
+// EnqueueTx enqueues e in tx, and reports whether the event is new. If
+// another transaction is enqueuing e, EnqueueTx waits for its end. Nothing is enqueued
+// unless tx commits.
 func EnqueueTx[TTx any](ctx context.Context, client *river.Client[TTx], tx TTx, e *diffhook.Event) (enqueued bool, err error) {
 	args, err := newArgs(e)
 	if err != nil {

@@ -15,12 +15,12 @@ import (
 )
 
 var (
-	// ErrAttemptOver is returned by [CompleteTx] to a worker that outlived its
+	// ErrAttemptOver is returned by [CompleteTx] to a worker after the end of the
 	// attempt: River gave the job to another attempt, or the job is finished. Roll
 	// back, and return the error.
 	ErrAttemptOver = errors.New("diffhookriver: the attempt is over")
 
-	// ErrNoJob is returned by [CompleteTx] for a context that is not of a worker.
+	// ErrNoJob is returned by [CompleteTx] for any context but the context of a worker.
 	ErrNoJob = errors.New("diffhookriver: the context is not of a worker")
 )
 
@@ -37,7 +37,7 @@ type WorkerOptions struct {
 //
 // If f returns an error, River tries again, 25 times in about three weeks. f is called
 // at least once for each event. For exactly once, f calls [CompleteTx]. f must return
-// when its context ends: River starts another attempt then.
+// when the context ends: River starts another attempt then.
 //
 // AddWorker panics if workers or f is nil, if Timeout is negative, and if workers have
 // a worker of [Kind] already.
@@ -62,7 +62,14 @@ type worker struct {
 	timeout time.Duration
 }
 
-func (w *worker) Timeout(*river.Job[EventArgs]) time.Duration { return w.timeout }
+// Timeout is for River, which rescues the job of a running process after it. It leaves
+// the function time to return. 0 means JobTimeout, which Check compares.
+func (w *worker) Timeout(*river.Job[EventArgs]) time.Duration {
+	if w.timeout == 0 {
+		return 0
+	}
+	return w.timeout + rescueMargin
+}
 
 // attempt is one attempt at a job, in the context of the function.
 type attempt struct {
@@ -78,22 +85,27 @@ func (w *worker) Work(ctx context.Context, job *river.Job[EventArgs]) error {
 	if err != nil {
 		return err
 	}
+	if w.timeout > 0 {
+		limited, cancel := context.WithTimeout(ctx, w.timeout)
+		defer cancel()
+		ctx = limited
+	}
 	a := &attempt{job: job}
 	err = w.handle(context.WithValue(ctx, attemptKey{}, a), e)
 	if err == nil && a.over.Load() {
-		// For nil, River would end the attempt that has the job now.
+		// After nil, River would complete the job of the running attempt.
 		return ErrAttemptOver
 	}
 	return err
 }
 
-// CompleteTx ends the job of ctx in tx, which also has the work: both are committed, or
+// CompleteTx ends the job of ctx in the transaction of the work: both are committed, or
 // neither. ctx is the context of the worker's function. Call CompleteTx last, commit,
 // and return the error of the commit.
 //
 // If River gave the job to another attempt meanwhile, CompleteTx returns
 // [ErrAttemptOver]: roll back. River's own JobCompleteTx returns nil then. CompleteTx
-// locks the job, so of two attempts that end together, one commits.
+// locks the job, so of two attempts with the same end, only the first commits.
 func CompleteTx[TTx any](ctx context.Context, tx TTx) error {
 	a, ok := ctx.Value(attemptKey{}).(*attempt)
 	if !ok {

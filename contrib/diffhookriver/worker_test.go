@@ -144,6 +144,29 @@ func testFailedAttempts[TTx any](t *testing.T, db *database[TTx]) {
 	assert.Equal(t, 1, db.effects(t, e.MonitorID))
 }
 
+// TestTimeout: the context of the function ends in time, and River tries again.
+func TestTimeout(t *testing.T) {
+	_, db := newSQLite(t)
+	var attempts atomic.Int64
+	workers := river.NewWorkers()
+	diffhookriver.AddWorker(workers, func(ctx context.Context, e *diffhook.Event) error {
+		if attempts.Add(1) == 1 {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return db.once(ctx, e)
+	}, &diffhookriver.WorkerOptions{Timeout: 100 * time.Millisecond})
+	config := fast(workers, 1)
+	config.JobTimeout, config.RescueStuckJobsAfter = time.Hour, 2*time.Hour
+	client, err := river.NewClient(db.driver, config)
+	require.NoError(t, err)
+	require.NoError(t, client.Start(context.Background()))
+	defer func() { require.NoError(t, client.Stop(context.Background())) }()
+	require.NoError(t, diffhookriver.Enqueue(client)(t.Context(), newEvent(t, "")))
+	eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+	assert.EqualValues(t, 2, attempts.Load())
+}
+
 // TestZombieWorker: a worker outlives its timeout and its rescue by River, and ends
 // while another attempt runs, or after it. Its work is rolled back, and the effect is
 // there once.
