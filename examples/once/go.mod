@@ -4,8 +4,11 @@ go 1.26.0
 
 replace github.com/diffhook/diffhook-go => ../../
 
+replace github.com/diffhook/diffhook-go/contrib/diffhookpgx => ../../contrib/diffhookpgx
+
 require (
 	github.com/diffhook/diffhook-go v0.0.0-00010101000000-000000000000
+	github.com/diffhook/diffhook-go/contrib/diffhookpgx v0.0.0-00010101000000-000000000000
 	github.com/go-sql-driver/mysql v1.10.1
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/stretchr/testify v1.12.1

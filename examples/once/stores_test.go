@@ -78,3 +78,8 @@ func execute(t testing.TB, db *sql.DB, statements string) {
 		}
 	}
 }
+
+// sqliteDSNOf returns dsn with another busy_timeout, in milliseconds.
+func sqliteDSNOf(dsn, timeout string) string {
+	return strings.Replace(dsn, "busy_timeout%285000%29", "busy_timeout%28"+timeout+"%29", 1)
+}

@@ -18,7 +18,7 @@ func (s *Store) check(ctx context.Context) error {
 		return fmt.Errorf("oncesql: connect: %w: %w", diffhook.ErrUnavailable, err)
 	}
 	var version string
-	if err := s.db.QueryRowContext(ctx, s.sql.version).Scan(&version); err != nil {
+	if err := s.db.QueryRowContext(ctx, s.sql.Version).Scan(&version); err != nil {
 		return fmt.Errorf("%w: it does not speak the dialect %s; pass the dialect of its driver: %w", ErrSetup, s.dialect, err)
 	}
 	if err := s.checkLockWait(ctx); err != nil {

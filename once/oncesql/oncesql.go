@@ -16,12 +16,25 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 	"time"
 
 	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/oncetable"
 	"github.com/diffhook/diffhook-go/internal/pace"
 	"github.com/diffhook/diffhook-go/once"
+)
+
+// Dialect is the SQL of a database.
+type Dialect string
+
+const (
+	Postgres Dialect = oncetable.Postgres
+	SQLite   Dialect = oncetable.SQLite
+
+	// MySQL is MariaDB too. The driver github.com/go-sql-driver/mysql waits for an
+	// answer to COMMIT for ever, whatever the context says: add timeout, readTimeout
+	// and writeTimeout of 9 s to its data source name, and innodb_lock_wait_timeout.
+	MySQL Dialect = oncetable.MySQL
 )
 
 const (
@@ -64,7 +77,7 @@ type Options struct {
 type Store struct {
 	db      *sql.DB
 	dialect Dialect
-	sql     statements
+	sql     oncetable.Statements
 	opts    Options
 }
 
@@ -90,8 +103,8 @@ func New(ctx context.Context, db *sql.DB, dialect Dialect, opts *Options) (*Stor
 	if s.opts.Table, err = tableName(s.opts.Table); err != nil {
 		return nil, err
 	}
-	if s.sql, err = newStatements(dialect, s.opts.Table); err != nil {
-		return nil, err
+	if s.sql, err = oncetable.NewStatements(string(dialect), s.opts.Table); err != nil {
+		return nil, invalid(err)
 	}
 	if s.opts.MaxTx < 0 {
 		return nil, fmt.Errorf("%w: MaxTx is negative", diffhook.ErrInvalidOptions)
@@ -128,10 +141,13 @@ func Schema(dialect Dialect, table string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	d, ok := dialects[dialect]
-	if !ok {
-		return "", errDialect(dialect)
+	schema, err := oncetable.Schema(string(dialect), table)
+	return schema, invalid(err)
+}
+
+func invalid(err error) error {
+	if err == nil {
+		return nil
 	}
-	index := strings.ReplaceAll(table, ".", "_") + "_expires_at"
-	return strings.NewReplacer("{table}", table, "{index}", index).Replace(d.schema), nil
+	return fmt.Errorf("%w: %w", diffhook.ErrInvalidOptions, err)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/oncetable"
 	"github.com/diffhook/diffhook-go/once"
 )
 
@@ -27,7 +28,7 @@ func (s *Store) Claim(ctx context.Context, k once.Key, token string, lease time.
 
 // Commit implements [once.Store].
 func (s *Store) Commit(ctx context.Context, k once.Key, token string, keep time.Duration) error {
-	n, err := s.exec(ctx, s.db, s.sql.commit, keep.Microseconds(), k[:], token)
+	n, err := s.exec(ctx, s.db, s.sql.Commit, keep.Microseconds(), k[:], token)
 	if n > 0 || err != nil {
 		return problem("commit", err)
 	}
@@ -37,7 +38,7 @@ func (s *Store) Commit(ctx context.Context, k once.Key, token string, keep time.
 
 // Release implements [once.Store].
 func (s *Store) Release(ctx context.Context, k once.Key, token string) error {
-	_, err := s.exec(ctx, s.db, s.sql.release, k[:], token)
+	_, err := s.exec(ctx, s.db, s.sql.Release, k[:], token)
 	return problem("release", err)
 }
 
@@ -48,15 +49,15 @@ func (s *Store) record(ctx context.Context, q querier, k once.Key, token string,
 	if len(token) > maxToken {
 		return fmt.Errorf("%w: the token is longer than %d bytes", diffhook.ErrInvalidOptions, maxToken)
 	}
-	n, err := s.exec(ctx, q, s.sql.insert, k[:], token, done, d.Microseconds())
+	n, err := s.exec(ctx, q, s.sql.Insert, k[:], token, done, d.Microseconds())
 	if n > 0 {
 		return nil
 	}
-	if err != nil && !isDuplicateKey(err) {
+	if err != nil && !oncetable.IsDuplicateKey(err) {
 		return claimProblem(err)
 	}
 	var isDone, ended, own bool
-	err = q.QueryRowContext(ctx, s.sql.look, token, k[:]).Scan(&isDone, &ended, &own)
+	err = q.QueryRowContext(ctx, s.sql.Look, token, k[:]).Scan(&isDone, &ended, &own)
 	switch {
 	case errors.Is(err, sql.ErrNoRows): // released since
 		return once.ErrInProgress
@@ -67,7 +68,7 @@ func (s *Store) record(ctx context.Context, q querier, k once.Key, token string,
 	case !ended && !own:
 		return once.ErrInProgress
 	}
-	n, err = s.exec(ctx, q, s.sql.take, token, done, d.Microseconds(), k[:], token)
+	n, err = s.exec(ctx, q, s.sql.Take, token, done, d.Microseconds(), k[:], token)
 	if n == 0 && err == nil { // another delivery was faster
 		return once.ErrInProgress
 	}
@@ -87,10 +88,26 @@ func (s *Store) exec(ctx context.Context, q querier, query string, args ...any) 
 // once a day, from any process. Until then they take room only.
 func (s *Store) Sweep(ctx context.Context) (deleted int64, err error) {
 	for {
-		n, err := s.exec(ctx, s.db, s.sql.sweep)
+		n, err := s.exec(ctx, s.db, s.sql.Sweep)
 		deleted += n
 		if n == 0 || err != nil {
 			return deleted, problem("sweep", err)
 		}
 	}
+}
+
+// problem returns the error of an operation that failed with err, nil if err is nil.
+func problem(operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("oncesql: %s: %w: %w", operation, diffhook.ErrUnavailable, err)
+}
+
+// claimProblem is problem for the statements of a claim.
+func claimProblem(err error) error {
+	if err != nil && oncetable.IsBusy(err) {
+		return fmt.Errorf("%w: %w", once.ErrInProgress, err)
+	}
+	return problem("claim", err)
 }

@@ -1,14 +1,10 @@
-package oncesql
+package oncetable
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
-
-	diffhook "github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/once"
 )
 
 // Numbers of MySQL and MariaDB.
@@ -23,25 +19,9 @@ const (
 // statement.
 var busyStates = []string{"40001", "40P01", "55P03", "57014"}
 
-// problem returns the error of an operation that failed with err, nil if err is nil.
-func problem(operation string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("oncesql: %s: %w: %w", operation, diffhook.ErrUnavailable, err)
-}
-
-// claimProblem is problem for the statements of a claim. A claim that did not get a
-// lock met another one.
-func claimProblem(err error) error {
-	if err != nil && isBusy(err) {
-		return fmt.Errorf("%w: %w", once.ErrInProgress, err)
-	}
-	return problem("claim", err)
-}
-
-// isBusy reports whether a statement did not get a lock.
-func isBusy(err error) bool {
+// IsBusy reports whether a statement of a claim did not get a lock: another delivery
+// has it.
+func IsBusy(err error) bool {
 	var postgres interface{ SQLState() string } // of pgx and lib/pq
 	if errors.As(err, &postgres) {
 		return slices.Contains(busyStates, postgres.SQLState())
@@ -53,7 +33,8 @@ func isBusy(err error) bool {
 	return strings.Contains(err.Error(), "database is locked") || strings.Contains(err.Error(), "database table is locked")
 }
 
-func isDuplicateKey(err error) bool { return mysqlNumber(err) == mysqlDuplicateKey }
+// IsDuplicateKey reports whether an INSERT of MySQL or MariaDB met its key.
+func IsDuplicateKey(err error) bool { return mysqlNumber(err) == mysqlDuplicateKey }
 
 // mysqlNumber returns the field Number of an error, as that of
 // github.com/go-sql-driver/mysql has it; 0: there is none. This package imports no

@@ -1,20 +1,17 @@
-package oncesql
+// Package oncetable is the table of package oncesql and of the module diffhookpgx.
+package oncetable
 
 import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	diffhook "github.com/diffhook/diffhook-go"
 )
 
-// Dialect is the SQL of a database.
-type Dialect string
-
+// The dialects, as package oncesql names them.
 const (
-	Postgres Dialect = "postgres"
-	MySQL    Dialect = "mysql" // MariaDB too
-	SQLite   Dialect = "sqlite"
+	Postgres = "postgres"
+	MySQL    = "mysql" // MariaDB too
+	SQLite   = "sqlite"
 )
 
 // A grammar is how a dialect differs from the others.
@@ -29,10 +26,10 @@ type grammar struct {
 	dollars bool   // arguments are $1, $2, …
 }
 
-// batch is how many records a statement of Sweep deletes.
+// batch is how many records the statement Sweep deletes.
 const batch = "1000"
 
-var dialects = map[Dialect]grammar{
+var dialects = map[string]grammar{
 	// The index takes next to no room and time: records come in the order of time.
 	Postgres: {
 		schema: `CREATE TABLE IF NOT EXISTS {table} (
@@ -84,41 +81,53 @@ CREATE INDEX IF NOT EXISTS {index} ON {table} (expires_at);
 	},
 }
 
-func errDialect(d Dialect) error {
-	return fmt.Errorf("%w: unknown dialect %q; use Postgres, MySQL or SQLite", diffhook.ErrInvalidOptions, string(d))
-}
-
-// statements are those of a store, with the arguments in their order.
-type statements struct {
-	version string
-	insert  string // id, token, done, microseconds
-	look    string // token, id: selects done, whether it has ended, whether token has it
-	take    string // token, done, microseconds, id, token
-	commit  string // microseconds, id, token
-	release string // id, token
-	sweep   string
-}
-
-func newStatements(dialect Dialect, table string) (statements, error) {
+// Schema returns the statements that create the table if it is missing.
+func Schema(dialect, table string) (string, error) {
 	d, ok := dialects[dialect]
 	if !ok {
-		return statements{}, errDialect(dialect)
+		return "", errDialect(dialect)
+	}
+	index := strings.ReplaceAll(table, ".", "_") + "_expires_at"
+	return strings.NewReplacer("{table}", table, "{index}", index).Replace(d.schema), nil
+}
+
+func errDialect(dialect string) error {
+	return fmt.Errorf("unknown dialect %q; use Postgres, MySQL or SQLite", dialect)
+}
+
+// Statements are those for a table, with their arguments in order.
+type Statements struct {
+	Version string // a query that other databases refuse
+	Insert  string // id, token, done, microseconds
+	Look    string // token, id: selects done, whether it has ended, whether token has it
+	Take    string // token, done, microseconds, id, token
+	Commit  string // microseconds, id, token
+	Release string // id, token
+	Sweep   string
+}
+
+// NewStatements returns the statements for a table of a dialect. The name of the table
+// is part of them.
+func NewStatements(dialect, table string) (Statements, error) {
+	d, ok := dialects[dialect]
+	if !ok {
+		return Statements{}, errDialect(dialect)
 	}
 	fill := func(text string) string {
 		text = strings.NewReplacer("{table}", table, "{now}", d.now, "{after}", d.after, "{skip}", d.skip, "{share}", d.share).Replace(text)
 		if d.dollars {
 			text = withDollars(text)
 		}
-		return text
+		return strings.TrimSpace(text)
 	}
-	return statements{
-		version: d.version,
-		insert:  fill("INSERT INTO {table} (id, token, done, expires_at) VALUES (?, ?, ?, {after}) {skip}"),
-		look:    fill("SELECT done, expires_at <= {now}, token = ? FROM {table} WHERE id = ? {share}"),
-		take:    fill("UPDATE {table} SET token = ?, done = ?, expires_at = {after} WHERE id = ? AND (expires_at <= {now} OR token = ? AND NOT done)"),
-		commit:  fill("UPDATE {table} SET done = TRUE, expires_at = {after} WHERE id = ? AND token = ?"),
-		release: fill("DELETE FROM {table} WHERE id = ? AND token = ? AND NOT done"),
-		sweep:   fill(d.sweep),
+	return Statements{
+		Version: d.version,
+		Insert:  fill("INSERT INTO {table} (id, token, done, expires_at) VALUES (?, ?, ?, {after}) {skip}"),
+		Look:    fill("SELECT done, expires_at <= {now}, token = ? FROM {table} WHERE id = ? {share}"),
+		Take:    fill("UPDATE {table} SET token = ?, done = ?, expires_at = {after} WHERE id = ? AND (expires_at <= {now} OR token = ? AND NOT done)"),
+		Commit:  fill("UPDATE {table} SET done = TRUE, expires_at = {after} WHERE id = ? AND token = ?"),
+		Release: fill("DELETE FROM {table} WHERE id = ? AND token = ? AND NOT done"),
+		Sweep:   fill(d.sweep),
 	}, nil
 }
 
