@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -95,49 +96,67 @@ func (p *proxy) track(c net.Conn, open bool) {
 	delete(p.conns, c)
 }
 
-// next returns the fault of a piece of a request.
-func (p *proxy) next(request []byte) (fault, chan struct{}) {
+// meets returns the fault of a request.
+func (p *proxy) meets(request []byte) fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.count == 0 || !bytes.Contains(bytes.ToLower(request), []byte("evalsha")) {
-		return none, p.open
+	if p.count == 0 || !bytes.Contains(bytes.ToLower(request), []byte("eval")) {
+		return none
 	}
 	p.count--
-	return p.fault, p.open
+	return p.fault
 }
 
-// serve copies both ways. A client of go-redis sends one request in one write, and
-// then waits for the answer.
+// held returns the channel that is closed when held answers may go.
+func (p *proxy) held() chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open
+}
+
+// serve copies both ways. A fault is for the first piece of the answer to a request: a
+// client of go-redis sends a request in one write, and then waits for the answer.
 func (p *proxy) serve(client net.Conn) {
 	server, err := net.Dial("tcp", p.server)
 	if err != nil {
 		_ = client.Close()
 		return
 	}
-	for _, c := range []net.Conn{client, server} {
-		p.track(c, true)
-		defer p.track(c, false)
-	}
-	request, answer := make([]byte, 64<<10), make([]byte, 64<<10)
+	var met atomic.Int32 // the fault of the last request
+	var answering sync.WaitGroup
+	p.track(client, true)
+	p.track(server, true)
+	answering.Go(func() {
+		defer p.track(client, false)
+		copyPieces(client, server, func([]byte) bool {
+			switch fault(met.Swap(int32(none))) {
+			case cut:
+				return false
+			case hold:
+				<-p.held()
+			}
+			return true
+		})
+	})
+	copyPieces(server, client, func(request []byte) bool {
+		if f := p.meets(request); f != none {
+			met.Store(int32(f))
+		}
+		return true
+	})
+	p.track(server, false)
+	answering.Wait()
+}
+
+// copyPieces copies until an error, or until pass returns false.
+func copyPieces(to io.Writer, from io.Reader, pass func(piece []byte) bool) {
+	piece := make([]byte, 64<<10)
 	for {
-		n, err := client.Read(request)
-		if err != nil {
+		n, err := from.Read(piece)
+		if err != nil || !pass(piece[:n]) {
 			return
 		}
-		fault, open := p.next(request[:n])
-		if _, err := server.Write(request[:n]); err != nil {
-			return
-		}
-		if n, err = server.Read(answer); err != nil {
-			return
-		}
-		switch fault {
-		case cut:
-			return
-		case hold:
-			<-open
-		}
-		if _, err := io.Copy(client, bytes.NewReader(answer[:n])); err != nil {
+		if _, err := to.Write(piece[:n]); err != nil {
 			return
 		}
 	}

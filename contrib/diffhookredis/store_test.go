@@ -3,7 +3,6 @@ package diffhookredis_test
 import (
 	"context"
 	"crypto/rand"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -189,41 +188,5 @@ func TestFullServerRefuses(t *testing.T) {
 	require.NotErrorIs(t, err, once.ErrInProgress)
 	for _, k := range kept {
 		require.NoError(t, client.Get(t.Context(), diffhookredis.DefaultPrefix+"{"+k.String()+"}").Err())
-	}
-}
-
-// TestReplicas: a claim counts once a replica has it.
-func TestReplicas(t *testing.T) {
-	primary := startServer(t, "--repl-diskless-sync-delay", "0")
-	client := newClient(t, primary.options())
-	s, err := diffhookredis.New(client, &diffhookredis.Options{Replicas: 1})
-	require.NoError(t, err)
-	k := newKey()
-	require.ErrorIs(t, s.Claim(t.Context(), k, "token", time.Minute), diffhookredis.ErrReplicas)
-	require.NoError(t, s.Release(t.Context(), k, "token"), "no replica is needed")
-
-	_, port, _ := strings.Cut(primary.addr, ":")
-	replica := newClient(t, startServer(t, "--replicaof", "127.0.0.1 "+port).options())
-	eventually(t, "the replica keeps up", func() bool { // its first second is slow
-		for range 3 {
-			if s.Claim(t.Context(), k, "token", time.Minute) != nil {
-				return false
-			}
-		}
-		return true
-	})
-	key := diffhookredis.DefaultPrefix + "{" + k.String() + "}"
-	assert.Equal(t, "rtoken", replica.Get(t.Context(), key).Val())
-	require.NoError(t, s.Commit(t.Context(), k, "token", time.Minute))
-	assert.Equal(t, "dtoken", replica.Get(t.Context(), key).Val())
-	require.ErrorIs(t, s.Claim(t.Context(), k, "other", time.Minute), once.ErrDone)
-}
-
-// TestReplicasOfACluster: the primary of the key is asked, not any server.
-func TestReplicasOfACluster(t *testing.T) {
-	s, err := diffhookredis.New(startCluster(t), &diffhookredis.Options{Replicas: 1})
-	require.NoError(t, err)
-	for range 10 {
-		require.ErrorIs(t, s.Claim(t.Context(), newKey(), "token", time.Minute), diffhookredis.ErrReplicas)
 	}
 }
