@@ -5,17 +5,16 @@ import (
 	"slices"
 )
 
-// maxNested is how often a character may be escaped, once more each time: as
-// by %q in a string in JSON in a query.
+// maxNested is how often a character may be escaped, such as by %q in a string in
+// JSON in a query.
 const maxNested = 3
 
-// matcher finds patterns, which are secrets and API keys, in a text that it
-// reads byte by byte. Each character of a pattern may stand in the text as it is
-// or escaped by any of escapesOf, in which each character may be escaped again.
+// matcher finds patterns, which are secrets and API keys, in a text that it reads
+// byte by byte. Each character of a pattern may be plain or escaped by any of
+// escapesOf, and each character of an escape may be escaped again.
 //
-// It is a state machine that is in several states at once, which are threads:
-// one for each place where a match may have begun, and each way to read the text
-// since.
+// A matcher is a state machine in several states at once, the threads: a thread for
+// each possible beginning of a match, and for each way to read the text since.
 type matcher struct {
 	root    *node            // of the tree of patterns
 	run     *node            // in an API key, which has no end: leads back to itself
@@ -23,7 +22,7 @@ type matcher struct {
 
 	threads, next []thread
 	turn          uint64        // the number of bytes fed
-	found         [marksEnd]int // by mark, where the first match begins that the last byte ended, or -1
+	found         [marksEnd]int // by mark, the beginning of the first match that the last byte ended, or -1
 
 	// For skip.
 	literals [][]byte
@@ -42,19 +41,19 @@ const (
 	marksEnd
 )
 
-// thread is one reading of the text from start on. places[0] is how far it is in
-// the tree of patterns; if it is within an escape, places[1] is how far in that;
-// if it is within an escape of a character of that escape, places[2]; and so on.
+// thread is a reading of the text from start on. places[0] is the place in the tree
+// of patterns. Within an escape, places[1] is the place in the escape; within an
+// escape of a character of that escape, places[2]; and so on.
 type thread struct {
 	start  int
 	inside int // the last of places in use; those behind it are nil
 	places [1 + maxNested]*node
 }
 
-// skip returns how many of the first bytes of text are in no match, nor in the
-// beginning of one. No thread may be running.
+// skip returns the number of bytes at the beginning of text that are in no match, nor
+// in the beginning of a match. No thread may be running.
 func (m *matcher) skip(text []byte) int {
-	plain := len(text) // where the first escape may begin
+	plain := len(text) // the first place of an escape
 	for _, b := range m.starters {
 		if i := bytes.IndexByte(text[:plain], b); i >= 0 {
 			plain = i
@@ -73,7 +72,8 @@ func (m *matcher) skip(text []byte) int {
 	return first
 }
 
-// idle reports that no thread is running, and none begins at that place in text.
+// idle reports whether no thread is running, and no thread begins at that place in
+// text.
 func (m *matcher) idle(text []byte, at int) bool {
 	if len(m.threads) > 0 {
 		return false
@@ -82,7 +82,7 @@ func (m *matcher) idle(text []byte, at int) bool {
 	return !m.begins[b] || at+1 < len(text) && !m.second[text[at+1]] && !m.starts[b]
 }
 
-// feed goes on by a byte, which is at the given place in the text.
+// feed reads a byte, which is at the given place in the text.
 func (m *matcher) feed(b byte, at int) {
 	m.found = [marksEnd]int{-1, -1, -1}
 	m.next = m.next[:0]
@@ -96,8 +96,8 @@ func (m *matcher) feed(b byte, at int) {
 	m.threads, m.next = m.next, m.threads
 }
 
-// step adds to next what becomes of t: b is the next character where t is, or it
-// begins an escape of it.
+// step adds to next the threads that follow t: b is the next character at the place
+// of t, or begins or continues an escape.
 func (m *matcher) step(t *thread, b byte, at int) {
 	if to := t.places[t.inside].follow(byteSymbol(b)); to != nil {
 		m.arrive(t, t.inside, to, at)
@@ -110,16 +110,16 @@ func (m *matcher) step(t *thread, b byte, at int) {
 	}
 }
 
-// arrive adds to next what becomes of t when its place at level is moved to a
-// node. At the end of an escape, the place at the level before it is moved on by
-// what the escape stands for.
+// arrive adds to next the threads that follow when the place of t at level moves to a
+// node. At the end of an escape, the place at the level before moves on by the
+// escaped symbol.
 func (m *matcher) arrive(t *thread, level int, to *node, at int) {
 	start := t.start
 	if to.match != 0 {
 		if from := &m.found[to.match]; *from < 0 || start < *from {
 			*from = start
 		}
-		start = at + 1 // what is found need not be found again, with what follows
+		start = at + 1 // the match need not be found again, with the bytes that follow
 	}
 	if len(to.edges) > 0 {
 		moved := thread{start: start, inside: level}
@@ -132,8 +132,8 @@ func (m *matcher) arrive(t *thread, level int, to *node, at int) {
 	}
 }
 
-// runOn adds t to next. Of two threads in the same places the first begun will
-// do: it finds more.
+// runOn adds t to next. Of two threads in the same places, the thread that began
+// first suffices: it finds more.
 func (m *matcher) runOn(t *thread) {
 	if same := m.same(t); same != nil {
 		same.start = min(same.start, t.start)
@@ -145,7 +145,7 @@ func (m *matcher) runOn(t *thread) {
 	m.next = append(m.next, *t)
 }
 
-// merge adds threads to those that are running.
+// merge adds threads to the running threads.
 func (m *matcher) merge(others []thread) {
 	all := slices.Concat(m.threads, others)
 	m.next = nil
@@ -156,8 +156,8 @@ func (m *matcher) merge(others []thread) {
 	m.threads, m.next = m.next, nil
 }
 
-// same returns the thread of next that is in the same places as t. Only those
-// in escapes are searched for: they are few.
+// same returns the thread of next that is in the same places as t. Only threads in
+// escapes, which are few, need a search.
 func (m *matcher) same(t *thread) *thread {
 	if t.inside == 0 {
 		if n := t.places[0]; n.turn == m.turn {
@@ -173,7 +173,7 @@ func (m *matcher) same(t *thread) *thread {
 	return nil
 }
 
-// firstStart returns where the first thread began, or end if there is none.
+// firstStart returns the beginning of the first thread, or end without a thread.
 func (m *matcher) firstStart(end int) int {
 	for _, t := range m.threads {
 		end = min(end, t.start)

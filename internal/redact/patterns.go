@@ -23,7 +23,7 @@ type edge struct {
 	to *node
 }
 
-// find returns where the edge by the symbol is, or would be.
+// find returns the place of the edge by the symbol, present or not.
 func (n *node) find(by symbol) (i int, found bool) {
 	low, high := 0, len(n.edges)
 	for low < high {
@@ -43,7 +43,7 @@ func (n *node) follow(by symbol) *node {
 	return nil
 }
 
-// link adds an edge, if there is none by that symbol.
+// link adds an edge, unless there is an edge by that symbol.
 func (n *node) link(by symbol, to *node) {
 	if i, found := n.find(by); !found {
 		n.edges = slices.Insert(n.edges, i, edge{by, to})
@@ -51,8 +51,8 @@ func (n *node) link(by symbol, to *node) {
 	}
 }
 
-// child returns the node that an edge leads to, which it adds if need be. If
-// that is run, which others share, a copy takes its place.
+// child returns the node that an edge leads to, and adds the edge if need be. If that
+// node is run, which other nodes share, a copy takes its place.
 func (m *matcher) child(n *node, by symbol) *node {
 	i, found := n.find(by)
 	if !found {
@@ -105,7 +105,7 @@ func (m *matcher) addStarter(b byte) {
 	}
 }
 
-// insert returns the node where text ends in the tree of patterns.
+// insert returns the node at the end of text in the tree of patterns.
 func (m *matcher) insert(text string, secret bool) *node {
 	n := m.root
 	for i, r := range text {

@@ -25,14 +25,13 @@ var (
 	looksLikeToken = regexp.MustCompile(`(?i)bearer\s+[^\s"',;]+`)
 )
 
-// Text makes a text from outside fit to show: on one line, about n bytes at most,
-// and without anything that looks like a key, or is one of secrets in any form that
-// a Redactor finds.
+// Text returns a text from outside, fit to show: on one line, about n bytes at most,
+// and without keys, secrets in any form that a Redactor finds, and bearer tokens.
 func Text(text string, n int, secrets ...string) string {
 	if text == "" {
 		return ""
 	}
-	// What is far behind the end is not shown, and not worth the work.
+	// The text far behind the end is not shown, and not worth the work.
 	const margin = 4 << 10
 	text = redactAll(text[:min(len(text), n+margin)], secrets)
 	text = looksLikeKey.ReplaceAllString(text, KeyPrefix+"…")
@@ -40,8 +39,7 @@ func Text(text string, n int, secrets ...string) string {
 	return Bounded(text, n)
 }
 
-// redactAll redacts API keys and secrets in text, and a secret that its end
-// cuts off.
+// redactAll redacts API keys and secrets in text, and a secret that the end cuts off.
 func redactAll(text string, secrets []string) string {
 	var out strings.Builder
 	r := NewRedactor(&out, "[REDACTED]")
@@ -59,8 +57,8 @@ func redactAll(text string, secrets []string) string {
 	return out.String()
 }
 
-// Bounded cuts s to about n bytes and takes out of it what could make it look
-// like something else: control and format characters.
+// Bounded cuts s to about n bytes and replaces control and format characters, which
+// could make the text look like another text.
 func Bounded(s string, n int) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -6,20 +6,21 @@ import (
 	"sync"
 )
 
-// Redactor is an [io.Writer] that writes on to another writer, with a placeholder in
-// place of each API key and of each secret. Package redact of the root lists the
-// escaped forms that a Redactor finds. All methods are safe for concurrent use.
+// Redactor is an [io.Writer] that passes a text on to another writer, with a
+// placeholder in place of each API key and of each secret. Package redact of the root
+// lists the escaped forms that a Redactor finds. All methods are safe for concurrent
+// use.
 type Redactor struct {
 	mu      sync.Mutex
 	w       io.Writer
-	instead [marksEnd]string // by mark, the placeholder
+	instead [marksEnd]string // placeholders by mark
 	*matcher
 
-	// Where the text stands.
-	held     []byte // its end, which may be the beginning of a match
-	marks    []byte // of the bytes of held that are in a match; empty if none is
-	answered int    // how much of held is out: it belongs to an earlier match, or was flushed
-	redacted bool   // what is out ends within a match, whose placeholder is out
+	// The state of the text.
+	held     []byte // the end of the text, which may begin a match
+	marks    []byte // marks of the bytes of held; empty without a match
+	answered int    // length of the part of held that was written, in an earlier match or by Flush
+	redacted bool   // the written text ends within a match, whose placeholder is written
 
 	out []byte // kept for its capacity
 }
@@ -36,14 +37,14 @@ func (r *Redactor) Add(secrets ...string) {
 	for _, secret := range secrets {
 		r.add(secret)
 	}
-	// What is held may be the beginning of one of them.
+	// The held text may begin a new secret.
 	before := r.threads
 	r.threads = nil
 	r.mark(r.held, 0)
 	r.merge(before)
 }
 
-// Write writes p, redacted, by one write at most. It returns len(p) and the error
+// Write writes p, redacted, with at most one write. It returns len(p) and the error
 // of the underlying writer, or [io.ErrShortWrite]. A count below len(p) is that of
 // the underlying writer. p is neither changed nor kept.
 func (r *Redactor) Write(p []byte) (int, error) {
@@ -58,8 +59,8 @@ func (r *Redactor) Write(p []byte) (int, error) {
 	if len(r.out) == 0 {
 		return len(p), nil
 	}
-	// The text has moved on even if this fails. To be offered p again would
-	// let the end of a secret pass, whose beginning was held and is lost now.
+	// The state moves on even after an error. A second write of p would let the end of
+	// a secret pass, whose beginning was held and is lost now.
 	_, err := r.send(r.out)
 	return len(p), err
 }
@@ -76,9 +77,9 @@ func (r *Redactor) Flush() error {
 	return err
 }
 
-// redact sets out to what is to be written of p and of what was held before it,
-// and holds the rest. If all of p is to be written, and nothing else, it reports
-// that p is clean instead.
+// redact sets out to the text to write now, from p and the held text before it, and
+// holds the rest. If exactly p is to be written, redact sets nothing, and reports
+// that p is clean.
 func (r *Redactor) redact(p []byte) (clean bool) {
 	text, seen := p, len(r.held)
 	if seen > 0 {
@@ -96,10 +97,10 @@ func (r *Redactor) redact(p []byte) (clean bool) {
 	return false
 }
 
-// redactRest sets out to what is to be written of what is held. All of that
-// stays, to recognise what may follow.
+// redactRest sets out to the held text. All of that text stays held, to recognise a
+// secret that goes on.
 func (r *Redactor) redactRest() {
-	const least = 8 // fewer bytes of a secret are there by chance, and give little away
+	const least = 8 // fewer bytes of a secret occur by chance, and give little away
 	r.growMarks(len(r.held))
 	for _, t := range r.threads {
 		if n := t.places[0]; n.secret && n.depth >= least {
@@ -109,8 +110,8 @@ func (r *Redactor) redactRest() {
 	r.answered = r.replace(r.held, len(r.held))
 }
 
-// mark marks all that is found in text, of which the first seen bytes are those
-// that were held. No marks at all mean that nothing is.
+// mark marks all matches in text, whose first seen bytes were held. No marks at all
+// mean no match.
 func (r *Redactor) mark(text []byte, seen int) {
 	if len(r.marks) > 0 {
 		r.growMarks(len(text))
@@ -133,7 +134,7 @@ func (r *Redactor) mark(text []byte, seen int) {
 	}
 }
 
-// growMarks makes the marks as many as n.
+// growMarks makes n marks.
 func (r *Redactor) growMarks(n int) {
 	if more := n - len(r.marks); more > 0 {
 		r.marks = slices.Grow(r.marks, more)[:n]
@@ -141,8 +142,8 @@ func (r *Redactor) growMarks(n int) {
 	}
 }
 
-// cover marks the bytes from start to end that have no mark: of two matches,
-// the first to end decides on the placeholder, however the text is cut.
+// cover marks the bytes from start to end that have no mark: of two matches, the
+// first to end decides the placeholder, wherever the text is cut.
 func (r *Redactor) cover(start, end int, mark byte) {
 	for i := start; i < end; i++ {
 		if r.marks[i] == 0 {
@@ -151,9 +152,9 @@ func (r *Redactor) cover(start, end int, mark byte) {
 	}
 }
 
-// replace sets out to what is to be written of text: what is not out yet, up to
-// hold, with one placeholder for marked bytes in a row. It returns where it
-// stopped, which is beyond hold where such a row is, for that is settled.
+// replace sets out to the text to write up to hold, with a placeholder for each run
+// of marked bytes, and returns the end. The end is beyond hold if such a run is
+// there, because it is settled.
 func (r *Redactor) replace(text []byte, hold int) (at int) {
 	r.growMarks(len(text))
 	r.out = spare(r.out)
@@ -176,11 +177,11 @@ func (r *Redactor) replace(text []byte, hold int) (at int) {
 	return at
 }
 
-// keep holds text from start on, where the first thread began.
+// keep holds text from start on, the beginning of the first thread.
 func (r *Redactor) keep(text []byte, start int) {
 	r.held = append(spare(r.held), text[start:]...)
 	r.marks = append(spare(r.marks), r.marks[start:]...)
-	if slices.Max(append(r.marks, 0)) == 0 { // as mostly
+	if slices.Max(append(r.marks, 0)) == 0 { // the usual case
 		r.marks = r.marks[:0]
 	}
 	for i := range r.threads {
@@ -196,8 +197,8 @@ func (r *Redactor) send(b []byte) (int, error) {
 	return n, err
 }
 
-// spare returns b, empty, to be filled again, or nothing where a large write
-// has made it so large that it is not worth keeping.
+// spare returns b, empty, to fill again, or nil if a large write made b too large to
+// keep.
 func spare(b []byte) []byte {
 	const most = 64 << 10
 	if cap(b) > most {

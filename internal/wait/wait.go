@@ -1,4 +1,4 @@
-// Package wait waits, and says why a wait ended.
+// Package wait waits, and returns the reason if a wait ends early.
 package wait
 
 import (
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// For waits for d. It returns an error at once if ctx ends before that.
+// For waits for d. If ctx ends before that, it returns an error at once.
 func For(ctx context.Context, d time.Duration) error {
 	if ctx.Err() != nil {
 		return Ended(ctx)
@@ -27,8 +27,8 @@ func For(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Ended returns why ctx has ended: an error that matches the error of ctx and its
-// cause.
+// Ended returns the reason why ctx has ended: an error that matches the error of ctx
+// and the cause.
 func Ended(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if cause == nil || errors.Is(cause, err) {
