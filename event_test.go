@@ -24,6 +24,34 @@ import (
 
 var march16 = time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)
 
+// A field that is added to Event or Diff is read leniently too: each field is
+// listed as unreadable if its value is an object in place of a text, and so on.
+func TestEachFieldIsReadLeniently(t *testing.T) {
+	read := func(path, body string) {
+		e, err := diffhook.ParseEvent([]byte(body))
+		require.NoError(t, err, body)
+		assert.Equal(t, []string{path}, e.Unreadable, body)
+	}
+	names := func(typ reflect.Type) (names []string) {
+		for field := range typ.Fields() {
+			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "-" {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	for _, name := range names(reflect.TypeFor[diffhook.Event]()) {
+		wrong := `{}`
+		if name == "diff" {
+			wrong = `1`
+		}
+		read(name, `{"`+name+`":`+wrong+`}`)
+	}
+	for _, name := range names(reflect.TypeFor[diffhook.Diff]()) {
+		read("diff."+name, `{"diff":{"`+name+`":{}}}`)
+	}
+}
+
 // TestParseEventDocumented compares every documented payload with the whole
 // event it stands for.
 func TestParseEventDocumented(t *testing.T) {

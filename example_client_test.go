@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
+	"time"
 
 	"github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/diffhooktest"
@@ -80,6 +82,101 @@ func ExampleKeyService_Create() {
 	_ = secret.Reveal() // into your secrets manager
 	fmt.Println(key.Label, key.MatchesPrefix(secret))
 	// Output: production-server true
+}
+
+// An API key shows its prefix and its last four characters.
+func ExampleNewAPIKey() {
+	key, err := diffhook.NewAPIKey("dh_live_" + strings.Repeat("x", 20) + "wxyz")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(key)
+
+	_, err = diffhook.NewAPIKey("the text of a signing secret")
+	fmt.Println(errors.Is(err, diffhook.ErrInvalidCredentials))
+	// Output:
+	// dh_live_…wxyz
+	// true
+}
+
+// Generation 2: the client exchanges the credentials for a token by itself.
+func ExampleClientCredentials() {
+	server := exampleServer()
+	defer server.Close()
+	id, secret := server.ClientCredentials()
+
+	client, err := diffhook.NewClient(diffhook.ClientCredentials(id, secret), &diffhook.ClientOptions{BaseURL: server.URL})
+	if err != nil {
+		log.Fatal(err)
+	}
+	monitors, err := client.Monitors.List(context.Background(), nil)
+	fmt.Println(len(monitors), err)
+	// Output: 0 <nil>
+}
+
+// The details of a response that is an error.
+func ExampleAPIError() {
+	server := exampleServer()
+	defer server.Close()
+	client := server.Client(&diffhook.ClientOptions{MaxRetryWait: time.Second})
+	server.Fail(diffhooktest.Fault{Status: http.StatusTooManyRequests, RetryAfter: 30 * time.Second})
+
+	_, err := client.Monitors.Get(context.Background(), "mon_abc123")
+	var api *diffhook.APIError
+	if errors.As(err, &api) && errors.Is(err, diffhook.ErrRateLimited) {
+		fmt.Println(api.Method, api.Route, api.StatusCode, api.RetryAfter)
+	}
+	// Output: GET monitors/{id} 429 30s
+}
+
+// Four processes share a key of a paid plan: each takes a part.
+func ExamplePlanLimiter() {
+	client, err := diffhook.NewClient(diffhook.EnvCredentials(), &diffhook.ClientOptions{
+		Limiter: diffhook.PlanLimiter(diffhook.PaidPlan / 4),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_ = client
+}
+
+// Keys that are older than 90 days are candidates for a rotation.
+func ExampleKey_Stale() {
+	server := exampleServer()
+	defer server.Close()
+	old := server.DefaultTeam().NewKey("nightly-job")
+	server.DefaultTeam().AgeKey(old.ID, 100*24*time.Hour)
+
+	keys, err := server.Client(nil).Keys.List(context.Background(), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, key := range keys {
+		if key.Stale(0) {
+			fmt.Println(key.Label)
+		}
+	}
+	// Output: nightly-job
+}
+
+// The records of deliveries: how each attempt went.
+func ExampleLogService_List() {
+	server := exampleServer()
+	defer server.Close()
+	monitor := server.DefaultTeam().NewMonitor(diffhooktest.Monitor{WebhookURL: "https://hooks.example.com/diffhook"})
+	server.Configure(diffhooktest.Settings{Deliver: diffhooktest.Transport(http.NotFoundHandler())})
+	if _, err := server.Change(monitor.ID, nil); err != nil {
+		log.Fatal(err)
+	}
+
+	logs, err := server.Client(nil).Logs.List(context.Background(), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, l := range logs {
+		fmt.Println(l.Event, l.Attempt, l.StatusCode)
+	}
+	// Output: page.changed 1 404
 }
 
 // An endpoint that has no method.

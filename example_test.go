@@ -61,6 +61,20 @@ func ExampleVerifier_EventHandler() {
 	// 204
 }
 
+// An event that cannot be handled now is answered 503, and DiffHook retries.
+func ExampleEventFunc() {
+	v, secret := exampleVerifier()
+
+	var handle diffhook.EventFunc = func(ctx context.Context, e *diffhook.Event) error {
+		return fmt.Errorf("%w: the database is down", diffhook.ErrUnavailable)
+	}
+
+	w := httptest.NewRecorder()
+	v.EventHandler(handle).ServeHTTP(w, diffhooktest.NewRequest("/", secret, diffhooktest.PageChanged()))
+	fmt.Println(w.Code)
+	// Output: 503
+}
+
 // Handler is middleware of the usual form, for any router that takes
 // func(http.Handler) http.Handler: r.Use(v.Handler).
 func ExampleVerifier_Handler() {
@@ -214,6 +228,54 @@ func ExampleVerifier_Watch() {
 	if unused := status.At.Sub(used); unused < 18*time.Hour {
 		log.Printf("secret %s may have been used %v ago: deliveries signed with it can still be retried", status.Previous.Fingerprint, unused)
 	}
+}
+
+// Whether the old secret is still in use, on this server.
+func ExampleVerifier_Status() {
+	v, before := exampleVerifier()
+	after := diffhooktest.NewSecret()
+	if err := v.Rotate(after, diffhook.DefaultRotationWindow); err != nil {
+		log.Fatal(err)
+	}
+	body := diffhooktest.PageChanged()
+	for _, signer := range []diffhook.Secret{before, after, after} {
+		if err := v.Verify(context.Background(), body, signer.Sign(body)); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	status := v.Status()
+	fmt.Println(status.Current.Fingerprint == after.Fingerprint(), status.Current.Uses)
+	fmt.Println(status.Previous.Fingerprint == before.Fingerprint(), status.Previous.Uses)
+	// Output:
+	// true 2
+	// true 1
+}
+
+// A delivery that comes before the new secret is kept until the secret is there.
+func ExampleVerifier_Hold() {
+	handled := make(chan string)
+	v, _ := exampleVerifier()
+	h := v.EventHandler(func(_ context.Context, e *diffhook.Event) error {
+		handled <- e.URL
+		return nil
+	})
+	if err := v.Hold(time.Minute); err != nil {
+		log.Fatal(err)
+	}
+
+	next := diffhooktest.NewSecret() // DiffHook signs with it, and no server has it
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, diffhooktest.NewRequest("/", next, diffhooktest.PageChanged()))
+	fmt.Println(w.Code, v.Status().Hold.Held)
+
+	if err := v.Rotate(next, diffhook.DefaultRotationWindow); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(<-handled)
+	// Output:
+	// 202 1
+	// https://example.com/pricing
 }
 
 // DiffHook retries a delivery whose answer was lost: handle each change once.

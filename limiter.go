@@ -24,6 +24,26 @@ type Limiter interface {
 	Wait(ctx context.Context) error
 }
 
+// Pauser is a [Limiter] of several processes. After a 429 to a client, the client
+// calls Pause with the time for which no process may start a request. ctx outlives
+// the call of the API: bound the wait for other systems. The client itself waits in
+// any case. Wait returns a *[PauseError] to the other processes.
+type Pauser interface {
+	Limiter
+	Pause(ctx context.Context, d time.Duration)
+}
+
+// PauseError is returned by Wait of a [Limiter] to say that a 429 pauses all requests.
+// The client waits as after a 429 of its own, at most 10 minutes, and calls Wait again.
+// If the pause is longer than MaxRetryWait, the call of the API fails at once.
+type PauseError struct {
+	Wait time.Duration // the rest of the pause; more than 0
+}
+
+func (e *PauseError) Error() string {
+	return fmt.Sprintf("diffhook: a 429 to another client pauses all requests for %v", e.Wait)
+}
+
 // Requests a minute that DiffHook's plans allow, per API key and per IP
 // address.
 const (
@@ -112,17 +132,19 @@ const (
 )
 
 // refuse pauses all calls after a 429, for the wait in the response or, if that is 0
-// or not credible, for a default that grows.
-func (g *gate) refuse(asked time.Duration) {
+// or not credible, for a default that grows. It returns the length of the pause, or 0
+// if an earlier pause continues.
+func (g *gate) refuse(asked time.Duration) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if asked <= 0 || asked > longestPause {
 		if g.paused() > 0 {
-			return // the request was sent before the pause began
+			return 0 // the request was sent before the pause began
 		}
 		asked = min(firstPause<<min(g.unnamed.Add(1)-1, 10), mostPause)
 	}
 	g.pause(asked)
+	return asked
 }
 
 // pass notes a response other than 429 to a request sent at began. After a pause, the
@@ -168,6 +190,10 @@ func (g *gate) wait(ctx context.Context, limiter Limiter, urgent bool, longest t
 			}
 		}
 		taken, err := g.turn(ctx, limiter, urgent)
+		if elsewhere := (*PauseError)(nil); errors.As(err, &elsewhere) && elsewhere.Wait > 0 {
+			g.pause(min(elsewhere.Wait, longestPause))
+			continue
+		}
 		if err != nil {
 			return 0, limiterError(ctx, limiter, err)
 		}

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,26 +25,25 @@ import (
 
 func readmeClient(ctx context.Context) error {
 	client, err := diffhook.NewClient(diffhook.EnvCredentials(), nil) // DIFFHOOK_API_KEY
+	// …
 	if err != nil {
 		return err
 	}
 	monitor, err := client.Monitors.Create(ctx, diffhook.MonitorParams{
-		URL:             "https://example.com/pricing",
-		WebhookURL:      "https://hooks.example.org/webhooks/diffhook",
-		IntervalMinutes: 15,
+		URL: "https://example.com/pricing", WebhookURL: "https://example.org/hook", IntervalMinutes: 15,
 	})
 	_ = monitor
 	return err
 }
 
 func readmeTesting(t *testing.T, ctx context.Context, h http.Handler) {
-	secret := diffhooktest.NewSecret()
+	secret := diffhooktest.NewSecret() // of github.com/diffhook/diffhook-go/diffhooktest
 	v, err := diffhook.NewVerifier(ctx, diffhook.Secrets{Current: secret}, nil)
 	// … h is your handler around v
 	require.NoError(t, err)
 	h = v.Handler(h)
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, diffhooktest.NewRequest("/webhooks/diffhook", secret, diffhooktest.PageChanged()))
+	h.ServeHTTP(w, diffhooktest.NewRequest("/hook", secret, diffhooktest.PageChanged()))
 	assert.Equal(t, http.StatusOK, w.Code)
 }
 
@@ -91,6 +91,37 @@ func TestReadmePrograms(t *testing.T) {
 		assert.NoError(t, err, "%s", output)
 	}
 	assert.Positive(t, programs)
+}
+
+// The README is a page to skim in two minutes. Its words are those outside code
+// and outside the targets of links.
+func TestReadmeIsOnePage(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	assert.LessOrEqual(t, strings.Count(string(readme), "\n"), 120, "lines")
+
+	prose := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(string(readme), "")
+	for line := range strings.Lines(prose) {
+		if !strings.HasPrefix(line, "|") && !strings.Contains(line, "https:") {
+			assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), 100, line)
+		}
+	}
+	words := regexp.MustCompile("`[^`]*`|\\]\\([^)]*\\)").ReplaceAllString(prose, "")
+	count := len(regexp.MustCompile(`[\pL\pN][\pL\pN'.,:-]*`).FindAllString(words, -1))
+	assert.LessOrEqual(t, count, 450, "words outside code")
+	assert.Greater(t, count, 200, "words are counted")
+}
+
+// The README begins with the commands that show the library and test it.
+func TestReadmeBeginsWithTwoCommands(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	block := regexp.MustCompile("(?s)```\n(.*?)```").FindStringSubmatch(string(readme))
+	require.NotNil(t, block)
+	lines := strings.Split(strings.TrimSpace(block[1]), "\n")
+	require.Len(t, lines, 2)
+	assert.Regexp(t, `^go run \./examples/quickstart( |$)`, lines[0])
+	assert.Regexp(t, `^go test \./\.\.\.( |$)`, lines[1])
 }
 
 func readmeBlocks(t *testing.T) (blocks []string) {

@@ -35,7 +35,7 @@ func (c *core) read(ctx context.Context, call *call, resp *http.Response, token 
 	if ctx.Err() != nil && err != nil {
 		e.cause = redact.NewError("", nil, err)
 	}
-	return c.refused(call, e, resp, body, token)
+	return c.refused(ctx, call, e, resp, body, token)
 }
 
 func (call *call) newAPIError(resp *http.Response, token string) *APIError {
@@ -61,13 +61,16 @@ func (call *call) succeeded(resp *http.Response, body []byte, readErr error, tok
 }
 
 // refused returns the outcome of a response other than 2xx.
-func (c *core) refused(call *call, e *APIError, resp *http.Response, body []byte, token string) outcome {
+func (c *core) refused(ctx context.Context, call *call, e *APIError, resp *http.Response, body []byte, token string) outcome {
 	documented := readError(call, e, resp, body, token)
 	o := outcome{err: e, gone: documented && errors.Is(e, ErrNotFound)}
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
 		o.retry, o.retryAfter = true, e.RetryAfter
-		c.gate.refuse(e.RetryAfter)
+		pause := c.gate.refuse(e.RetryAfter)
+		if shared, ok := c.opts.Limiter.(Pauser); ok && pause > 0 {
+			shared.Pause(context.WithoutCancel(ctx), pause)
+		}
 	case resp.StatusCode >= 500:
 		o.maybeDone, o.retryAfter = true, e.RetryAfter
 		e.unknown = !call.repeatable

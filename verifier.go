@@ -159,8 +159,8 @@ type verifierState struct {
 
 	unknownRejected map[string]bool // rejected fingerprints of secrets that are not in known
 
-	pushed bool   // AcceptSuccessor made the current secret, and the source has named no newer secret
-	source string // fingerprint of the current secret in the last answer of the source
+	pushed bool    // AcceptSuccessor made the current secret, and the source has named no newer secret
+	source Secrets // the last answer of the source, normalized, even if the answer is not in force
 
 	hold  holdRoom
 	read  reading

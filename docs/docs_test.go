@@ -1,5 +1,5 @@
 // Package docs_test holds the pages of this folder to the code: their snippets
-// compile, and their links lead somewhere.
+// compile, and their links lead to files and headings.
 package docs_test
 
 import (
@@ -13,20 +13,38 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every line of a Go snippet is in a function of snippets_test.go.
+// Every Go snippet is in a file that compiles: as it stands, or in a function.
 func TestSnippetsCompile(t *testing.T) {
-	compiled := read(t, "snippets_test.go")
+	compiled := ""
+	for _, pattern := range []string{"snippets*_test.go", "../contrib/*/*.go"} {
+		names, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, name := range names {
+			compiled += "\n" + read(t, name)
+		}
+	}
+	inFunction := regexp.MustCompile(`(?m)^(.)`)
+	snippets := 0
 	for page, text := range pages(t) {
 		for _, snippet := range blocks(text, "go") {
-			for line := range strings.Lines(snippet) {
-				assert.Contains(t, compiled, "\n\t"+line, "%s: compile what the page shows", page)
+			snippets++
+			if !strings.Contains(compiled, "\n"+snippet) {
+				assert.Contains(t, compiled, "\n"+inFunction.ReplaceAllString(snippet, "\t$1"), "%s: compile what the page shows", page)
 			}
 		}
 	}
+	assert.Positive(t, snippets)
 }
 
+// Links of the pages here and in the root lead to files, and to headings of pages.
 func TestLinksLeadSomewhere(t *testing.T) {
-	for page, text := range pages(t) {
+	names, err := filepath.Glob("../*.md")
+	require.NoError(t, err)
+	texts := pages(t)
+	for _, name := range names {
+		texts[name] = read(t, name)
+	}
+	for page, text := range texts {
 		for _, link := range regexp.MustCompile(`\]\(([^)]*)\)`).FindAllStringSubmatch(text, -1) {
 			file, anchor, _ := strings.Cut(link[1], "#")
 			if strings.HasPrefix(file, "https:") {
@@ -34,7 +52,13 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			}
 			target := text
 			if file != "" {
-				assert.FileExists(t, file, page)
+				path := filepath.Join(filepath.Dir(page), file)
+				if _, err := os.Stat(path); !assert.NoError(t, err, page) {
+					continue
+				}
+				if filepath.Ext(path) == ".md" {
+					target = read(t, path)
+				}
 			}
 			if anchor != "" {
 				assert.Contains(t, anchors(target), anchor, page)
@@ -73,12 +97,84 @@ func TestCommandsExist(t *testing.T) {
 	assert.Positive(t, commands)
 }
 
-func TestLinksOfReadmeLeadHere(t *testing.T) {
-	links := regexp.MustCompile(`\]\(docs/([^)#]*)`).FindAllStringSubmatch(read(t, "../README.md"), -1)
-	require.NotEmpty(t, links)
-	for _, link := range links {
-		assert.FileExists(t, link[1])
+// The README links every page of this folder.
+func TestReadmeLinksEveryPage(t *testing.T) {
+	readme := read(t, "../README.md")
+	for page := range pages(t) {
+		assert.Contains(t, readme, "(docs/"+page+")")
 	}
+}
+
+// The lines of the README's table of frameworks are run by the tests of contrib.
+func TestFrameworkLinesAreRun(t *testing.T) {
+	names, err := filepath.Glob("../contrib/*/*_test.go")
+	require.NoError(t, err)
+	run := ""
+	for _, name := range names {
+		run += read(t, name)
+	}
+	_, table, found := strings.Cut(read(t, "../README.md"), "| framework |")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n\n")
+	lines := regexp.MustCompile("(?m)^\\| [^|]+ \\| `([^`]+)`").FindAllStringSubmatch(table, -1)
+	require.Greater(t, len(lines), 5)
+	for _, line := range lines {
+		code, _, _ := strings.Cut(line[1], " f))") // a test has a function in place of f
+		assert.Contains(t, run, code)
+	}
+}
+
+// CONTRIBUTING.md names tests and functions to look for. They exist.
+func TestNamesInContributingExist(t *testing.T) {
+	code := ""
+	for _, pattern := range []string{"../*.go", "../diffhooktest/*.go", "../rotation/rotationtest/*.go"} {
+		names, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, name := range names {
+			code += read(t, name)
+		}
+	}
+	page := read(t, "../CONTRIBUTING.md")
+	table, _, _ := strings.Cut(page, "## Layout")
+	names := regexp.MustCompile("`([A-Za-z]+)`").FindAllStringSubmatch(table, -1)
+	require.NotEmpty(t, names)
+	for _, name := range names {
+		assert.Regexp(t, `(?m)^\s*(func( \([^)]*\))?|type|var|const)? ?\b`+name[1]+`\b( =|\(| struct| \[)`, code, "%s is named in CONTRIBUTING.md", name[1])
+	}
+}
+
+// Each nested module is in the list of modules to release or not to release.
+func TestReleasingNamesEachModule(t *testing.T) {
+	page := read(t, "../RELEASING.md")
+	modules := 0
+	require.NoError(t, filepath.WalkDir("..", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.Name() != "go.mod" || path == "../go.mod" {
+			return err
+		}
+		modules++
+		module, err := filepath.Rel("..", filepath.Dir(path))
+		assert.Contains(t, page, "| `"+filepath.ToSlash(module)+"` |")
+		return err
+	}))
+	assert.Positive(t, modules)
+}
+
+// Every issue form warns of secrets before its first field.
+func TestIssueFormsWarnOfSecrets(t *testing.T) {
+	names, err := filepath.Glob("../.github/ISSUE_TEMPLATE/*.yml")
+	require.NoError(t, err)
+	forms := 0
+	for _, name := range names {
+		if filepath.Base(name) == "config.yml" {
+			continue
+		}
+		forms++
+		warning, _, found := strings.Cut(read(t, name), "id:")
+		require.True(t, found, name)
+		assert.Contains(t, warning, "**Do not paste", name)
+		assert.Contains(t, warning, "This page is public.", name)
+	}
+	assert.Positive(t, forms)
 }
 
 // anchors returns the names of the headings of a page, as GitHub makes them.

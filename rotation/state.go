@@ -20,7 +20,11 @@ type DocumentState struct {
 	Replaced string `json:"replaced,omitempty"` // by the last rotation
 	Label    string `json:"label,omitempty"`    // of the new key
 
-	// RunUntil is when the lease of a run ends; zero: no run has one.
+	// Outstanding are labels of requests for a key that were interrupted, and that
+	// may still arrive. The next rotation discards keys with these labels.
+	Outstanding []string `json:"outstanding,omitempty"`
+
+	// RunUntil is when the lease of a run ends; zero: there is no run.
 	RunUntil time.Time `json:"runUntil,omitzero"`
 
 	// Then is the next step, in words.
@@ -72,7 +76,7 @@ func secretState(d *secretDocument) DocumentState {
 
 func keyState(d *keyDocument) DocumentState {
 	state := stateOf(d.header)
-	state.Current, state.Label = shownID(d.ID), d.Label
+	state.Current, state.Label, state.Outstanding = shownID(d.ID), d.Label, d.Outstanding
 	if d.Next != nil {
 		state.Next = shownID(d.Next.ID)
 	}
@@ -83,7 +87,7 @@ func keyState(d *keyDocument) DocumentState {
 	case phaseIdle:
 		state.Then = "nothing is under way"
 	case phaseRequested:
-		state.Then = fmt.Sprintf("run Key with %s: it discards keys with the label %s, and asks for a new key", state.Current, d.Label)
+		state.Then = fmt.Sprintf("run Key with %s: it discards keys with the label %s, and asks for a key with another label", state.Current, d.Label)
 	case phaseCreated:
 		state.Then = fmt.Sprintf("run Key with %s: it tries the new key, and gives it to applications", state.Current)
 	default:

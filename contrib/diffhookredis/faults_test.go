@@ -1,0 +1,182 @@
+package diffhookredis_test
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
+	"github.com/diffhook/diffhook-go/once"
+)
+
+func newEvent() *diffhook.Event {
+	return &diffhook.Event{Type: "page.changed", MonitorID: "mon_" + randomName(), TriggeredAt: time.Now()}
+}
+
+// TestOwnTokenAfterALostAnswer: the connection breaks between the script and its
+// answer. go-redis sends the command again, and meets its own token.
+func TestOwnTokenAfterALostAnswer(t *testing.T) {
+	eachServer(t, func(t *testing.T, url string) {
+		o := options(t, url)
+		p := startProxy(t, o.Addr)
+		o.Addr = p.addr
+		s, direct := newStore(t, newClient(t, o)), newStore(t, newClient(t, options(t, url)))
+		k := newKey()
+		// The server knows the scripts, so the answer that is lost is of the script.
+		require.NoError(t, s.Claim(t.Context(), k, "token", time.Minute))
+		require.NoError(t, s.Release(t.Context(), k, "token"))
+		require.NoError(t, s.Commit(t.Context(), newKey(), "token", time.Minute))
+
+		p.fail(cut, 2)
+		require.NoError(t, s.Claim(t.Context(), k, "token", time.Minute))
+		require.ErrorIs(t, direct.Claim(t.Context(), k, "other", time.Minute), once.ErrInProgress)
+		p.fail(cut, 2)
+		require.NoError(t, s.Release(t.Context(), k, "token"))
+		require.NoError(t, direct.Claim(t.Context(), k, "other", time.Minute))
+		require.NoError(t, direct.Release(t.Context(), k, "other"))
+		require.NoError(t, s.Claim(t.Context(), k, "token", time.Minute))
+		p.fail(cut, 2)
+		require.NoError(t, s.Commit(t.Context(), k, "token", time.Minute))
+		require.ErrorIs(t, direct.Claim(t.Context(), k, "other", time.Minute), once.ErrDone)
+	})
+}
+
+// TestLostForGood: every answer is lost until the client gives up. The event is
+// handled by a retry, or its record is observed as missing, and never lost.
+func TestLostForGood(t *testing.T) {
+	eachServer(t, func(t *testing.T, url string) {
+		o := options(t, url)
+		p := startProxy(t, o.Addr)
+		o.Addr, o.MaxRetries = p.addr, -1
+		var effects atomic.Int64
+		var outcomes []once.Outcome
+		lose := 0
+		f := once.Func(newStore(t, newClient(t, o)), func(context.Context, *diffhook.Event) error {
+			effects.Add(1)
+			p.fail(cut, lose)
+			return nil
+		}, &once.Options{Observe: func(_ context.Context, o once.Observation) { outcomes = append(outcomes, o.Outcome) }})
+		require.NoError(t, f(t.Context(), newEvent()))
+
+		// The claim: released, and free for the retry.
+		e := newEvent()
+		p.fail(cut, 1)
+		require.ErrorIs(t, f(t.Context(), e), diffhook.ErrUnavailable)
+		require.NoError(t, f(t.Context(), e))
+
+		// The commit, both attempts: the work is done, and so is the record.
+		lose = 2
+		e = newEvent()
+		require.NoError(t, f(t.Context(), e))
+		require.NoError(t, f(t.Context(), e))
+		assert.EqualValues(t, 3, effects.Load())
+		assert.Equal(t, []once.Outcome{once.Handled, once.StoreFailed, once.Handled, once.CommitFailed, once.Duplicate}, outcomes)
+	})
+}
+
+// TestStalledServer: a call ends within its bound, and the event is handled when the
+// server answers again.
+func TestStalledServer(t *testing.T) {
+	eachServer(t, func(t *testing.T, url string) {
+		o := options(t, url)
+		p := startProxy(t, o.Addr)
+		o.Addr = p.addr
+		s := newStore(t, newClient(t, o))
+		diffhookredis.SetCallTimeout(s, 100*time.Millisecond) // far less than the ReadTimeout
+		effects := 0
+		f := once.Func(s, func(context.Context, *diffhook.Event) error { effects++; return nil }, nil)
+		require.NoError(t, f(t.Context(), newEvent()))
+		p.fail(hold, 1000)
+		e := newEvent()
+		ctx, cancel := context.WithTimeout(t.Context(), diffhook.DeliveryTimeout)
+		defer cancel()
+		err := f(ctx, e)
+		require.ErrorIs(t, err, diffhook.ErrUnavailable)
+		require.NoError(t, ctx.Err(), "the sender still waits for the answer")
+		assert.Equal(t, 1, effects)
+
+		p.release()
+		eventually(t, "the held release or the lease lets a retry in", func() bool { return f(t.Context(), e) == nil })
+		assert.Equal(t, 2, effects)
+	})
+}
+
+// TestUnreachableServer: dials that never end do not hold a call for longer than 3 s,
+// however many of them the client tries.
+func TestUnreachableServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := redis.NewClient(&redis.Options{
+			ContextTimeoutEnabled: true,
+			Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		})
+		began := time.Now()
+		err := newStore(t, client).Claim(t.Context(), newKey(), "token", time.Minute)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 3*time.Second, time.Since(began))
+		require.NoError(t, client.Close())
+		time.Sleep(time.Hour) // the last dials end
+	})
+}
+
+// TestRestartedServer: a server is killed and started again between the steps.
+func TestRestartedServer(t *testing.T) {
+	server := startServer(t, "--appendonly", "yes", "--appendfsync", "always")
+	client := newClient(t, server.options())
+	restart := func() { server.kill(); server.start() }
+	effects, inWork := 0, func() {}
+	f := once.Func(newStore(t, client), func(context.Context, *diffhook.Event) error {
+		inWork()
+		effects++
+		return nil
+	}, nil)
+
+	e := newEvent()
+	require.NoError(t, f(t.Context(), e))
+	restart()
+	require.NoError(t, f(t.Context(), e), "the record is still there")
+	assert.Equal(t, 1, effects)
+
+	inWork = restart
+	e = newEvent()
+	require.NoError(t, f(t.Context(), e), "the commit reaches the server that started again")
+	inWork = func() {}
+	require.NoError(t, f(t.Context(), e))
+	assert.Equal(t, 2, effects)
+
+	server.kill()
+	e = newEvent()
+	require.ErrorIs(t, f(t.Context(), e), diffhook.ErrUnavailable)
+	assert.Equal(t, 2, effects)
+	server.start()
+	eventually(t, "the client reconnects", func() bool { return f(t.Context(), e) == nil })
+	assert.Equal(t, 3, effects)
+}
+
+// TestLateCommit: a lease that ended does not undo the work, unless another token
+// claimed the event.
+func TestLateCommit(t *testing.T) {
+	eachServer(t, func(t *testing.T, url string) {
+		client := newClient(t, options(t, url))
+		s, k := newStore(t, client), newKey()
+		key := diffhookredis.DefaultPrefix + "{" + k.String() + "}"
+		require.NoError(t, s.Claim(t.Context(), k, "one", time.Minute))
+		require.NoError(t, client.Del(t.Context(), key).Err()) // the lease ends
+		require.NoError(t, s.Claim(t.Context(), k, "two", time.Minute))
+		require.ErrorIs(t, s.Commit(t.Context(), k, "one", time.Minute), once.ErrInProgress)
+		require.NoError(t, s.Commit(t.Context(), k, "two", time.Minute))
+		require.ErrorIs(t, s.Commit(t.Context(), k, "one", time.Minute), once.ErrDone)
+		require.NoError(t, s.Release(t.Context(), k, "one"))
+		require.ErrorIs(t, s.Claim(t.Context(), k, "three", time.Minute), once.ErrDone)
+	})
+}

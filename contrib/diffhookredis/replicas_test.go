@@ -1,0 +1,88 @@
+package diffhookredis_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
+	"github.com/diffhook/diffhook-go/once"
+)
+
+// replicated returns a store that wants a replica.
+func replicated(t testing.TB, client redis.UniversalClient) *diffhookredis.Store {
+	s, err := diffhookredis.New(client, &diffhookredis.Options{Replicas: 1})
+	require.NoError(t, err)
+	return s
+}
+
+// startReplica starts a replica of primary, and returns when s can write.
+func startReplica(t testing.TB, primary *ownServer, s *diffhookredis.Store) *ownServer {
+	_, port, _ := strings.Cut(primary.addr, ":")
+	replica := startServer(t, "--replicaof", "127.0.0.1 "+port)
+	eventually(t, "the replica keeps up", func() bool { // the first second is slow
+		for range 3 {
+			if s.Claim(t.Context(), newKey(), "token", time.Minute) != nil {
+				return false
+			}
+		}
+		return true
+	})
+	return replica
+}
+
+// TestReplicas: a write counts once a replica has it.
+func TestReplicas(t *testing.T) {
+	primary := startServer(t, "--repl-diskless-sync-delay", "0")
+	s, k := replicated(t, newClient(t, primary.options())), newKey()
+	require.ErrorIs(t, s.Claim(t.Context(), k, "token", time.Minute), diffhookredis.ErrReplicas)
+	require.NoError(t, s.Release(t.Context(), k, "token"), "no replica is needed")
+
+	replica := newClient(t, startReplica(t, primary, s).options())
+	key := diffhookredis.DefaultPrefix + "{" + k.String() + "}"
+	require.NoError(t, s.Claim(t.Context(), k, "token", time.Minute))
+	assert.Equal(t, "rtoken", replica.Get(t.Context(), key).Val())
+	require.NoError(t, s.Commit(t.Context(), k, "token", time.Minute))
+	assert.Equal(t, "dtoken", replica.Get(t.Context(), key).Val())
+	require.ErrorIs(t, s.Claim(t.Context(), k, "other", time.Minute), once.ErrDone)
+}
+
+// TestReplicaTakesOver: no record that was acknowledged is missing after the primary is
+// killed and the replica takes over. The last answers are lost on their way.
+func TestReplicaTakesOver(t *testing.T) {
+	primary := startServer(t, "--repl-diskless-sync-delay", "0")
+	p := startProxy(t, primary.addr)
+	o := primary.options()
+	o.Addr = p.addr
+	s := replicated(t, newClient(t, o))
+	replica := startReplica(t, primary, s)
+	var done []once.Key
+	for i := range 200 {
+		if i%20 == 0 {
+			p.fail(cut, 1)
+		}
+		k := newKey()
+		require.NoError(t, s.Claim(t.Context(), k, "token", time.Minute), "a lost answer is asked for again")
+		require.NoError(t, s.Commit(t.Context(), k, "token", time.Minute))
+		done = append(done, k)
+	}
+	primary.kill()
+	client := newClient(t, replica.options())
+	require.NoError(t, client.SlaveOf(t.Context(), "NO", "ONE").Err())
+	after := newStore(t, client)
+	for _, k := range done {
+		require.ErrorIs(t, after.Claim(t.Context(), k, "other", time.Minute), once.ErrDone)
+	}
+}
+
+// TestReplicasOfACluster: the primary of the key is asked, not any server.
+func TestReplicasOfACluster(t *testing.T) {
+	s := replicated(t, startCluster(t))
+	for range 10 {
+		require.ErrorIs(t, s.Claim(t.Context(), newKey(), "token", time.Minute), diffhookredis.ErrReplicas)
+	}
+}

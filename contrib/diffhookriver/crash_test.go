@@ -1,0 +1,152 @@
+package diffhookriver_test
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+// all reports whether every path is to be tested, and not a sample.
+func all() bool { return os.Getenv("DIFFHOOK_TEST_PATHS") == "all" }
+
+type delivery struct {
+	monitorID string
+	body      []byte
+}
+
+func newDelivery(t testing.TB, label string) delivery {
+	id := "mon_" + rand.Text()
+	body, err := json.Marshal(map[string]any{"event": "page.changed", "monitor_id": id, "label": label, "triggered_at": "2026-03-16T14:22:00Z"})
+	require.NoError(t, err)
+	return delivery{id, body}
+}
+
+// post returns the status of an attempt, or 0 without an answer.
+func (d delivery) post(url string) int {
+	r := diffhooktest.NewRequest(url, childSecret(), d.body)
+	r.RequestURI = ""
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+// TestKilledProcesses kills processes by SIGKILL in batches, each in the middle of an
+// event, at each step. A process that starts afterwards gets the retries, and River
+// rescues the jobs. Every effect is there exactly once.
+func TestKilledProcesses(t *testing.T) {
+	t.Run("PostgreSQL", func(t *testing.T) {
+		batches := 1
+		if all() {
+			batches = 17
+		}
+		dsn, db := newPostgres(t)
+		for range batches {
+			killBatch(t, "PostgreSQL", dsn, db, append(steps, steps...))
+		}
+		t.Logf("%d kills, every effect once", batches*2*len(steps))
+	})
+	t.Run("SQLite", func(t *testing.T) {
+		rounds := 1
+		if all() {
+			rounds = 34
+		}
+		for round := range rounds {
+			for _, step := range steps { // a stopped transaction stops every other one
+				t.Run(fmt.Sprintf("%s %d", step, round), func(t *testing.T) {
+					t.Parallel()
+					path, db := newSQLite(t)
+					killBatch(t, "SQLite", path, db, []string{step})
+				})
+			}
+		}
+	})
+}
+
+func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps []string) {
+	victims := make([]*child, len(steps))
+	var starting sync.WaitGroup
+	for i := range victims {
+		starting.Go(func() { victims[i] = startChild(t, kind, dsn, "VICTIM=1") })
+	}
+	starting.Wait()
+	deliveries, statuses := make([]delivery, len(steps)), make([]int, len(steps))
+	var posting sync.WaitGroup
+	for i, step := range steps {
+		deliveries[i] = newDelivery(t, step)
+		posting.Go(func() { statuses[i] = deliveries[i].post(victims[i].url) })
+	}
+	stopped := map[string]int{}
+	for range steps { // any victim can work at any event
+		eventually(t, "every event stops at its step", func() bool {
+			for _, victim := range victims {
+				select {
+				case step := <-victim.steps:
+					stopped[step]++
+					return true
+				default:
+				}
+			}
+			return false
+		})
+	}
+	for _, victim := range victims {
+		victim.kill()
+	}
+	posting.Wait()
+	time.Sleep(rescueTime) // of River's own clock
+	db.depose(t)
+	survivor := startChild(t, kind, dsn)
+	for i, d := range deliveries {
+		if statuses[i] != http.StatusNoContent {
+			require.Equal(t, http.StatusNoContent, d.post(survivor.url))
+		}
+	}
+	eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
+	for i, d := range deliveries {
+		assert.Equal(t, 1, db.effects(t, d.monitorID), steps[i])
+		assert.Equal(t, http.StatusNoContent, d.post(survivor.url), "a duplicate of a done event")
+	}
+	assert.Zero(t, db.unfinished(t), "the duplicates are not enqueued")
+	survivor.kill()
+}
+
+// TestSimultaneousDuplicates delivers an event to 8 processes at the same instant. All
+// answer 204, since the event is in the database, and the effect is there once.
+func TestSimultaneousDuplicates(t *testing.T) {
+	rounds := 5
+	if all() {
+		rounds = 50
+	}
+	dsn, db := newPostgres(t)
+	receivers := make([]*child, 8)
+	for i := range receivers {
+		receivers[i] = startChild(t, "PostgreSQL", dsn)
+	}
+	for range rounds {
+		d := newDelivery(t, "")
+		statuses := make([]int, len(receivers))
+		var posting sync.WaitGroup
+		for i, r := range receivers {
+			posting.Go(func() { statuses[i] = d.post(r.url) })
+		}
+		posting.Wait()
+		for _, status := range statuses {
+			assert.Equal(t, http.StatusNoContent, status)
+		}
+		eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+		assert.Equal(t, 1, db.effects(t, d.monitorID))
+	}
+}

@@ -1,0 +1,153 @@
+package diffhookriver_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/stretchr/testify/require"
+
+	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/contrib/diffhookriver"
+)
+
+// childVariable makes a process of this test's program a child: a receiver and worker
+// on the database that the value names.
+const childVariable = "DIFFHOOK_TEST_CHILD"
+
+// TestMain runs the tests, or a child.
+func TestMain(m *testing.M) {
+	switch os.Getenv(childVariable) {
+	case "":
+		os.Exit(m.Run())
+	case "PostgreSQL":
+		db, err := openPostgres(context.Background(), os.Getenv("DATABASE"))
+		exitOn(err)
+		serve(db)
+	case "SQLite":
+		db, err := openSQLite(os.Getenv("DATABASE"))
+		exitOn(err)
+		serve(db)
+	}
+}
+
+// The steps at which a child can stop.
+const (
+	beforeInsert = "before the insert"
+	afterInsert  = "after the insert"
+	beforeEffect = "before the effect"
+	afterEffect  = "after the effect"
+	beforeCommit = "before the commit"
+	afterCommit  = "after the commit"
+)
+
+var steps = []string{beforeInsert, afterInsert, beforeEffect, afterEffect, beforeCommit, afterCommit}
+
+// stopAt prints the step and waits to be killed, if this process is to die and the
+// event names the step.
+func stopAt(step string, e *diffhook.Event) {
+	if os.Getenv("VICTIM") != "" && e.Label == step {
+		fmt.Println(step)
+		select {}
+	}
+}
+
+// serve is a receiver of deliveries and a worker. It prints its URL.
+func serve[TTx any](db *database[TTx]) {
+	ctx := context.Background()
+	workers := river.NewWorkers()
+	diffhookriver.AddWorker(workers, func(ctx context.Context, e *diffhook.Event) error {
+		stopAt(beforeEffect, e)
+		err := db.inTx(ctx, func(tx TTx) error {
+			if err := db.effect(ctx, tx, e); err != nil {
+				return err
+			}
+			stopAt(afterEffect, e)
+			err := diffhookriver.CompleteTx(ctx, tx)
+			stopAt(beforeCommit, e)
+			return err
+		})
+		stopAt(afterCommit, e)
+		return err
+	}, nil)
+	client, err := river.NewClient(db.driver, fast(workers, 1))
+	exitOn(err)
+	exitOn(client.Start(ctx))
+	verifier, err := diffhook.NewVerifier(ctx, diffhook.Secrets{Current: childSecret()}, nil)
+	exitOn(err)
+	enqueue := diffhookriver.Enqueue(client)
+	handler := verifier.EventHandler(func(ctx context.Context, e *diffhook.Event) error {
+		stopAt(beforeInsert, e)
+		err := enqueue(ctx, e)
+		stopAt(afterInsert, e)
+		return err
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	exitOn(err)
+	fmt.Println("http://" + l.Addr().String())
+	exitOn(http.Serve(l, handler))
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// childSecret is the signing secret of the children.
+func childSecret() diffhook.Secret {
+	s, err := diffhook.NewSecret(strings.Repeat("secret for tests ", 2) + "!")
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// child is another process of this test's program.
+type child struct {
+	*exec.Cmd
+	url   string
+	steps chan string // at which it stopped
+	gone  sync.Once
+}
+
+func startChild(t testing.TB, kind, dsn string, env ...string) *child {
+	c := &child{Cmd: exec.Command(os.Args[0]), steps: make(chan string, 10)}
+	c.Env = append(os.Environ(), append(env, childVariable+"="+kind, "DATABASE="+dsn)...)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	c.Stderr = os.Stderr
+	out, err := c.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	t.Cleanup(c.kill)
+	lines := bufio.NewScanner(out)
+	require.True(t, lines.Scan(), "the child did not start")
+	c.url = lines.Text()
+	go func() {
+		for lines.Scan() {
+			c.steps <- lines.Text()
+		}
+	}()
+	return c
+}
+
+func (c *child) kill() {
+	c.gone.Do(func() {
+		_ = c.Process.Kill() // SIGKILL
+		_ = c.Wait()
+	})
+}
+
+// rescueTime is after which River may rescue the jobs of dead children.
+const rescueTime = 1200 * time.Millisecond

@@ -1,0 +1,96 @@
+package diffhook_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+)
+
+// sharedPause is a Pauser without a rate.
+type sharedPause struct {
+	mu     sync.Mutex
+	until  time.Time
+	pauses []time.Duration
+	ctxErr error
+}
+
+func (p *sharedPause) Wait(context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if rest := time.Until(p.until); rest > 0 {
+		return &diffhook.PauseError{Wait: rest}
+	}
+	return nil
+}
+
+func (p *sharedPause) Pause(ctx context.Context, d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.until, p.pauses, p.ctxErr = time.Now().Add(d), append(p.pauses, d), ctx.Err()
+}
+
+// TestPauserSharesARefusal: a client that draws no 429 stops for the 429 of another
+// client, and fails at once if the pause is longer than MaxRetryWait.
+func TestPauserSharesARefusal(t *testing.T) {
+	for _, test := range []struct {
+		name         string
+		named, pause time.Duration
+		maxRetryWait time.Duration
+		refused      bool
+	}{
+		{"named", 40 * time.Second, 40 * time.Second, 0, false},
+		{"unnamed", 0, 5 * time.Second, 0, false},
+		{"longer than MaxRetryWait", 40 * time.Second, 40 * time.Second, 30 * time.Second, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBubbleServer(t)
+				shared := &sharedPause{}
+				opts := diffhook.ClientOptions{Limiter: shared, MaxAttempts: 1, MaxRetryWait: test.maxRetryWait}
+				first, second := s.Client(&opts), s.Client(&opts)
+				s.Fail(diffhooktest.Fault{Status: http.StatusTooManyRequests, RetryAfter: test.named})
+				require.ErrorIs(t, listKeys(t.Context(), first), diffhook.ErrRateLimited)
+				began := time.Now()
+
+				err := listKeys(t.Context(), second)
+				if test.refused {
+					var api *diffhook.APIError
+					require.ErrorAs(t, err, &api)
+					assert.Equal(t, test.pause, api.RetryAfter)
+					assert.Zero(t, time.Since(began))
+				} else {
+					require.NoError(t, err)
+					assert.Equal(t, test.pause, time.Since(began))
+				}
+				assert.Equal(t, []time.Duration{test.pause}, shared.pauses)
+			})
+		})
+	}
+}
+
+// TestPauserLearnsOfACancelledCall: other processes must stop, even if nobody waits
+// for the call that drew the 429.
+func TestPauserLearnsOfACancelledCall(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	shared := &sharedPause{}
+	client := newTransportClient(t, roundTripper(func(r *http.Request) (*http.Response, error) {
+		cancel()
+		response := httptest.NewRecorder()
+		response.Header().Set("Retry-After", "30")
+		response.WriteHeader(http.StatusTooManyRequests)
+		return response.Result(), nil
+	}), &diffhook.ClientOptions{Limiter: shared})
+	require.Error(t, listKeys(ctx, client))
+	assert.Equal(t, []time.Duration{30 * time.Second}, shared.pauses)
+	assert.NoError(t, shared.ctxErr)
+}
