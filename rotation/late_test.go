@@ -147,8 +147,17 @@ func TestKeyFindsAKeyThatAppearsLate(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newKeyWorld(t, p.byHand, p.gen)
 				label := w.interruptCreate()
-				time.AfterFunc(time.Minute, func() { w.appear(label) }) // while the old key drains
-				require.NoError(t, w.finish())
+				appeared := false
+				_, err := w.run(0, func(o *rotation.KeyOptions) {
+					o.Observe = func(s rotation.Step) {
+						if s.Name == rotation.StepDrain && !appeared {
+							appeared = true
+							w.appear(label)
+						}
+					}
+				})
+				require.NoError(t, err)
+				require.True(t, appeared)
 				w.requireReplaced()
 
 				w.appear(label) // and after the end

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -160,43 +161,45 @@ func (r *Remote) client() *http.Client {
 // credentialsOf returns the texts of a request that no error may show: values of
 // headers and cookies, and from the URL the user, the password, the query, and parts of
 // the path with the length of a secret.
-func credentialsOf(req *http.Request) (secrets []string) {
-	const least = 4 // a shorter text is no secret, and in every text
-	add := func(texts ...string) {
-		for _, text := range texts {
-			if len(text) >= least {
-				secrets = append(secrets, text)
-			}
-		}
+func credentialsOf(req *http.Request) []string {
+	texts := headerTexts(req.Header)
+	if name, password, ok := req.BasicAuth(); ok {
+		texts = append(texts, name, password)
 	}
-	for name, values := range req.Header {
+	if req.URL != nil {
+		texts = append(texts, urlTexts(req.URL)...)
+	}
+	const least = 4 // a shorter text is no secret, and in every text
+	return slices.DeleteFunc(texts, func(text string) bool { return len(text) < least })
+}
+
+func headerTexts(h http.Header) (texts []string) {
+	for name, values := range h {
 		if name == "Content-Type" {
 			continue
 		}
 		for _, value := range values {
-			add(value)
-			add(strings.Fields(value)...)                                                                    // as after Bearer
-			add(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(` ;,="`, r) })...) // as in cookies
+			texts = append(texts, value)
+			texts = append(texts, strings.Fields(value)...)                                                                    // as after Bearer
+			texts = append(texts, strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(` ;,="`, r) })...) // as in cookies
 		}
 	}
-	if name, password, ok := req.BasicAuth(); ok {
-		add(name, password)
+	return texts
+}
+
+func urlTexts(u *url.URL) (texts []string) {
+	if u.User != nil {
+		password, _ := u.User.Password()
+		texts = append(texts, u.User.Username(), password, base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password)))
 	}
-	if req.URL == nil {
-		return secrets
+	texts = append(texts, u.RawQuery)
+	for _, values := range u.Query() {
+		texts = append(texts, values...)
 	}
-	if user := req.URL.User; user != nil {
-		password, _ := user.Password()
-		add(user.Username(), password, base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
-	}
-	add(req.URL.RawQuery)
-	for _, values := range req.URL.Query() {
-		add(values...)
-	}
-	for part := range strings.SplitSeq(req.URL.Path, "/") {
+	for part := range strings.SplitSeq(u.Path, "/") {
 		if len(part) >= 16 {
-			add(part)
+			texts = append(texts, part)
 		}
 	}
-	return secrets
+	return texts
 }
