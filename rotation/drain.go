@@ -180,7 +180,7 @@ func (r *secretRun) inUse(d secretDocument, statuses map[string]diffhook.Verifie
 	}
 	switch {
 	case left > 0 && !r.opts.RevokeNow:
-		return time.Now().Add(left).Truncate(time.Second), "wait until the old secret is out of use, then compare and revoke"
+		return time.Now().Add(left).Truncate(time.Second), "the old secret may still be in use"
 	case len(pending) > 0:
 		return time.Time{}, "deliveries wait in the memory of " + strings.Join(pending, ", ")
 	}

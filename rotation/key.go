@@ -309,7 +309,7 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 	}
 	for since := time.Now(); ; since = time.Now() {
 		until := since.Add(r.opts.Quiet).Truncate(time.Second)
-		r.report(StepDrain, "wait until the old key "+shownID(old.ID)+" is out of use (each run waits anew), then delete the key", until)
+		r.report(StepDrain, "wait until the old key "+shownID(old.ID)+" is out of use", until)
 		err := r.update(ctx, func(doc document) error {
 			doc.head().WaitUntil = until.UTC()
 			return nil

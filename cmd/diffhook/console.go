@@ -16,7 +16,7 @@ type progress struct {
 	name  string    // of the step; a new name begins a new line
 	text  string    // for a person
 	until time.Time // the end of a wait, or zero
-	keep  bool      // on a line of its own
+	keep  bool      // on lines of its own, whole
 }
 
 // mostBehind bounds the reports that wait while a person is asked.
@@ -102,7 +102,12 @@ func (c *console) show(p progress) {
 
 // report shows p on a terminal. The caller holds c.mu.
 func (c *console) report(p progress) {
-	if p.name != c.last.name || c.last.keep {
+	if p.keep {
+		c.endLine()
+		fmt.Fprintln(c.out, sentences(p.text))
+		return
+	}
+	if p.name != c.last.name {
 		c.endLine()
 	}
 	c.last = p
@@ -117,6 +122,9 @@ func (c *console) writeLine(p progress) {
 	}
 	fmt.Fprintln(c.out, line)
 }
+
+// sentences returns text with a line for each sentence.
+func sentences(text string) string { return strings.ReplaceAll(text, ". ", ".\n") }
 
 // draw writes the last report over the line before it. The caller holds c.mu.
 func (c *console) draw() {
@@ -151,13 +159,17 @@ func (c *console) resume() {
 	c.behind = nil
 }
 
-// timeLeft returns until as a time of day, and how long it is away. It returns ""
-// for the zero time.
+// timeLeft returns until in UTC, and how long it is away. It returns "" for the zero
+// time.
 func timeLeft(until, now time.Time) string {
-	if until.IsZero() {
+	left := until.Sub(now).Round(time.Second)
+	switch {
+	case until.IsZero():
 		return ""
+	case left <= 0:
+		return fmt.Sprintf(" until %s (over: the tool looks again)", clock(until, now))
 	}
-	return fmt.Sprintf(" until %s (%v left)", until.Local().Format(time.TimeOnly), max(0, until.Sub(now)).Round(time.Second))
+	return fmt.Sprintf(" until %s (%v left)", clock(until, now), left)
 }
 
 // fit returns text and suffix in at most width runes. It shortens the text first.

@@ -42,7 +42,7 @@ func TestProgressFitsTheLine(t *testing.T) {
 	}
 	c, out := newTestConsole(80)
 	c.show(progress{name: "wait", text: "waiting for web1", until: c.now().Add(90 * time.Second)})
-	require.Contains(t, out.String(), "1m30s left")
+	require.Contains(t, out.String(), "waiting for web1 until 14:23:30 UTC (1m30s left)")
 }
 
 func TestProgressCannotMoveTheCursor(t *testing.T) {

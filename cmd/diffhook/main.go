@@ -34,8 +34,7 @@ func (a *app) main(args []string) int {
 	if err == nil {
 		return exitDone
 	}
-	// The error of a rotation has the cause of ctx. An error of a terminal that went
-	// away has not.
+	// The interruption of a rotation is an error already.
 	if interrupted := (signalError{}); ctx.Err() != nil && !errors.As(err, &interrupted) {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
@@ -66,11 +65,6 @@ func (a *app) run(ctx context.Context, args []string) error {
 	}
 	return err
 }
-
-// signalError is the cause of a context that a signal ended.
-type signalError struct{ signal syscall.Signal }
-
-func (e signalError) Error() string { return "interrupted" }
 
 // untilSignal returns a context that the first signal ends. The second one kills
 // the process.
