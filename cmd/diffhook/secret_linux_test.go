@@ -144,7 +144,8 @@ func TestErrorsNameFlags(t *testing.T) {
 		cmd  *exec.Cmd
 		flag string
 	}{
-		"no receivers":                    {w.rotateSecret("--api"), "--receiver"},
+		"no receivers":                    {w.rotateSecret("--api"), "--revoke-now"},
+		"a hold that is too long":         {w.rotateSecret("--api", "--hold", "2h"), "--hold"},
 		"client credentials with the API": {w.rotateKey(id, "--api"), "without --api"},
 	} {
 		t.Run(name, func(t *testing.T) {
