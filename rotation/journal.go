@@ -135,7 +135,7 @@ func (j *journal) acquire(ctx context.Context, override bool) error {
 	err := j.update(ctx, func(doc document) error {
 		h := doc.head()
 		if h.Run != "" && h.Run != run && time.Now().Before(h.RunUntil) && !override {
-			return fmt.Errorf("%w: another run has the document, or was killed: its lease lasts until %s; run it again then", ErrBusy, h.RunUntil.UTC().Format(time.RFC3339))
+			return fmt.Errorf("%w: the lease of that run lasts until %s, also if the run was killed; run it again then", ErrBusy, h.RunUntil.UTC().Format(time.RFC3339))
 		}
 		h.Run, h.RunUntil = run, now().Add(leaseLength)
 		return nil

@@ -309,7 +309,7 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 	}
 	for since := time.Now(); ; since = time.Now() {
 		until := since.Add(r.opts.Quiet).Truncate(time.Second)
-		r.report(StepDrain, "wait until the old key "+shownID(old.ID)+" is out of use", until)
+		r.report(StepDrain, "the old key "+shownID(old.ID)+" may still be in use", until)
 		err := r.update(ctx, func(doc document) error {
 			doc.head().WaitUntil = until.UTC()
 			return nil
@@ -340,7 +340,7 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 // waitDead waits until a request with the deleted key gets 401.
 func (r *keyRun) waitDead(ctx context.Context, old Pair) error {
 	for deadline := time.Now().Add(spreadTime); ; {
-		err := r.ask(StepDelete, "try whether the old key "+shownID(old.ID)+" is dead", func() error {
+		err := r.ask(StepDelete, "try whether DiffHook still accepts the old key "+shownID(old.ID), func() error {
 			_, err := r.platform.Monitors(ctx, old)
 			return err
 		})

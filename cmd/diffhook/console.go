@@ -11,7 +11,7 @@ import (
 	"golang.org/x/term"
 )
 
-// progress is one report of a rotation.
+// progress is a report of a rotation.
 type progress struct {
 	name  string    // of the step; a new name begins a new line
 	text  string    // for a person
@@ -19,11 +19,11 @@ type progress struct {
 	keep  bool      // on lines of its own, whole
 }
 
-// mostBehind bounds the reports that wait while a person is asked.
+// mostBehind bounds the reports in waiting while a person is asked.
 const mostBehind = 20
 
 // console shows progress, and stands back while a person is asked. On a terminal,
-// the reports of one step share a line. Elsewhere, each different report is a line.
+// the reports of a step share a line. Elsewhere, each different report is a line.
 // All methods are safe for concurrent use.
 type console struct {
 	out   io.Writer
@@ -32,7 +32,7 @@ type console struct {
 
 	mu     sync.Mutex
 	last   progress
-	drawn  int        // runes on the line that is redrawn
+	drawn  int        // runes on the redrawn line
 	asking bool       // a person is asked
 	behind []progress // while a person was asked
 	stop   chan struct{}
@@ -52,7 +52,7 @@ func newConsole(out *os.File) *console {
 	return c
 }
 
-// tick redraws the line once a second, so that the time left is right.
+// tick redraws the line once a second, with the time that is left then.
 func (c *console) tick() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -78,7 +78,7 @@ func (c *console) close() {
 	c.endLine()
 }
 
-// show shows p. While a person is asked, it is shown after the answer.
+// show shows p; while a person is asked, only after the answer.
 func (c *console) show(p progress) {
 	p.text = printable(p.text)
 	c.mu.Lock()
@@ -133,7 +133,7 @@ func (c *console) draw() {
 	c.drawn = len(line)
 }
 
-// endLine leaves the line that is redrawn as it is. The caller holds c.mu.
+// endLine begins a new line, if a line is drawn. The caller holds c.mu.
 func (c *console) endLine() {
 	if c.drawn > 0 {
 		fmt.Fprintln(c.out)
@@ -159,8 +159,7 @@ func (c *console) resume() {
 	c.behind = nil
 }
 
-// timeLeft returns until in UTC, and how long it is away. It returns "" for the zero
-// time.
+// timeLeft returns until in UTC and the time left, or "" for the zero time.
 func timeLeft(until, now time.Time) string {
 	left := until.Sub(now).Round(time.Second)
 	switch {
@@ -172,7 +171,7 @@ func timeLeft(until, now time.Time) string {
 	return fmt.Sprintf(" until %s (%v left)", clock(until, now), left)
 }
 
-// fit returns text and suffix in at most width runes. It shortens the text first.
+// fit returns text and suffix in at most width runes. The text is shortened first.
 func fit(text, suffix string, width int) string {
 	width = max(0, width)
 	runes, end := []rune(text), []rune(suffix)

@@ -27,8 +27,8 @@ func (p *platformFlags) options() *diffhook.ClientOptions {
 	return &diffhook.ClientOptions{BaseURL: *p.baseURL}
 }
 
-// client returns a client of the API. It sends nothing, so that an error is one of the
-// command line or the environment.
+// client returns a client of the API and sends nothing. An error is about the command
+// line or the environment.
 func (p *platformFlags) client(credentials diffhook.Credentials) (*diffhook.Client, error) {
 	client, err := diffhook.NewClient(credentials, p.options())
 	if err != nil {
@@ -37,13 +37,13 @@ func (p *platformFlags) client(credentials diffhook.Credentials) (*diffhook.Clie
 	return client, nil
 }
 
-// conversation is a run that shows progress and, unless it calls the API, asks.
+// conversation is a run with progress and, unless the run calls the API, questions.
 type conversation struct {
 	platform *platformFlags
 	console  *console
 	prompt   *prompt                      // nil with --api
 	notes    map[rotation.StepName]string // shown before the first wait of a step
-	step     atomic.Value                 // the rotation.StepName that is under way
+	step     atomic.Value                 // the present rotation.StepName
 }
 
 // converse calls do with a conversation. A nil platform asks a person.
@@ -137,7 +137,7 @@ func (c *conversation) keyPlatform() (rotation.KeyPlatform, error) {
 	return rotation.API(client), nil
 }
 
-// noCredentials are of a client that the rotation gives those of the document.
+// noCredentials are replaced: the rotation uses the credentials of the document.
 var noCredentials = diffhook.CredentialsFunc(func(context.Context) (string, error) {
 	return "", diffhook.ErrInvalidCredentials
 })

@@ -20,8 +20,7 @@ const (
 // errHelp asks for the help of a command.
 var errHelp = errors.New("help")
 
-// usageError is the error of a command line that cannot be run. Nothing has been
-// read or changed.
+// usageError is the error of an invalid command line. Nothing was read or changed.
 type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text }
@@ -30,7 +29,7 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
-// exitCode returns the exit code of a run that returned err.
+// exitCode returns the exit code for err.
 func exitCode(err error) int {
 	var usage *usageError
 	var interrupted signalError
@@ -45,7 +44,7 @@ func exitCode(err error) int {
 	return exitOfRotation(err)
 }
 
-// writeError writes err, line by line, and the advice of a rotationError. It leaves out
+// writeError writes err, line by line, and the advice of a rotationError, without
 // characters that could move the cursor: parts of an error come from other servers.
 func writeError(w io.Writer, err error) {
 	for i, line := range strings.Split(err.Error(), "\n") {

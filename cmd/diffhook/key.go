@@ -78,10 +78,10 @@ func runRotateKey(ctx context.Context, a *app, args []string) error {
 }
 
 // drainNoteKey is shown when the wait for the old key begins.
-const drainNoteKey = "Applications get the new key now. When the wait is over, you are asked for the last use of the old key. " +
-	"A run that begins later, also with another --quiet, waits anew."
+const drainNoteKey = "Applications get the new key now. When the wait is over, the tool looks for the last use of the old key. " +
+	"Ctrl-C restarts the wait: each run of this command waits for --quiet anew."
 
-// id returns the id that the one argument beside flags means.
+// id returns the id for the argument beside flags.
 func (f *rotateKeyFlags) id(document keyDocument) (string, error) {
 	if len(f.args) == 0 {
 		return "", usagef("no id; pass the id of the key, which diffhook rotate-key --state shows")
@@ -119,21 +119,21 @@ func (a *app) initKey(ctx context.Context, f *rotateKeyFlags) error {
 // askKey asks for an API key or, in generation 2, for client credentials.
 func (c *conversation) askKey(ctx context.Context, generation2, api bool) (key rotation.Pair, err error) {
 	if generation2 {
-		err = c.prompt.askUntil(ctx, "Paste the client id (App → Settings → API Keys). It does not show.", "client id: ", func(text string) error {
+		err = c.prompt.askUntil(ctx, "Paste the client id (App → Settings → API Keys). Your paste does not show.", "client id: ", func(text string) error {
 			key.ID = text
-			_, err := diffhook.NewAPIKey(text) // a client id has the form of a key
+			_, err := diffhook.NewAPIKey(text) // a client id is of the form of a key
 			return err
 		})
 		if err != nil {
 			return key, err
 		}
-		return key, c.prompt.askUntil(ctx, "Paste the client secret. It does not show.", "client secret: ", func(text string) error {
+		return key, c.prompt.askUntil(ctx, "Paste the client secret. Your paste does not show.", "client secret: ", func(text string) error {
 			key.Secret = text
 			_, err := key.Credentials()
 			return err
 		})
 	}
-	err = c.prompt.askUntil(ctx, "Paste the API key. It does not show.", "API key: ", func(text string) error {
+	err = c.prompt.askUntil(ctx, "Paste the API key. Your paste does not show.", "API key: ", func(text string) error {
 		key.Key = text
 		_, err := diffhook.NewAPIKey(text)
 		return err

@@ -13,8 +13,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// rotationError is the error of a rotation, with lines that say how the rotation
-// stands and how it continues.
+// rotationError is the error of a rotation, with lines on how the rotation stands and
+// continues.
 type rotationError struct {
 	error
 	advice []string
@@ -22,22 +22,22 @@ type rotationError struct {
 
 func (e *rotationError) Unwrap() error { return e.error }
 
-// outcome says how a rotation stands after a run that did not end it.
+// outcome says how a rotation stands after a failed run.
 type outcome struct {
-	command   string // that ran
-	id        string // its argument
+	command   string // of the failed run
+	id        string // argument of the command
 	store     rotation.Store
 	receivers map[string]rotation.Receiver // none for a key
 }
 
-// commandFor has the command for each function of package rotation.
+// commandFor maps functions of package rotation to commands.
 var commandFor = map[rotation.Function]string{
 	rotation.FunctionSecret:       "rotate-secret",
 	rotation.FunctionRevokeSecret: "revoke-secret",
 	rotation.FunctionKey:          "rotate-key",
 }
 
-// commandLine returns the command that makes the call.
+// commandLine returns the command for a call.
 func commandLine(call rotation.Call) string {
 	return "diffhook " + commandFor[call.Function] + " " + printable(call.ID)
 }
@@ -85,7 +85,7 @@ func (o *outcome) afterRotation(err error, state rotation.DocumentState) []strin
 	case errors.Is(err, rotation.ErrNotInForce):
 		return []string{o.seeState()}
 	case errors.Is(err, rotation.ErrBusy) && continued == o.commandLine():
-		return nil // another run is at work, and the error has the end of its lease
+		return nil // another run is at work, and the error shows the end of the lease
 	case state.Phase == "idle" && state.Kind == kindKey && errors.Is(err, diffhook.ErrUnauthorized):
 		return []string{"Nothing has begun. If the key is deleted, move the document away and run diffhook rotate-key --init."}
 	case state.Phase == "idle":
@@ -118,7 +118,7 @@ func (o *outcome) holds(ctx context.Context, state rotation.DocumentState) (line
 	if state.Phase == "idle" {
 		return nil
 	}
-	var end time.Time // of the hold that ends first
+	var end time.Time // the earliest
 	statuses := allStatuses(ctx, o.receivers)
 	for _, name := range slices.Sorted(maps.Keys(statuses)) {
 		switch s := statuses[name]; {
@@ -131,11 +131,11 @@ func (o *outcome) holds(ctx context.Context, state rotation.DocumentState) (line
 	if end.IsZero() {
 		return lines
 	}
-	line := fmt.Sprintf("Servers hold deliveries until %s.", clock(end, time.Now()))
+	lines = append(lines, fmt.Sprintf("Servers hold deliveries until %s.", clock(end, time.Now())))
 	if state.Phase == "requested" {
-		line += " If you have clicked, continue before then: else deliveries are lost."
+		lines = append(lines, "If you have clicked, continue before then: else deliveries are lost.")
 	}
-	return append(lines, line)
+	return lines
 }
 
 // receiverStatus is a status, or the reason why there is none.
@@ -161,7 +161,7 @@ func allStatuses(ctx context.Context, receivers map[string]rotation.Receiver) ma
 	return statuses
 }
 
-// clock returns t in UTC, with the date unless that is the date of now.
+// clock returns t in UTC, and the date if now is on another date.
 func clock(t, now time.Time) string {
 	t, now = t.UTC(), now.UTC()
 	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {

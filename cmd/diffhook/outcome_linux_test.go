@@ -101,7 +101,7 @@ func TestBusyAfterAKillSaysUntilWhen(t *testing.T) {
 	require.Equal(t, exitBusy, p.answerAll(s, interruption{}), "the lease of a killed run ends by itself")
 	state, err := rotation.State(t.Context(), rotation.FileStore(w.secrets))
 	require.NoError(t, err)
-	require.Contains(t, s.screen(), "was killed: its lease lasts until "+state.RunUntil.UTC().Format(time.RFC3339)+"; run it again then")
+	require.Contains(t, s.screen(), "lasts until "+state.RunUntil.UTC().Format(time.RFC3339)+", also if the run was killed; run it again then")
 	require.NotContains(t, s.screen(), "Nothing has begun")
 }
 
@@ -125,7 +125,7 @@ func TestStateShowsTheWaitForTheOldKey(t *testing.T) {
 	seen := s.position()
 	s.expect("does not show: ")
 	s.enter(p.to(s.since(seen)))
-	s.expect("A run that begins later, also with another --quiet, waits anew.")
+	s.expect("each run of this command waits for --quiet anew")
 	s.expect("left)")
 	require.Regexp(t, `until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(2[56]h`, s.screen(), "with the date, since the wait ends on another day")
 	require.Regexp(t, `wait for the old key: until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, w.stateOf("rotate-key"))
@@ -148,7 +148,7 @@ func TestStateShowsTheWaitForTheOldSecret(t *testing.T) {
 		}
 		s.enter(p.to(s.since(seen)))
 	}
-	require.Contains(t, s.screen(), "the wait counts from the click")
+	require.Contains(t, s.screen(), "another run of this command does not restart the wait")
 	s.press(ctrlC)
 	require.Equal(t, 128+2, s.wait())
 	require.Contains(t, s.screen(), "interrupted while the tool waited")

@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	publishTimeout = 5 * time.Minute // of one run of the command
-	longestReason  = 64 << 10        // bytes of the command's error output that are kept
+	publishTimeout = 5 * time.Minute // of a run of the command
+	longestReason  = 64 << 10        // bytes of error output
 )
 
-// publisher returns a function that runs command with secrets on the standard input,
-// or nil without a command. The function returns an error unless the command exits
-// with 0.
+// publisher returns a function to run command with secrets on the standard input, or
+// nil without a command. The function returns an error unless the command exits with
+// 0. The rotation keeps the secrets out of the text.
 func publisher(command string) func(context.Context, diffhook.Secrets) error {
 	if command == "" {
 		return nil
@@ -37,7 +37,7 @@ func publisher(command string) func(context.Context, diffhook.Secrets) error {
 		cmd := exec.CommandContext(ctx, command)
 		cmd.Stdin, cmd.Stderr = bytes.NewReader(input), reason
 		cmd.Env = withoutCredentials(os.Environ())
-		cmd.WaitDelay = 5 * time.Second // for a process that the command has left behind
+		cmd.WaitDelay = 5 * time.Second // for a child process of the command
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("the command of --publish: %w: %s", err, printable(reason.String()))
 		}
@@ -45,7 +45,7 @@ func publisher(command string) func(context.Context, diffhook.Secrets) error {
 	}
 }
 
-// publishedSecrets returns the JSON that the help of --publish documents.
+// publishedSecrets returns JSON as documented in the help of --publish.
 func publishedSecrets(s diffhook.Secrets) ([]byte, error) {
 	return json.Marshal(struct {
 		Current  string `json:"current"`
@@ -53,7 +53,7 @@ func publishedSecrets(s diffhook.Secrets) ([]byte, error) {
 	}{s.Current.Reveal(), s.Previous.Reveal()})
 }
 
-// withoutCredentials returns env without the credentials that the tool reads.
+// withoutCredentials returns env without the credentials of the tool.
 func withoutCredentials(env []string) []string {
 	return slices.DeleteFunc(env, func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
@@ -61,7 +61,7 @@ func withoutCredentials(env []string) []string {
 	})
 }
 
-// head keeps the first bytes that are written to it.
+// head is a buffer for the first longestReason bytes.
 type head struct{ bytes.Buffer }
 
 func (h *head) Write(p []byte) (int, error) {

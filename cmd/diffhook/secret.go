@@ -11,7 +11,7 @@ import (
 
 const variableSecretStore = "DIFFHOOK_SECRET_STORE"
 
-// secretFlags are the flags that the commands for signing secrets share.
+// secretFlags are shared by the commands for signing secrets.
 type secretFlags struct {
 	*flags
 	store     *string
@@ -54,8 +54,8 @@ func newRotateSecretFlags(env func(string) string) *rotateSecretFlags {
 	}
 }
 
-// fingerprint returns the one argument beside flags. If none is allowed, it returns ""
-// without one.
+// fingerprint returns the argument beside flags; if none is set, there must be no
+// argument.
 func (f *secretFlags) fingerprint(none bool) (string, error) {
 	switch {
 	case len(f.args) == 0 && none:
@@ -116,8 +116,8 @@ func runRotateSecret(ctx context.Context, a *app, args []string) error {
 }
 
 // drainNoteSecret is shown when the wait for the old secret begins.
-const drainNoteSecret = "Servers accept both secrets now. When the wait is over, you paste the secret of the app once more, and the old secret is revoked. " +
-	"Ctrl-C is safe: the wait counts from the click, and from the last use of the old secret at any server."
+const drainNoteSecret = "Servers accept both secrets now. When the wait is over, the new secret is compared with DiffHook once more, and the old secret is revoked. " +
+	"Ctrl-C is safe: another run of this command does not restart the wait."
 
 // defaultHorizon is the default of --retry-horizon.
 const defaultHorizon = 18 * time.Hour
@@ -160,7 +160,7 @@ func (a *app) showSecretState(ctx context.Context, f *rotateSecretFlags, store r
 	return a.print("\nThe old secret is revoked after %s at the earliest, with --retry-horizon %v --quiet %v.\n", clock(end, time.Now()), horizon, quiet)
 }
 
-// runRevokeSecret ends a signing secret that has leaked.
+// runRevokeSecret ends a leaked signing secret.
 func runRevokeSecret(ctx context.Context, a *app, args []string) error {
 	f := newSecretFlags("revoke-secret", a.env)
 	if err := f.parse(args, 1); err != nil {
@@ -206,7 +206,7 @@ func (a *app) initSecret(ctx context.Context, path string) error {
 	return a.print("The document has the signing secret %s.\n", secret.Fingerprint())
 }
 
-// askSecret reads a signing secret, at a terminal until one is valid.
+// askSecret reads a signing secret; at a terminal, until the secret is valid.
 func (a *app) askSecret(ctx context.Context) (secret diffhook.Secret, err error) {
 	text, err := "", error(nil)
 	if !a.atTerminal() {
@@ -216,7 +216,7 @@ func (a *app) askSecret(ctx context.Context) (secret diffhook.Secret, err error)
 		return secret, err
 	}
 	err = a.converse(ctx, nil, func(c *conversation) error {
-		return c.prompt.askUntil(ctx, "Paste the signing secret (App → Settings → API Keys → Signing secret). It does not show.", "secret: ", func(text string) (err error) {
+		return c.prompt.askUntil(ctx, "Paste the signing secret (App → Settings → API Keys → Signing secret). Your paste does not show.", "secret: ", func(text string) (err error) {
 			secret, err = diffhook.NewSecret(text)
 			return err
 		})

@@ -14,8 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// showState prints how far the rotation in the document is, what comes next, and the
-// secrets of the receivers.
+// showState prints how far the rotation in the document is, the next step and the
+// command that continues.
 func (a *app) showState(ctx context.Context, command string, store rotation.Store) (rotation.DocumentState, error) {
 	state, err := rotation.State(ctx, store)
 	if err != nil {
@@ -35,7 +35,7 @@ func (a *app) showState(ctx context.Context, command string, store rotation.Stor
 		{"label", state.Label},
 		{"lease of a run", formatTime(state.RunUntil, "until ", "")},
 		{"wait for the old key", formatTime(state.WaitUntil, "until ", ", unless the run was killed; each run waits anew")},
-		{"what comes next", state.Then},
+		{"next step", state.Then},
 		{begins(state), commandLine(state.Continue)},
 	} {
 		if row[1] != "" {
@@ -51,10 +51,10 @@ const (
 	kindKey    = "api-key"
 )
 
-// functionOf has the function that begins a rotation, for each kind of document.
+// functionOf maps kinds of documents to functions.
 var functionOf = map[string]rotation.Function{kindSecret: rotation.FunctionSecret, kindKey: rotation.FunctionKey}
 
-// begins names what the call of state does.
+// begins names the effect of the call of state.
 func begins(state rotation.DocumentState) string {
 	if state.Phase == "idle" {
 		return "to begin"
@@ -66,8 +66,8 @@ func begins(state rotation.DocumentState) string {
 const statusTimeout = 10 * time.Second
 
 // showReceivers prints which secrets the receivers accept, and how each receiver is. A
-// receiver that does not respond is no error: a line says so. It returns the statuses of
-// the receivers that respond.
+// missing response is no error: a line says so. showReceivers returns the statuses of
+// the other receivers.
 func (a *app) showReceivers(ctx context.Context, receivers map[string]rotation.Receiver) (map[string]diffhook.VerifierStatus, error) {
 	if len(receivers) == 0 {
 		return nil, nil
