@@ -309,7 +309,6 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 	}
 	for since := time.Now(); ; since = time.Now() {
 		until := since.Add(r.opts.Quiet).Truncate(time.Second)
-		r.report(StepDrain, "the old key "+shownID(old.ID)+" may still be in use", until)
 		err := r.update(ctx, func(doc document) error {
 			doc.head().WaitUntil = until.UTC()
 			return nil
@@ -317,6 +316,7 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 		if err != nil {
 			return err
 		}
+		r.report(StepDrain, "the old key "+shownID(old.ID)+" may still be in use", until)
 		if r.opts.Quiet > shortDrain {
 			r.rest()
 		}

@@ -203,7 +203,7 @@ func TestStateShowsWhatComesNext(t *testing.T) {
 	p := w.secretPerson()
 	s := start(t, w.rotateSecret())
 	p.answerAll(s, interruption{question: 2, clicked: true})
-	require.Contains(t, state(), "to continue:      diffhook rotate-secret "+w.first.Fingerprint())
+	require.Contains(t, state(), "to continue:  diffhook rotate-secret "+w.first.Fingerprint())
 }
 
 // TestServerThatReadsItsSecretElsewhere has a server that does not read the document.
