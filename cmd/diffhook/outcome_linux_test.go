@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -162,4 +163,18 @@ func TestClock(t *testing.T) {
 	east := time.FixedZone("east", 10*60*60)
 	require.Equal(t, "14:23:00 UTC", clock(now.Add(time.Minute).In(east), now))
 	require.Equal(t, "2026-03-17 08:22:00 UTC", clock(now.Add(18*time.Hour), now.In(east)))
+}
+
+// After an error of the store, the document may be unreadable. An error of the command
+// line has no advice.
+func TestOutcomeWithoutADocument(t *testing.T) {
+	o := &outcome{command: "rotate-secret", id: "0123456789abcdef", store: rotation.FileStore(t.TempDir())}
+	failed := errors.New("diffhook: read the document: a directory")
+	var explained *rotationError
+	require.ErrorAs(t, o.explain(failed), &explained)
+	require.ErrorIs(t, explained, failed)
+	require.Contains(t, strings.Join(explained.advice, " "), "run the same command again")
+	usage := usagef("no fingerprint")
+	require.Equal(t, usage, o.explain(usage))
+	require.NoError(t, o.explain(nil))
 }
