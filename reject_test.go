@@ -363,3 +363,30 @@ func TestRejectConcurrently(t *testing.T) {
 	require.NoError(t, verifySigned(t, t.Context(), v, "B"))
 	require.Error(t, verifySigned(t, t.Context(), v, "A"))
 }
+
+// A verifier that starts anew accepts the previous secret of its source, whatever the
+// process before it has rejected. The status names that secret.
+func TestStatusNamesThePreviousSecretOfTheSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &settableSource{answer: diffhook.Secrets{Current: letter(t, "B"), Previous: letter(t, "A")}}
+		v, err := diffhook.NewVerifier(t.Context(), source, nil)
+		require.NoError(t, err)
+		require.NoError(t, v.Reject(letter(t, "A").Fingerprint()))
+		require.Empty(t, v.Status().Previous)
+		require.Equal(t, letter(t, "A").Fingerprint(), v.Status().SourcePrevious)
+		again, err := diffhook.NewVerifier(t.Context(), source, nil)
+		require.NoError(t, err)
+		require.NoError(t, verifySigned(t, t.Context(), again, "A"))
+
+		for name, answer := range map[string]diffhook.Secrets{
+			"none":       {Current: letter(t, "B"), NoPrevious: true},
+			"unknown":    {Current: letter(t, "B")},
+			"the same":   {Current: letter(t, "B"), Previous: letter(t, "B")},
+			"out of use": {Current: letter(t, "B"), Previous: letter(t, "A"), PreviousExpires: time.Now()},
+		} {
+			source.set(answer, nil)
+			require.NoError(t, again.Refresh(t.Context()), name)
+			require.Empty(t, again.Status().SourcePrevious, name)
+		}
+	})
+}

@@ -159,7 +159,7 @@ func (v *verifierState) apply(answer Secrets) error {
 		return err
 	}
 	answer = answer.normalized()
-	v.source = answer.Current.Fingerprint()
+	v.source = answer
 	last, set := v.last, v.set.Load()
 	if v.isRejected(answer.Current.Fingerprint()) {
 		return errRejectedCurrent // the source is behind

@@ -22,6 +22,11 @@ type VerifierStatus struct {
 	// [Verifier.AcceptSuccessor] or [Verifier.Rotate].
 	Source string `json:"source,omitempty"`
 
+	// SourcePrevious is the fingerprint of the secret that the source named as
+	// previous in that answer, unless its window is over. A verifier that starts now
+	// accepts that secret, even if this verifier has rejected it.
+	SourcePrevious string `json:"sourcePrevious,omitempty"`
+
 	// Current and Previous are the secrets in force. Previous is the zero
 	// value where there is none.
 	Current  SecretStatus `json:"current,omitzero"`
@@ -90,11 +95,14 @@ func (v *verifierState) status() VerifierStatus {
 		Changed:      begin(v.changed, now),
 		LastRefresh:  v.read.lastSuccess.UTC(),
 		RefreshError: errorText(v.read.err),
-		Source:       v.source,
+		Source:       v.source.Current.Fingerprint(),
 		Hold: HoldStatus{
 			CanHold: v.hold.canHold.Load(), Until: v.hold.until.UTC(), Held: len(v.hold.held), Pending: v.hold.pending,
 			Handled: v.hold.handled, Dropped: v.hold.dropped, Full: v.hold.full,
 		},
+	}
+	if end := v.source.PreviousExpires; end.IsZero() || now.Before(end) {
+		status.SourcePrevious = v.source.Previous.Fingerprint()
 	}
 	if set := v.set.Load(); set != nil {
 		status.Current = v.statusOf(set.current, set.usages[matchCurrent], now)

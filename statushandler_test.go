@@ -135,7 +135,10 @@ func TestStatusHandlerRejects(t *testing.T) {
 
 	answer := s.order("reject=" + fingerprint)
 	require.Equal(t, 200, answer.Code)
-	assert.NotContains(t, answer.Body.String(), fingerprint, "the answer shows the state after it")
+	var after diffhook.VerifierStatus
+	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &after))
+	assert.Empty(t, after.Previous, "the answer shows the state after it")
+	assert.Equal(t, fingerprint, after.SourcePrevious)
 	require.ErrorIs(t, verifySigned(t, t.Context(), s.v, "A"), diffhook.ErrSignatureMismatch)
 	require.NoError(t, verifySigned(t, t.Context(), s.v, "B"))
 }

@@ -161,8 +161,8 @@ type verifierState struct {
 
 	unknownRejected map[string]bool // fingerprints, of secrets that are not known
 
-	pushed bool   // AcceptSuccessor made the current secret, and the source has not named another since
-	source string // the fingerprint of the current secret in the source's last answer
+	pushed bool    // AcceptSuccessor made the current secret, and the source has not named another since
+	source Secrets // the source's last answer, normalized, even if it could not be put in force
 
 	hold  holdRoom
 	read  reading

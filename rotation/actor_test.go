@@ -1,5 +1,3 @@
-//go:build !race
-
 package rotation_test
 
 import (
@@ -36,6 +34,8 @@ type actor struct {
 	beatAt   time.Time // when the heartbeat has begun its pause
 	run      string    // the name of the run, once it has the lease
 	deprived bool      // the run has seen the lease of another run
+	asks     bool      // the run is about to see the server after a rejection
+	saw      string    // and what it saw
 }
 
 // call is a save or a request that waits.
@@ -44,6 +44,7 @@ type call struct {
 	result  string
 	doc     *docState // of a save
 	version string
+	ctx     context.Context // of a rejection, which may be over when it is chosen
 }
 
 func (a *actor) start() {
@@ -58,7 +59,7 @@ func (a *actor) start() {
 
 // rotate runs Secret.
 func (a *actor) rotate() error {
-	return rotation.Secret(a.t.Context(), a.signs[0].Fingerprint(), a, a, &rotation.SecretOptions{
+	return rotation.Secret(a.t.Context(), a.first, a, a, &rotation.SecretOptions{
 		Receivers:    map[string]rotation.Receiver{"web": gated{current{a.server}, a}},
 		RetryHorizon: drain, Quiet: drain, Poll: tick, Observe: a.observe,
 	})
@@ -225,93 +226,38 @@ func (a *actor) seen() {
 	a.last, a.tried, a.unseen = doc, nil, nil
 }
 
-func (a *actor) Signing(context.Context) (s diffhook.Secrets, err error) {
+// Signing shows the secrets of DiffHook, as the API does, and a person who is asked.
+func (a *actor) Signing(context.Context, diffhook.Secret) (s diffhook.Secrets, err error) {
 	return s, a.around("look", func() string {
-		s.Current = a.newest()
-		return a.names[s.Current.Fingerprint()]
+		s = a.shown()
+		return a.name(s.Current) + " " + a.name(s.Previous)
 	})
 }
 
-func (a *actor) Rotate(context.Context) (s diffhook.Secret, err error) {
+// Rotate does not show the replaced secret, as by hand.
+func (a *actor) Rotate(context.Context, diffhook.Secret) (s diffhook.Secrets, err error) {
 	return s, a.around("click", func() string {
-		doc := a.parse(a.store.doc)
-		a.late = a.late || a.run != doc.Run || !time.Now().Before(doc.RunUntil)
-		if len(a.signs) > 1 && !a.late {
-			a.fault = "two clicks, each in the lease of its run"
-		}
-		s = a.newSecret()
-		a.signs = append(a.signs, s)
-		return a.names[s.Fingerprint()]
+		s.Current = a.click(a.hasLease())
+		return a.name(s.Current)
 	})
+}
+
+func (a *actor) hasLease() bool {
+	doc := a.parse(a.store.newest().doc)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.run == doc.Run && time.Now().Before(doc.RunUntil)
 }
 
 func (a *actor) Revoke(context.Context) error {
 	return a.around("revoke", func() string {
-		newest := a.newest().Fingerprint()
+		newest := a.newest()
 		v, _ := a.server.now()
-		if s := v.Status(); s.Current.Fingerprint != newest || s.Source != newest || !strings.Contains(string(a.store.doc), a.newest().Reveal()) {
-			// Another click between the last look and this one cannot be seen.
-			if len(a.signs) == 2 {
-				a.fault = "revoked before the successor was known"
-			}
+		known := strings.Contains(string(a.store.newest().doc), newest.Reveal())
+		if s := v.Status(); s.Current.Fingerprint != newest.Fingerprint() || s.Source != newest.Fingerprint() || !known {
+			a.fail("revoked before the successor was known")
 		}
+		a.forget()
 		return ""
 	})
-}
-
-// gated is the receiver of a run that may be gone.
-type gated struct {
-	rotation.Receiver
-	*actor
-}
-
-// Status waits until verified deliveries are handled, which takes no time: else the
-// same choices have two outcomes.
-func (g gated) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
-	if g.isGone() {
-		return diffhook.VerifierStatus{}, errCrash
-	}
-	v, _ := g.server.now()
-	if err := v.Drain(ctx); err != nil {
-		return diffhook.VerifierStatus{}, err
-	}
-	return g.Receiver.Status(ctx)
-}
-
-func (g gated) Hold(ctx context.Context, d time.Duration) error {
-	if g.isGone() {
-		return errCrash
-	}
-	err := g.Receiver.Hold(ctx, d)
-	g.process.bare = g.process.bare && (err != nil || d == 0)
-	return err
-}
-
-func (g gated) Refresh(ctx context.Context) error {
-	if g.isGone() {
-		return errCrash
-	}
-	return g.Receiver.Refresh(ctx)
-}
-
-func (g gated) AcceptSuccessor(ctx context.Context, sealed string) error {
-	if g.isGone() {
-		return errCrash
-	}
-	err := g.Receiver.AcceptSuccessor(ctx, sealed)
-	if v, _ := g.server.now(); err == nil {
-		g.process.pushed = g.names[v.Status().Current.Fingerprint]
-	}
-	return err
-}
-
-func (g gated) Reject(ctx context.Context, fingerprint string) error {
-	if g.isGone() {
-		return errCrash
-	}
-	err := g.Receiver.Reject(ctx, fingerprint)
-	if name := g.names[fingerprint]; err == nil && !slices.Contains(g.process.rejected, name) {
-		g.process.rejected = append(g.process.rejected, name)
-	}
-	return err
 }

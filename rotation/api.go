@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/diffhook/diffhook-go"
@@ -19,14 +20,13 @@ func API(c *diffhook.Client) *APIPlatform { return &APIPlatform{client: c} }
 type APIPlatform struct{ client *diffhook.Client }
 
 // Signing returns the secrets that the API shows.
-func (a *APIPlatform) Signing(ctx context.Context) (diffhook.Secrets, error) {
+func (a *APIPlatform) Signing(ctx context.Context, _ diffhook.Secret) (diffhook.Secrets, error) {
 	return a.client.SigningSecret.Load(ctx)
 }
 
 // Rotate rotates the secret.
-func (a *APIPlatform) Rotate(ctx context.Context) (diffhook.Secret, error) {
-	secrets, err := a.client.SigningSecret.Rotate(ctx)
-	return secrets.Current, err
+func (a *APIPlatform) Rotate(ctx context.Context, _ diffhook.Secret) (diffhook.Secrets, error) {
+	return a.client.SigningSecret.Rotate(ctx)
 }
 
 // Revoke revokes the previous secret.
@@ -34,16 +34,25 @@ func (a *APIPlatform) Revoke(ctx context.Context) error {
 	return a.client.SigningSecret.RevokePrevious(ctx)
 }
 
+// Check returns an error if old is not of generation 1, or not listed with the id.
+func (a *APIPlatform) Check(ctx context.Context, old Pair) error {
+	if old.Key == "" {
+		return fmt.Errorf("%w: the API creates keys of generation 1 only; replace client credentials by hand", diffhook.ErrInvalidOptions)
+	}
+	_, err := a.find(ctx, old, old)
+	return err
+}
+
 // Monitors lists monitors with pair.
 func (a *APIPlatform) Monitors(ctx context.Context, pair Pair) ([]string, error) {
 	return monitorsOf(ctx, a.as(pair))
 }
 
-// Discard deletes the keys with the label.
-func (a *APIPlatform) Discard(ctx context.Context, as Pair, label string) error {
+// Discard deletes the keys with any of the labels.
+func (a *APIPlatform) Discard(ctx context.Context, as Pair, labels []string) error {
 	keys, err := a.list(ctx, as)
 	for _, key := range keys {
-		if key.Label == label && err == nil {
+		if slices.Contains(labels, key.Label) && err == nil {
 			err = a.delete(ctx, as, key.ID)
 		}
 	}
@@ -52,18 +61,12 @@ func (a *APIPlatform) Discard(ctx context.Context, as Pair, label string) error 
 
 // Create creates a key of generation 1.
 func (a *APIPlatform) Create(ctx context.Context, old Pair, label string) (Pair, error) {
-	if old.Key == "" {
-		return Pair{}, fmt.Errorf("%w: create a key: the API creates keys of generation 1 only; replace client credentials by hand", diffhook.ErrInvalidOptions)
-	}
-	if _, err := a.find(ctx, old, old); err != nil {
-		return Pair{}, err
-	}
 	key, text, err := a.as(old).Keys.Create(ctx, label)
 	switch {
 	case err != nil:
 		return Pair{}, err
 	case key.ID == "":
-		return Pair{}, fmt.Errorf("%w: create a key: the response has no id; run it again, which discards the key", diffhook.ErrUnexpectedResponse)
+		return Pair{}, fmt.Errorf("%w: the response has no id", diffhook.ErrUnexpectedResponse)
 	}
 	return Pair{ID: key.ID, Key: text.Reveal()}, nil
 }
@@ -77,7 +80,7 @@ func (a *APIPlatform) Unused(ctx context.Context, as, old Pair, since time.Time)
 		return true, nil
 	case err != nil:
 		return false, err
-	case key.LastUsedAt.IsZero(): // the rotation has used it
+	case key.LastUsedAt.IsZero(): // the rotation used it
 		return false, fmt.Errorf("%w: the API does not show the last use of the old key; look in the app, and run it again without the wait", diffhook.ErrUnexpectedResponse)
 	}
 	return key.LastUsedAt.Before(since), nil

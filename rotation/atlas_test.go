@@ -1,11 +1,7 @@
-//go:build !race
-
 package rotation_test
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http/httptest"
 	"slices"
@@ -26,21 +22,25 @@ import (
 // The atlas is the world of TestSecretInAllOrders: two runs of Secret, a server with
 // its source, and DiffHook. Everything happens by choices.
 type atlas struct {
-	t       *testing.T
+	t      *testing.T
+	first  string // the fingerprint of the secret that is replaced
+	store  *memory
+	begin  func(*actor) error
+	lagged int // the number of versions that the source of the server has
+	server *server
+	runs   []*actor
+	sent   []*delivery
+	free   atomic.Bool // nothing is steered any more
+	lapsed bool
+	docs   sync.Map // that were parsed, by text
+
+	mu      sync.Mutex        // guards the fields below
 	names   map[string]string // of secrets, by fingerprint and text
 	signs   []diffhook.Secret // by DiffHook: the current secret last
-	store   *memory
-	begin   func(*actor) error
-	lagged  int // the number of versions that the source of the server has
-	server  *server
+	revoked bool              // DiffHook shows no previous secret
+	late    bool              // a click has landed after the lease of its run
 	process process
-	runs    []*actor
-	sent    []*delivery
-	free    atomic.Bool // nothing is steered any more
-	lapsed  bool
-	late    bool // a click has landed after the lease of its run
 	fault   string
-	docs    sync.Map // that were parsed, by text
 }
 
 // process is the part of a server's state that its status does not show.
@@ -66,8 +66,9 @@ const (
 
 func newAtlas(t *testing.T) *atlas {
 	w := &atlas{t: t, names: map[string]string{}, store: &memory{}, begin: (*actor).rotate}
-	w.signs = []diffhook.Secret{w.newSecret()}
-	require.NoError(t, rotation.NewSecret(t.Context(), w.store, w.signs[0]))
+	w.click(true)
+	w.first = w.newest().Fingerprint()
+	require.NoError(t, rotation.NewSecret(t.Context(), w.store, w.newest()))
 	w.lagged = 1
 	w.server = &server{ctx: t.Context(), handled: map[string]int{}, mu: new(sync.Mutex)}
 	w.server.options.MinRefreshInterval = -1
@@ -89,14 +90,67 @@ func (w *atlas) known() []saved {
 	return w.store.history[:w.lagged]
 }
 
-func (w *atlas) newSecret() diffhook.Secret {
+// click makes DiffHook sign with a new secret.
+func (w *atlas) click(inLease bool) diffhook.Secret {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.late = w.late || !inLease; len(w.signs) > 1 && !w.late {
+		w.fault = "two clicks, each in the lease of its run"
+	}
 	s := diffhooktest.NewSecret()
-	name := fmt.Sprint("secret-", len(w.names)/2)
+	name := fmt.Sprint("secret-", len(w.signs))
 	w.names[s.Fingerprint()], w.names[s.Reveal()] = name, name
+	w.signs, w.revoked = append(w.signs, s), len(w.signs) == 0
 	return s
 }
 
-func (w *atlas) newest() diffhook.Secret { return w.signs[len(w.signs)-1] }
+// shown returns the secrets that DiffHook shows.
+func (w *atlas) shown() (s diffhook.Secrets) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.Current = w.signs[len(w.signs)-1]
+	if !w.revoked {
+		s.Previous = w.signs[len(w.signs)-2]
+	}
+	return s
+}
+
+func (w *atlas) newest() diffhook.Secret { return w.shown().Current }
+
+// forget makes DiffHook show no previous secret.
+func (w *atlas) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.revoked = true
+}
+
+func (w *atlas) fail(fault string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fault = fault
+}
+
+func (w *atlas) name(s diffhook.Secret) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.names[s.Fingerprint()]
+}
+
+// all returns the secrets that DiffHook has signed with.
+func (w *atlas) all() []diffhook.Secret {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.signs)
+}
+
+// here returns the process of the server.
+func (w *atlas) here() process {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.process
+	p.rejected = slices.Sorted(slices.Values(p.rejected))
+	return p
+}
 
 // roles returns the runs in an order that does not depend on their names: the runs
 // are equal in all but their states.
@@ -139,7 +193,7 @@ func (w *atlas) runChoices() (all []string) {
 // choices returns everything that can happen next.
 func (w *atlas) choices() []string {
 	all := w.runChoices()
-	if w.secretsOf(w.known()) != w.secretsOf(w.store.history) {
+	if w.secretsOf(w.known()) != w.secretsOf([]saved{w.store.newest()}) {
 		all = append(all, "learn")
 	}
 	if v, _ := w.server.now(); v.Status().Hold.Held == 0 && !slices.ContainsFunc(w.sent, func(d *delivery) bool { return d.refused }) {
@@ -163,29 +217,32 @@ func (w *atlas) choose(choice string) {
 	case choice == "restart":
 		w.restart()
 	case choice == "learn":
-		w.lagged = len(w.store.history)
+		w.lagged = w.store.newest().version
 	case choice == "deliver":
 		d := &delivery{id: fmt.Sprint("mon_", len(w.sent)), signer: w.newest()}
 		w.sent = append(w.sent, d)
 		d.refused = w.send(d) >= 300
-		if d.refused && !w.process.bare {
-			w.fault = "a delivery was refused by a server that has not restarted"
+		if d.refused && !w.here().bare {
+			w.fail("a delivery was refused by a server that has not restarted")
 		}
 	}
 	synctest.Wait()
+	w.checkRevoked()
 }
 
 // restart ends the process of the server. What the process holds is lost, as
 // documented.
 func (w *atlas) restart() {
 	for _, d := range w.sent {
-		d.excused = d.excused || !d.refused && w.server.handled[d.id] == 0
+		d.excused = d.excused || !d.refused && w.server.count(d.id) == 0
 	}
 	v, _ := w.server.now()
 	held := !v.Status().Hold.Until.IsZero()
 	require.NoError(w.t, w.server.restart())
 	v, _ = w.server.now()
-	w.process = process{bare: w.process.bare || held || v.Status().Current.Fingerprint != w.newest().Fingerprint()}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.process = process{bare: w.process.bare || held || v.Status().Current.Fingerprint != w.signs[len(w.signs)-1].Fingerprint()}
 }
 
 // send sends a delivery that DiffHook signs now, and returns the status code.
@@ -195,106 +252,4 @@ func (w *atlas) send(d *delivery) int {
 	_, h := w.server.now()
 	h.ServeHTTP(rec, diffhooktest.NewRequest("/", w.newest(), []byte(body)))
 	return rec.Code
-}
-
-// abandon ends all runs.
-func (w *atlas) abandon() {
-	for _, a := range w.runs {
-		a.kill()
-	}
-	w.join()
-}
-
-// join waits until all runs have ended.
-func (w *atlas) join() {
-	for _, a := range w.runs {
-		for a.calls != nil && !a.hasEnded() {
-			time.Sleep(time.Second)
-		}
-	}
-}
-
-// letAllGo steers nothing any more, and waits until the runs have ended.
-func (w *atlas) letAllGo() {
-	w.free.Store(true)
-	for _, a := range w.runs {
-		a.letGo()
-	}
-	w.join()
-}
-
-// another is a further run, which nothing stops.
-func (w *atlas) another() *actor {
-	a := &actor{atlas: w}
-	w.runs = append(w.runs, a)
-	a.start()
-	w.join()
-	return a
-}
-
-// end steers nothing any more, runs Secret until it returns nil, and requires a good
-// end.
-func (w *atlas) end() error {
-	w.letAllGo()
-	var last error
-	for range 20 {
-		if last = w.another().err; last == nil || errors.Is(last, rotation.ErrMismatch) {
-			break
-		}
-		time.Sleep(10 * time.Second)
-	}
-	if errors.Is(last, rotation.ErrMismatch) && len(w.signs) > 2 { // it says so, and RevokeSecret takes over
-		state, err := rotation.State(w.t.Context(), w.store)
-		require.NoError(w.t, err)
-		a := &actor{atlas: w}
-		last = rotation.RevokeSecret(w.t.Context(), state.Current, a, w.store, &rotation.RevokeOptions{Receivers: map[string]rotation.Receiver{"web": current{w.server}}})
-	}
-	if last != nil {
-		return fmt.Errorf("the runs did not end well: %w", last)
-	}
-	return w.check()
-}
-
-// wasSaved reports whether a document has had the secret. No document gets the secret of
-// a click that lands after the lease of its run, between the look and the click of
-// another run. Nobody can know that secret, and a delivery with it is lost.
-func (w *atlas) wasSaved(s diffhook.Secret) bool {
-	return slices.ContainsFunc(w.store.history, func(v saved) bool { return bytes.Contains(v.doc, []byte(s.Reveal())) })
-}
-
-// check requires that DiffHook, the document and the server have one secret, and that
-// every delivery was handled.
-func (w *atlas) check() error {
-	v, _ := w.server.now()
-	require.NoError(w.t, v.Refresh(w.t.Context())) // as Watch does
-	for _, d := range w.sent {
-		if d.refused && w.send(d) >= 300 {
-			return errors.New("a delivery was refused twice")
-		}
-	}
-	require.NoError(w.t, v.Drain(w.t.Context()))
-	got, err := rotation.Source(w.store).Load(w.t.Context())
-	status := v.Status()
-	switch {
-	case err != nil:
-		return err
-	case w.fault != "":
-		return errors.New(w.fault)
-	case !got.Current.Equal(w.newest()) || !got.Previous.IsZero():
-		return errors.New("the document does not have the secret of DiffHook alone")
-	case status.Current.Fingerprint != w.newest().Fingerprint():
-		return errors.New("the server does not have the secret of DiffHook")
-	}
-	for _, d := range w.sent {
-		if w.server.handled[d.id] == 0 && !d.excused && w.wasSaved(d.signer) {
-			return fmt.Errorf("the delivery %s was never handled", d.id)
-		}
-	}
-	body := diffhooktest.PageChanged()
-	for _, old := range w.signs[:len(w.signs)-1] {
-		if v.Verify(w.t.Context(), body, old.Sign(body)) == nil {
-			return errors.New("the server accepts a revoked secret")
-		}
-	}
-	return nil
 }

@@ -1,5 +1,3 @@
-//go:build !race
-
 package rotation_test
 
 import (
@@ -44,11 +42,19 @@ func (w *atlas) parse(content []byte) *docState {
 	}
 	d.credentials = fmt.Sprint(fields)
 	d.shown = fmt.Sprint(fields["current"], fields["previous"])
-	if label, ok := fields["label"].(string); ok && w.names[label] == "" {
-		w.names[label] = fmt.Sprint("label-", len(w.names))
+	if label, ok := fields["label"].(string); ok {
+		w.nameLabel(label)
 	}
 	w.docs.Store(string(content), d)
 	return d
+}
+
+func (w *atlas) nameLabel(label string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.names[label] == "" {
+		w.names[label] = fmt.Sprint("label-", len(w.names))
+	}
 }
 
 // secretsOf returns the secrets in the newest of some versions.
@@ -84,16 +90,19 @@ func (a *actor) state() string {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	newest := a.parse(a.store.doc)
-	parts := []string{a.rename(a.step), strings.Join(a.done, ","), a.describe(a.last), a.describe(a.unseen), fmt.Sprint(a.run != "" && a.run == newest.Run, a.deprived)}
+	newest := a.parse(a.store.newest().doc)
+	parts := []string{a.rename(a.step), a.rename(a.saw), strings.Join(a.done, ","), a.describe(a.last), a.describe(a.unseen), fmt.Sprint(a.run != "" && a.run == newest.Run, a.deprived)}
 	for _, label := range slices.Sorted(maps.Keys(a.calls)) {
 		c := a.calls[label]
 		text := label + " " + c.result
 		if c.doc != nil {
 			text += " " + a.intent(c.doc)
 		}
+		if c.ctx != nil {
+			text += fmt.Sprint(c.ctx.Err())
+		}
 		if label == "save" {
-			text += fmt.Sprint(" ", c.version == fmt.Sprint(a.store.version), left(c.doc.RunUntil))
+			text += fmt.Sprint(" ", c.version == fmt.Sprint(a.store.newest().version), left(c.doc.RunUntil))
 		} else if c.doc != nil {
 			text += fmt.Sprint(" ", *c.doc == *newest, left(c.doc.RunUntil))
 		}
@@ -134,6 +143,8 @@ func (a *actor) intent(d *docState) string {
 }
 
 func (w *atlas) rename(text string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for secret, name := range w.names {
 		text = strings.ReplaceAll(text, secret, name)
 	}
@@ -142,16 +153,18 @@ func (w *atlas) rename(text string) string {
 
 // state returns the state of everything.
 func (w *atlas) state() string {
-	newest := w.parse(w.store.doc)
+	newest := w.parse(w.store.newest().doc)
 	v, _ := w.server.now()
 	s := v.Status()
-	slices.Sort(w.process.rejected)
 	refused := slices.ContainsFunc(w.sent, func(d *delivery) bool { return d.refused })
+	w.mu.Lock()
 	parts := []string{
-		w.describe(newest), w.secretsOf(w.known()), fmt.Sprint(len(w.signs), refused, w.lapsed, w.fault),
-		w.names[s.Current.Fingerprint], fmt.Sprint(s.Current.Rejected), w.names[s.Previous.Fingerprint], w.names[s.Source],
-		fmt.Sprint(s.Hold.Until.IsZero(), s.Hold.Held, s.Hold.Pending, s.Hold.Dropped), fmt.Sprint(w.process),
+		fmt.Sprint(len(w.signs), w.revoked, refused, w.lapsed, w.fault),
+		w.names[s.Current.Fingerprint], fmt.Sprint(s.Current.Rejected), w.names[s.Previous.Fingerprint], w.names[s.Source], w.names[s.SourcePrevious],
+		fmt.Sprint(s.Hold.Until.IsZero(), s.Hold.Held, s.Hold.Pending, s.Hold.Dropped),
 	}
+	w.mu.Unlock()
+	parts = append(parts, w.describe(newest), w.secretsOf(w.known()), fmt.Sprint(w.here()))
 	acquiring := false
 	var runs []string
 	var rotated []*docState
@@ -163,8 +176,8 @@ func (w *atlas) state() string {
 		runs = append(runs, a.state())
 	}
 	for _, d := range w.sent {
-		if s.Hold.Held > 0 && !d.refused && !d.excused && w.server.handled[d.id] == 0 {
-			parts = append(parts, "held with "+w.names[d.signer.Fingerprint()])
+		if s.Hold.Held > 0 && !d.refused && !d.excused && w.server.count(d.id) == 0 {
+			parts = append(parts, "held with "+w.name(d.signer))
 		}
 	}
 	if acquiring {
@@ -185,7 +198,7 @@ func (w *atlas) state() string {
 func (w *atlas) unused(s diffhook.VerifierStatus) time.Duration {
 	last := s.Changed
 	for _, role := range []diffhook.SecretStatus{s.Current, s.Previous} {
-		if role.Fingerprint == w.signs[0].Fingerprint() {
+		if role.Fingerprint == w.first {
 			last = role.LastUsed
 		}
 	}

@@ -18,9 +18,9 @@ type phase string
 const (
 	phaseIdle      phase = "idle"
 	phaseRequested phase = "requested" // DiffHook may have made the new credential
-	phaseRotated   phase = "rotated"   // secret: the document has both; servers learn
+	phaseRotated   phase = "rotated"   // secret: both are in the document; servers learn
 	phaseRevoked   phase = "revoked"   // secret: servers no longer get the old secret
-	phaseCreated   phase = "created"   // key: the document has both; the old key is in force
+	phaseCreated   phase = "created"   // key: both are in the document; the old key is in force
 	phasePromoted  phase = "promoted"  // key: applications get the new key
 )
 
@@ -36,6 +36,15 @@ const (
 type document interface {
 	head() *header
 	valid() error
+	credentials() []string // that no error may show
+}
+
+// newDocument returns an empty document of a kind.
+func newDocument(kind string) document {
+	if kind == kindKey {
+		return new(keyDocument)
+	}
+	return new(secretDocument)
 }
 
 // header begins both kinds of document.
@@ -76,6 +85,10 @@ type secretDocument struct {
 
 func (d *secretDocument) secrets() diffhook.Secrets {
 	return diffhook.Secrets{Current: d.Current.Secret, Previous: d.Previous.Secret, NoPrevious: d.Previous.IsZero()}
+}
+
+func (d *secretDocument) credentials() []string {
+	return []string{d.Current.Reveal(), d.Previous.Reveal()}
 }
 
 // replacing returns the fingerprint of the secret that a rotation replaces.
@@ -124,6 +137,10 @@ type keyDocument struct {
 	Label    string    `json:"label,omitempty"`    // of the new key, from phase requested on
 	Next     *pairText `json:"next,omitempty"`     // in phase created
 	Previous *pairText `json:"previous,omitempty"` // in phase promoted
+
+	// Outstanding are the labels of interrupted requests for a key. Such a request
+	// may still arrive, so that the next rotation looks for the labels once more.
+	Outstanding []string `json:"outstanding,omitempty"`
 }
 
 // pairText is a Pair as the document contains it.
@@ -133,9 +150,26 @@ type pairText struct {
 	Secret string `json:"secret,omitempty"`
 }
 
-func (d *keyDocument) valid() error {
+// pairs returns the keys in the document.
+func (d *keyDocument) pairs() (pairs []Pair) {
 	for _, pair := range []*pairText{&d.pairText, d.Next, d.Previous} {
-		if pair != nil && Pair(*pair).check() != nil {
+		if pair != nil {
+			pairs = append(pairs, Pair(*pair))
+		}
+	}
+	return pairs
+}
+
+func (d *keyDocument) credentials() (texts []string) {
+	for _, pair := range d.pairs() {
+		texts = append(texts, pair.Key, pair.Secret)
+	}
+	return texts
+}
+
+func (d *keyDocument) valid() error {
+	for _, pair := range d.pairs() {
+		if pair.check() != nil {
 			return invalid("a field id, key or secret is missing or is no credential")
 		}
 	}
@@ -194,7 +228,7 @@ func encode(before []byte, doc document) ([]byte, error) {
 	}
 	var foreign, fields map[string]json.RawMessage
 	if before != nil && json.Unmarshal(before, &foreign) == nil {
-		for _, name := range strings.Fields("kind format phase since replaced run run_until wait_until current previous leaked revoke id key secret label next") {
+		for _, name := range strings.Fields("kind format phase since replaced run run_until wait_until current previous leaked revoke id key secret label next outstanding") {
 			delete(foreign, name)
 		}
 	}
@@ -210,12 +244,9 @@ func encode(before []byte, doc document) ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// sameDocument reports whether content is doc, however a store has reformatted it.
+// sameDocument reports whether content is doc, however a store reformats it.
 func sameDocument(content []byte, doc document) bool {
-	var seen document = new(secretDocument)
-	if kindOf(doc) == kindKey {
-		seen = new(keyDocument)
-	}
+	seen := newDocument(kindOf(doc))
 	if content == nil || decode(content, seen) != nil {
 		return false
 	}

@@ -25,21 +25,18 @@ func (r *secretRun) drain(ctx context.Context) error {
 	r.hold(ctx)
 	confirmed := false // early: before a long drain, or in an overdue drain
 	for {
-		published := r.publish(ctx, d.secrets())
-		statuses, failed := r.look(ctx, learner(old.Fingerprint(), next.Fingerprint(), sealed))
-		learning := pendingReceivers(statuses, failed, func(s diffhook.VerifierStatus) string { return lacks(s, next.Fingerprint()) })
+		statuses, learned := r.lookAndReport(ctx, d, StepLearn, learner(old.Fingerprint(), next.Fingerprint(), sealed), lacks)
+		if err := checkTaken(statuses, next.Fingerprint()); err != nil {
+			return r.mustRevoke(ctx, next, err)
+		}
 		switch until, using := r.inUse(d, statuses); {
-		case !published:
-		case learning != "":
-			r.report(StepLearn, learning, time.Time{})
+		case !learned:
 		case using != "":
-			if !confirmed && (time.Until(until) > shortDrain || r.isOverdue(d)) {
-				if err := r.confirm(ctx, next); err != nil {
+			if !confirmed && r.isLong(until, d) {
+				if err := r.beginLongWait(ctx, next); err != nil {
 					return err
 				}
-				r.endHold(ctx)
 				confirmed = true
-				r.rest()
 			}
 			r.report(StepDrain, using, until)
 		default:
@@ -51,10 +48,33 @@ func (r *secretRun) drain(ctx context.Context) error {
 	}
 }
 
-// isOverdue reports whether the old secret should have been quiet for shortDrain. If
-// it is not, DiffHook may still sign with it: the new secret may be a wrong paste.
-func (r *secretRun) isOverdue(d secretDocument) bool {
-	return time.Since(d.Since) > r.opts.RetryHorizon+r.opts.Quiet+shortDrain
+// checkTaken returns an error if a receiver rejects the new secret of the source: an
+// earlier rotation replaced that secret, and the receiver will never accept it.
+func checkTaken(statuses map[string]diffhook.VerifierStatus, next string) error {
+	for _, name := range slices.Sorted(maps.Keys(statuses)) {
+		if s := statuses[name]; s.Source == next && (s.Current.Fingerprint != next || s.Current.Rejected) {
+			return fmt.Errorf("%w: receiver %s rejects %s, which the document has as the new secret: a wrong paste of an older secret", ErrMismatch, name, next)
+		}
+	}
+	return nil
+}
+
+// beginLongWait confirms the new secret before the hold ends.
+func (r *secretRun) beginLongWait(ctx context.Context, next secretText) error {
+	if err := r.confirm(ctx, next); err != nil {
+		return err
+	}
+	r.endHold(ctx)
+	r.rest()
+	return nil
+}
+
+// isLong reports whether the old secret stays in use for longer than shortDrain, or
+// should have been out of use for as long: DiffHook may still sign with it, since the
+// new secret may be a wrong paste.
+func (r *secretRun) isLong(until time.Time, d secretDocument) bool {
+	overdue := time.Since(d.Since) - (r.opts.RetryHorizon + r.opts.Quiet)
+	return time.Until(until) > shortDrain || overdue > shortDrain
 }
 
 // revokeDrained compares once more, and enters phase revoked.
@@ -65,15 +85,14 @@ func (r *secretRun) revokeDrained(ctx context.Context, old, next secretText) err
 	if err := r.confirm(ctx, next); err != nil {
 		return err
 	}
-	return r.advance(ctx, phaseRotated, func(d *secretDocument) {
+	return advance(ctx, r.run, phaseRotated, phaseRevoked, func(d *secretDocument) {
 		d.Replaced, d.Previous = old.Fingerprint(), secretText{}
-		d.enter(phaseRevoked)
 	})
 }
 
 // confirm compares the new secret with the secret that DiffHook shows.
 func (r *secretRun) confirm(ctx context.Context, next secretText) error {
-	seen, err := r.signing(ctx, StepConfirm, "compare the new secret with DiffHook once more")
+	seen, err := r.signing(ctx, StepConfirm, "compare the new secret with DiffHook once more", diffhook.Secret{})
 	if err != nil {
 		return err
 	}
@@ -84,56 +103,31 @@ func (r *secretRun) confirm(ctx context.Context, next secretText) error {
 	return r.saveRevoke(ctx, "")
 }
 
-// mustRevoke saves that RevokeSecret continues, with a secret that DiffHook does not
-// sign with. It returns err.
-func (r *secretRun) mustRevoke(ctx context.Context, s secretText, err error) error {
-	_ = r.saveRevoke(ctx, s.Fingerprint()) // for people: the next run finds the same
-	return fmt.Errorf("%w; if the app shows another secret, revoke %s: the revocation takes over the secret of DiffHook", err, s.Fingerprint())
-}
-
-func (r *secretRun) saveRevoke(ctx context.Context, fingerprint string) error {
-	if r.doc().Revoke == fingerprint {
-		return nil
-	}
-	return r.update(ctx, func(doc document) error {
-		doc.(*secretDocument).Revoke = fingerprint
-		return nil
-	})
-}
-
-// publish calls Publish until it has returned nil, and reports whether it has.
-func (r *secretRun) publish(ctx context.Context, s diffhook.Secrets) bool {
-	if r.published || r.opts.Publish == nil {
-		return true
-	}
-	if err := r.opts.Publish(ctx, s); err != nil {
-		r.report(StepLearn, textOf(redact.Foreign("publish the secrets", err, r.group.hidden()...)), time.Time{})
-		return false
-	}
-	r.published = true
-	return true
-}
-
-// learner gives a receiver the successor, and makes it read its source until the
-// source has the successor too.
+// learner sends a receiver the successor, and makes the receiver read the source until
+// the successor is there too.
 func learner(old, next, sealed string) func(context.Context, Receiver, diffhook.VerifierStatus) error {
-	return func(ctx context.Context, r Receiver, s diffhook.VerifierStatus) error {
+	return func(ctx context.Context, r Receiver, s diffhook.VerifierStatus) (err error) {
 		if s.Source == next && s.Current.Fingerprint == next {
 			return nil
 		}
 		if s.Current.Fingerprint == old {
-			if err := r.AcceptSuccessor(ctx, sealed); err != nil {
-				return err
-			}
+			err = r.AcceptSuccessor(ctx, sealed)
 		}
 		_ = r.Refresh(ctx) // the next status shows the error
-		return nil
+		if err == nil {
+			return nil
+		}
+		if s, statusErr := r.Status(ctx); statusErr == nil && s.Source == next {
+			return nil // the next status shows whether the receiver accepts it
+		}
+		return err
 	}
 }
 
-// lacks returns a text if the receiver or the source of the receiver lacks the new secret.
-func lacks(s diffhook.VerifierStatus, next string) string {
-	switch {
+// lacks returns a text if the receiver or the source of the receiver lacks the current
+// secret.
+func lacks(s diffhook.VerifierStatus, d secretDocument) string {
+	switch next := d.Current.Fingerprint(); {
 	case s.Current.Fingerprint == next && s.Source == next && !s.Current.Rejected:
 		return ""
 	case s.Current.Fingerprint == next:
@@ -142,26 +136,28 @@ func lacks(s diffhook.VerifierStatus, next string) string {
 	return "does not have the new secret"
 }
 
-// pendingReceivers returns the receivers that do not respond or of which lack returns
-// a text.
-func pendingReceivers(statuses map[string]diffhook.VerifierStatus, failed map[string]error, lack func(diffhook.VerifierStatus) string) string {
-	texts := make(map[string]string)
-	for name, err := range failed {
-		texts[name] = textOf(err)
-	}
-	for name, s := range statuses {
-		if text := lack(s); text != "" {
-			texts[name] = name + " " + text
-			if s.RefreshError != "" {
-				texts[name] += ": " + redact.Bounded(s.RefreshError, 200)
-			}
+// lookAndReport publishes the secrets and looks at the receivers with learn. It reports
+// each receiver that does not respond or of which lack returns a text. complete means
+// that there is none.
+func (r *secretRun) lookAndReport(ctx context.Context, d secretDocument, step StepName, learn func(context.Context, Receiver, diffhook.VerifierStatus) error, lack func(s diffhook.VerifierStatus, d secretDocument) string) (statuses map[string]diffhook.VerifierStatus, complete bool) {
+	published := r.publish(ctx, d)
+	statuses, failed := r.look(ctx, learn)
+	var pending []string
+	for _, name := range slices.Sorted(maps.Keys(r.receivers)) {
+		s := statuses[name]
+		switch text := lack(s, d); {
+		case failed[name] != nil:
+			pending = append(pending, textOf(failed[name]))
+		case text != "" && s.RefreshError != "":
+			pending = append(pending, name+" "+text+": "+redact.Bounded(s.RefreshError, 200))
+		case text != "":
+			pending = append(pending, name+" "+text)
 		}
 	}
-	var all []string
-	for _, name := range slices.Sorted(maps.Keys(texts)) {
-		all = append(all, texts[name])
+	if published && len(pending) > 0 {
+		r.report(step, strings.Join(pending, "; "), time.Time{})
 	}
-	return strings.Join(all, "; ")
+	return statuses, published && len(pending) == 0
 }
 
 // inUse returns why the old secret may still be in use, and the earliest end of that.
@@ -185,73 +181,4 @@ func (r *secretRun) inUse(d secretDocument, statuses map[string]diffhook.Verifie
 		return time.Time{}, "deliveries wait in the memory of " + strings.Join(pending, ", ")
 	}
 	return time.Time{}, ""
-}
-
-// finish is phase revoked: it revokes the old secret, waits until no receiver accepts
-// it, and ends the hold. again is called between two looks, and ends them by an error.
-func (r *secretRun) finish(ctx context.Context, again func(published bool) error) error {
-	d := r.doc()
-	if err := r.revokeAtDiffHook(ctx, d); err != nil {
-		return err
-	}
-	for {
-		published := r.publish(ctx, d.secrets())
-		statuses, failed := r.look(ctx, func(ctx context.Context, rc Receiver, s diffhook.VerifierStatus) error {
-			if err := rc.Reject(ctx, d.Replaced); err != nil {
-				return err
-			}
-			if s.Source != d.Current.Fingerprint() {
-				_ = rc.Refresh(ctx) // the next status shows the error
-			}
-			return nil
-		})
-		learning := pendingReceivers(statuses, failed, func(s diffhook.VerifierStatus) string {
-			if accepts(s, d.Replaced, s.Current) || accepts(s, d.Replaced, s.Previous) {
-				return "accepts the old secret"
-			}
-			return lacks(s, d.Current.Fingerprint())
-		})
-		if published && learning == "" {
-			break
-		}
-		if learning != "" {
-			r.report(StepReject, learning, time.Time{})
-		}
-		if err := again(published); err != nil {
-			return err
-		}
-	}
-	r.endHold(ctx)
-	if err := r.advance(ctx, phaseRevoked, func(d *secretDocument) {
-		d.Revoke = ""
-		d.enter(phaseIdle)
-	}); err != nil {
-		return err
-	}
-	r.report(StepDone, "the signing secret is "+d.Current.Fingerprint()+", and "+d.Replaced+" is out of force", time.Time{})
-	return nil
-}
-
-// revokeAtDiffHook revokes the old secret, unless DiffHook shows that there is none.
-func (r *secretRun) revokeAtDiffHook(ctx context.Context, d secretDocument) error {
-	if !r.compared {
-		seen, err := r.signing(ctx, StepConfirm, "compare the document with DiffHook before the old secret is revoked")
-		switch {
-		case err != nil:
-			return err
-		case !seen.Current.Equal(d.Current.Secret):
-			return r.mustRevoke(ctx, d.Current, fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another rotation in the app", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint()))
-		case seen.NoPrevious:
-			return nil
-		}
-	}
-	r.compared = false
-	r.report(StepRevoke, "revoke the secret before "+d.Current.Fingerprint(), time.Time{})
-	if err := r.checkLease(); err != nil {
-		return err
-	}
-	if err := r.platform.Revoke(ctx); err != nil {
-		return redact.Foreign("revoke the old secret", err, r.group.hidden()...)
-	}
-	return nil
 }

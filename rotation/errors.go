@@ -9,14 +9,14 @@ var (
 	ErrConflict = errors.New("diffhook: the document has changed")
 
 	// ErrBusy is returned if another run, or an unfinished rotation of another
-	// credential, holds the document. The returning run has changed nothing.
+	// credential, holds the document. The returning run changed nothing.
 	ErrBusy = errors.New("diffhook: another rotation is running")
 
 	// ErrNotInForce is returned for a credential that the document does not name.
 	ErrNotInForce = errors.New("diffhook: not in force")
 
 	// ErrMismatch is returned if the document, DiffHook and the receivers do not
-	// fit together. The rotation has stopped.
+	// fit together. The rotation stops.
 	ErrMismatch = errors.New("diffhook: mismatch")
 
 	// ErrInvalidDocument is returned if the content of a [Store] is no document,

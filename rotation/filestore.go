@@ -16,7 +16,7 @@ import (
 
 // FileStore returns the store that keeps the document in the file at path. It
 // replaces the file at once, and makes the change durable before Swap returns. An
-// existing file keeps its mode and owner; a new file has the mode 0600. A symbolic
+// existing file keeps mode and owner; the mode of a new file is 0600. A symbolic
 // link stays. Processes on one machine may share the file; a network file system must
 // support flock. The directory must be writable: a file that is a mount of its own
 // cannot be replaced.

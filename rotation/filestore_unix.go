@@ -12,7 +12,7 @@ import (
 )
 
 // lockFile takes the lock of the directory of path, which ends with the process. It
-// returns nil, nil if another process or goroutine has the lock.
+// returns nil, nil if another process or goroutine holds the lock.
 func lockFile(path string) (unlock func(), err error) {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {

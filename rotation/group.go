@@ -14,15 +14,14 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// receiverTimeout bounds one call of a receiver.
+// receiverTimeout bounds a call of a receiver.
 const receiverTimeout = 10 * time.Second
 
 // group is the receivers of a rotation.
 type group struct {
-	*reporter
+	*run
 	receivers map[string]Receiver
-	hidden    func() []string // the credentials that no error may show
-	length    time.Duration   // of a hold; negative: none
+	length    time.Duration // of a hold; negative: none
 
 	holds   turn // held while a hold begins, is renewed or ends
 	holding bool
@@ -74,7 +73,7 @@ func (g *group) look(ctx context.Context, learn func(ctx context.Context, r Rece
 	return statuses, failed
 }
 
-// watch warns of deliveries that a hold has lost.
+// watch warns of deliveries that were lost from a hold.
 func (g *group) watch(name string, now diffhook.VerifierStatus) {
 	g.mu.Lock()
 	before, known := g.last[name]
@@ -97,7 +96,7 @@ func (g *group) hold(ctx context.Context) {
 	g.renewHold(ctx)
 }
 
-// renewHold renews the hold, if there is one. The caller holds g.holds.
+// renewHold renews the hold, unless there is none. The caller holds g.holds.
 func (g *group) renewHold(ctx context.Context) {
 	if !g.holding {
 		return
@@ -129,7 +128,7 @@ func (g *group) endHold(ctx context.Context) {
 	}))
 }
 
-// beat renews the hold, if there is one.
+// beat renews the hold, unless there is none.
 func (g *group) beat(ctx context.Context) {
 	g.holds.take()
 	defer g.holds.free()
@@ -150,7 +149,7 @@ func (g *group) warn(failed map[string]error) {
 	}
 }
 
-// joined returns one error of all, in the order of the names, or nil.
+// joined returns an error of all, in the order of the names, or nil.
 func joined(failed map[string]error) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(failed)) {

@@ -12,9 +12,9 @@ import (
 
 // Question is put to the person at the app.
 type Question struct {
-	Text    string // one or more sentences, without a secret
+	Text    string // sentences, without a secret
 	Secret  bool   // the answer is a secret: do not echo, log or keep it
-	Confirm bool   // any answer means that the person has done it
+	Confirm bool   // any answer means: done
 }
 
 // Asker puts a question to a person and returns the answer. It returns an error if
@@ -29,36 +29,42 @@ func ByHand(ask Asker) *HandPlatform { return &HandPlatform{ask: ask} }
 
 // HandPlatform is a [SecretPlatform] and a [KeyPlatform].
 type HandPlatform struct {
-	// Client has the options of the requests that try API keys. By default, those of
+	// Client configures the requests that try API keys. By default, those of
 	// [diffhook.NewClient].
 	Client *diffhook.ClientOptions
 
-	ask  Asker
-	seen diffhook.Secret // that the person pasted last, for Rotate to recognise
+	ask Asker
 }
 
 const (
 	place       = "App → Settings → API Keys"
-	mostAnswers = 10 // to one question
+	mostAnswers = 10 // to a question
 )
 
-// Signing asks for the secret that the app shows.
-func (h *HandPlatform) Signing(ctx context.Context) (diffhook.Secrets, error) {
-	secret, err := h.askSecret(ctx, "Open "+place+" → Signing secret in DiffHook's app. Check that it is the right team. Do not click Rotate. Copy the whole secret that is shown now, and paste it here.", diffhook.Secret{})
-	if err != nil {
-		return diffhook.Secrets{}, err
+// Signing asks for the secret that the app shows. If old is set and the app shows a new
+// secret, Signing also asks for the secret before the new secret.
+func (h *HandPlatform) Signing(ctx context.Context, old diffhook.Secret) (s diffhook.Secrets, err error) {
+	s.Current, err = h.askSecret(ctx, "Open "+place+" → Signing secret in DiffHook's app. Check that it is the right team. Do not click Rotate. Copy the whole secret that is shown now, and paste it here.", diffhook.Secret{})
+	if err != nil || old.IsZero() || s.Current.Equal(old) {
+		return s, err
 	}
-	h.seen = secret
-	return diffhook.Secrets{Current: secret}, nil
+	text := "That is a new secret, with the fingerprint " + s.Current.Fingerprint() + ". If the app shows the whole old secret beside it, copy the old secret, and paste it here. Else press Enter."
+	err = h.askUntil(ctx, text, func(answer string) (err error) {
+		if answer == "" {
+			return nil
+		}
+		if s.Previous, err = diffhook.NewSecret(answer); err == nil && s.Previous.Equal(s.Current) {
+			err = fmt.Errorf("%w: it is the new secret; copy the old secret, or press Enter", diffhook.ErrInvalidSecret)
+		}
+		return err
+	})
+	return s, err
 }
 
 // Rotate asks for the click and the new secret.
-func (h *HandPlatform) Rotate(ctx context.Context) (diffhook.Secret, error) {
-	text := "In " + place + ", click Rotate signing secret, once. If you have clicked already, do not click again. DiffHook signs with the new secret from the click on. Copy the new secret, and paste it here."
-	if !h.seen.IsZero() {
-		text += " The new secret replaces the secret with the fingerprint " + h.seen.Fingerprint() + "."
-	}
-	return h.askSecret(ctx, text, h.seen)
+func (h *HandPlatform) Rotate(ctx context.Context, old diffhook.Secret) (s diffhook.Secrets, err error) {
+	s.Current, err = h.askSecret(ctx, "In "+place+", click Rotate signing secret, once. If you have clicked already, do not click again. DiffHook signs with the new secret from the click on. Copy the new secret, and paste it here. The new secret replaces the secret with the fingerprint "+old.Fingerprint()+".", old)
+	return s, err
 }
 
 // Revoke asks for the click that ends the previous secret.
@@ -127,9 +133,15 @@ func (h *HandPlatform) Monitors(ctx context.Context, pair Pair) ([]string, error
 	return monitorsOf(ctx, c)
 }
 
-// Discard asks for the deletion of keys with the label.
-func (h *HandPlatform) Discard(ctx context.Context, _ Pair, label string) error {
-	return h.confirm(ctx, "In "+place+", look for a key with the label "+label+". If there is one, delete it: an interrupted run may have left it. Delete no other key. Then press Enter.")
+// Check lists monitors with old, through the API.
+func (h *HandPlatform) Check(ctx context.Context, old Pair) error {
+	_, err := h.Monitors(ctx, old)
+	return err
+}
+
+// Discard asks for the deletion of keys with any of the labels.
+func (h *HandPlatform) Discard(ctx context.Context, _ Pair, labels []string) error {
+	return h.confirm(ctx, "In "+place+", look for a key with the label "+strings.Join(labels, " or ")+". If there is one, delete it: an interrupted run may have left it. Delete no other key. Then press Enter.")
 }
 
 // Create asks for the click and the new key.

@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,9 +14,7 @@ import (
 )
 
 const (
-	leaseLength  = 60 * time.Second
-	beatInterval = 20 * time.Second
-	storeTimeout = 10 * time.Second // of one call of the store
+	storeTimeout = 10 * time.Second // of each call of the store
 	storeTries   = 3
 	storeLag     = 30 * time.Second // between Swap and the Get that shows it
 )
@@ -49,8 +46,6 @@ type turn chan struct{}
 func (t turn) take() { t <- struct{}{} }
 func (t turn) free() { <-t }
 
-var errTakenOver = fmt.Errorf("%w: another run has taken the document over; see its steps", ErrBusy)
-
 func pause(ctx context.Context, d time.Duration) error { return wait.For(ctx, d) }
 
 func (j *journal) get(ctx context.Context) (content []byte, version string, err error) {
@@ -77,7 +72,7 @@ func (j *journal) read(ctx context.Context) (content []byte, version string, doc
 	if content, version, err = j.get(ctx); err != nil {
 		return nil, "", nil, err
 	}
-	doc = j.empty()
+	doc = newDocument(j.kind)
 	if err := decode(content, doc); err != nil {
 		return nil, "", nil, err
 	}
@@ -95,66 +90,15 @@ func (j *journal) remember(doc document) {
 	j.doc, j.until = doc, doc.head().RunUntil
 }
 
-func (j *journal) empty() document {
-	if j.kind == kindKey {
-		return new(keyDocument)
-	}
-	return new(secretDocument)
-}
-
 // hide keeps the credentials of doc out of errors.
 func (j *journal) hide(doc document) {
-	var texts []string
-	switch doc := doc.(type) {
-	case *secretDocument:
-		for _, s := range []secretText{doc.Current, doc.Previous} {
-			if !s.IsZero() {
-				texts = append(texts, s.Reveal())
-			}
-		}
-	case *keyDocument:
-		for _, p := range []*pairText{&doc.pairText, doc.Next, doc.Previous} {
-			if p != nil {
-				texts = append(texts, Pair(*p).texts()...)
-			}
-		}
-	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for _, text := range texts {
-		if !slices.Contains(j.texts, text) {
+	for _, text := range doc.credentials() {
+		if text != "" && !slices.Contains(j.texts, text) {
 			j.texts = append(slices.Clip(j.texts), text)
 		}
 	}
-}
-
-// acquire takes the lease. An error that matches ErrBusy means that another run has
-// it, unless override is set.
-func (j *journal) acquire(ctx context.Context, override bool) error {
-	run := rand.Text()
-	err := j.update(ctx, func(doc document) error {
-		h := doc.head()
-		if h.Run != "" && h.Run != run && time.Now().Before(h.RunUntil) && !override {
-			return fmt.Errorf("%w: the lease of that run lasts until %s, also if the run was killed; run it again then", ErrBusy, h.RunUntil.UTC().Format(time.RFC3339))
-		}
-		h.Run, h.RunUntil = run, now().Add(leaseLength)
-		return nil
-	})
-	if err == nil {
-		j.run = run
-	}
-	return err
-}
-
-// release gives the lease back, also after the end of ctx.
-func (j *journal) release(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*storeTimeout)
-	defer cancel()
-	_ = j.update(ctx, func(doc document) error { // else the lease ends by itself
-		h := doc.head()
-		h.Run, h.RunUntil, h.WaitUntil = "", time.Time{}, time.Time{}
-		return nil
-	})
 }
 
 // update saves the document with a change and a longer lease. It tries again after
@@ -231,69 +175,6 @@ func (j *journal) save(ctx context.Context, before []byte, version string, doc d
 	}
 }
 
-// checkLease returns an error if the lease is over, as after the machine was
-// suspended. A run calls checkLease before each request to DiffHook or a person.
-func (j *journal) checkLease() error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if time.Now().Before(j.until) {
-		return nil
-	}
-	return fmt.Errorf("%w: the lease of this run is over, and another run may have begun; run it again", ErrBusy)
-}
-
-func (j *journal) renew(ctx context.Context) error {
-	return j.update(ctx, func(document) error { return nil })
-}
-
-// rest lets the lease run out during a long wait: each renewal is a version of the
-// document, of which stores keep a limited number. A run that begins meanwhile takes
-// the wait over.
-func (j *journal) rest() { j.resting.Store(true) }
-
-// wake renews the lease after a rest, unless another run has taken over.
-func (j *journal) wake(ctx context.Context) error {
-	if !j.resting.Swap(false) {
-		return nil
-	}
-	return j.renew(ctx)
-}
-
-// checkRun returns an error if another run has taken over.
-func (j *journal) checkRun(ctx context.Context) error {
-	_, _, doc, err := j.read(ctx)
-	if err == nil && doc.head().Run != j.run {
-		return errTakenOver
-	}
-	return nil
-}
-
-// keep renews the lease until end is called, and calls beat each time. If the lease
-// is lost, the returned context ends with the reason.
-func (j *journal) keep(ctx context.Context, beat func(context.Context)) (held context.Context, end func()) {
-	held, cancel := context.WithCancelCause(ctx)
-	var done sync.WaitGroup
-	done.Go(func() {
-		for pause(held, beatInterval) == nil {
-			beat(held)
-			if j.resting.Load() {
-				if err := j.checkRun(held); err != nil {
-					cancel(err)
-				}
-				continue
-			}
-			err := j.renew(held)
-			if errors.Is(err, ErrBusy) || err != nil && j.checkLease() != nil {
-				cancel(err)
-			}
-		}
-	})
-	return held, func() {
-		cancel(nil)
-		done.Wait()
-	}
-}
-
 // snapshot returns the document as this run last read or saved it.
 func snapshot[D any](j *journal) D {
 	j.mu.Lock()
@@ -301,12 +182,11 @@ func snapshot[D any](j *journal) D {
 	return *any(j.doc).(*D)
 }
 
-// inPhase returns an error if doc is not in the phase that a run has seen.
-func inPhase(doc document, want phase) error {
-	if got := doc.head().Phase; got != want {
-		return fmt.Errorf("%w: the document is in phase %s and not %s; run it again", ErrConflict, got, want)
-	}
-	return nil
+// phase returns the phase of the document as this run last read or saved it.
+func (j *journal) phase() phase {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.doc.head().Phase
 }
 
 // hidden returns the credentials that no error may show.

@@ -32,8 +32,8 @@ type MergedSecret struct {
 
 // Merge merges the statuses of receivers, by name, into a list of all secrets in
 // force. The secret that most receivers have as current comes first. Merge compares
-// fingerprints and not roles: a receiver that lags behind a rotation still has the old
-// secret as current.
+// fingerprints and not roles: in a receiver that lags behind a rotation, the old secret is
+// still current.
 func Merge(statuses map[string]diffhook.VerifierStatus) []MergedSecret {
 	merged := []MergedSecret{} // [] in JSON, not null
 	for _, status := range statuses {
@@ -50,7 +50,7 @@ func Merge(statuses map[string]diffhook.VerifierStatus) []MergedSecret {
 	return merged
 }
 
-// mergeSecret is Merge for one secret, which no receiver needs to have.
+// mergeSecret is Merge for a single secret, which no receiver needs to accept.
 func mergeSecret(fingerprint string, statuses map[string]diffhook.VerifierStatus) MergedSecret {
 	merged := MergedSecret{Fingerprint: fingerprint}
 	first := true
@@ -86,7 +86,7 @@ func accepts(s diffhook.VerifierStatus, fingerprint string, role diffhook.Secret
 	return role.Fingerprint == fingerprint && !role.Rejected && (role.Expires.IsZero() || s.At.Before(role.Expires))
 }
 
-// unusedFor returns for how long the receiver has not used a secret for certain, by the
+// unusedFor returns for how long the receiver did not use a secret for certain, by the
 // clock of the receiver.
 func unusedFor(s diffhook.VerifierStatus, fingerprint string) time.Duration {
 	last := mayHaveUsed(s, fingerprint)

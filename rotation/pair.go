@@ -60,16 +60,6 @@ func (p Pair) check() error {
 // same reports whether p and q are the same key, whatever their ids.
 func (p Pair) same(q Pair) bool { return p.Key == q.Key && p.Secret == q.Secret }
 
-// texts returns the credentials in p, for redaction.
-func (p Pair) texts() (texts []string) {
-	for _, text := range []string{p.Key, p.Secret} {
-		if text != "" {
-			texts = append(texts, text)
-		}
-	}
-	return texts
-}
-
 // String returns the id.
 func (p Pair) String() string { return "rotation.Pair(" + shownID(p.ID) + ")" }
 

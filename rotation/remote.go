@@ -116,10 +116,10 @@ func (r *Remote) send(ctx context.Context, method string, form url.Values) (stat
 	return status, nil
 }
 
-// isComplete reports whether a status from another server has a time, and fingerprints
-// for fingerprints.
+// isComplete reports whether a status from another server contains a time, and
+// fingerprints for fingerprints.
 func isComplete(s diffhook.VerifierStatus) bool {
-	for _, fingerprint := range []string{s.Source, s.Current.Fingerprint, s.Previous.Fingerprint} {
+	for _, fingerprint := range []string{s.Source, s.SourcePrevious, s.Current.Fingerprint, s.Previous.Fingerprint} {
 		if fingerprint != "" && !isFingerprint(fingerprint) {
 			return false
 		}

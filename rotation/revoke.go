@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // RevokeOptions configures [RevokeSecret]. The zero value, and a nil pointer, mean
@@ -21,7 +19,7 @@ type RevokeOptions struct {
 	Observe   func(Step)
 }
 
-// learnTime is how long RevokeSecret waits for receivers in one run.
+// learnTime is how long RevokeSecret waits for receivers in each run.
 const learnTime = 2 * time.Minute
 
 // RevokeSecret ends the leaked signing secret with the given fingerprint at once. Run
@@ -38,10 +36,7 @@ const learnTime = 2 * time.Minute
 // [Secret]. [ErrNotInForce] means that the document does not name leaked; receivers
 // reject it all the same.
 func RevokeSecret(ctx context.Context, leaked string, p SecretPlatform, s Store, opts *RevokeOptions) error {
-	var o RevokeOptions
-	if opts != nil {
-		o = *opts
-	}
+	o := valueOf(opts)
 	switch {
 	case !isFingerprint(leaked):
 		return fmt.Errorf("%w: leaked is not a fingerprint: 16 digits 0-9a-f", diffhook.ErrInvalidOptions)
@@ -57,40 +52,37 @@ func RevokeSecret(ctx context.Context, leaked string, p SecretPlatform, s Store,
 	r.report(StepReject, "receivers reject "+leaked, time.Time{})
 	failed := r.reject(ctx, leaked)
 	r.warn(failed)
-	complete, err := r.endLeaked(ctx, leaked)
-	if complete { // every receiver has been seen to reject it
-		return err
+	if err := r.acquire(ctx, true); err != nil {
+		return errors.Join(err, joined(failed))
 	}
-	return errors.Join(err, joined(failed))
+	beat := func(ctx context.Context) { r.reject(ctx, leaked) }
+	return r.leased(ctx, beat, func(ctx context.Context) error {
+		if d := r.doc(); d.Phase == phaseIdle && d.Replaced == leaked {
+			return joined(failed)
+		}
+		if err := r.endLeaked(ctx, leaked); err != nil {
+			return errors.Join(err, joined(failed))
+		}
+		return nil // every receiver rejects leaked
+	})
 }
 
-// endLeaked does all but the first rejection. complete reports that no receiver
-// accepts leaked any more.
-func (r *secretRun) endLeaked(ctx context.Context, leaked string) (complete bool, err error) {
-	if err := r.acquire(ctx, true); err != nil {
-		return false, err
+// endLeaked does all but the first rejection.
+func (r *secretRun) endLeaked(ctx context.Context, leaked string) error {
+	if err := r.drop(ctx, leaked); err != nil {
+		return err
 	}
-	defer r.release(ctx)
-	held, end := r.keep(ctx, func(ctx context.Context) { r.reject(ctx, leaked) })
-	defer end()
-	if d := r.doc(); d.Phase == phaseIdle && d.Replaced == leaked {
-		return false, nil
-	}
-	if err := r.drop(held, leaked); err != nil {
-		return false, causeOf(held, err)
-	}
-	if r.doc().Phase == phaseRequested {
-		if err := r.replaceLeaked(held, leaked); err != nil {
-			return false, causeOf(held, err)
+	if r.phase() == phaseRequested {
+		if err := r.replaceLeaked(ctx, leaked); err != nil {
+			return err
 		}
 	}
-	return r.finishLeaked(held)
+	return r.finishLeaked(ctx)
 }
 
 // drop takes leaked out of the document, or saves that DiffHook is about to be asked
 // for its successor.
 func (r *secretRun) drop(ctx context.Context, leaked string) error {
-	r.published = false
 	return r.update(ctx, func(doc document) error {
 		d := doc.(*secretDocument)
 		d.Revoke = leaked
@@ -111,50 +103,34 @@ func (r *secretRun) drop(ctx context.Context, leaked string) error {
 
 // replaceLeaked saves the successor of a leaked current secret.
 func (r *secretRun) replaceLeaked(ctx context.Context, leaked string) error {
-	seen, err := r.signing(ctx, StepCheck, "look whether DiffHook has a new secret")
+	seen, err := r.signing(ctx, StepCheck, "look whether DiffHook has a new secret", diffhook.Secret{})
+	if err == nil && seen.Current.Fingerprint() == leaked {
+		seen, err = r.click(ctx, seen.Current)
+	}
 	if err != nil {
 		return err
 	}
-	next := seen.Current
-	if next.Fingerprint() == leaked {
-		r.report(StepRotate, "rotate the leaked secret "+leaked, time.Time{})
-		if err := r.checkLease(); err != nil {
-			return err
-		}
-		if next, err = r.platform.Rotate(ctx); err != nil {
-			return redact.Foreign("rotate the leaked secret", err, r.group.hidden()...)
-		}
-	}
-	if err := checkNew(next, r.doc(), leaked); err != nil {
+	if err := checkNew(seen.Current, r.doc(), leaked); err != nil {
 		return err
 	}
 	r.compared = true
-	return r.advance(ctx, phaseRequested, func(d *secretDocument) {
-		d.Current, d.Replaced, d.Leaked = secretText{next}, leaked, ""
-		d.enter(phaseRevoked)
+	return advance(ctx, r.run, phaseRequested, phaseRevoked, func(d *secretDocument) {
+		d.Current, d.Replaced, d.Leaked = secretText{seen.Current}, leaked, ""
 	})
 }
 
-// finishLeaked waits for the receivers for learnTime, and returns those that still do
-// not have the new secret.
-func (r *secretRun) finishLeaked(ctx context.Context) (complete bool, err error) {
+// finishLeaked waits for the receivers for learnTime, and returns an error if a receiver
+// still does not have the new secret.
+func (r *secretRun) finishLeaked(ctx context.Context) error {
 	deadline := time.Now().Add(learnTime)
 	// Servers get the new secret before a person is asked for a click.
-	d := r.doc()
-	r.publish(ctx, d.secrets())
+	r.publish(ctx, r.doc())
 	r.look(ctx, func(ctx context.Context, rc Receiver, _ diffhook.VerifierStatus) error { return rc.Refresh(ctx) })
-	late := errors.New("diffhook: revoke the leaked secret: not every server has the new secret yet; look at the steps, and run it again")
-	err = r.finish(ctx, func(bool) error {
-		if time.Now().After(deadline) {
-			return late
+	return r.finish(ctx, func(ctx context.Context) error {
+		if time.Now().Before(deadline) {
+			return r.waitPoll(ctx)
 		}
-		return r.waitPoll(ctx)
+		late := errors.New("diffhook: revoke the leaked secret: not every server has the new secret yet; look at the steps, and run it again")
+		return errors.Join(late, joined(r.reject(ctx, r.doc().Replaced)))
 	})
-	if errors.Is(err, late) {
-		_, failed := r.look(ctx, func(ctx context.Context, rc Receiver, _ diffhook.VerifierStatus) error {
-			return rc.Reject(ctx, r.doc().Replaced)
-		})
-		err = errors.Join(err, joined(maps.Clone(failed)))
-	}
-	return err == nil, causeOf(ctx, err)
 }

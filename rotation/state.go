@@ -19,7 +19,11 @@ type DocumentState struct {
 	Replaced string `json:"replaced,omitempty"` // by the last rotation
 	Label    string `json:"label,omitempty"`    // of the new key
 
-	// RunUntil is when the lease of a run ends; zero: no run has one.
+	// Outstanding are labels of requests for a key that were interrupted, and that
+	// may still arrive. The next rotation discards keys with these labels.
+	Outstanding []string `json:"outstanding,omitempty"`
+
+	// RunUntil is when the lease of a run ends; zero: there is no run.
 	RunUntil time.Time `json:"runUntil,omitzero"`
 
 	// WaitUntil is when the wait for the old key ends, unless the run was killed;
@@ -88,7 +92,7 @@ func secretState(d *secretDocument) DocumentState {
 
 func keyState(d *keyDocument) DocumentState {
 	state := stateOf(d.header)
-	state.Current, state.Label = shownID(d.ID), d.Label
+	state.Current, state.Label, state.Outstanding = shownID(d.ID), d.Label, d.Outstanding
 	state.Continue = Call{FunctionKey, state.Current}
 	if d.Next != nil {
 		state.Next = shownID(d.Next.ID)
@@ -101,7 +105,7 @@ func keyState(d *keyDocument) DocumentState {
 	case phaseIdle:
 		state.Then = "nothing is under way"
 	case phaseRequested:
-		state.Then = "discard keys with the label " + d.Label + ", and ask for a new key"
+		state.Then = "discard keys with the label " + d.Label + ", and ask for a key with another label"
 	case phaseCreated:
 		state.Then = "try the new key, and give the key to applications"
 	default:

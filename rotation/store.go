@@ -16,7 +16,7 @@ import (
 // may reformat the JSON. If Get lags behind Swap, the rotation waits for 30 s.
 type Store interface {
 	// Get returns the document and its version. A nil doc means that there is none,
-	// and its version is the one to create the first document with.
+	// and version is then for the first document.
 	Get(ctx context.Context) (doc []byte, version string, err error)
 
 	// Swap replaces the document if version is still the newest. Else it returns an

@@ -1,15 +1,10 @@
 package rotation_test
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,238 +22,6 @@ var (
 	errCrash  = errors.New("the process is gone")
 	errAbsent = errors.New("the person has left")
 )
-
-// fuse is the life of one run. At its point number `at`, the process is gone: nothing
-// that the run does later has an effect.
-type fuse struct {
-	at     int // 0: never
-	points atomic.Int64
-	dead   atomic.Bool
-	kill   context.CancelFunc
-	label  string // of the point at which it was killed
-}
-
-func (f *fuse) point(label string) error {
-	if f.dead.Load() {
-		return errCrash
-	}
-	if f.points.Add(1) == int64(f.at) {
-		f.label = label
-		f.dead.Store(true)
-		f.kill()
-		return errCrash
-	}
-	return nil
-}
-
-// memory is a store. Versions are counted.
-type memory struct {
-	mu      sync.Mutex
-	doc     []byte
-	version int
-	history []saved
-
-	reformat bool // as JSONB and Vault do
-	lag      time.Duration
-	swap     func(n int, do func() error) error // faults, by the number of the Swap
-	get      func() error
-	swaps    int
-}
-
-type saved struct {
-	at      time.Time
-	doc     []byte
-	version int
-}
-
-func (m *memory) Get(context.Context) ([]byte, string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.get != nil {
-		if err := m.get(); err != nil {
-			return nil, "", err
-		}
-	}
-	s := m.asOf(m.lag)
-	return bytes.Clone(s.doc), fmt.Sprint(s.version), nil
-}
-
-// failGets makes each Get return what get returns; nil: the document.
-// saves returns how often Swap was called.
-func (m *memory) saves() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.swaps
-}
-
-func (m *memory) failGets(get func() error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.get = get
-}
-
-// asOf returns the document as it was some time ago. The caller holds m.mu.
-func (m *memory) asOf(lag time.Duration) (s saved) {
-	for i, next := range slices.Backward(m.history) {
-		if i == 0 || !next.at.After(time.Now().Add(-lag)) {
-			return next
-		}
-	}
-	return s
-}
-
-func (m *memory) Swap(_ context.Context, version string, doc []byte) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.swaps++
-	do := func() error {
-		if version != fmt.Sprint(m.version) {
-			return fmt.Errorf("version %s: %w", version, rotation.ErrConflict)
-		}
-		if m.reformat {
-			doc = bytes.ReplaceAll(doc, []byte(`,"`), []byte(`,  "`))
-		}
-		m.version++
-		m.doc = bytes.Clone(doc)
-		m.history = append(m.history, saved{time.Now(), m.doc, m.version})
-		return nil
-	}
-	if m.swap != nil {
-		return m.swap(m.swaps, do)
-	}
-	return do()
-}
-
-// fused is a store of a run that may be gone.
-type fused struct {
-	rotation.Store
-	*fuse
-}
-
-func (s fused) Get(ctx context.Context) ([]byte, string, error) {
-	if s.dead.Load() {
-		return nil, "", errCrash
-	}
-	return s.Store.Get(ctx)
-}
-
-func (s fused) Swap(ctx context.Context, version string, doc []byte) error {
-	if err := s.point("before a save"); err != nil {
-		return err
-	}
-	err := s.Store.Swap(ctx, version, doc)
-	if crash := s.point("after a save"); crash != nil {
-		return crash
-	}
-	return err
-}
-
-// fusedSecrets is a platform of a run that may be gone.
-type fusedSecrets struct {
-	rotation.SecretPlatform
-	*fuse
-}
-
-func (p fusedSecrets) Signing(ctx context.Context) (s diffhook.Secrets, err error) {
-	return s, p.around("signing", func() (err error) { s, err = p.SecretPlatform.Signing(ctx); return err })
-}
-
-func (p fusedSecrets) Rotate(ctx context.Context) (s diffhook.Secret, err error) {
-	return s, p.around("rotate", func() (err error) { s, err = p.SecretPlatform.Rotate(ctx); return err })
-}
-
-func (p fusedSecrets) Revoke(ctx context.Context) error {
-	return p.around("revoke", func() error { return p.SecretPlatform.Revoke(ctx) })
-}
-
-func (f *fuse) around(label string, do func() error) error {
-	if err := f.point("before " + label); err != nil {
-		return err
-	}
-	err := do()
-	if crash := f.point("after " + label); crash != nil {
-		return crash
-	}
-	return err
-}
-
-// fusedReceiver is a receiver of a run that may be gone.
-type fusedReceiver struct {
-	rotation.Receiver
-	*fuse
-}
-
-func (r fusedReceiver) AcceptSuccessor(ctx context.Context, sealed string) error {
-	if r.dead.Load() {
-		return errCrash
-	}
-	return r.Receiver.AcceptSuccessor(ctx, sealed)
-}
-
-func (r fusedReceiver) Hold(ctx context.Context, d time.Duration) error {
-	if r.dead.Load() {
-		return errCrash
-	}
-	return r.Receiver.Hold(ctx, d)
-}
-
-func (r fusedReceiver) Reject(ctx context.Context, fingerprint string) error {
-	if r.dead.Load() {
-		return errCrash
-	}
-	return r.Receiver.Reject(ctx, fingerprint)
-}
-
-// server verifies deliveries. Its source is the document, some time late.
-type server struct {
-	v       *diffhook.Verifier
-	handler http.Handler
-	source  diffhook.SecretSource
-	options diffhook.VerifierOptions
-	ctx     context.Context
-	handled map[string]int
-	mu      *sync.Mutex
-}
-
-func (s *server) restart() error {
-	v, err := diffhook.NewVerifier(s.ctx, s.source, &s.options)
-	if err != nil {
-		return err
-	}
-	handler := v.EventHandler(func(_ context.Context, e *diffhook.Event) error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.handled[e.MonitorID]++
-		return nil
-	})
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.v, s.handler = v, handler
-	return nil
-}
-
-func (s *server) now() (*diffhook.Verifier, http.Handler) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.v, s.handler
-}
-
-// current is the receiver of the server, whichever process it is.
-type current struct{ *server }
-
-func (c current) local() rotation.Receiver { v, _ := c.now(); return rotation.Local(v) }
-
-func (c current) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
-	return c.local().Status(ctx)
-}
-func (c current) Refresh(ctx context.Context) error          { return c.local().Refresh(ctx) }
-func (c current) Reject(ctx context.Context, f string) error { return c.local().Reject(ctx, f) }
-func (c current) Hold(ctx context.Context, d time.Duration) error {
-	return c.local().Hold(ctx, d)
-}
-func (c current) AcceptSuccessor(ctx context.Context, s string) error {
-	return c.local().AcceptSuccessor(ctx, s)
-}
 
 // world is all of it.
 type world struct {
@@ -294,18 +57,6 @@ func newWorld(t *testing.T, byHand bool, lags ...time.Duration) *world {
 		w.servers[name] = s
 	}
 	return w
-}
-
-type lagging struct {
-	*memory
-	lag time.Duration
-}
-
-func (l lagging) Get(context.Context) ([]byte, string, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.asOf(l.lag)
-	return s.doc, "", nil
 }
 
 // noticed counts changes at DiffHook, by the API or in the app.
@@ -345,29 +96,6 @@ func (w *world) options() *rotation.SecretOptions {
 	return o
 }
 
-func (w *world) platform(f *fuse) rotation.SecretPlatform {
-	var p rotation.SecretPlatform = rotation.API(w.team.Client(nil))
-	if w.byHand {
-		p = rotation.ByHand(w.person.ask)
-	}
-	return fusedSecrets{p, f}
-}
-
-// run runs Secret once, in a process that is gone at a point.
-func (w *world) run(old string, at int, change func(*rotation.SecretOptions)) (*fuse, error) {
-	ctx, cancel := context.WithCancel(w.t.Context())
-	defer cancel()
-	f := &fuse{at: at, kill: cancel}
-	o := w.options()
-	for name, r := range o.Receivers {
-		o.Receivers[name] = fusedReceiver{r, f}
-	}
-	if change != nil {
-		change(o)
-	}
-	return f, rotation.Secret(ctx, old, w.platform(f), fused{w.store, f}, o)
-}
-
 // finish runs Secret until it returns nil, as an operator does after errors.
 func (w *world) finish(old string) error {
 	var err error
@@ -380,6 +108,14 @@ func (w *world) finish(old string) error {
 	return err
 }
 
+// requireCurrent requires that the document contains the secret of DiffHook alone.
+func (w *world) requireCurrent() {
+	w.t.Helper()
+	got, err := rotation.Source(w.store).Load(w.t.Context())
+	require.NoError(w.t, err)
+	require.True(w.t, got.Current.Equal(w.team.Secrets().Current) && got.NoPrevious)
+}
+
 // requireRotated requires one successor that DiffHook, the document and every server
 // have, and nothing else.
 func (w *world) requireRotated() {
@@ -390,9 +126,7 @@ func (w *world) requireRotated() {
 	require.Equal(w.t, 1, w.rotations, "rotations")
 	require.Empty(w.t, w.early, "the old secret was revoked too early")
 	require.Zero(w.t, w.store.lag)
-	got, err := rotation.Source(w.store).Load(w.t.Context())
-	require.NoError(w.t, err)
-	require.True(w.t, got.Current.Equal(secrets.Current) && got.NoPrevious)
+	w.requireCurrent()
 	for name, s := range w.servers {
 		v, _ := s.now()
 		status := v.Status()
@@ -405,112 +139,6 @@ func (w *world) requireRotated() {
 	require.Equal(w.t, "idle", state.Phase)
 	require.Equal(w.t, w.first.Fingerprint(), state.Replaced)
 	require.LessOrEqual(w.t, time.Until(state.RunUntil), time.Minute, "the lease ends by itself")
-}
-
-// person answers questions, and clicks in the app.
-type person struct {
-	*world
-	think     time.Duration
-	wrong     map[int]string // answers by the number of the question
-	leaves    int            // the number of the question at which the person leaves; 0: never
-	questions []rotation.Question
-	before    func(n int, q rotation.Question) // what happens before a question is read
-}
-
-func (p *person) ask(ctx context.Context, q rotation.Question) (string, error) {
-	p.stepsMu.Lock()
-	p.questions = append(p.questions, q)
-	n := len(p.questions)
-	p.stepsMu.Unlock()
-	select {
-	case <-time.After(p.think):
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
-	if p.before != nil {
-		p.before(n, q)
-	}
-	if n == p.leaves {
-		return "", errAbsent
-	}
-	if answer, ok := p.wrong[n]; ok {
-		return answer, nil
-	}
-	switch {
-	case strings.Contains(q.Text, "click Rotate signing secret"):
-		if !strings.HasPrefix(q.Text, "That cannot be right") { // and they remember the click
-			p.click()
-		}
-	case strings.Contains(q.Text, "revoke the old secret"):
-		p.revocations++
-		p.checkRevocation()
-		p.team.RevokePrevious()
-		return "", nil
-	}
-	return " " + p.team.Secrets().Current.Reveal() + "\n", nil
-}
-
-func (p *person) click() {
-	p.rotations++
-	p.team.Rotate()
-}
-
-// traffic sends an event and a forgery per second to each server while do runs, and
-// returns how many events were sent and how many never handled. No forgery may be
-// handled.
-func (w *world) traffic(generation int, signOnce bool, do func()) (sent, lost int) {
-	forger := diffhooktest.NewSender(diffhooktest.NewSecret(), &diffhooktest.SenderOptions{Generation: generation, Retries: []time.Duration{}})
-	sender := diffhooktest.NewSender(w.team.Secrets().Current, &diffhooktest.SenderOptions{Generation: generation, SignOnce: signOnce})
-	var all sync.WaitGroup
-	stop := make(chan struct{})
-	var ids []string
-	all.Go(func() {
-		for n := 0; ; n++ {
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Second):
-			}
-			sender.Rotate(w.team.Secrets().Current)
-			for name, s := range w.servers {
-				id := fmt.Sprintf("%s/mon_%d", name, n)
-				ids = append(ids, id)
-				body := fmt.Sprintf(`{"event":"page.changed","monitor_id":%q,"triggered_at":%q}`, id, time.Now().UTC().Format(time.RFC3339))
-				all.Go(func() {
-					_, h := s.now()
-					forger.SendTo(w.t.Context(), h, []byte(strings.Replace(body, id, "forged", 1)))
-				})
-				all.Go(func() {
-					sender.SendTo(w.t.Context(), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-						sender.Rotate(w.team.Secrets().Current)
-						_, h := s.now()
-						h.ServeHTTP(rw, r)
-					}), []byte(body))
-				})
-			}
-		}
-	})
-	func() {
-		defer close(stop) // also if do fails the test
-		do()
-	}()
-	all.Wait()
-	for _, s := range w.servers {
-		v, _ := s.now()
-		_ = v.Drain(w.t.Context())
-		s.mu.Lock()
-		require.Zero(w.t, s.handled["forged"], "a forgery was handled")
-		s.mu.Unlock()
-	}
-	for _, id := range ids {
-		s := w.servers[strings.SplitN(id, "/", 2)[0]]
-		s.mu.Lock()
-		if s.handled[id] == 0 {
-			lost++
-		}
-		s.mu.Unlock()
-	}
-	return len(ids), lost
 }
 
 func (w *world) names() (names []rotation.StepName) {

@@ -33,6 +33,7 @@ func (a *app) showState(ctx context.Context, command string, store rotation.Stor
 		{"new", state.Next},
 		{"replaced", state.Replaced},
 		{"label", state.Label},
+		{"labels to discard", strings.Join(state.Outstanding, " ")},
 		{"lease of a run", formatTime(state.RunUntil, "until ", "")},
 		{"wait for the old key", formatTime(state.WaitUntil, "until ", ", unless the run was killed; each run waits anew")},
 		{"next step", state.Then},

@@ -167,6 +167,9 @@ func (w *world) secretPerson() *person {
 			}
 			return w.platform.Secrets().Current.Reveal()
 		}},
+		{"copy the old secret, and paste it here", func(string) string {
+			return w.platform.Secrets().Previous.Reveal()
+		}},
 		{"revoke the old secret, if the app shows one", func(string) string {
 			w.platform.RevokePrevious()
 			return ""

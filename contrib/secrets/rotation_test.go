@@ -128,6 +128,9 @@ func (a *app) person(stopAt int) rotation.Asker {
 		if asked++; asked == stopAt {
 			return "", errStopped
 		}
+		if strings.Contains(q.Text, "copy the old secret") {
+			return "", nil // the app does not show it
+		}
 		return a.sender.Secret().Reveal(), nil
 	}
 }

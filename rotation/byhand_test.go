@@ -1,0 +1,111 @@
+package rotation_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+// A tired person: each wrong answer is recognised and asked for again, and no question
+// shows a secret.
+func TestByHandAsksAgainAfterAWrongAnswer(t *testing.T) {
+	const asksForCurrent, asksForNew = 1, 2
+	for name, test := range map[string]struct {
+		question int
+		answer   func(w *world) string
+		says     string
+	}{
+		"nothing":            {asksForCurrent, func(*world) string { return "" }, "empty"},
+		"an API key":         {asksForCurrent, func(w *world) string { return w.platf.APIKey().Reveal() }, "API key"},
+		"in quotes":          {asksForNew, func(w *world) string { return `"` + w.first.Reveal() + `"` }, "quotes"},
+		"a masked text":      {asksForNew, func(*world) string { return "••••••••••••••••abcd" }, "masked"},
+		"the old secret":     {asksForNew, func(w *world) string { return w.first.Reveal() }, "old secret"},
+		"the end is cut off": {asksForNew, func(w *world) string { return diffhooktest.NewSecret().Reveal()[:20] }, "whole"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, true, 0)
+				w.person.wrong = map[int]string{test.question: test.answer(w)}
+				w.person.before = func(n int, _ rotation.Question) {
+					if n == test.question && n == asksForNew {
+						w.person.click()
+					}
+				}
+				_, err := w.run(w.first.Fingerprint(), 0, nil)
+				require.NoError(t, err)
+				w.requireRotated()
+				require.Contains(t, w.person.questions[test.question].Text, test.says)
+				require.True(t, w.person.questions[test.question].Secret)
+				for _, q := range w.person.questions {
+					require.NotContains(t, q.Text, w.first.Reveal())
+					require.NotContains(t, q.Text, w.team.Secrets().Current.Reveal())
+					require.NotContains(t, q.Text, w.platf.APIKey().Reveal())
+				}
+			})
+		})
+	}
+}
+
+// Whoever never gives a right answer is not asked for ever.
+func TestByHandGivesUp(t *testing.T) {
+	n := 0
+	_, err := rotation.ByHand(func(context.Context, rotation.Question) (string, error) { n++; return "x", nil }).Signing(t.Context(), diffhook.Secret{})
+	require.ErrorIs(t, err, diffhook.ErrInvalidSecret)
+	require.Less(t, n, 20)
+}
+
+// A person leaves at each question and comes back.
+func TestSecretContinuesAfterAPersonLeft(t *testing.T) {
+	for leaves := 1; leaves <= 4; leaves++ {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, true, 0, 90*time.Second)
+			w.person.leaves = leaves
+			sent, lost := w.traffic(1, true, func() {
+				_, err := w.run(w.first.Fingerprint(), 0, nil)
+				require.ErrorIs(t, err, errAbsent)
+				time.Sleep(40 * time.Minute)
+				require.NoError(t, w.finish(w.first.Fingerprint()))
+			})
+			w.requireRotated()
+			require.Zero(t, lost, "of %d, left at question %d", sent, leaves)
+		})
+	}
+}
+
+// A person who takes ten minutes for each answer. The loss without a hold is beside.
+func TestSecretLosesNothingWhileThePersonIsSlow(t *testing.T) {
+	for hold, wantLost := range map[time.Duration]bool{0: false, -1: true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, true, 0, 60*time.Second)
+			w.person.think = 10 * time.Minute
+			clicked := false
+			w.person.before = func(n int, q rotation.Question) { // clicks, and then takes the time
+				if n == 2 {
+					w.person.click()
+					clicked = true
+					time.Sleep(10 * time.Minute)
+					w.person.wrong = map[int]string{2: w.team.Secrets().Current.Reveal()}
+				}
+			}
+			sent, lost := w.traffic(1, false, func() {
+				_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) { o.Hold = hold })
+				require.NoError(t, err)
+			})
+			require.True(t, clicked)
+			w.requireRotated()
+			t.Logf("hold %v: %d of %d lost", hold == 0, lost, sent)
+			assert.Equal(t, wantLost, lost > 100, "%d of %d lost", lost, sent)
+			if !wantLost {
+				require.Zero(t, lost)
+			}
+		})
+	}
+}

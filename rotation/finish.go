@@ -1,0 +1,75 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// finish is phase revoked: it revokes the old secret, waits until no receiver accepts
+// that secret and no source contains it, and ends the hold. again is called between two
+// looks. An error of again ends the wait.
+func (r *secretRun) finish(ctx context.Context, again func(context.Context) error) error {
+	d := r.doc()
+	if err := r.revokeAtDiffHook(ctx, d); err != nil {
+		return err
+	}
+	for {
+		if _, complete := r.lookAndReport(ctx, d, StepReject, rejecter(d.Replaced, d.Current.Fingerprint()), keeps); complete {
+			break
+		}
+		if err := again(ctx); err != nil {
+			return err
+		}
+	}
+	r.endHold(ctx)
+	if err := advance(ctx, r.run, phaseRevoked, phaseIdle, func(d *secretDocument) { d.Revoke = "" }); err != nil {
+		return err
+	}
+	r.report(StepDone, "the signing secret is "+d.Current.Fingerprint()+", and "+d.Replaced+" is out of force", time.Time{})
+	return nil
+}
+
+// rejecter makes a receiver reject the old secret, and read the source until the new
+// secret is there alone.
+func rejecter(old, next string) func(context.Context, Receiver, diffhook.VerifierStatus) error {
+	return func(ctx context.Context, r Receiver, s diffhook.VerifierStatus) error {
+		if err := r.Reject(ctx, old); err != nil {
+			return err
+		}
+		if s.Source != next || s.SourcePrevious == old {
+			_ = r.Refresh(ctx) // the next status shows the error
+		}
+		return nil
+	}
+}
+
+// keeps returns a text if the receiver accepts the old secret, would accept it after a
+// restart, or lacks the new secret.
+func keeps(s diffhook.VerifierStatus, d secretDocument) string {
+	switch old := d.Replaced; {
+	case accepts(s, old, s.Current) || accepts(s, old, s.Previous):
+		return "accepts the old secret"
+	case s.SourcePrevious == old:
+		return "rejects the old secret, and its source still has it as the previous secret"
+	}
+	return lacks(s, d)
+}
+
+// revokeAtDiffHook revokes the old secret, unless DiffHook shows that there is none.
+func (r *secretRun) revokeAtDiffHook(ctx context.Context, d secretDocument) error {
+	if !r.compared {
+		seen, err := r.signing(ctx, StepConfirm, "compare the document with DiffHook before the old secret is revoked", diffhook.Secret{})
+		switch {
+		case err != nil:
+			return err
+		case !seen.Current.Equal(d.Current.Secret):
+			return r.mustRevoke(ctx, d.Current, fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another rotation in the app", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint()))
+		case seen.NoPrevious:
+			return nil
+		}
+	}
+	return r.ask(StepRevoke, "revoke the secret before "+d.Current.Fingerprint(), func() error { return r.platform.Revoke(ctx) })
+}

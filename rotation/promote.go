@@ -1,0 +1,147 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// promote is phase created: when the new key works, it gives the key to applications.
+// A key that does not work is forgotten, and discarded by the next run.
+func (r *keyRun) promote(ctx context.Context) error {
+	d := r.doc()
+	old, next := Pair(d.pairText), Pair(*d.Next)
+	err := r.try(ctx, old, next)
+	if errors.Is(err, diffhook.ErrUnauthorized) || errors.Is(err, ErrMismatch) {
+		if saveErr := advance(ctx, r.run, phaseCreated, phaseRequested, func(d *keyDocument) { d.Next = nil }); saveErr != nil {
+			return errors.Join(err, saveErr)
+		}
+		return fmt.Errorf("%w: the new key %s with the label %s was not taken: %w; run it again: it discards the key and asks for another", ErrMismatch, shownID(next.ID), d.Label, err)
+	}
+	if err != nil {
+		return err
+	}
+	return advance(ctx, r.run, phaseCreated, phasePromoted, func(d *keyDocument) {
+		before := d.pairText
+		d.pairText, d.Previous, d.Next = *d.Next, &before, nil
+	})
+}
+
+// try waits until next works, and compares the monitors that both keys see.
+func (r *keyRun) try(ctx context.Context, old, next Pair) error {
+	for deadline := time.Now().Add(spreadTime); ; {
+		var before, after []string
+		err := r.ask(StepTry, "try the new key "+shownID(next.ID), func() (err error) {
+			if after, err = r.platform.Monitors(ctx, next); err == nil {
+				before, err = r.platform.Monitors(ctx, old)
+			}
+			return err
+		})
+		if err == nil && !sameTeam(before, after) {
+			err = fmt.Errorf("%w: the new key sees other monitors than the old key: is it of the same team?", ErrMismatch)
+		}
+		passing := errors.Is(err, diffhook.ErrUnauthorized) || errors.Is(err, ErrMismatch)
+		if !passing || time.Now().After(deadline) {
+			return err
+		}
+		if err := pause(ctx, tryInterval); err != nil {
+			return err
+		}
+	}
+}
+
+// sameTeam reports whether two lists of monitors, of which other people may change
+// the team's meanwhile, can be of the same team.
+func sameTeam(a, b []string) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return len(a) == len(b)
+	}
+	return slices.ContainsFunc(a, func(id string) bool { return slices.Contains(b, id) })
+}
+
+// retire is phase promoted: when the old key is out of use, it deletes the key.
+func (r *keyRun) retire(ctx context.Context) error {
+	d := r.doc()
+	now, old := Pair(d.pairText), Pair(*d.Previous)
+	if err := r.waitUnused(ctx, now, old); err != nil {
+		return err
+	}
+	if err := r.discard(ctx, d); err != nil {
+		return err
+	}
+	err := r.ask(StepDelete, "delete the old key "+shownID(old.ID), func() error { return r.platform.Delete(ctx, now, old) })
+	if err != nil {
+		return err
+	}
+	if err := r.waitDead(ctx, old); err != nil {
+		return err
+	}
+	err = advance(ctx, r.run, phasePromoted, phaseIdle, func(d *keyDocument) {
+		d.Replaced, d.Previous, d.Label = old.ID, nil, ""
+	})
+	if err == nil {
+		r.report(StepDone, "the API key is "+shownID(now.ID)+", and "+shownID(old.ID)+" is deleted", time.Time{})
+	}
+	return err
+}
+
+// waitUnused waits until the old key has not been used for Quiet. Each run waits
+// anew: applications may have come back with the old key.
+func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
+	if r.opts.DeleteNow {
+		return nil
+	}
+	for since := time.Now(); ; since = time.Now() {
+		until := since.Add(r.opts.Quiet).Truncate(time.Second)
+		err := r.update(ctx, func(doc document) error {
+			doc.head().WaitUntil = until.UTC()
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		r.report(StepDrain, "the old key "+shownID(old.ID)+" may still be in use", until)
+		if r.opts.Quiet > shortDrain {
+			r.rest()
+		}
+		if err := pause(ctx, r.opts.Quiet); err != nil {
+			return err
+		}
+		if err := r.wake(ctx); err != nil {
+			return err
+		}
+		unused := false
+		err = r.ask(StepDrain, "look when the old key was last used", func() (err error) {
+			unused, err = r.platform.Unused(ctx, now, old, since)
+			return err
+		})
+		if err != nil || unused {
+			return err
+		}
+	}
+}
+
+// waitDead waits until a request with the deleted key gets 401.
+func (r *keyRun) waitDead(ctx context.Context, old Pair) error {
+	for deadline := time.Now().Add(spreadTime); ; {
+		err := r.ask(StepDelete, "try whether DiffHook still accepts the old key "+shownID(old.ID), func() error {
+			_, err := r.platform.Monitors(ctx, old)
+			return err
+		})
+		switch {
+		case errors.Is(err, diffhook.ErrUnauthorized):
+			return nil
+		case time.Now().After(deadline) && err == nil:
+			return fmt.Errorf("%w: the old key %s still works after its deletion; look in the app whether another key was deleted", ErrMismatch, shownID(old.ID))
+		case time.Now().After(deadline):
+			return err
+		}
+		if err := pause(ctx, tryInterval); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/diffhook/diffhook-go"
+)
+
+// request is phase idle: it compares, and saves that DiffHook is about to be asked.
+func (r *secretRun) request(ctx context.Context) error {
+	current := r.doc().Current
+	if err := r.compareReceivers(ctx, current.Fingerprint()); err != nil {
+		return err
+	}
+	seen, err := r.signing(ctx, StepCheck, "compare the document with DiffHook", diffhook.Secret{})
+	switch {
+	case err != nil:
+		return err
+	case !seen.Current.Equal(current.Secret):
+		return fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another team, or a rotation in the app; nothing was changed", ErrMismatch, seen.Current.Fingerprint(), current.Fingerprint())
+	case open(seen):
+		return fmt.Errorf("%w: DiffHook still accepts the older secret %s: a rotation in the app is not finished; revoke that secret in the app first", ErrMismatch, seen.Previous.Fingerprint())
+	}
+	r.compared = true
+	return advance(ctx, r.run, phaseIdle, phaseRequested, func(*secretDocument) {})
+}
+
+// compareReceivers returns an error if a receiver does not respond, or its secret is
+// not that of the document.
+func (r *secretRun) compareReceivers(ctx context.Context, current string) error {
+	r.report(StepCheck, "compare the document with the receivers", time.Time{})
+	statuses, failed := r.look(ctx, func(ctx context.Context, rc Receiver, s diffhook.VerifierStatus) error {
+		if s.Current.Fingerprint == current && s.Source == current {
+			return nil
+		}
+		return rc.Refresh(ctx)
+	})
+	for name, s := range statuses {
+		if s.Current.Fingerprint != current || s.Source != current || s.Current.Rejected {
+			failed[name] = fmt.Errorf("%w: receiver %s accepts %q, its source has %q, and the document has %s", ErrMismatch, name, s.Current.Fingerprint, s.Source, current)
+		}
+	}
+	return joined(failed)
+}
+
+// signing returns the secrets that DiffHook signs with.
+func (r *secretRun) signing(ctx context.Context, step StepName, text string, old diffhook.Secret) (seen diffhook.Secrets, err error) {
+	err = r.ask(step, text, func() (err error) {
+		seen, err = r.platform.Signing(ctx, old)
+		return err
+	})
+	if err == nil && seen.Current.IsZero() {
+		err = fmt.Errorf("%w: the platform returned no secret", ErrMismatch)
+	}
+	return seen, err
+}
+
+// open reports whether DiffHook shows a previous secret in force.
+func open(s diffhook.Secrets) bool {
+	return !s.NoPrevious && !s.Previous.IsZero() && !s.Previous.Equal(s.Current) &&
+		(s.PreviousExpires.IsZero() || time.Now().Before(s.PreviousExpires))
+}
+
+// rotate is phase requested: it begins the hold, asks for a new secret unless DiffHook
+// signs with a new secret already, and saves both secrets.
+func (r *secretRun) rotate(ctx context.Context) error {
+	d := r.doc()
+	r.hold(ctx)
+	next, err := r.successor(ctx, d.Current.Secret)
+	if err != nil {
+		return err
+	}
+	if err := checkNew(next, d, d.Current.Fingerprint()); err != nil {
+		return err
+	}
+	return advance(ctx, r.run, phaseRequested, phaseRotated, func(d *secretDocument) {
+		d.Previous, d.Current = d.Current, secretText{next}
+	})
+}
+
+// successor returns the secret that replaces old. In another run than the run that
+// saved phase requested, DiffHook may have that secret already, or the request of the
+// run before may arrive between the look and the click. So such a run looks again after
+// the click, unless the response shows the replaced secret.
+func (r *secretRun) successor(ctx context.Context, old diffhook.Secret) (next diffhook.Secret, err error) {
+	if !r.compared {
+		if next, err := r.lookFor(ctx, old); err != nil || !next.IsZero() {
+			return next, err
+		}
+	}
+	rotated, err := r.click(ctx, old)
+	switch {
+	case errors.Is(err, diffhook.ErrOutcomeUnknown) && ctx.Err() == nil:
+		next, lookErr := r.lookFor(ctx, old)
+		if lookErr != nil || next.IsZero() {
+			return next, errors.Join(err, lookErr)
+		}
+		return next, nil
+	case err != nil || r.compared || !rotated.Previous.IsZero():
+		return successorOf(old, rotated), err
+	}
+	return r.lookFor(ctx, old)
+}
+
+// lookFor returns the successor of old, or the zero Secret if DiffHook signs with old.
+func (r *secretRun) lookFor(ctx context.Context, old diffhook.Secret) (next diffhook.Secret, err error) {
+	seen, err := r.signing(ctx, StepCheck, "look whether DiffHook has a new secret", old)
+	if err != nil || seen.Current.Equal(old) {
+		return next, err
+	}
+	return successorOf(old, seen), nil
+}
+
+// click asks for a new secret in place of old.
+func (r *secretRun) click(ctx context.Context, old diffhook.Secret) (rotated diffhook.Secrets, err error) {
+	err = r.ask(StepRotate, "rotate the signing secret "+old.Fingerprint(), func() (err error) {
+		rotated, err = r.platform.Rotate(ctx, old)
+		return err
+	})
+	return rotated, err
+}
+
+// successorOf returns the secret that DiffHook signed with after old. After two clicks,
+// that is the previous secret: servers must accept its deliveries. Later, confirm finds
+// the newest secret, and stops the rotation.
+func successorOf(old diffhook.Secret, seen diffhook.Secrets) diffhook.Secret {
+	if open(seen) && !seen.Previous.Equal(old) {
+		return seen.Previous
+	}
+	return seen.Current
+}
+
+// checkNew returns an error unless next may succeed the secret with the fingerprint
+// old. Receivers have rejected the secret that an earlier rotation replaced.
+func checkNew(next diffhook.Secret, d secretDocument, old string) error {
+	switch next.Fingerprint() {
+	case "", old, d.Replaced:
+		return fmt.Errorf("%w: the platform returned no new secret but %q; run it again", ErrMismatch, next.Fingerprint())
+	}
+	return nil
+}

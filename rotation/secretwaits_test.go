@@ -1,0 +1,239 @@
+package rotation_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+// The old secret is revoked only when all that the design asks for is true.
+func TestSecretWaitsBeforeItRevokes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // RetryHorizon, and Quiet after the last use
+		w := newWorld(t, false, 0)
+		began := time.Now()
+		old := diffhooktest.NewSender(w.first, nil)
+		_, h := w.servers["web-1"].now()
+		go func() {
+			time.Sleep(90 * time.Second)
+			old.SendTo(t.Context(), h, diffhooktest.PageChanged())
+		}()
+		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) { o.RetryHorizon, o.Quiet = time.Minute, 3*time.Minute })
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, time.Since(began), 90*time.Second+3*time.Minute)
+		w.requireRotated()
+	})
+	synctest.Test(t, func(t *testing.T) { // RevokeNow waits for neither, and for the source all the same
+		w := newWorld(t, false, 40*time.Second)
+		began := time.Now()
+		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) { o.RevokeNow = true })
+		require.NoError(t, err)
+		require.Less(t, time.Since(began), 2*time.Minute)
+		require.GreaterOrEqual(t, time.Since(began), 40*time.Second)
+		w.requireRotated()
+	})
+	synctest.Test(t, func(t *testing.T) { // a server that is down
+		w := newWorld(t, false, 0, 0)
+		var up atomic.Bool
+		time.AfterFunc(time.Hour, func() { up.Store(true) })
+		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
+			o.Receivers["web-2"] = brokenReceiver{o.Receivers["web-2"], func() bool { return !up.Load() && w.rotations > 0 }}
+		})
+		require.NoError(t, err)
+		require.True(t, up.Load(), "it has waited for web-2")
+		w.requireRotated()
+	})
+	synctest.Test(t, func(t *testing.T) { // Publish fails for a while
+		w := newWorld(t, true, 0)
+		var ok atomic.Bool
+		calls := 0
+		time.AfterFunc(10*time.Minute, func() { ok.Store(true) })
+		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
+			o.Publish = func(_ context.Context, s diffhook.Secrets) error {
+				calls++
+				if !ok.Load() {
+					return errors.New("no room")
+				}
+				require.True(t, s.Current.Equal(w.team.Secrets().Current))
+				require.True(t, s.NoPrevious || s.Previous.Equal(w.first))
+				return nil
+			}
+		})
+		require.NoError(t, err)
+		require.True(t, ok.Load())
+		require.Greater(t, calls, 2)
+		w.requireRotated()
+	})
+}
+
+// Each condition of a revocation by itself.
+func TestSecretWaitsForEachCondition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // the retry horizon, though the old secret is quiet
+		w := newWorld(t, false, 0)
+		began := time.Now()
+		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) { o.RetryHorizon, o.Quiet = 5*time.Minute, time.Minute })
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, time.Since(began), 5*time.Minute)
+	})
+	synctest.Test(t, func(t *testing.T) { // a delivery that waits in memory, also with RevokeNow
+		w := newWorld(t, false, 0)
+		began := time.Now()
+		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
+			o.RevokeNow = true
+			o.Receivers["web-1"] = pendingReceiver{o.Receivers["web-1"], func() int {
+				if time.Since(began) < 10*time.Minute {
+					return 1
+				}
+				return 0
+			}}
+		})
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, time.Since(began), 10*time.Minute)
+	})
+	synctest.Test(t, func(t *testing.T) { // a click by somebody else before a crashed run goes on to revoke
+		w := newWorld(t, true, 0)
+		w.person.leaves = 4
+		_, err := w.run(w.first.Fingerprint(), 0, nil)
+		require.ErrorIs(t, err, errAbsent)
+		w.person.click()
+		_, err = w.run(w.first.Fingerprint(), 0, nil)
+		require.ErrorIs(t, err, rotation.ErrMismatch)
+		require.Zero(t, w.revocations)
+	})
+}
+
+type pendingReceiver struct {
+	rotation.Receiver
+	pending func() int
+}
+
+func (r pendingReceiver) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
+	s, err := r.Receiver.Status(ctx)
+	s.Hold.Pending = r.pending()
+	return s, err
+}
+
+// The new secret is pushed to servers: without a hold, a source that is 100 s late loses
+// nothing, if DiffHook is asked through the API.
+func TestSecretPushesTheSuccessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, false, 100*time.Second, 60*time.Second)
+		sent, lost := w.traffic(1, true, func() {
+			_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) { o.Hold = -1 })
+			require.NoError(t, err)
+		})
+		w.requireRotated()
+		require.Zero(t, lost, "of %d", sent)
+	})
+}
+
+// brokenReceiver does not respond while it is down.
+type brokenReceiver struct {
+	rotation.Receiver
+	down func() bool
+}
+
+func (r brokenReceiver) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
+	if r.down() {
+		return diffhook.VerifierStatus{}, errors.New("connection refused")
+	}
+	return r.Receiver.Status(ctx)
+}
+
+func (r brokenReceiver) Reject(ctx context.Context, f string) error {
+	if r.down() {
+		return errors.New("connection refused")
+	}
+	return r.Receiver.Reject(ctx, f)
+}
+
+// Before a long wait, the new secret is confirmed and the hold ends. In generation 2
+// nothing is lost either.
+func TestSecretConfirmsBeforeALongWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, true, 0, time.Minute)
+		var ended time.Time
+		sent, lost := w.traffic(2, true, func() {
+			_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
+				o.RetryHorizon, o.Poll = 2*time.Hour, time.Minute
+				observe := o.Observe
+				o.Observe = func(s rotation.Step) {
+					observe(s)
+					if s.Name == rotation.StepDrain && ended.IsZero() {
+						ended = time.Now()
+						v, _ := w.servers["web-1"].now()
+						require.Zero(t, v.Status().Hold.Until)
+					}
+				}
+			})
+			require.NoError(t, err)
+		})
+		w.requireRotated()
+		require.Zero(t, lost, "of %d", sent)
+		require.False(t, ended.IsZero())
+		require.Equal(t, []rotation.StepName{"check", "check", "rotate", "learn", "confirm", "drain", "confirm", "revoke", "reject", "done"}, w.names())
+		require.Len(t, w.person.questions, 5)
+	})
+}
+
+// A long wait saves nothing, and a run that begins then takes it over.
+func TestLongWaitIsTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, false, 0)
+		long := func(o *rotation.SecretOptions) { o.RetryHorizon, o.Poll = 3*time.Hour, time.Minute }
+		first := make(chan error, 1)
+		go func() {
+			_, err := w.run(w.first.Fingerprint(), 0, long)
+			first <- err
+		}()
+		time.Sleep(time.Hour)
+		require.Less(t, w.store.saves(), 12)
+		_, err := w.run(w.first.Fingerprint(), 0, long)
+		require.NoError(t, err)
+		require.ErrorIs(t, <-first, rotation.ErrBusy)
+		require.Less(t, w.store.saves(), 25)
+		w.requireRotated()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newKeyWorld(t, false, 1)
+		_, err := w.run(0, func(o *rotation.KeyOptions) { o.Quiet = 26 * time.Hour })
+		require.NoError(t, err)
+		require.Less(t, w.store.saves(), 13)
+		w.requireReplaced()
+	})
+}
+
+// A server that restarts with deliveries in memory, and one that cannot hold, are
+// reported.
+func TestSecretReportsWhatAHoldLoses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, true, 0)
+		w.person.before = func(n int, _ rotation.Question) {
+			if n == 2 {
+				w.person.click()
+				_, h := w.servers["web-1"].now()
+				diffhooktest.NewSender(w.team.Secrets().Current, nil).SendTo(t.Context(), h, diffhooktest.PageChanged())
+				w.person.wrong = map[int]string{2: w.team.Secrets().Current.Reveal()}
+				time.Sleep(30 * time.Second)
+				require.NoError(t, w.servers["web-1"].restart())
+			}
+		}
+		_, err := w.run(w.first.Fingerprint(), 0, nil)
+		require.NoError(t, err)
+		warned := ""
+		for _, s := range w.steps {
+			if s.Name == rotation.StepWarning {
+				warned += s.Text
+			}
+		}
+		require.Contains(t, warned, "web-1 has restarted: 1 deliver")
+	})
+}
