@@ -37,7 +37,7 @@ func (a *APIPlatform) Revoke(ctx context.Context) error {
 // Check returns an error if old is not of generation 1, or not listed with the id.
 func (a *APIPlatform) Check(ctx context.Context, old Pair) error {
 	if old.Key == "" {
-		return fmt.Errorf("%w: the API creates keys of generation 1 only; use ByHand for client credentials", diffhook.ErrInvalidOptions)
+		return fmt.Errorf("%w: the API creates keys of generation 1 only; replace client credentials by hand", diffhook.ErrInvalidOptions)
 	}
 	_, err := a.find(ctx, old, old)
 	return err
@@ -81,7 +81,7 @@ func (a *APIPlatform) Unused(ctx context.Context, as, old Pair, since time.Time)
 	case err != nil:
 		return false, err
 	case key.LastUsedAt.IsZero(): // the rotation used it
-		return false, fmt.Errorf("%w: the API does not show the last use of the old key; look for yourself, and set DeleteNow", diffhook.ErrUnexpectedResponse)
+		return false, fmt.Errorf("%w: the API does not show the last use of the old key; look in the app, and run it again without the wait", diffhook.ErrUnexpectedResponse)
 	}
 	return key.LastUsedAt.Before(since), nil
 }

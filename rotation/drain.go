@@ -27,7 +27,7 @@ func (r *secretRun) drain(ctx context.Context) error {
 	for {
 		statuses, learned := r.lookAndReport(ctx, d, StepLearn, learner(old.Fingerprint(), next.Fingerprint(), sealed), lacks)
 		if err := checkTaken(statuses, next.Fingerprint()); err != nil {
-			return err
+			return r.mustRevoke(ctx, next, err)
 		}
 		switch until, using := r.inUse(d, statuses); {
 		case !learned:
@@ -53,7 +53,7 @@ func (r *secretRun) drain(ctx context.Context) error {
 func checkTaken(statuses map[string]diffhook.VerifierStatus, next string) error {
 	for _, name := range slices.Sorted(maps.Keys(statuses)) {
 		if s := statuses[name]; s.Source == next && (s.Current.Fingerprint != next || s.Current.Rejected) {
-			return fmt.Errorf("%w: receiver %s rejects %s, which the document has as the new secret: a wrong paste of an older secret; look in the app, and run RevokeSecret with %s, which takes over the secret of DiffHook", ErrMismatch, name, next, next)
+			return fmt.Errorf("%w: receiver %s rejects %s, which the document has as the new secret: a wrong paste of an older secret", ErrMismatch, name, next)
 		}
 	}
 	return nil
@@ -97,10 +97,10 @@ func (r *secretRun) confirm(ctx context.Context, next secretText) error {
 		return err
 	}
 	if !seen.Current.Equal(next.Secret) {
-		return fmt.Errorf("%w: DiffHook signs with %s, and the document has %s as the new secret: a wrong paste, or another rotation in the app; look in the app, and run RevokeSecret with %s, which takes over the secret of DiffHook", ErrMismatch, seen.Current.Fingerprint(), next.Fingerprint(), next.Fingerprint())
+		return r.mustRevoke(ctx, next, fmt.Errorf("%w: DiffHook signs with %s, and the document has %s as the new secret: a wrong paste, or another rotation in the app; compare with the app", ErrMismatch, seen.Current.Fingerprint(), next.Fingerprint()))
 	}
 	r.compared = true
-	return nil
+	return r.saveRevoke(ctx, "")
 }
 
 // learner sends a receiver the successor, and makes the receiver read the source until

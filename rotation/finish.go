@@ -25,10 +25,10 @@ func (r *secretRun) finish(ctx context.Context, again func(context.Context) erro
 		}
 	}
 	r.endHold(ctx)
-	if err := advance(ctx, r.run, phaseRevoked, phaseIdle, func(*secretDocument) {}); err != nil {
+	if err := advance(ctx, r.run, phaseRevoked, phaseIdle, func(d *secretDocument) { d.Revoke = "" }); err != nil {
 		return err
 	}
-	r.report(StepDone, "the signing secret is "+d.Current.Fingerprint()+", and "+d.Replaced+" is revoked", time.Time{})
+	r.report(StepDone, "the signing secret is "+d.Current.Fingerprint()+", and "+d.Replaced+" is out of force", time.Time{})
 	return nil
 }
 
@@ -66,10 +66,10 @@ func (r *secretRun) revokeAtDiffHook(ctx context.Context, d secretDocument) erro
 		case err != nil:
 			return err
 		case !seen.Current.Equal(d.Current.Secret):
-			return fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another rotation in the app; run RevokeSecret with %s, which takes over the secret of DiffHook", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint(), d.Current.Fingerprint())
+			return r.mustRevoke(ctx, d.Current, fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another rotation in the app", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint()))
 		case seen.NoPrevious:
 			return nil
 		}
 	}
-	return r.ask(StepRevoke, "revoke the old secret "+d.Replaced, func() error { return r.platform.Revoke(ctx) })
+	return r.ask(StepRevoke, "revoke the secret before "+d.Current.Fingerprint(), func() error { return r.platform.Revoke(ctx) })
 }

@@ -63,7 +63,7 @@ func (h *HandPlatform) Signing(ctx context.Context, old diffhook.Secret) (s diff
 
 // Rotate asks for the click and the new secret.
 func (h *HandPlatform) Rotate(ctx context.Context, old diffhook.Secret) (s diffhook.Secrets, err error) {
-	s.Current, err = h.askSecret(ctx, "In "+place+", click Rotate signing secret, once. If you have clicked already, do not click again. DiffHook signs with the new secret from the click on. Copy the new secret, and paste it here. It replaces the secret with the fingerprint "+old.Fingerprint()+".", old)
+	s.Current, err = h.askSecret(ctx, "In "+place+", click Rotate signing secret, once. If you have clicked already, do not click again. DiffHook signs with the new secret from the click on. Copy the new secret, and paste it here. The new secret replaces the secret with the fingerprint "+old.Fingerprint()+".", old)
 	return s, err
 }
 

@@ -77,7 +77,7 @@ func (j *journal) read(ctx context.Context) (content []byte, version string, doc
 		return nil, "", nil, err
 	}
 	if doc.head().Format > format {
-		return nil, "", nil, fmt.Errorf("%w: the document is of format %d, and this version writes %d; update the library", ErrInvalidDocument, doc.head().Format, format)
+		return nil, "", nil, fmt.Errorf("%w: the document is of format %d, and this version writes %d; update the program", ErrInvalidDocument, doc.head().Format, format)
 	}
 	j.hide(doc)
 	return content, version, doc, nil

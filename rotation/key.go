@@ -74,7 +74,7 @@ func (o *KeyOptions) complete() error {
 		return fmt.Errorf("%w: Quiet and Poll must not be negative; pass 0 for the defaults", diffhook.ErrInvalidOptions)
 	}
 	if _, err := diffhook.NewAPIKey(strings.TrimSpace(o.Label)); err == nil || redact.Bounded(o.Label, 60) != o.Label {
-		return fmt.Errorf("%w: Label is a key, longer than 60 bytes or not printable; pass a label such as production-server", diffhook.ErrInvalidOptions)
+		return fmt.Errorf("%w: the label of the new key is a key, longer than 60 bytes or not printable; pass a label such as production-server", diffhook.ErrInvalidOptions)
 	}
 	o.Label = cmp.Or(o.Label, "rotated")
 	o.Quiet = cmp.Or(o.Quiet, defaultKeyQuiet)
@@ -107,7 +107,7 @@ func (r *keyRun) accepts(old string) (done bool, err error) {
 	case old == d.Replaced && old != "" && d.Phase == phaseIdle:
 		return true, nil
 	case old == d.ID:
-		return false, fmt.Errorf("%w: the rotation of %s is not finished; run Key with it", ErrBusy, shownID(under))
+		return false, fmt.Errorf("%w: the rotation of %s is not finished; finish that first", ErrBusy, shownID(under))
 	}
 	return false, fmt.Errorf("%w: the document names the key %s and not %s", ErrNotInForce, shownID(under), shownID(old))
 }
@@ -131,7 +131,7 @@ func (r *keyRun) request(ctx context.Context) error {
 func (r *keyRun) check(ctx context.Context, d keyDocument) error {
 	err := r.ask(StepCheck, "try the key "+shownID(d.ID), func() error { return r.platform.Check(ctx, Pair(d.pairText)) })
 	if errors.Is(err, diffhook.ErrUnauthorized) {
-		return fmt.Errorf("%w: the key in the document does not work; create the document anew with NewKey: %w", ErrMismatch, err)
+		return fmt.Errorf("%w: the key in the document does not work; create the document anew, with a key that works: %w", ErrMismatch, err)
 	}
 	return err
 }

@@ -23,7 +23,7 @@ func (j *journal) acquire(ctx context.Context, override bool) error {
 	err := j.update(ctx, func(doc document) error {
 		h := doc.head()
 		if h.Run != "" && h.Run != run && time.Now().Before(h.RunUntil) && !override {
-			return fmt.Errorf("%w: another run holds the document until %s; wait for its end", ErrBusy, h.RunUntil.Format(time.RFC3339))
+			return fmt.Errorf("%w: the lease of that run lasts until %s, also if the run was killed; run it again then", ErrBusy, h.RunUntil.UTC().Format(time.RFC3339))
 		}
 		h.Run, h.RunUntil = run, now().Add(leaseLength)
 		return nil
@@ -39,7 +39,8 @@ func (j *journal) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*storeTimeout)
 	defer cancel()
 	_ = j.update(ctx, func(doc document) error { // else the lease ends by itself
-		doc.head().Run, doc.head().RunUntil = "", time.Time{}
+		h := doc.head()
+		h.Run, h.RunUntil, h.WaitUntil = "", time.Time{}, time.Time{}
 		return nil
 	})
 }

@@ -96,7 +96,15 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 		return nil
 	}
 	for since := time.Now(); ; since = time.Now() {
-		r.report(StepDrain, "wait until the old key "+shownID(old.ID)+" is out of use", since.Add(r.opts.Quiet).Truncate(time.Second))
+		until := since.Add(r.opts.Quiet).Truncate(time.Second)
+		err := r.update(ctx, func(doc document) error {
+			doc.head().WaitUntil = until.UTC()
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		r.report(StepDrain, "the old key "+shownID(old.ID)+" may still be in use", until)
 		if r.opts.Quiet > shortDrain {
 			r.rest()
 		}
@@ -107,7 +115,7 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 			return err
 		}
 		unused := false
-		err := r.ask(StepDrain, "look when the old key was last used", func() (err error) {
+		err = r.ask(StepDrain, "look when the old key was last used", func() (err error) {
 			unused, err = r.platform.Unused(ctx, now, old, since)
 			return err
 		})
@@ -120,7 +128,7 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 // waitDead waits until a request with the deleted key gets 401.
 func (r *keyRun) waitDead(ctx context.Context, old Pair) error {
 	for deadline := time.Now().Add(spreadTime); ; {
-		err := r.ask(StepDelete, "try whether the old key "+shownID(old.ID)+" is dead", func() error {
+		err := r.ask(StepDelete, "try whether DiffHook still accepts the old key "+shownID(old.ID), func() error {
 			_, err := r.platform.Monitors(ctx, old)
 			return err
 		})

@@ -84,7 +84,7 @@ func (r *run) ask(step StepName, text string, request func() error) error {
 func advance[D any](ctx context.Context, r *run, from, to phase, change func(d *D)) error {
 	return r.update(ctx, func(doc document) error {
 		if got := doc.head().Phase; got != from {
-			return fmt.Errorf("%w: the document is in phase %s and not %s; look at State", ErrConflict, got, from)
+			return fmt.Errorf("%w: the document is in phase %s and not %s; run it again", ErrConflict, got, from)
 		}
 		change(any(doc).(*D))
 		doc.head().enter(to)

@@ -128,26 +128,37 @@ func (r *secretRun) doc() secretDocument { return snapshot[secretDocument](r.jou
 // document does not allow to replace it.
 func (r *secretRun) accepts(old string) (done bool, err error) {
 	d := r.doc()
-	under := d.Current.Fingerprint() // the secret that a rotation replaces
-	switch d.Phase {
-	case phaseRotated:
-		under = d.Previous.Fingerprint()
-	case phaseRevoked:
-		under = d.Replaced
-	}
+	under := d.replacing()
 	switch {
 	case d.Leaked != "":
-		return false, fmt.Errorf("%w: the revocation of %s is not finished; run RevokeSecret with it", ErrBusy, d.Leaked)
+		return false, fmt.Errorf("%w: the revocation of %s is not finished; finish that first", ErrBusy, d.Leaked)
 	case old == under:
 		return false, nil
 	case old == d.Replaced && d.Phase == phaseIdle:
 		return true, nil
 	case old == d.Current.Fingerprint():
-		return false, fmt.Errorf("%w: the rotation of %s is not finished; run Secret with it", ErrBusy, under)
+		return false, fmt.Errorf("%w: the rotation of %s is not finished; finish that first", ErrBusy, under)
 	case !isFingerprint(old):
-		return false, fmt.Errorf("%w: old is not a fingerprint; pass Secret.Fingerprint", ErrNotInForce)
+		return false, fmt.Errorf("%w: old is not a fingerprint: 16 digits 0-9a-f", ErrNotInForce)
 	}
 	return false, fmt.Errorf("%w: the document names %s and not %s", ErrNotInForce, under, old)
+}
+
+// mustRevoke saves that RevokeSecret continues, with a secret that DiffHook does not
+// sign with. It returns err.
+func (r *secretRun) mustRevoke(ctx context.Context, s secretText, err error) error {
+	_ = r.saveRevoke(ctx, s.Fingerprint()) // for people: the next run finds the same
+	return fmt.Errorf("%w; if the app shows another secret, revoke %s: the revocation takes over the secret of DiffHook", err, s.Fingerprint())
+}
+
+func (r *secretRun) saveRevoke(ctx context.Context, fingerprint string) error {
+	if r.doc().Revoke == fingerprint {
+		return nil
+	}
+	return r.update(ctx, func(doc document) error {
+		doc.(*secretDocument).Revoke = fingerprint
+		return nil
+	})
 }
 
 func (r *secretRun) waitPoll(ctx context.Context) error { return pause(ctx, r.opts.Poll) }
