@@ -81,8 +81,10 @@ func (e *explorer) walk(start *place) {
 		for _, next := range start.path() {
 			path = append(path, next.choice)
 			w.choose(next.choice)
-			if p = e.place(w, p, next.choice); p != next {
-				t.Errorf("a state is too coarse: the path %v leads elsewhere:\n%s\n%s\n%s", path, lines(next.from.state), lines(next.state), lines(p.state))
+		}
+		if start != nil && start.from != nil {
+			if p = e.place(w, start.from, start.choice); p != start {
+				t.Errorf("a state is too coarse: the path %v leads elsewhere:\n%s\n%s", path, lines(start.state), lines(p.state))
 				w.abandon()
 				return
 			}
@@ -142,8 +144,15 @@ func explore(t *testing.T, walks int, begin func(*testing.T) explored) {
 			break
 		}
 		e.walk(start)
+		if e.walks%5000 == 0 {
+			e.log()
+		}
 	}
-	t.Log(len(e.places), "states,", e.steps, "choices taken in", e.walks, "walks,", e.left(), "choices not taken")
+	e.log()
+}
+
+func (e *explorer) log() {
+	e.t.Log(len(e.places), "states,", e.steps, "choices taken in", e.walks, "walks,", e.left(), "choices not taken")
 }
 
 // The model, in which every order is tried:
