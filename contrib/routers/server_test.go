@@ -86,7 +86,7 @@ func stall(t *testing.T, transport http.RoundTripper, url, signature string) int
 	t.Helper()
 	body, sender := io.Pipe()
 	defer sender.Close()
-	end := time.AfterFunc(time.Hour, func() { sender.Close() }) // the transport waits for the body
+	end := time.AfterFunc(time.Hour+time.Second, func() { sender.Close() }) // the transport waits for the body
 	defer end.Stop()
 	go func() { _, _ = sender.Write([]byte(`{"event":`)) }()
 	return post(t, transport, url, signed(signature), body, 100)
