@@ -57,24 +57,22 @@ const (
 	shortDrain = 10 * time.Minute
 )
 
-// Secret replaces the signing secret with the fingerprint old. After any error or
-// crash, run it again: it continues. It returns nil if old was replaced by the
-// rotation that the document remembers.
+// Secret replaces the signing secret with the fingerprint old. Run it again after any
+// error or crash: it continues. It returns nil if old was replaced by the rotation that
+// the document remembers.
 //
-// Secret compares the document, DiffHook and the receivers. It holds deliveries at the
-// receivers and asks p for the new secret. It saves both secrets, gives the new secret
-// to each receiver under seal, and calls Publish. It revokes the old secret when every
-// receiver's source has the new secret, no receiver has used the old secret for Quiet
-// or has a delivery pending, RetryHorizon since the rotation is over, and DiffHook
-// still shows the new secret.
+// Secret compares the document, DiffHook and the receivers, and holds deliveries. It
+// saves the new secret that p returns, gives it to each receiver under seal, and calls
+// Publish. It revokes the old secret once every receiver's source has the new secret,
+// no receiver has used the old secret for Quiet, and RetryHorizon is over: see
+// docs/rotation.md.
 //
 // Errors match
 //   - [ErrNotInForce], if the document does not name old;
-//   - [ErrBusy], if another run or rotation is under way;
-//   - [ErrMismatch], if the document, DiffHook and the receivers do not fit together;
+//   - [ErrBusy], during another run or rotation;
+//   - [ErrMismatch], if the document, DiffHook and the receivers differ;
 //   - [ErrInvalidDocument] and [ErrConflict], for the document;
-//   - [diffhook.ErrInvalidOptions];
-//   - the error of p, of s or of ctx.
+//   - [diffhook.ErrInvalidOptions], and the errors of p, s and ctx.
 func Secret(ctx context.Context, old string, p SecretPlatform, s Store, opts *SecretOptions) error {
 	var o SecretOptions
 	if opts != nil {
