@@ -44,7 +44,7 @@ func RevokeSecret(ctx context.Context, leaked string, p SecretPlatform, s Store,
 	}
 	switch {
 	case !isFingerprint(leaked):
-		return fmt.Errorf("%w: leaked is not a fingerprint; pass Secret.Fingerprint", diffhook.ErrInvalidOptions)
+		return fmt.Errorf("%w: leaked is not a fingerprint: 16 digits 0-9a-f", diffhook.ErrInvalidOptions)
 	case o.Poll < 0:
 		return fmt.Errorf("%w: Poll must not be negative; pass 0 for the default", diffhook.ErrInvalidOptions)
 	case p == nil || s == nil:
@@ -93,6 +93,7 @@ func (r *secretRun) drop(ctx context.Context, leaked string) error {
 	r.published = false
 	return r.update(ctx, func(doc document) error {
 		d := doc.(*secretDocument)
+		d.Revoke = leaked
 		switch {
 		case d.Leaked == leaked, d.Phase == phaseRevoked && d.Replaced == leaked:
 		case d.Current.Fingerprint() == leaked:

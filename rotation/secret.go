@@ -156,24 +156,18 @@ func (r *secretRun) doc() secretDocument { return snapshot[secretDocument](r.jou
 // document does not allow to replace it.
 func (r *secretRun) accepts(old string) (done bool, err error) {
 	d := r.doc()
-	under := d.Current.Fingerprint() // the secret that a rotation replaces
-	switch d.Phase {
-	case phaseRotated:
-		under = d.Previous.Fingerprint()
-	case phaseRevoked:
-		under = d.Replaced
-	}
+	under := d.replacing()
 	switch {
 	case d.Leaked != "":
-		return false, fmt.Errorf("%w: the revocation of %s is not finished; run RevokeSecret with it", ErrBusy, d.Leaked)
+		return false, fmt.Errorf("%w: the revocation of %s is not finished; finish that first", ErrBusy, d.Leaked)
 	case old == under:
 		return false, nil
 	case old == d.Replaced && d.Phase == phaseIdle:
 		return true, nil
 	case old == d.Current.Fingerprint():
-		return false, fmt.Errorf("%w: the rotation of %s is not finished; run Secret with it", ErrBusy, under)
+		return false, fmt.Errorf("%w: the rotation of %s is not finished; finish that first", ErrBusy, under)
 	case !isFingerprint(old):
-		return false, fmt.Errorf("%w: old is not a fingerprint; pass Secret.Fingerprint", ErrNotInForce)
+		return false, fmt.Errorf("%w: old is not a fingerprint: 16 digits 0-9a-f", ErrNotInForce)
 	}
 	return false, fmt.Errorf("%w: the document names %s and not %s", ErrNotInForce, under, old)
 }
@@ -305,7 +299,7 @@ func (r *secretRun) successor(ctx context.Context, d secretDocument) (next diffh
 		case err != nil:
 			return next, err
 		case !seen.Current.Equal(d.Current.Secret) && open(seen) && !seen.Previous.Equal(d.Current.Secret):
-			return next, fmt.Errorf("%w: DiffHook signs with %s and before with %s, and the document has %s: DiffHook has rotated more than once; run RevokeSecret with %s", ErrMismatch, seen.Current.Fingerprint(), seen.Previous.Fingerprint(), d.Current.Fingerprint(), d.Current.Fingerprint())
+			return next, r.mustRevoke(ctx, d.Current, fmt.Errorf("%w: DiffHook signs with %s and before with %s, and the document has %s: DiffHook has rotated more than once", ErrMismatch, seen.Current.Fingerprint(), seen.Previous.Fingerprint(), d.Current.Fingerprint()))
 		case !seen.Current.Equal(d.Current.Secret):
 			return seen.Current, nil
 		}
