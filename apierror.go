@@ -18,31 +18,31 @@ const (
 	codeRateLimited   = "RATE_LIMITED"
 )
 
-// APIError is an answer of the API other than success, or, with Attempts 0, a
-// 429 in place of a request that was not sent because an earlier answer asked
-// for a longer wait than MaxRetryWait. Its text says what to
-// check, and never holds a credential: what the server says is bounded,
-// stripped of control characters and of anything that looks like a key.
+// APIError is a response of the API other than success. With Attempts 0, it is a 429
+// for a request that was not sent: an earlier response asked for a longer wait than
+// MaxRetryWait. The text names the remedy, and never holds a credential: texts of the
+// server are bounded, and cleared of control characters and of anything that looks
+// like a key.
 type APIError struct {
 	StatusCode int
 	Code       string // such as NOT_FOUND; generation 1, and the token endpoint
-	Message    string // the server's, or what is wrong with its answer
-	RequestID  string // of the X-Request-Id header, for DiffHook's support; assumed
+	Message    string // the message of the server, or the fault of the response
+	RequestID  string // the X-Request-Id header, for DiffHook's support; assumed
 
-	// RetryAfter is how long the API asked to wait; 0 where it did not.
+	// RetryAfter is the wait that the API asked for. 0: none.
 	RetryAfter time.Duration
 
 	Method   string
-	Route    string // without ids, except of [Client.Do]
-	Attempts int    // how often the request was sent
+	Route    string // the path, without ids except in [Client.Do]
+	Attempts int    // number of times that the request was sent
 
 	unexpected bool  // matches ErrUnexpectedResponse
 	unknown    bool  // matches ErrOutcomeUnknown
-	cause      error // a redact.Error, which hides it; nil: none
+	cause      error // hidden in a redact.Error; nil: none
 }
 
-// Error returns one line: the request, the status, what the server said and
-// what to check.
+// Error returns a line with the request, the status, the message of the server and
+// the remedy.
 func (e *APIError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "diffhook: %s %s: %d", e.Method, e.Route, e.StatusCode)
@@ -76,7 +76,8 @@ func attemptsAndID(attempts int, id string) (s string) {
 	return s
 }
 
-// advice follows the troubleshooting section of the platform's page "API Keys".
+// advice returns the remedy, from the troubleshooting section of the platform's page
+// "API Keys".
 func (e *APIError) advice() string {
 	switch {
 	case e.Code == "invalid_client":
@@ -91,7 +92,7 @@ func (e *APIError) advice() string {
 	return ""
 }
 
-// Is reports whether the answer is of the kind that target stands for.
+// Is reports whether the response is of the kind of target.
 func (e *APIError) Is(target error) bool {
 	switch target {
 	case ErrUnauthorized:
@@ -133,8 +134,8 @@ func (e *APIError) refusesRequest() bool {
 	return e.StatusCode >= 400 && e.StatusCode < 500
 }
 
-// As finds target in the error of reading the answer, if there was one. That
-// error is not unwrapped, since it may show what this one must not.
+// As finds target in the error of reading the response, if any. That error is not
+// unwrapped: its text may show a credential.
 func (e *APIError) As(target any) bool { return errors.As(e.cause, target) }
 
 // transportError returns the error of a request without a response. The text shows
@@ -149,8 +150,9 @@ func (call *call) transportError(err error, token string, attempts int, unknown 
 	return redact.NewError(text+attemptsAndID(attempts, ""), kind, err)
 }
 
-// unsentError returns the error of a call whose last attempt was not sent. If ctx
-// left no time for it, the error of the attempt before says more.
+// unsentError returns the error of a call whose last attempt was not sent for the
+// given reason. before is the error of the attempt before: if ctx left no time for
+// another attempt, before says more than reason.
 func (call *call) unsentError(ctx context.Context, reason, before error) error {
 	reason = withContextError(ctx, reason)
 	var api *APIError

@@ -14,20 +14,19 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// incoming is a delivery whose body has been read, and the body of its
-// request from then on.
+// incoming is a delivery whose body has been read. From then on, incoming is the body
+// of the request.
 type incoming struct {
 	Delivery
 	err    error
-	whole  bool         // read to its end: nothing is left on the connection
+	whole  bool         // the end was seen: nothing is left on the connection
 	closed bool         // by a caller of Close
 	reader bytes.Reader // over Delivery.Body
 	rest   io.ReadCloser
 	cutoff cutoff
 }
 
-// unread returns the body of a request that is refused with err before any of
-// the body has been read.
+// unread returns the body of a request that is rejected with err before any read.
 func unread(r *http.Request, err error) *incoming {
 	if r.Body == nil {
 		return &incoming{err: err, rest: http.NoBody}
@@ -35,7 +34,7 @@ func unread(r *http.Request, err error) *incoming {
 	return &incoming{err: err, rest: r.Body}
 }
 
-// Read reads what has been read before, and then what has not.
+// Read reads the bytes that were read before, and then the rest.
 func (in *incoming) Read(p []byte) (int, error) {
 	if in.reader.Len() > 0 || in.err == nil {
 		return in.reader.Read(p)
@@ -48,9 +47,9 @@ func (in *incoming) Close() error {
 	return in.rest.Close()
 }
 
-// readBody reads the body of r. What it returns reads the same whole body
-// again. It stops with ErrBodyTooLarge after limit bytes and, where w can do
-// it, with ErrBodyTimeout after DeliveryTimeout.
+// readBody reads the body of r, and returns a body that reads the same bytes again.
+// It stops with ErrBodyTooLarge after limit bytes and, if w supports deadlines, with
+// ErrBodyTimeout after DeliveryTimeout.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) *incoming {
 	in := &incoming{rest: r.Body}
 	if r.Body == nil || r.Body == http.NoBody {
@@ -59,15 +58,15 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) *incoming {
 		in.read(w, r, limit)
 	}
 	if in.err == nil && int64(len(in.Body)) < r.ContentLength {
-		// net/http reports a body that broke off. One that just ends early
-		// has been read or replaced by somebody else.
+		// net/http reports a body that broke off. A body that ends early without an
+		// error has been read or replaced by other code.
 		in.err = ErrBodyConsumed
 	}
 	in.reader.Reset(in.Body)
 	return in
 }
 
-// read reads the body, with the cutoff armed for as long as that takes.
+// read reads the body. The cutoff is armed meanwhile.
 func (in *incoming) read(w http.ResponseWriter, r *http.Request, limit int64) {
 	in.cutoff.arm(w)
 	defer func() {
@@ -82,19 +81,18 @@ func (in *incoming) read(w http.ResponseWriter, r *http.Request, limit int64) {
 	in.Body, in.whole, in.err = readAll(r.Body, r.ContentLength, limit)
 }
 
-// firstRead is the most that is allocated before a byte has arrived.
+// firstRead bounds the memory that is allocated before a byte has arrived.
 const firstRead = 8 << 10
 
-// maxEmptyReads bounds reads that give neither a byte nor an error, which some
-// broken reader could answer for ever.
+// maxEmptyReads bounds the reads without a byte and without an error: a broken reader
+// can return nothing for ever.
 const maxEmptyReads = 100
 
-// readAll reads body to its end. length is what its sender promised, or not
-// positive. It is believed only as far as bytes have come: the buffer grows to
-// four times its size when it is full, so a promise by itself takes no memory.
-// It also reports whether it has come to the end.
+// readAll reads body to the end, and reports whether the end was seen. length is the
+// length that the sender promises, or not positive. A promise by itself takes no
+// memory: a full buffer grows to four times its size.
 func readAll(body io.Reader, length, limit int64) (_ []byte, whole bool, _ error) {
-	most := limit + 1 // one byte over tells a body of limit bytes from a longer one
+	most := limit + 1 // the last byte shows that a body is too long
 	size := min(firstRead, most)
 	if length > 0 {
 		size = min(size, length+1)
@@ -103,7 +101,7 @@ func readAll(body io.Reader, length, limit int64) (_ []byte, whole bool, _ error
 	for empty := 0; ; {
 		n, err := body.Read(buf[len(buf):cap(buf)])
 		if n < 0 || n > cap(buf)-len(buf) {
-			return buf, false, ErrBodyRead // not a reader's answer
+			return buf, false, ErrBodyRead // no reader may return such a number
 		}
 		buf = buf[:len(buf)+n]
 		if empty++; n > 0 {
@@ -132,11 +130,11 @@ func readAll(body io.Reader, length, limit int64) (_ []byte, whole bool, _ error
 	}
 }
 
-// cutoff ends the reading of a body after DeliveryTimeout by making the read
-// deadline pass at that moment. A deadline set in advance would be simpler and
-// wrong twice: it would replace a shorter one of the server's, and if it were
-// still armed with nothing left to read, net/http would take its passing for a
-// lost connection and cancel the request's context in mid-handler.
+// cutoff ends the read of a body after DeliveryTimeout: it makes the read deadline
+// pass at that moment. A deadline in advance would be simpler, and wrong twice. It
+// would replace a shorter deadline of the server. And if the deadline passed with
+// nothing left to read, net/http would report a lost connection and cancel the
+// request's context while the handler runs.
 type cutoff struct {
 	mu    sync.Mutex
 	w     http.ResponseWriter // nil: disarmed
@@ -144,7 +142,7 @@ type cutoff struct {
 	timer *time.Timer
 }
 
-// arm starts the clock, where there is a w to set a deadline with.
+// arm starts the clock, unless w is nil.
 func (c *cutoff) arm(w http.ResponseWriter) {
 	if w != nil {
 		c.w = w
@@ -161,7 +159,8 @@ func (c *cutoff) fire() {
 	}
 }
 
-// disarm reports whether the body was cut off. After it, w is left alone.
+// disarm reports whether the body was cut off. Afterwards, the cutoff does not touch
+// w.
 func (c *cutoff) disarm() bool {
 	if c.timer == nil {
 		return false
@@ -173,10 +172,9 @@ func (c *cutoff) disarm() bool {
 	return c.fired
 }
 
-// bodyError returns the sentinel for an error of reading a body, with the error
-// as the cause. Only errors.Is and errors.As reach the cause, since its text may
-// quote the body. A cause that matches a verdict of this package is dropped: an
-// error has a single verdict.
+// bodyError returns the sentinel for an error of reading a body, with the error as
+// the hidden cause: the text may quote the body. A cause that matches a verdict of
+// this package is dropped, so that an error has a single verdict.
 func bodyError(cause error) (err error) {
 	defer func() {
 		if recover() != nil { // a method of the cause panics, such as that of a nil pointer
@@ -250,8 +248,8 @@ func statusOf(err error) int {
 	return 0
 }
 
-// statusByMethod returns the result of the method with which err tells its status,
-// or 0 if there is none. Programs differ in its name.
+// statusByMethod returns the status that a method of err returns, or 0. Programs give
+// that method different names.
 func statusByMethod(err error) int {
 	switch err := err.(type) {
 	case interface{ StatusCode() int }:

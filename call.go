@@ -12,14 +12,16 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// Do sends a request to an endpoint that has no method of its own. path is
-// relative to the base URL, such as "monitors?limit=5"; write ids into it with
-// [url.PathEscape]. in, if not nil, is sent as JSON; out, if not nil, receives
-// the "data" of the answer. A POST or PATCH whose in is nil is sent as {}. The
-// rules of the package for retries, limits and errors apply: GET, HEAD, OPTIONS,
-// PUT and DELETE count as safe to send again.
+// Do sends a request to an endpoint without a method of its own. path is relative to
+// the base URL, such as "monitors?limit=5": escape ids in it with [url.PathEscape].
+// If in is not nil, it is sent as JSON, and if out is not nil, it receives the "data"
+// of the response. A POST or PATCH with a nil in is sent as {}. The rules of the
+// package for retries, limits and errors apply: GET, HEAD, OPTIONS, PUT and DELETE
+// count as safe to send again.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
 	if method == "" || strings.ContainsFunc(method, func(r rune) bool { return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') }) {
 		return fmt.Errorf("%w: the method must be letters, such as GET", ErrInvalidRequest)
@@ -29,7 +31,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		return err
 	}
 	route, _, _ := strings.Cut(path, "?")
-	route = scrub(route, 200) // it may be a key that is to be deleted
+	route = redact.Text(route, 200) // it may be a key that is to be deleted
 	return c.call(ctx, &call{method: method, url: u, route: route, in: in, out: out, repeatable: isRepeatable(method)})
 }
 
@@ -67,7 +69,8 @@ func (c *core) resolve(path string) (*url.URL, error) {
 	return &u, nil
 }
 
-// checkElement refuses elements of an escaped path that do not stay one.
+// checkElement returns an error if an element of an escaped path does not stay a
+// single element.
 func checkElement(escaped string) error {
 	element, err := url.PathUnescape(escaped)
 	if err != nil || element == "" || element == "." || element == ".." {
@@ -76,8 +79,8 @@ func checkElement(escaped string) error {
 	return nil
 }
 
-// Elements of the paths that are assumed, all in this place: DiffHook documents
-// what is done there as pages of its app only.
+// Elements of the assumed paths: DiffHook documents keys and the signing secret as
+// pages of its app only.
 const (
 	pathKeys          = "keys"
 	pathSigningSecret = "signing-secret"
@@ -85,11 +88,11 @@ const (
 	pathPrevious      = "previous"
 )
 
-// callPath makes a call at a path of the given elements below the base URL.
-// Each stays one element, whatever is in it.
+// callPath makes a call at a path of the given elements below the base URL. Each
+// argument stays a single element of the path.
 func (c *Client) callPath(ctx context.Context, call *call, elements ...string) error {
 	u := *c.core().base
-	plain := true // the path needs no escapes that a URL would not write by itself
+	plain := true // a URL would escape the path in the same way
 	for _, element := range elements {
 		escaped := url.PathEscape(element)
 		if err := checkElement(escaped); err != nil {
@@ -118,42 +121,42 @@ func escapedPath(elements []string) string {
 	return b.String()
 }
 
-// call is one call of the API. It goes through these functions, each of which
-// calls the next:
+// call is a call of the API. It passes through these functions, each of which calls
+// the next:
 //
 //	Client.call     encodes the body
-//	core.repeat     sends again what may be sent again
-//	Client.attempt  waits for its turn, asks for the token, bounds the time
-//	core.send       sends, and reads the answer
+//	core.repeat     sends again if that is safe and may help
+//	Client.attempt  waits for the turn and the token
+//	core.send       sends the request, and reads the response
 type call struct {
 	method string
 	url    *url.URL
-	route  string // what errors and logs call it: the path without ids
+	route  string // the path without ids, for errors and logs
 	query  string
 	in     any
 	out    any
 
-	// repeatable says that carrying the call out twice is the same as once.
+	// repeatable means that to carry out the call twice is the same as once.
 	repeatable bool
 
-	// urgent says that it does not stand in line behind other calls.
+	// urgent means that the call does not queue behind other calls.
 	urgent bool
 
 	body        []byte
 	contentType string
-	hidden      func() []string // beside the token, what no error may show
+	hidden      func() []string // further texts that no error may show; nil: the token alone
 
-	generation   int  // that body is encoded for
-	attempts     int  // begun
-	tokenRenewed bool // for this call, after a 401
+	generation   int  // generation of the encoded body
+	attempts     int  // attempts begun
+	tokenRenewed bool // a 401 has made this call get a new token
 }
 
-// scrub makes a text from outside fit for an error of the call.
+// scrub returns a text from outside, fit for an error of the call.
 func (call *call) scrub(text string, n int, token string) string {
 	if call.hidden != nil {
-		return scrub(text, n, append(call.hidden(), token)...)
+		return redact.Text(text, n, append(call.hidden(), token)...)
 	}
-	return scrub(text, n, token)
+	return redact.Text(text, n, token)
 }
 
 // outcome is the result of an attempt. The zero outcome is success.
@@ -175,11 +178,11 @@ func (c *Client) call(ctx context.Context, call *call) error {
 	return c.core().repeat(ctx, call, c.attempt)
 }
 
-// encode makes the body, in the words of a generation. It is asked again for
-// each attempt, since the credentials may have changed to the other one.
+// encode encodes the body in the words of a generation. It is called before each
+// attempt, since the credentials may have changed to the other generation.
 //
-// If the call is not repeatable, the request always has a body: a transport repeats
-// a request by itself only if it can rewind the body. See newRequest.
+// If the call is not repeatable, the request always has a body: a transport repeats a
+// request by itself only if it can rewind the body. See newRequest.
 func (call *call) encode(generation int) error {
 	if call.generation == generation || call.in == nil && call.repeatable {
 		return nil
@@ -227,16 +230,16 @@ func (c *Client) attempt(ctx context.Context, call *call) outcome {
 	return o
 }
 
-// turn waits until an attempt may start, and returns the token to start it
-// with. An exchange is waited for before the turn comes, and not with the turn
-// in hand: else all who wait for the exchange would start together after it.
+// turn waits until an attempt may start, and returns the token for it. It waits for
+// an exchange first and for the turn at the limiter then: otherwise all calls that
+// wait for the exchange would start together after it.
 func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 	for {
 		auth := c.auth.Load()
 		if auth.exchange != nil {
 			if err := auth.exchange.wait(ctx); err != nil {
 				if ctx.Err() == nil && c.auth.Load() != auth {
-					continue // SetCredentials, meanwhile
+					continue // SetCredentials was called meanwhile
 				}
 				return nil, "", err
 			}
@@ -249,7 +252,7 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 			if token := auth.exchange.token(); token != "" {
 				return auth, token, nil
 			}
-			continue // it has ended, or been refused, meanwhile
+			continue // the token has expired or was rejected meanwhile
 		}
 		token, err := auth.token(ctx)
 		if err != nil {
@@ -262,7 +265,7 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 	}
 }
 
-// wait returns when an attempt may start.
+// wait waits until an attempt may start.
 func (c *core) wait(ctx context.Context, call *call, limiter Limiter) error {
 	pause, err := c.gate.wait(ctx, limiter, call.urgent, c.opts.MaxRetryWait)
 	if pause > 0 {
@@ -275,7 +278,7 @@ func (c *core) wait(ctx context.Context, call *call, limiter Limiter) error {
 	return err
 }
 
-// send sends one request and reads its answer.
+// send sends a request and reads the response.
 func (c *core) send(ctx context.Context, call *call, token string) outcome {
 	attempt, cancel := context.WithTimeout(ctx, c.opts.AttemptTimeout)
 	defer cancel()
@@ -295,11 +298,11 @@ func (c *core) send(ctx context.Context, call *call, token string) outcome {
 		return call.unanswered(ctx, err, token, &d)
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		// The connection is the caller's then, and no context ends its reads.
+		// The connection then belongs to the caller, and no context ends its reads.
 		resp.Body.Close()
 		resp.Body = http.NoBody
 	}
-	defer resp.Body.Close() // read whole by then, or broken off, or far too long
+	defer resp.Body.Close() // after read: whole, broken off or far too long
 	c.log(ctx, call, resp.StatusCode, time.Since(began))
 	return c.read(ctx, call, resp, token, began)
 }
@@ -324,21 +327,21 @@ func (c *core) newRequest(ctx context.Context, call *call, token string) (*http.
 	if token != "" {
 		r.Header["Authorization"] = values[3:4:4]
 	}
-	// Without GetBody, a transport cannot rewind the body and repeat the request,
-	// and its error says why it would have done so.
+	// Without GetBody, a transport cannot rewind the body and repeat the request. Its
+	// error shows the reason to repeat.
 	r.GetBody = nil
 	return r, nil
 }
 
-// unanswered is the outcome of a request that got no answer.
+// unanswered returns the outcome of a request without a response.
 func (call *call) unanswered(ctx context.Context, err error, token string, d *departure) outcome {
-	// Transports wrap errors into ones that quote the URL, with its query.
+	// Transports wrap an error into an error that quotes the URL, with its query.
 	for wrapped := (*url.Error)(nil); errors.As(err, &wrapped); {
 		err = wrapped.Err
 	}
 	left := d.left(err)
 	if d.repeat.Load() {
-		err = errRepeated // and not that departure ended the attempt
+		err = errRepeated // and not the end of the context, by departure
 	}
 	unknown := left && !call.repeatable
 	return outcome{

@@ -26,70 +26,66 @@ const (
 	userAgent = "diffhook-go/0.1"
 )
 
-// ClientOptions configures a [Client]. The zero value, and a nil pointer, mean
-// every default.
+// ClientOptions configures a [Client]. The zero value, and a nil pointer, mean the
+// defaults.
 type ClientOptions struct {
-	// BaseURL is where the API is. It must be https, or http to a loopback
+	// BaseURL is the address of the API. It must be https, or http to a loopback
 	// address for tests. By default, [DefaultBaseURL].
 	BaseURL string
 
-	// HTTPClient sends the requests. It is copied and never changed.
-	// Redirects are not followed whatever it says. If its transport repeats a
-	// request by itself on a connection of net/http, the attempt ends before the
-	// second request is sent. So a transport that makes requests of its own, such
-	// as for a token, must not make them with the context of the request that it
-	// sends. By default, a client with a transport like
-	// [http.DefaultTransport], connections for 64 goroutines, and pings that
-	// find dead HTTP/2 connections.
+	// HTTPClient sends the requests. It is copied and never changed, and redirects
+	// are not followed. If the transport repeats a request by itself on a connection
+	// of net/http, the attempt ends before the second request is sent. So a transport
+	// that makes further requests, such as for a token, must not make them with the
+	// context of the request. By default, a client with a transport like
+	// [http.DefaultTransport], connections for 64 goroutines, and pings that find
+	// dead HTTP/2 connections.
 	HTTPClient *http.Client
 
-	// UserAgent is put before the library's own, so that DiffHook can tell
-	// who calls. By default, it is empty.
+	// UserAgent is put before the library's user agent, so that DiffHook can tell the
+	// caller. By default, it is empty.
 	UserAgent string
 
-	// Limiter delays requests. Its Wait is called for one call of the client at
-	// a time, in the order in which they came; reads of the signing secret come
-	// before the others. Clients that share a key should share one. By default,
-	// PlanLimiter(FreePlan).
+	// Limiter delays requests. The client calls Wait for one of its calls at a time,
+	// in the order of arrival, but reads of the signing secret come first. Clients
+	// that share a key should share a limiter. By default, PlanLimiter(FreePlan).
 	Limiter Limiter
 
-	// MaxAttempts is how often a request is sent that is safe to send again;
-	// 1 means no retries. By default, 4.
+	// MaxAttempts bounds how often a request is sent that is safe to send again. 1
+	// means no retries. By default, 4.
 	MaxAttempts int
 
-	// AttemptTimeout bounds each attempt, from the connection to the last
-	// byte of the answer. By default, 30 s.
+	// AttemptTimeout bounds an attempt, from the connection to the last byte of the
+	// response. By default, 30 s.
 	AttemptTimeout time.Duration
 
-	// MaxRetryWait is the longest wait that the API may ask for before a
-	// retry. Where it asks for more, the error comes back at once, with its
-	// RetryAfter. By default, 60 s.
+	// MaxRetryWait is the longest wait before a retry that the API may ask for. If
+	// the API asks for more, the error comes at once, with RetryAfter. By default, 60
+	// s.
 	MaxRetryWait time.Duration
 
-	// Generation of the platform, 1 or 2: it decides the names of fields in
-	// requests. By default, 2 with [ClientCredentials], else 1.
+	// Generation is the generation of the platform, 1 or 2: it decides the names of
+	// fields in requests. By default, 2 with [ClientCredentials], else 1.
 	Generation int
 
-	// Logger receives one line per attempt (Debug) and per retry (Warn): the
+	// Logger receives a line for each attempt (Debug) and each retry (Warn): the
 	// method, the route and the status, never a header, a query, a body or a
 	// credential. By default, nothing is logged.
 	Logger *slog.Logger
 }
 
-// Client calls the API. Its methods are grouped by resource; [Client.Do] is for
-// endpoints that have no method. Make one with [NewClient] and keep it: it
-// holds connections, a token and a limiter. All methods are safe for concurrent
-// use.
+// Client calls the API. The methods are grouped by resource, and [Client.Do] is for
+// endpoints without a method. Make a Client with [NewClient] and keep it: it holds
+// connections, a token and a limiter. All methods are safe for concurrent use.
 type Client struct {
 	Keys          *KeyService
 	SigningSecret *SigningSecretService
 	Monitors      *MonitorService
 	Logs          *LogService
 
-	// core returns everything else. It stands behind a function, as the key of a
-	// Secret does: the buffers of a connection hold the token that was sent last,
-	// and a program that prints a Client by reflection would show them, and read
-	// them while other goroutines change them.
+	// core returns the state, behind a function as the key of a Secret: the buffers
+	// of a connection hold the last token. A program that prints a Client by
+	// reflection would show them, and read them while other goroutines change them.
 	core func() *core
 	auth atomic.Pointer[auth]
 }
@@ -97,9 +93,9 @@ type Client struct {
 // NewClient returns a client with the given credentials. Nil options mean the
 // defaults. It does no I/O.
 //
-// It returns an error that wraps [ErrInvalidCredentials] for credentials that cannot
-// be right, naming the environment variable they came from, and
-// [ErrInvalidOptions] for an option out of range.
+// Errors match [ErrInvalidCredentials] for credentials that cannot be right, and name
+// the environment variable of their origin, and [ErrInvalidOptions] for an option out
+// of range.
 func NewClient(creds Credentials, opts *ClientOptions) (*Client, error) {
 	core := &core{}
 	if opts != nil {
@@ -115,42 +111,42 @@ func NewClient(creds Credentials, opts *ClientOptions) (*Client, error) {
 	return newClient(core, auth), nil
 }
 
-// SetCredentials makes attempts that start from now on use creds, also retries
-// of calls that began before. Credentials that cannot be right make those
-// attempts fail with the error that [NewClient] would return.
+// SetCredentials makes attempts that start from now on use creds, retries of earlier
+// calls included. If creds cannot be right, those attempts fail with the error of
+// [NewClient].
 func (c *Client) SetCredentials(creds Credentials) { c.auth.Store(c.core().mustAuth(creds)) }
 
-// WithCredentials returns a second client with other credentials, which shares
-// the connections, the limiter and the options of c. Credentials that cannot be
-// right make its calls fail with the error that [NewClient] would return.
+// WithCredentials returns a second client with other credentials, which shares the
+// connections, the limiter and the options of c. If creds cannot be right, its calls
+// fail with the error of [NewClient].
 func (c *Client) WithCredentials(creds Credentials) *Client {
 	return newClient(c.core(), c.core().mustAuth(creds))
 }
 
-// CloseIdleConnections closes the connections that no call uses at this moment, as
-// for a program that has no more calls to make. Later calls open new ones. The
-// transport of an [ClientOptions].HTTPClient may be shared with others, whose idle
-// connections it closes too.
+// CloseIdleConnections closes the connections that no call uses now, as for a program
+// that has made its last call. Later calls open new connections. A transport of
+// [ClientOptions].HTTPClient may have other users: their idle connections are closed
+// too.
 func (c *Client) CloseIdleConnections() { c.core().http.CloseIdleConnections() }
 
-// Format writes the base URL and the generation, under every verb: fmt would
-// otherwise read, without a lock, what other goroutines change.
+// Format writes the base URL and the generation under every verb. Without it, fmt
+// would read state that other goroutines change.
 func (c *Client) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "diffhook.Client(%s, generation %d)", c.core().base, c.auth.Load().generation)
 }
 
-// core is what a client and those made from it by WithCredentials share.
+// core is the state that clients made by WithCredentials share.
 type core struct {
 	opts ClientOptions // defaults filled in
 	base *url.URL      // path ends in a slash
-	http *http.Client  // our copy
+	http *http.Client  // a copy of the option
 	gate *gate
 }
 
-// auth is a client's credentials, as one immutable snapshot.
+// auth is a client's credentials, as an immutable snapshot.
 type auth struct {
 	token      func(context.Context) (string, error)
-	exchange   *exchanger // where the token is exchanged for, and can be had anew
+	exchange   *exchanger // exchanges client credentials for a token; nil without
 	generation int
 }
 
@@ -167,7 +163,7 @@ func newClient(shared *core, auth *auth) *Client {
 func (c *core) mustAuth(creds Credentials) *auth {
 	a, err := c.newAuth(creds)
 	if err != nil {
-		// Generation 2 has all fields, so that this error comes first.
+		// Generation 2 has all fields, so the error is this and not that of a field.
 		return &auth{token: func(context.Context) (string, error) { return "", err }, generation: 2}
 	}
 	return a
@@ -251,7 +247,7 @@ func (c *core) fill() (err error) {
 	return nil
 }
 
-// parseBaseURL accepts only where a credential may be sent.
+// parseBaseURL returns an error unless a credential may be sent to s.
 func parseBaseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
@@ -285,14 +281,14 @@ func (c *core) newHTTPClient(given *http.Client) *http.Client {
 	} else {
 		copied.Transport = newTransport(c.opts.AttemptTimeout)
 	}
-	// A redirect would carry the credential to wherever it points.
+	// A redirect would send the credential to another place.
 	copied.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &copied
 }
 
-// newTransport returns the transport of a client that was given none. A silent
-// HTTP/2 connection is pinged, and left if no answer comes, before an attempt
-// that waits on it is over: the next attempt then gets a new connection.
+// newTransport returns the default transport of a client. It pings a silent HTTP/2
+// connection, and leaves it without an answer before the attempt is over: the next
+// attempt then gets a new connection.
 func newTransport(attempt time.Duration) http.RoundTripper {
 	t, ok := http.DefaultTransport.(*http.Transport)
 	if !ok { // a program put its own there
@@ -311,15 +307,14 @@ func newTransport(attempt time.Duration) http.RoundTripper {
 
 // ListOptions bounds a list. A nil pointer means the default.
 //
-// The API documents no way to get what comes after the last item of a list, so
-// a list of [MaxListLimit] items may not be all there is. A longer list is
-// returned whole.
+// The API documents no way to get the items after a list, so a list of [MaxListLimit]
+// items may not be complete. A longer list is returned whole.
 //
-// A field that cannot be read is zero, and so is an item that cannot be read: the
-// list stays as long as the API's. Check the ID before you use an item.
+// An unreadable field is zero, and so is an unreadable item: the list stays as long
+// as that of the API. Check the ID before you use an item.
 type ListOptions struct {
 	// Limit is the longest list wanted, from 1 to MaxListLimit. By default,
-	// MaxListLimit (the default of the API itself is 50).
+	// MaxListLimit. (The default of the API is 50.)
 	Limit int
 }
 

@@ -12,38 +12,37 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// Credentials supply the bearer token of the API's requests: an [APIKey]
-// (generation 1 of the platform), [ClientCredentials] (generation 2), or
-// [EnvCredentials], which finds out.
+// Credentials supply the bearer token of the API's requests: an [APIKey] (generation
+// 1 of the platform), [ClientCredentials] (generation 2), or [EnvCredentials], which
+// picks either.
 //
-// Token is called for every attempt at a request, when it is about to be sent,
-// possibly concurrently.
+// Token is called before every attempt at a request, possibly concurrently.
 type Credentials interface {
 	Token(ctx context.Context) (string, error)
 }
 
 // CredentialsFunc is a function that is [Credentials], for a key that is kept
-// elsewhere and may change. It should answer from memory.
+// elsewhere and may change. It should return a token from memory.
 type CredentialsFunc func(ctx context.Context) (string, error)
 
 // Token calls f.
 func (f CredentialsFunc) Token(ctx context.Context) (string, error) { return f(ctx) }
 
 // APIKey is a live API key. It is opaque as a [Secret] is: it prints, logs and
-// encodes as its prefix and last four characters (dh_live_…wxyz), or as the
-// prefix alone where it is short, and [APIKey.Reveal] is the only way to the
-// text. It is not comparable with ==: use [APIKey.Equal]. The zero value is no
-// key. All methods are safe for concurrent use.
+// encodes as the prefix and the last four characters (dh_live_…wxyz), or as the
+// prefix alone if it is short. Only [APIKey.Reveal] returns the text. To compare
+// keys, call [APIKey.Equal]: == does not compile. The zero value is not a key. All
+// methods are safe for concurrent use.
 type APIKey struct {
-	text func() string // behind a function for the reasons given at Secret.key
+	text func() string // behind a function, as the key of a Secret
 }
 
 // NewAPIKey returns the API key with the given text: dh_live_ and at least one
-// letter, digit, - or _. Keys are made at App → Settings → API Keys, and shown
-// once, at their creation.
+// letter, digit, - or _. Keys are made at App → Settings → API Keys, which shows a
+// key once, at its creation.
 //
-// It returns an error that wraps [ErrInvalidCredentials], and does not repeat the
-// text, for any other text.
+// For any other text, the error matches [ErrInvalidCredentials] and does not repeat
+// the text.
 func NewAPIKey(s string) (APIKey, error) {
 	rest, ok := strings.CutPrefix(s, apiKeyPrefix)
 	switch {
@@ -55,14 +54,12 @@ func NewAPIKey(s string) (APIKey, error) {
 		return APIKey{}, fmt.Errorf("%w: it does not begin with %s; is it the signing secret?", ErrInvalidCredentials, apiKeyPrefix)
 	case rest == "":
 		return APIKey{}, fmt.Errorf("%w: nothing follows %s; copy it whole", ErrInvalidCredentials, apiKeyPrefix)
-	case strings.ContainsFunc(rest, func(r rune) bool { return !isKeyRune(r) }):
+	case strings.ContainsFunc(rest, func(r rune) bool { return !redact.IsKeyRune(r) }):
 		return APIKey{}, fmt.Errorf("%w: it has characters other than letters, digits, - and _; copy it from where it was shown at creation", ErrInvalidCredentials)
 	}
 	s = strings.Clone(s)
 	return APIKey{text: func() string { return s }}, nil
 }
-
-func isKeyRune(r rune) bool { return redact.IsKeyRune(r) }
 
 // Token returns the key: an APIKey is [Credentials].
 func (k APIKey) Token(context.Context) (string, error) {
@@ -72,8 +69,7 @@ func (k APIKey) Token(context.Context) (string, error) {
 	return k.text(), nil
 }
 
-// Reveal returns the text, for storing it in a secrets manager. The zero
-// APIKey returns "".
+// Reveal returns the text, to save in a secrets manager. The zero APIKey returns "".
 func (k APIKey) Reveal() string {
 	if k.text == nil {
 		return ""
@@ -90,8 +86,8 @@ func (k APIKey) Equal(other APIKey) bool {
 // IsZero reports whether k is the zero APIKey.
 func (k APIKey) IsZero() bool { return k.text == nil }
 
-// String returns the key's prefix and last four characters, or (none) for the
-// zero APIKey.
+// String returns the prefix and the last four characters of the key, or (none) for
+// the zero APIKey.
 func (k APIKey) String() string {
 	if k.IsZero() {
 		return shownZero
@@ -99,14 +95,13 @@ func (k APIKey) String() string {
 	return redactAPIKey(k.Reveal())
 }
 
-// Format writes what String returns under every verb.
+// Format writes the text of String under every verb.
 func (k APIKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
-// MarshalText returns what String returns.
+// MarshalText returns the text of String.
 func (k APIKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// redactAPIKey shows the last four characters only of a key so long that they
-// are a small part of it.
+// redactAPIKey shows the last four characters of a key only if the key is long.
 func redactAPIKey(text string) string {
 	const shown, least = 4, 16
 	if len(text) < len(apiKeyPrefix)+least {
@@ -115,10 +110,10 @@ func redactAPIKey(text string) string {
 	return apiKeyPrefix + "…" + text[len(text)-shown:]
 }
 
-// ClientCredentials returns the credentials of generation 2: a client id,
-// which begins with dh_live_, and its secret. Each [Client] exchanges them for
-// an access token of its own, at api/oauth/token of its base URL, keeps it for
-// as long as it lives (24 h), and gets a new one shortly before.
+// ClientCredentials returns the credentials of generation 2: a client id, which
+// begins with dh_live_, and its secret. Each [Client] exchanges them for an access
+// token of its own, at api/oauth/token of its base URL, keeps the token while it
+// lives (24 h), and gets a new token shortly before.
 func ClientCredentials(id, secret string) Credentials {
 	secret = strings.Clone(secret)
 	return clientCredentials{id: id, secret: func() string { return secret }}
@@ -129,7 +124,7 @@ type clientCredentials struct {
 	secret func() string
 }
 
-// Token fails: only a Client knows where to exchange the credentials.
+// Token fails: only a Client can exchange the credentials.
 func (clientCredentials) Token(context.Context) (string, error) {
 	return "", fmt.Errorf("%w: ClientCredentials have no token of their own; pass them to NewClient", ErrInvalidOptions)
 }
@@ -143,7 +138,7 @@ func (c clientCredentials) check() error {
 	switch {
 	case !strings.HasPrefix(c.id, apiKeyPrefix):
 		return fmt.Errorf("%w: the client id does not begin with %s", ErrInvalidCredentials, apiKeyPrefix)
-	case strings.ContainsFunc(c.id, func(r rune) bool { return !isKeyRune(r) }):
+	case strings.ContainsFunc(c.id, func(r rune) bool { return !redact.IsKeyRune(r) }):
 		return fmt.Errorf("%w: the client id has characters other than letters, digits, - and _", ErrInvalidCredentials)
 	case c.secret() == "":
 		return fmt.Errorf("%w: the client secret is empty", ErrInvalidCredentials)
@@ -165,10 +160,10 @@ const (
 )
 
 // EnvCredentials returns the credentials in the environment: the API key in
-// DIFFHOOK_API_KEY (generation 1) or, where that is not set, the client
-// credentials in DIFFHOOK_CLIENT_ID and DIFFHOOK_CLIENT_SECRET (generation 2).
-// They are read once, when they are given to a [Client]. Errors name the
-// variable, never its value.
+// DIFFHOOK_API_KEY (generation 1) or, if that is not set, the client credentials in
+// DIFFHOOK_CLIENT_ID and DIFFHOOK_CLIENT_SECRET (generation 2). The variables are
+// read when a [Client] gets the credentials. Errors name the variable, never the
+// value.
 func EnvCredentials() Credentials { return envCredentials{} }
 
 type envCredentials struct{}

@@ -3,59 +3,57 @@ package diffhook
 import (
 	"errors"
 	"net/http"
-
-	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// Errors of receiving deliveries. Test for them with [errors.Is]: what a
-// method returns may wrap one of them together with a cause. [HTTPStatus]
-// gives the answer that belongs to each.
+// Errors of receiving deliveries. Test for them with [errors.Is]: the error of a
+// method may wrap a sentinel together with a cause. [HTTPStatus] returns the status
+// for each.
 var (
 	// ErrNoSignature is returned if a request has no signature header, or only
-	// blank ones.
-	ErrNoSignature = errors.New("diffhook: no signature: the header " + SignatureHeader + " (or " + SignatureHeaderGen2 + ") is missing or empty; refuse the request")
+	// blank signature headers.
+	ErrNoSignature = errors.New("diffhook: no signature: the header " + SignatureHeader + " (or " + SignatureHeaderGen2 + ") is missing or empty")
 
 	// ErrMalformedSignature is returned if a signature is not "sha256=" and 64
-	// lower-case hex digits, or if its header has several values. Spaces and
-	// tabs around a value, and blank values, do not count.
-	ErrMalformedSignature = errors.New(`diffhook: malformed signature: want one value, "sha256=" and 64 lower-case hex digits; refuse the request`)
+	// lower-case hex digits, or if the header has several values. Spaces and tabs
+	// around a value, and blank values, do not count.
+	ErrMalformedSignature = errors.New(`diffhook: malformed signature: want a single value, "sha256=" and 64 lower-case hex digits`)
 
-	// ErrSignatureMismatch is returned where a well-formed signature matches
-	// no secret in force.
-	ErrSignatureMismatch = errors.New("diffhook: signature mismatch: no signing secret in force made this signature for this body; refuse the request, and if all are refused compare the secret's fingerprint and look for code that changes the body before it is verified")
+	// ErrSignatureMismatch is returned if a well-formed signature matches no secret
+	// in force.
+	ErrSignatureMismatch = errors.New("diffhook: signature mismatch: no signing secret in force signed this body; if every delivery fails, compare the fingerprint of the secret, and look for code that changes the body before the verifier")
 
 	// ErrStale is returned if [VerifierOptions].MaxAge is set and a correctly
 	// signed event was triggered longer ago, or more than 5 minutes in the
 	// future, or has no readable time.
-	ErrStale = errors.New("diffhook: stale delivery: triggered_at is longer ago than MaxAge, over 5 minutes in the future, or unreadable; refuse it, or raise MaxAge and check the clock")
+	ErrStale = errors.New("diffhook: stale delivery: triggered_at is longer ago than MaxAge, over 5 minutes in the future, or unreadable; if retries fail, raise MaxAge or check the clock")
 
 	// ErrBodyTooLarge is returned if a body is longer than
-	// [VerifierOptions].MaxBodyBytes or than a limit set before the verifier:
-	// the reader returns an *http.MaxBytesError, or an error with the status 413
-	// in an integer field or method Code, Status, StatusCode, HTTPStatus or
+	// [VerifierOptions].MaxBodyBytes or than a limit before the verifier: the
+	// reader returns an *http.MaxBytesError, or an error with the status 413 in an
+	// integer field or method Code, Status, StatusCode, HTTPStatus or
 	// HTTPStatusCode.
 	ErrBodyTooLarge = errors.New("diffhook: body too large: it is longer than MaxBodyBytes; raise the limit if deliveries can be that long")
 
-	// ErrBodyTimeout is returned if a body was not there in time, or if its
-	// reader says so by a deadline's error or by the status 408.
-	ErrBodyTimeout = errors.New("diffhook: body timeout: the body did not arrive in time; the sender is slow or has stopped")
+	// ErrBodyTimeout is returned if a body did not arrive in time, or if the reader
+	// returns the error of a deadline or an error with the status 408.
+	ErrBodyTimeout = errors.New("diffhook: body timeout: the sender is slow or has stopped")
 
 	// ErrBodyRead is returned if the body broke off or could not be read.
-	// [errors.Is] and [errors.As] find the error of its reader.
+	// [errors.Is] and [errors.As] find the error of the reader.
 	ErrBodyRead = errors.New("diffhook: body not read: it broke off before its end, or its reader failed")
 
-	// ErrBodyConsumed is returned where the body is shorter than its
-	// Content-Length without having broken off: other code read it first.
+	// ErrBodyConsumed is returned if the body is shorter than the Content-Length and
+	// did not break off: other code read it first.
 	ErrBodyConsumed = errors.New("diffhook: body consumed: something read or replaced the request's body before the verifier; mount the verifier before it")
 
-	// ErrSecretsUnavailable is returned where the source of secrets fails and
-	// the secret that is missing may be the one that signed, and by every
+	// ErrSecretsUnavailable is returned if the source of secrets fails, because a
+	// secret that only the source names may have signed the delivery, and by every
 	// method of a zero [Verifier].
-	ErrSecretsUnavailable = errors.New("diffhook: signing secrets unavailable: check the secret source")
+	ErrSecretsUnavailable = errors.New("diffhook: signing secrets unavailable")
 
 	// ErrHeld is returned by [Verifier.VerifyRequest] if [Verifier.Hold] is on and
-	// no known secret signed the delivery: it is held, and HandleHeld is called for
-	// it if a secret that signed it comes into force. Answer 202.
+	// no known secret signed the delivery: HandleHeld gets the delivery if a secret
+	// that signed it comes into force. Answer 202.
 	ErrHeld = errors.New("diffhook: delivery held: it is kept until a secret that signed it is in force; answer 202")
 
 	// ErrUnavailable is for an [EventFunc] to return, also wrapped, if the event
@@ -64,19 +62,19 @@ var (
 	// DiffHook retries.
 	ErrUnavailable = errors.New("diffhook: unavailable: the event cannot be handled now")
 
-	// ErrInvalidEvent is returned if a body is not one JSON object. A field
-	// that cannot be read is no error: see [Event].Unreadable.
+	// ErrInvalidEvent is returned if a body is not a JSON object. A field that
+	// cannot be read is no error: see [Event].Unreadable.
 	ErrInvalidEvent = errors.New("diffhook: invalid event: the body is not a JSON object")
 )
 
-// Errors of calling the API. Test for them with [errors.Is]; [errors.As] with
-// an [*APIError] gives the details of an answer.
+// Errors of calling the API. Test for them with [errors.Is]. [errors.As] with an
+// [*APIError] returns the details of a response.
 var (
 	// ErrUnauthorized is a 401: the key is missing, malformed or revoked.
 	ErrUnauthorized = errors.New("diffhook: unauthorized")
 
-	// ErrForbidden is a 403: the credentials are valid but have no access to
-	// the resource, such as a monitor of another team.
+	// ErrForbidden is a 403: the credentials are valid but have no access to the
+	// resource, such as a monitor of another team.
 	ErrForbidden = errors.New("diffhook: forbidden")
 
 	// ErrMonitorLimit is the 403 of a plan whose monitors are used up. It is
@@ -86,24 +84,23 @@ var (
 	// ErrNotFound is a 404 or a 410.
 	ErrNotFound = errors.New("diffhook: not found")
 
-	// ErrInvalidRequest is a 400 or another 4xx that says that the request is
-	// wrong, and what the client itself refuses to send.
+	// ErrInvalidRequest is a 400 or another 4xx for a wrong request, and the error
+	// of a request that the client does not send.
 	ErrInvalidRequest = errors.New("diffhook: invalid request")
 
-	// ErrRateLimited is a 429 that could not be waited out.
+	// ErrRateLimited is a 429 after which the client could not wait long enough.
 	ErrRateLimited = errors.New("diffhook: rate limited")
 
 	// ErrServer is a 5xx.
 	ErrServer = errors.New("diffhook: server error")
 
-	// ErrUnexpectedResponse is an answer that is not what the API documents:
-	// not JSON, cut off, too long, empty, without data, or a redirect.
+	// ErrUnexpectedResponse is a response that the API does not document: not JSON,
+	// cut off, too long, empty, without data, or a redirect.
 	ErrUnexpectedResponse = errors.New("diffhook: unexpected response")
 
-	// ErrOutcomeUnknown is matched, beside what else there is to say, by the
-	// error of a request that may have been carried out and is not safe to
-	// send again. Look before you repeat it: creating a key twice leaves a
-	// live key that nobody holds.
+	// ErrOutcomeUnknown is a further match of the error of a request that may have
+	// been carried out and is not safe to send again. Look before you repeat it: to
+	// create a key twice leaves a live key that nobody holds.
 	ErrOutcomeUnknown = errors.New("diffhook: outcome unknown")
 
 	// ErrInvalidCredentials is returned for credentials that cannot be right.
@@ -112,20 +109,20 @@ var (
 
 // Errors of configuring the package.
 var (
-	// ErrInvalidSecret is returned by [NewSecret], and by what calls it, for a
-	// text that cannot be a signing secret.
+	// ErrInvalidSecret is returned for a text that cannot be a signing secret: see
+	// [NewSecret].
 	ErrInvalidSecret = errors.New("diffhook: invalid signing secret")
 
-	// ErrInvalidOptions is returned by constructors and methods for an
-	// argument or option out of its range; the text names it.
+	// ErrInvalidOptions is returned by constructors and methods for an argument or
+	// option out of range. The text names it.
 	ErrInvalidOptions = errors.New("diffhook: invalid options")
 )
 
 // Result names the verdict on a delivery, in an [Observation] and in logs.
 type Result string
 
-// The results. Each but the first and the last three stands for the error of a
-// similar name.
+// The results. Each but accepted, dropped and error stands for the error of a similar
+// name.
 const (
 	ResultAccepted           Result = "accepted"
 	ResultNoSignature        Result = "no_signature"
@@ -143,10 +140,10 @@ const (
 	ResultError              Result = "error"   // any other error
 )
 
-// HTTPStatus returns the status to answer a delivery with: 200 for a nil
-// error, the status in this table for an error of this package, and 500 for
-// any other. [Verifier.Handler] answers so by itself; use HTTPStatus with a
-// router that writes its own answers.
+// HTTPStatus returns the status with which to answer a delivery: 200 for nil, the
+// status in this table for an error of this package, and 500 for any other error.
+// [Verifier.Handler] answers so by itself. Call HTTPStatus in a router that writes
+// the answers.
 //
 //	ErrNoSignature, ErrMalformedSignature, ErrSignatureMismatch, ErrStale  401
 //	ErrBodyTooLarge                                                        413
@@ -166,14 +163,14 @@ func HTTPStatus(err error) int {
 	return status
 }
 
-// verdicts is the one table of what can become of a delivery that is not accepted:
-// its name in observations and logs, and the status it is answered with.
+// verdicts is the table of verdicts other than accepted: the error, the result in
+// observations and logs, and the status of the answer.
 var verdicts = [...]struct {
 	err    error
 	result Result
 	status int
 }{
-	// First, since it may wrap whatever error a source returns.
+	// First, since it may wrap any error of a source.
 	{ErrSecretsUnavailable, ResultSecretsUnavailable, http.StatusServiceUnavailable},
 	{ErrNoSignature, ResultNoSignature, http.StatusUnauthorized},
 	{ErrMalformedSignature, ResultMalformedSignature, http.StatusUnauthorized},
@@ -187,8 +184,8 @@ var verdicts = [...]struct {
 	{ErrHeld, ResultHeld, http.StatusAccepted},
 }
 
-// classify returns the row of [verdicts] that err belongs to, as the index of
-// its result, and its status. The index of an unknown error is len(verdicts).
+// classify returns the index of the row of [verdicts] for err, and the status. The
+// index for an unknown error is len(verdicts).
 func classify(err error) (row, status int) {
 	for i, v := range verdicts {
 		if errors.Is(err, v.err) {
@@ -208,12 +205,3 @@ func resultOf(err error) Result {
 	}
 	return ResultError
 }
-
-// scrub makes a text from outside fit to show: on one line, about n bytes at
-// most, and without anything that looks like a key, or is one of secrets in any
-// form that a redact.Writer knows.
-func scrub(text string, n int, secrets ...string) string { return redact.Text(text, n, secrets...) }
-
-// bounded cuts s to about n bytes and takes out of it what could make it look
-// like something else: control and format characters.
-func bounded(s string, n int) string { return redact.Bounded(s, n) }

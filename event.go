@@ -12,22 +12,21 @@ import (
 	"time"
 )
 
-// Event is the content of a delivery: a monitored page changed. It has the
-// documented fields of both generations. A field that is absent, null or
-// unreadable is zero.
+// Event is the content of a delivery: a watched page changed. It has the documented
+// fields of both generations. A field that is absent, null or unreadable is zero.
 //
-// It marshals to JSON under the documented names, so that it can be put into a
-// queue and read back with [ParseEvent]. Raw and Unreadable are not marshalled.
+// An Event marshals to JSON under the documented names, so that it can wait in a
+// queue and be read back with [ParseEvent]. Raw and Unreadable are not marshalled.
 type Event struct {
-	// Type is the "event" field: "page.changed" is the one documented value.
-	// Expect others in time.
+	// Type is the "event" field. "page.changed" is the only documented value: expect
+	// others in time.
 	Type string `json:"event"`
 
 	MonitorID string `json:"monitor_id"`
 	URL       string `json:"url"`
 
-	// TriggeredAt is when the change was detected, in UTC. Every attempt to
-	// deliver one change has the same.
+	// TriggeredAt is the time of the change, in UTC. It is the same in every attempt
+	// to deliver the change.
 	TriggeredAt time.Time `json:"triggered_at,omitzero"`
 
 	// Generation 1 only.
@@ -39,18 +38,18 @@ type Event struct {
 	// Content is the new text of the page. Generation 2 only.
 	Content string `json:"content,omitempty"`
 
-	// Raw is the body without a byte order mark, for fields that are not here.
-	// It shares the memory of the body.
+	// Raw is the body without a byte order mark, for further fields. It shares the
+	// memory of the body.
 	Raw json.RawMessage `json:"-"`
 
-	// Unreadable lists the fields that are zero because their value cannot be
-	// read, in the order of this struct and by their names in JSON, such as
-	// interval_minutes or diff.added. Raw shows the values. It is nil if
-	// everything was read. Absent fields and null are not listed.
+	// Unreadable lists the fields that are zero because the value cannot be read, in
+	// the order of this struct and by the names in JSON, such as interval_minutes or
+	// diff.added. Raw shows the values. Absent fields and null are not listed. It is
+	// nil if all fields were read.
 	Unreadable []string `json:"-"`
 }
 
-// Diff is the difference that a generation 1 event reports.
+// Diff is the difference in an event of generation 1.
 type Diff struct {
 	Summary        string   `json:"summary"`
 	Added          []string `json:"added"`
@@ -59,12 +58,11 @@ type Diff struct {
 	FullTextAfter  string   `json:"full_text_after"`
 }
 
-// DedupKey returns a key that is the same for every attempt to deliver one
-// change, and differs between changes: keep it with what you have handled, and
-// a retry after an answer that was lost is not handled twice. The platform
-// sends no id of its own; monitor_id and triggered_at together name a change.
-// It returns "" if the event lacks either: handle such an event each time that
-// it comes, since "" is the key of every one.
+// DedupKey returns a key that is the same for every attempt to deliver a change, and
+// differs between changes. To handle a change once, save the keys of the handled
+// events. The platform sends no id: monitor_id and triggered_at together name a
+// change. DedupKey returns "" if the event lacks either field: handle such an event
+// each time, since "" is the key of all such events.
 func (e *Event) DedupKey() string {
 	if e.MonitorID == "" || e.TriggeredAt.IsZero() {
 		return ""
@@ -72,17 +70,17 @@ func (e *Event) DedupKey() string {
 	return e.MonitorID + "@" + e.TriggeredAt.UTC().Format(time.RFC3339Nano)
 }
 
-// ParseEvent reads the event in the body of a delivery of either generation.
-// Verify the body first. Unknown types of events and unknown fields are no
-// error, and no field is required. Names and repeated fields are read as
-// encoding/json reads them: in any case, and the last one counts.
+// ParseEvent reads the event in the body of a delivery of either generation. Verify
+// the body first. Unknown types of events and unknown fields are no error, and no
+// field is required. Names match in any case, and the last of repeated fields counts,
+// as in encoding/json.
 //
-// A field of another type than documented is read if its meaning is clear: a
-// number for a text, a text for a number, a text for a list, a time in another
-// form of ISO 8601. Otherwise the field is zero and in [Event].Unreadable.
+// A field of another type than documented is read if the meaning is clear: a number
+// for a text, a text for a number, a text for a list, a time in another form of ISO
+// 8601. Otherwise the field is zero and in [Event].Unreadable.
 //
-// ParseEvent returns nil and an error that wraps [ErrInvalidEvent] if body is
-// not one JSON object.
+// If body is not a single JSON object, ParseEvent returns nil and an error that
+// matches [ErrInvalidEvent].
 func ParseEvent(body []byte) (*Event, error) {
 	raw := bytes.TrimPrefix(body, []byte("\ufeff")) // the byte order mark
 	object := value(bytes.TrimLeft(raw, " \t\r\n"))
@@ -103,9 +101,8 @@ func ParseEvent(body []byte) (*Event, error) {
 	return e, nil
 }
 
-// describeJSONError says what is wrong without a piece of the JSON, which the
-// errors of encoding/json and time quote. other describes an error of any other
-// kind.
+// describeJSONError describes an error without a piece of the JSON, which the errors
+// of encoding/json and time quote. other describes an error of another kind.
 func describeJSONError(err error, other string) string {
 	var syntax *json.SyntaxError
 	var mistyped *json.UnmarshalTypeError
@@ -118,8 +115,8 @@ func describeJSONError(err error, other string) string {
 	return other
 }
 
-// jsonKind is the kind of a JSON value in the words of encoding/json, which
-// puts the value behind it for numbers.
+// jsonKind returns the kind of a JSON value from a text of encoding/json, in which
+// the value of a number follows.
 func jsonKind(value string) string {
 	kind, _, _ := strings.Cut(value, " ")
 	return kind
@@ -250,8 +247,8 @@ func (r *lenientReader) diff(name string) *Diff {
 	}
 }
 
-// parseInteger parses an integer in any form of a JSON number, such as 15,
-// 15.0 or 1.5e1.
+// parseInteger parses an integer in any form of a JSON number, such as 15, 15.0 or
+// 1.5e1.
 func parseInteger(s string) (n int, ok bool) {
 	s = strings.TrimSpace(s)
 	if n, err := strconv.Atoi(s); err == nil {
@@ -268,8 +265,8 @@ func parseInteger(s string) (n int, ok bool) {
 	return int(f), true
 }
 
-// timeLayouts are the forms of ISO 8601 in use. time.Parse accepts a fraction
-// behind the seconds of each.
+// timeLayouts are the forms of ISO 8601 in use. time.Parse accepts a fraction after
+// the seconds of each form.
 var timeLayouts = [...]string{
 	time.RFC3339,
 	"2006-01-02T15:04:05Z0700",
@@ -284,8 +281,8 @@ var timeLayouts = [...]string{
 // parseTime reads a time in the forms of timeLayouts, also in lower case, with a
 // space for the T or before the zone, and with UTC for Z. Second 60 is the first
 // second of the next minute. A time without a zone is in UTC, and so is the result.
-// parseTime reports whether s is such a time, in the years 0 to 9999, which JSON
-// can hold.
+// parseTime reports whether s is such a time, in the years 0 to 9999, which JSON can
+// hold.
 func parseTime(s string) (time.Time, bool) {
 	const day, minute = len("2006-01-02"), len("2006-01-02T15:04")
 	if len(s) < minute || len(s) > 64 || !strings.Contains("Tt ", s[day:day+1]) { // the errors of time.Parse would copy a long text

@@ -26,7 +26,7 @@ var (
 	errHoldTime     = fmt.Errorf("%w: Hold: the time is not between 0 and %v", ErrInvalidOptions, longestHold)
 	errCannotHold   = fmt.Errorf("%w: Hold: nothing can hold a delivery; set HandleHeld or use EventHandler", ErrInvalidOptions)
 	errHoldFull     = fmt.Errorf("%w: the hold is full; rotate sooner, or raise MaxHeldBytes", ErrSecretsUnavailable)
-	errHeldRejected = fmt.Errorf("%w: its secret was rejected before the held delivery was handled", ErrSignatureMismatch)
+	errHeldRejected = redact.NewError("diffhook: held delivery: its secret was rejected before the delivery was handled", ErrSignatureMismatch, nil)
 	errHeldExited   = errors.New("the function ended its goroutine")
 )
 

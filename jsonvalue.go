@@ -10,18 +10,18 @@ import (
 	"unicode/utf8"
 )
 
-// value is one JSON value: a part of a valid JSON text, without white space around
-// it. An empty value is a missing member.
+// value is a JSON value: a part of a valid JSON text, without white space around it.
+// An empty value is a missing member.
 //
 // Responses are read through values and not by encoding/json, for three reasons:
-//   - A member that cannot be read spoils neither its neighbours nor its list.
+//   - An unreadable member spoils neither its neighbours nor its list.
 //   - A field has one name in the code, and two in JSON.
 //   - The items of a list are counted before they take memory.
 type value []byte
 
 // parseValue returns the value in a JSON text, which may begin with a byte order
-// mark. It reports whether the text is one valid JSON value. The methods of value
-// rely on valid JSON, and panic without it.
+// mark, and whether the text is a valid JSON value. The methods of value rely on
+// valid JSON, and panic without it.
 func parseValue(text []byte) (value, bool) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	if !json.Valid(text) {
@@ -46,9 +46,9 @@ type field struct {
 }
 
 // fill reads members of an object into the variables of fields. The case of a name
-// and its underscores do not matter: webhookUrl and webhook_url are one name. A
-// member that cannot be read, or is null or zero, leaves its variable as it is. So
-// of several members with one name, the last with a value counts.
+// and the underscores do not matter: webhookUrl and webhook_url are the same name. A
+// member that is unreadable, null or zero leaves the variable as it is. So of several
+// members with the same name, the last with a value counts.
 func (v value) fill(fields ...field) {
 	if !v.isObject() {
 		return
@@ -92,7 +92,7 @@ func setUnlessZero[T comparable](into *T, got T) {
 }
 
 // isName reports whether member is a name in any case, with or without the
-// underscores within: _id is not id. name is in lower case.
+// underscores within the name: _id is not id. name is in lower case.
 func isName(member []byte, name string) bool {
 	i := 0
 	for _, c := range member {
@@ -157,8 +157,7 @@ func valueLength(text []byte) int {
 	return len(text)
 }
 
-// textLength returns the length of the JSON text that s begins with, with its
-// quotes.
+// textLength returns the length of the JSON text that s begins with, quotes included.
 func textLength(s []byte) int {
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
@@ -171,8 +170,8 @@ func textLength(s []byte) int {
 	return len(s)
 }
 
-// The methods in this file read a value that may be of another type than the
-// documented one. They return zero for a value that they cannot read.
+// The methods below read a value of another type than the documented type. They return
+// zero for a value that they cannot read.
 
 // text reads a text. Of a number it returns the digits: 7 is "7".
 func (v value) text() string {
@@ -185,7 +184,7 @@ func (v value) text() string {
 	return ""
 }
 
-// exactText is a text that is read without any leniency, such as a secret.
+// exactText is a text that is read without leniency, such as a secret.
 type exactText string
 
 // exactText reads a text, and no number. A text with U+FFFD counts as unreadable:
@@ -229,8 +228,8 @@ func (v value) number() float64 {
 	return n
 }
 
-// integer reads a whole number of up to 32 bits in any notation: 15, 15.0, 1.5e1
-// and "15" are the same.
+// integer reads a whole number of up to 32 bits in any notation: 15, 15.0, 1.5e1 and
+// "15" are the same.
 func (v value) integer() int {
 	n := v.number()
 	if n != math.Trunc(n) || math.Abs(n) > math.MaxInt32 {

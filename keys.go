@@ -6,37 +6,39 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // KeyService manages API keys, as [Client.Keys].
 //
-// Its endpoints are assumed: DiffHook documents keys, but lets them be managed
-// at App → Settings → API Keys only. All keys have full access to their team.
+// The endpoints are assumed: DiffHook documents keys as a page of its app only, at
+// App → Settings → API Keys. All keys have full access to their team.
 type KeyService struct{ client *Client }
 
-// Key is what the API tells of an API key. It never shows the key itself
-// again: the platform keeps only a hash.
+// Key is an API key without its text: the platform keeps only a hash, and shows the
+// text once, at the creation.
 type Key struct {
 	ID     string
 	Label  string
-	Prefix string // the key's first characters, not what an APIKey prints as: see MatchesPrefix
+	Prefix string // the first characters of the key, not the text that an APIKey prints as: see MatchesPrefix
 
 	// CreatedAt is in UTC. See [Key.Stale].
 	CreatedAt time.Time
 
-	// LastUsedAt is in UTC, and the zero time if the key was never used.
+	// LastUsedAt is in UTC. It is the zero time if the key was never used.
 	LastUsedAt time.Time
 }
 
-// MatchesPrefix reports whether k may be key, judging by its first characters: false
-// is certain, true is not.
+// MatchesPrefix reports whether the first characters of k and key match: false means
+// another key for certain, true does not mean the same key.
 func (k Key) MatchesPrefix(key APIKey) bool {
 	return !key.IsZero() && strings.HasPrefix(key.Reveal(), k.shown())
 }
 
-// shown returns the prefix without what stands for characters left out.
+// shown returns the prefix without the marks of omitted characters.
 func (k Key) shown() string {
-	if end := strings.IndexFunc(k.Prefix, func(r rune) bool { return !isKeyRune(r) }); end >= 0 {
+	if end := strings.IndexFunc(k.Prefix, func(r rune) bool { return !redact.IsKeyRune(r) }); end >= 0 {
 		return k.Prefix[:end]
 	}
 	return k.Prefix
@@ -45,9 +47,8 @@ func (k Key) shown() string {
 // staleKeyAge is from DiffHook's page "API Keys".
 const staleKeyAge = 90 * 24 * time.Hour
 
-// Stale reports whether k is older than age, where 0 means 90 days: DiffHook's
-// page "API Keys" has any older key treated as a candidate for rotation. A key of
-// unknown age is.
+// Stale reports whether k is older than age. Zero means 90 days: DiffHook's page "API
+// Keys" calls any older key a candidate for rotation. A key of unknown age is stale.
 func (k Key) Stale(age time.Duration) bool {
 	if age == 0 {
 		age = staleKeyAge
@@ -55,8 +56,8 @@ func (k Key) Stale(age time.Duration) bool {
 	return time.Since(k.CreatedAt) > age
 }
 
-// UnmarshalJSON reads a key with field names of either generation. A field that
-// cannot be read is left zero; without an id, it returns an error.
+// UnmarshalJSON reads a key with field names of either generation. An unreadable
+// field is zero. Without an id, UnmarshalJSON returns an error.
 func (k *Key) UnmarshalJSON(b []byte) error { return unmarshal(b, k) }
 
 func (k *Key) readData(data value) error {
@@ -74,26 +75,26 @@ func (k *Key) readData(data value) error {
 func (k *Key) read(v value) {
 	v.fill(
 		field{"id", &k.ID}, field{"label", &k.Label},
-		field{"prefix", (*exactText)(&k.Prefix)}, // MatchesPrefix is certain of a wrong prefix, and not of none
+		field{"prefix", (*exactText)(&k.Prefix)}, // without a prefix, MatchesPrefix excludes no key
 		field{"created_at", &k.CreatedAt}, field{"last_used_at", &k.LastUsedAt},
 	)
 }
 
-// List returns the team's keys. See [ListOptions] for how many, and for keys that
-// cannot be read.
+// List returns the team's keys. See [ListOptions] for the number of keys, and for
+// unreadable keys.
 func (s *KeyService) List(ctx context.Context, opts *ListOptions) ([]Key, error) {
 	return list(ctx, s.client, pathKeys, opts, (*Key).read)
 }
 
-// Create makes a key. The [APIKey] is shown this once: store it before
-// anything else. label says what the key is for, such as production-server.
-// Fields of the [Key] that cannot be read are zero, even the id.
+// Create makes a key. The [APIKey] is shown this once: save it before anything else.
+// label names the use of the key, such as production-server. Unreadable fields of the
+// [Key] are zero, even the id.
 //
-// It is not safe to repeat. An error that matches [ErrOutcomeUnknown] may have
+// Create is not safe to repeat. An error that matches [ErrOutcomeUnknown] may have
 // left a live key that nobody holds: list the keys and look for the label.
 func (s *KeyService) Create(ctx context.Context, label string) (Key, APIKey, error) {
 	if strings.TrimSpace(label) == "" {
-		return Key{}, APIKey{}, fmt.Errorf("%w: a key needs a label, such as production-server", ErrInvalidRequest)
+		return Key{}, APIKey{}, fmt.Errorf("%w: the label of the key is empty; pass a label such as production-server", ErrInvalidRequest)
 	}
 	var answer createdKey
 	c := &call{method: http.MethodPost, route: pathKeys, in: map[string]string{"label": label}, out: &answer}
@@ -104,7 +105,7 @@ func (s *KeyService) Create(ctx context.Context, label string) (Key, APIKey, err
 }
 
 // createdKey is the only response with a key. The API shows the key this once, so
-// nothing beside a valid key makes the response unreadable.
+// only an invalid key makes the response unreadable.
 type createdKey struct {
 	Key
 	APIKey
@@ -123,8 +124,8 @@ func (k *createdKey) readData(data value) (err error) {
 	return nil
 }
 
-// Delete revokes a key by its id, at once: from then on requests with it are
-// answered 401. It is safe to repeat: a second call returns [ErrNotFound].
+// Delete revokes a key by its id, at once: requests with the key are answered 401
+// from then on. Delete is safe to repeat: a second call returns [ErrNotFound].
 func (s *KeyService) Delete(ctx context.Context, id string) error {
 	return s.client.callPath(ctx, &call{method: http.MethodDelete, route: pathKeys + "/{id}", repeatable: true}, pathKeys, id)
 }

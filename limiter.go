@@ -13,14 +13,13 @@ import (
 	"github.com/diffhook/diffhook-go/internal/wait"
 )
 
-// Limiter delays requests so that they stay within the API's rate limit. Wait
-// returns when the next may start, or an error when ctx ends before. A
-// [*rate.Limiter] is one; it returns at once where its turn would come after
-// the deadline of ctx, and the call's error then matches
-// [context.DeadlineExceeded].
+// Limiter delays requests so that they stay within the API's rate limit. Wait returns
+// when the next request may start, or an error if ctx ends first. A [*rate.Limiter]
+// is a Limiter: it returns at once if the turn comes after the deadline of ctx, and
+// the error of the call then matches [context.DeadlineExceeded].
 //
-// A client has one of its calls wait at a time, and the others stand in line
-// behind it, so Wait must not wait for anything that only one of them needs.
+// A client calls Wait for one call at a time, and the next calls queue behind it. So
+// Wait must not wait for anything that only a single call needs.
 type Limiter interface {
 	Wait(ctx context.Context) error
 }
@@ -32,13 +31,14 @@ const (
 	PaidPlan = 200
 )
 
-// PlanLimiter returns a limiter that lets at most requestsPerMinute start in
-// any 60 s: a burst of a twentieth of them, and 90 % of them evenly. The rest
-// is room for requests that arrive closer together than they were sent. It
-// limits what passes it in this process: where several share a key or an
-// address, give each its part. An exchange of client credentials does not pass
-// it, once a minute at most, for which there is room. Zero and less mean
-// [FreePlan].
+// PlanLimiter returns a limiter that lets at most requestsPerMinute start in any 60
+// s. A twentieth may start in a burst, and 90 % start evenly. The rest is a reserve
+// for requests that arrive closer together than they were sent. The exchange of
+// client credentials bypasses the limiter, at most once a minute, and uses the
+// reserve.
+//
+// The limit covers this process: if several processes share a key or an address,
+// divide the limit among them. Zero and less mean [FreePlan].
 func PlanLimiter(requestsPerMinute int) Limiter {
 	if requestsPerMinute <= 0 {
 		requestsPerMinute = FreePlan
@@ -49,10 +49,10 @@ func PlanLimiter(requestsPerMinute int) Limiter {
 	return &planLimiter{rate.NewLimiter(rate.Limit(perMinute/60), burst), make(slot, 1)}
 }
 
-// planLimiter is a rate.Limiter with a line in front. A rate.Limiter assigns turns in
-// advance. If a waiter gives up, the turns behind it do not move up: many such
-// waiters would leave the limiter idle for minutes. Here, only the first in the line
-// waits for a turn. A client has its own line, and this line is for clients that
+// planLimiter is a rate.Limiter with a queue in front. A rate.Limiter assigns turns
+// in advance. If a waiter gives up, the turns behind it do not move up: many such
+// waiters would leave the limiter idle for minutes. So only the first of the queue
+// waits for a turn. Each client has its own queue, and this queue is for clients that
 // share a limiter.
 type planLimiter struct {
 	*rate.Limiter
@@ -83,16 +83,16 @@ func (s slot) take(ctx context.Context) error {
 func (s slot) leave() { <-s }
 
 // gate delays each attempt: by the pause after a 429, which holds for all calls, and
-// by a limiter. The call at the front waits for the limiter's turn. All calls but the
-// urgent ones stand in a line before the front, so at most one other call is before
-// an urgent call.
+// by a limiter. The call at the front waits at the limiter. All calls but urgent
+// calls queue in line before the front, so at most one other call is before an urgent
+// call.
 type gate struct {
-	start       time.Time    // so that a clock that is set changes nothing
-	until       atomic.Int64 // nanoseconds since start
+	start       time.Time    // monotonic: a new clock time changes nothing
+	until       atomic.Int64 // end of the pause, in nanoseconds since start
 	line, front slot
 
 	mu      sync.Mutex   // serializes refuse
-	unnamed atomic.Int32 // 429s in a row that named no credible wait
+	unnamed atomic.Int32 // number of 429s in a row without a credible wait
 }
 
 func newGate() *gate {
@@ -100,19 +100,19 @@ func newGate() *gate {
 }
 
 const (
-	// longestPause bounds the pause that a response can impose on all calls.
-	// DiffHook's limits are counted per minute, so a longer one comes from a
-	// proxy, means another unit or is wrong.
+	// longestPause bounds the pause that a response can impose on all calls. DiffHook
+	// counts its limits per minute: a longer pause comes from a proxy, means another
+	// unit or is wrong.
 	longestPause = 10 * time.Minute
 
-	// firstPause is the pause after a 429 that names no credible wait. Each
-	// further one in a row doubles it, up to mostPause.
+	// firstPause is the pause after a 429 without a credible wait. Each further such
+	// 429 in a row doubles it, up to mostPause.
 	firstPause = 5 * time.Second
 	mostPause  = time.Minute
 )
 
-// refuse pauses all calls after a 429, for the wait that it asked for or, if that
-// is 0 or not credible, for a default that grows.
+// refuse pauses all calls after a 429, for the wait in the response or, if that is 0
+// or not credible, for a default that grows.
 func (g *gate) refuse(asked time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -125,15 +125,15 @@ func (g *gate) refuse(asked time.Duration) {
 	g.pause(asked)
 }
 
-// pass notes a response other than 429 to a request sent at began. After a pause
-// it shows that the pause was long enough.
+// pass notes a response other than 429 to a request sent at began. After a pause, the
+// response shows that the pause was long enough.
 func (g *gate) pass(began time.Time) {
 	if g.unnamed.Load() > 0 && int64(began.Sub(g.start)) >= g.until.Load() {
 		g.unnamed.Store(0)
 	}
 }
 
-// pause stops all attempts that start in less than d from now.
+// pause stops all attempts that would start within d.
 func (g *gate) pause(d time.Duration) {
 	t := int64(time.Since(g.start) + d)
 	for {
@@ -144,7 +144,7 @@ func (g *gate) pause(d time.Duration) {
 	}
 }
 
-// paused returns how long the pause still lasts.
+// paused returns the rest of the pause.
 func (g *gate) paused() time.Duration {
 	until := g.until.Load()
 	if until == 0 {
@@ -153,10 +153,9 @@ func (g *gate) paused() time.Duration {
 	return max(0, time.Duration(until)-time.Since(g.start))
 }
 
-// wait returns when an attempt may start. It returns an error when ctx ends
-// before, and the rest of the pause at once where that is longer than longest.
-// A turn that comes up during a pause is given up: taken afterwards, all those
-// turns would make one burst.
+// wait waits until an attempt may start. It returns an error if ctx ends first, and
+// the rest of the pause at once if that is longer than longest. A turn during a pause
+// is given up: taken afterwards, all such turns would make a burst.
 func (g *gate) wait(ctx context.Context, limiter Limiter, urgent bool, longest time.Duration) (pause time.Duration, err error) {
 	for {
 		for pause = g.paused(); pause > 0; pause = g.paused() {
@@ -178,9 +177,9 @@ func (g *gate) wait(ctx context.Context, limiter Limiter, urgent bool, longest t
 	}
 }
 
-// turn waits at the limiter, once the call is at the front. It reports false
-// where a pause has begun by then. No slot is held for the length of a pause, so
-// that those behind learn of it, and those without the time for it fail at once.
+// turn waits at the limiter, once the call is at the front. It reports false if a
+// pause has begun by then. No slot is held during a pause, so that the calls behind
+// it see the pause and fail at once if they have no time for it.
 func (g *gate) turn(ctx context.Context, limiter Limiter, urgent bool) (taken bool, err error) {
 	if limiter == (noLimit{}) {
 		return true, nil
@@ -201,8 +200,8 @@ func (g *gate) turn(ctx context.Context, limiter Limiter, urgent bool) (taken bo
 	return true, limiter.Wait(ctx)
 }
 
-// limiterError makes an error of a limiter match the context's, also where a
-// rate.Limiter knew beforehand that the turn would come after the deadline.
+// limiterError makes the error of a limiter match that of the context, also if a
+// rate.Limiter saw in advance that the turn comes after the deadline.
 func limiterError(ctx context.Context, limiter Limiter, err error) error {
 	if ctx.Err() != nil {
 		return contextError(ctx)
@@ -222,12 +221,10 @@ func limiterError(ctx context.Context, limiter Limiter, err error) error {
 // sleep waits for d. It returns an error at once if ctx ends before that.
 func sleep(ctx context.Context, d time.Duration) error { return wait.For(ctx, d) }
 
-// contextError returns why ctx has ended: an error that matches the error of ctx
-// and its cause.
+// contextError returns the error of ctx, which has ended, and the cause.
 func contextError(ctx context.Context) error { return wait.Ended(ctx) }
 
-// withContextError returns err, which also matches what contextError returns if
-// ctx has ended.
+// withContextError returns err, which also matches contextError if ctx has ended.
 func withContextError(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err

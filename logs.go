@@ -10,16 +10,16 @@ import (
 // LogService reads the records of webhook deliveries, as [Client.Logs].
 type LogService struct{ client *Client }
 
-// Log is the record of one attempt at a delivery. DiffHook documents that there
-// are such records and that they do not change, but not their fields: all of
-// these are assumed, and Raw has the record as it came.
+// Log is the record of an attempt at a delivery. DiffHook documents unchangeable
+// records, but not their fields: all of these are assumed. Raw is the record as
+// received.
 type Log struct {
 	ID         string
 	MonitorID  string
 	Event      string // such as page.changed
 	URL        string // of the webhook
 	Attempt    int    // from 1
-	StatusCode int    // of your answer; 0 where there was none
+	StatusCode int    // of the answer of your server; 0 without an answer
 	Success    bool
 	Error      string
 	Duration   time.Duration
@@ -28,14 +28,14 @@ type Log struct {
 	Raw json.RawMessage
 }
 
-// List returns the records, the newest first. See [ListOptions] for how many. A
-// record that cannot be read is in Raw.
+// List returns the records, the newest first. See [ListOptions] for the number of
+// records. An unreadable record is in Raw.
 func (s *LogService) List(ctx context.Context, opts *ListOptions) ([]Log, error) {
 	return list(ctx, s.client, "logs", opts, (*Log).read)
 }
 
-// UnmarshalJSON reads a record with field names of either generation. A field
-// that cannot be read is left zero.
+// UnmarshalJSON reads a record with field names of either generation. An unreadable
+// field is zero.
 func (l *Log) UnmarshalJSON(b []byte) error { return unmarshal(b, l) }
 
 func (l *Log) readData(data value) error {

@@ -12,19 +12,18 @@ import (
 
 // Delivery is a verified delivery.
 type Delivery struct {
-	// Body is the body as received. It is also what r.Body reads: do not
-	// change it.
+	// Body is the body as received. r.Body reads the same memory: do not change it.
 	Body []byte
 
-	// SignedByPrevious reports that the previous secret signed it.
+	// SignedByPrevious reports whether the previous secret signed the delivery.
 	SignedByPrevious bool
 }
 
-// deliveryKey is the key of a request's Delivery in its context.
+// deliveryKey is the key of the Delivery in the context of a request.
 type deliveryKey struct{}
 
-// DeliveryFromContext returns the delivery that [Verifier.Handler] verified,
-// from the context of the request that it passed on, and whether there is one.
+// DeliveryFromContext returns the delivery that [Verifier.Handler] verified, from the
+// context of the request, and whether there is a delivery.
 func DeliveryFromContext(ctx context.Context) (*Delivery, bool) {
 	d, ok := ctx.Value(deliveryKey{}).(*Delivery)
 	return d, ok
@@ -153,8 +152,8 @@ func (v *Verifier) EventHandler(handle EventFunc) http.Handler {
 	})
 }
 
-// receive reads the body and settles the verdict. w is nil where there is
-// none to set deadlines with.
+// receive reads the body and sets the verdict. A nil w means that no deadline can be
+// set.
 func (a *attempt) receive(w http.ResponseWriter) {
 	a.begin()
 	if a.err = a.admit(); a.err != nil {
@@ -169,10 +168,10 @@ func (a *attempt) receive(w http.ResponseWriter) {
 	a.in.SignedByPrevious = a.previous
 }
 
-// passOn calls handle with a copy of the request, whose whole body is in. It is
-// a copy because net/http looks at its own body after the handler, to decide
-// whether the connection can be used again. net/http removes the files of its own
-// request's form only, so passOn removes those of the copy's.
+// passOn calls handle with a copy of the request, whose body is in. After the
+// handler, net/http looks at the body of its own request, to decide whether to keep
+// the connection: that request must not change. net/http removes the files of its own
+// form only, so passOn removes the files of the copy's form.
 func (a *attempt) passOn(ctx context.Context, in *incoming, handle func(*http.Request)) {
 	r := a.request.WithContext(ctx)
 	r.Body = in
@@ -184,7 +183,7 @@ func (a *attempt) passOn(ctx context.Context, in *incoming, handle func(*http.Re
 	handle(r)
 }
 
-// admit refuses what can be refused before one byte of the body is read.
+// admit rejects a request, if it can, before a byte of the body is read.
 func (a *attempt) admit() error {
 	if a.v.set.Load() == nil {
 		return errZeroVerifier
@@ -198,7 +197,7 @@ func (a *attempt) admit() error {
 	return nil
 }
 
-// deny answers a request that is refused or held.
+// deny answers a request that is rejected or held.
 func (a *attempt) deny(w http.ResponseWriter) {
 	if errors.Is(a.err, ErrHeld) {
 		w.Header().Set("Cache-Control", "no-store")
@@ -225,12 +224,12 @@ func (a *attempt) deny(w http.ResponseWriter) {
 	refuse(w, a.request, in, answer)
 }
 
-// A refused HTTP/1 request must not leave a part of its body on the connection:
+// A rejected HTTP/1 request must not leave a part of its body on the connection:
 // net/http would parse the part as the next request, which no proxy in front has
-// checked. net/http prevents this by itself, but not after EnableFullDuplex if a
-// read deadline has passed.
+// checked. net/http itself prevents this, except after EnableFullDuplex if a read
+// deadline has passed.
 const (
-	// discardTime bounds the wait for the body of a refused request.
+	// discardTime bounds the wait for the body of a rejected request.
 	discardTime = 20 * time.Millisecond
 
 	// maxDiscard bounds the bytes that are read to keep a connection, as the
@@ -238,8 +237,8 @@ const (
 	maxDiscard = 256 << 10
 )
 
-// refuse calls answer to refuse a request whose body is not read to the end. If
-// the whole body has arrived, refuse discards the body and keeps the connection.
+// refuse calls answer to reject a request whose body is not read to the end. If the
+// whole body has arrived, refuse discards the body and keeps the connection.
 // Otherwise the connection is closed, and the answer does not wait.
 func refuse(w http.ResponseWriter, r *http.Request, in *incoming, answer func()) {
 	switch left(r, in) {
@@ -257,8 +256,8 @@ func refuse(w http.ResponseWriter, r *http.Request, in *incoming, answer func())
 	}
 }
 
-// discardRest reads the rest of a body, and closes the connection unless the end
-// was seen.
+// discardRest reads the rest of a body, and closes the connection unless it sees the
+// end.
 func discardRest(w http.ResponseWriter, in *incoming) {
 	switch _, err := in.rest.Read(nil); {
 	case in.closed: // Deny has closed the body, perhaps before the end
@@ -285,17 +284,17 @@ func closeAfter(w http.ResponseWriter, answer func()) {
 	answer()
 }
 
-// closeConnection makes net/http close an HTTP/1 connection after the answer.
-// The header alone does nothing if the answer has begun or if Deny removes it.
-// So net/http is also told of a body over a limit: it then closes in any case,
-// half a second after the answer, so that the sender gets the answer.
+// closeConnection makes net/http close an HTTP/1 connection after the answer. The
+// header alone does nothing if the answer has begun or if Deny removes the header. So
+// net/http also hears of a body over a limit: it then closes in any case, half a
+// second after the answer, so that the sender gets the answer.
 func closeConnection(w http.ResponseWriter) {
 	w.Header().Set("Connection", "close")
 	byteOverLimit := io.NopCloser(strings.NewReader("x"))
 	_, _ = http.MaxBytesReader(innermost(w), byteOverLimit, 0).Read(make([]byte, 1))
 }
 
-// leftover tells whether a part of a request's body is still to be read.
+// leftover is whether a part of the body of a request is unread.
 type leftover int
 
 const (
@@ -304,12 +303,12 @@ const (
 	somethingLeft
 )
 
-// left reports whether a part of the body of r is unread, without reading and
-// without waiting. in is the body so far.
+// left reports whether a part of the body of r is unread, without reading or waiting.
+// in is the body so far.
 //
-// If nothing is left, net/http reads ahead until the handler returns. If a
-// deadline ended that read, net/http would cancel the contexts of this request
-// and of all later requests on the connection.
+// If nothing is left, net/http reads ahead until the handler returns. If a deadline
+// ended that read, net/http would cancel the contexts of this request and of all
+// later requests on the connection.
 func left(r *http.Request, in *incoming) leftover {
 	switch {
 	case r.ProtoMajor != 1: // HTTP/2 waits for nothing
@@ -318,7 +317,7 @@ func left(r *http.Request, in *incoming) leftover {
 		return nothingLeft
 	case in.whole && (isServerBody(in.rest) || int64(len(in.Body)) == r.ContentLength):
 		return nothingLeft
-	case !isServerBody(in.rest): // a wrapper, which may have read the body, or stand in for it
+	case !isServerBody(in.rest): // a wrapper may have read the body, or replace it
 		return maybeLeft
 	case r.ContentLength < 0: // reading nothing would wait for a chunk
 		return maybeLeft
@@ -336,8 +335,8 @@ func left(r *http.Request, in *incoming) leftover {
 	return maybeLeft // such as a body that was closed, perhaps before the end
 }
 
-// isServerBody reports whether body is the body of net/http's server itself,
-// whose types are not exported. A wrapper, such as http.MaxBytesReader, is not.
+// isServerBody reports whether body is the body of net/http's own server, whose types
+// are not exported. A wrapper, such as http.MaxBytesReader, is not.
 func isServerBody(body io.Reader) bool {
 	switch fmt.Sprintf("%T", body) {
 	case "*http.body", "*http.expectContinueReader":
@@ -346,8 +345,8 @@ func isServerBody(body io.Reader) bool {
 	return false
 }
 
-// isServerWriter reports whether w is, under its wrappers, the ResponseWriter
-// of net/http's server for HTTP/1.
+// isServerWriter reports whether w, under its wrappers, is the ResponseWriter of
+// net/http's server for HTTP/1.
 func isServerWriter(w http.ResponseWriter) bool {
 	return fmt.Sprintf("%T", innermost(w)) == "*http.response"
 }

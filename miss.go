@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// maxWait bounds the wait of a delivery for the source, over all reads. A
-	// fifth of DeliveryTimeout is left for everything else.
+	// maxWait bounds the wait of a delivery for the source, over all reads. A fifth
+	// of DeliveryTimeout is left for the handler.
 	maxWait = 8 * time.Second
 
 	// waitStep is the precision of maxWait: deliveries share a timer if they
@@ -34,8 +34,8 @@ var (
 	errWaitedLong = fmt.Errorf("%w: the source was not read within the %v that a delivery can wait", ErrSecretsUnavailable, maxWait)
 )
 
-// decideMiss is the slow path of decide: no secret in set signed the delivery.
-// The source may name a newer secret.
+// decideMiss handles a miss: no secret in set signed the delivery, but the source may
+// name a newer secret.
 func (a *attempt) decideMiss(set *secretSet) error {
 	w := a.v.newWait(a.bufferedBytes())
 	defer w.leave()
@@ -122,10 +122,10 @@ func (w *sourceWait) look(ctx context.Context, checked *secretSet) (*secretSet, 
 	return v.set.Load(), err
 }
 
-// join returns the call to wait for and makes room for the delivery. The call is
-// nil if the source is fixed, hangs or cannot be read in time, or if there is no
-// room. The error is then the last failure of the source, if any, or errNoRoom.
-// The caller holds v.mu.
+// join returns the call to wait for and makes room for the delivery. The caller holds
+// v.mu. If the source is fixed, hangs or cannot be read in time, or if there is no
+// room, the call is nil. The error is then errNoRoom, or the last failure of the
+// source, or nil.
 func (w *sourceWait) join(ctx context.Context) (*sourceCall, error) {
 	r := &w.v.read
 	switch {

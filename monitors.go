@@ -35,11 +35,11 @@ type Monitor struct {
 	IdentityKey        string
 	TrackAdditionsOnly bool
 
-	// In UTC. That the API answers with them is assumed.
+	// In UTC. These fields of the API are assumed.
 	CreatedAt, UpdatedAt time.Time
 }
 
-// MonitorParams is a monitor to create. Fields that are zero are not sent.
+// MonitorParams is a monitor to create. Zero fields are not sent.
 type MonitorParams struct {
 	URL             string // required
 	WebhookURL      string // required in generation 1
@@ -55,9 +55,8 @@ type MonitorParams struct {
 	TrackAdditionsOnly bool
 }
 
-// MonitorUpdate is what to change of a monitor: a field that is nil stays as
-// it is, and one that points to an empty value is emptied. In Go 1.26,
-// new("text") makes such a pointer.
+// MonitorUpdate is a change of a monitor: a nil field stays, and a field that points
+// to an empty value is emptied. In Go 1.26, new("text") makes such a pointer.
 type MonitorUpdate struct {
 	URL             *string
 	WebhookURL      *string
@@ -73,13 +72,14 @@ type MonitorUpdate struct {
 	TrackAdditionsOnly *bool
 }
 
-// List returns the team's monitors. See [ListOptions] for how many, and for
-// monitors that cannot be read.
+// List returns the team's monitors. See [ListOptions] for the number of monitors, and
+// for unreadable monitors.
 func (s *MonitorService) List(ctx context.Context, opts *ListOptions) ([]Monitor, error) {
 	return list(ctx, s.client, "monitors", opts, (*Monitor).read)
 }
 
-// Get returns one monitor. A monitor of another team is [ErrForbidden].
+// Get returns a monitor. For a monitor of another team, the error matches
+// [ErrForbidden].
 func (s *MonitorService) Get(ctx context.Context, id string) (m Monitor, err error) {
 	c := &call{method: http.MethodGet, route: "monitors/{id}", out: &m, repeatable: true}
 	if err := s.client.callPath(ctx, c, "monitors", id); err != nil {
@@ -88,8 +88,8 @@ func (s *MonitorService) Get(ctx context.Context, id string) (m Monitor, err err
 	return m, nil
 }
 
-// Create makes a monitor. Where the plan's monitors are used up it returns
-// [ErrMonitorLimit]. It is not safe to repeat; see [ErrOutcomeUnknown].
+// Create makes a monitor. If the plan's monitors are used up, the error matches
+// [ErrMonitorLimit]. Create is not safe to repeat: see [ErrOutcomeUnknown].
 func (s *MonitorService) Create(ctx context.Context, params MonitorParams) (m Monitor, err error) {
 	c := &call{method: http.MethodPost, route: "monitors", in: params.update(), out: &m}
 	if err := s.client.callPath(ctx, c, "monitors"); err != nil {
@@ -98,7 +98,7 @@ func (s *MonitorService) Create(ctx context.Context, params MonitorParams) (m Mo
 	return m, nil
 }
 
-// Update changes the given fields of a monitor and returns it as it is then.
+// Update changes the given fields of a monitor and returns the changed monitor.
 func (s *MonitorService) Update(ctx context.Context, id string, update MonitorUpdate) (m Monitor, err error) {
 	if update == (MonitorUpdate{}) {
 		return Monitor{}, fmt.Errorf("%w: the MonitorUpdate changes nothing", ErrInvalidRequest)
@@ -117,26 +117,26 @@ func (s *MonitorService) Delete(ctx context.Context, id string) error {
 	return s.client.callPath(ctx, c, "monitors", id)
 }
 
-// Pause stops checks of a monitor. It is safe to repeat.
+// Pause stops the checks of a monitor. It is safe to repeat.
 func (s *MonitorService) Pause(ctx context.Context, id string) error {
 	c := &call{method: http.MethodPost, route: "monitors/{id}/pause", repeatable: true}
 	return s.client.callPath(ctx, c, "monitors", id, "pause")
 }
 
-// Resume starts checks of a paused monitor again. It is safe to repeat.
+// Resume starts the checks of a paused monitor again. It is safe to repeat.
 func (s *MonitorService) Resume(ctx context.Context, id string) error {
 	c := &call{method: http.MethodPost, route: "monitors/{id}/resume", repeatable: true}
 	return s.client.callPath(ctx, c, "monitors", id, "resume")
 }
 
-// Trigger has a monitor checked now. It is not safe to repeat, since it may
-// deliver a webhook; see [ErrOutcomeUnknown].
+// Trigger makes DiffHook check a monitor now. It is not safe to repeat, since the
+// check may deliver a webhook: see [ErrOutcomeUnknown].
 func (s *MonitorService) Trigger(ctx context.Context, id string) error {
 	c := &call{method: http.MethodPost, route: "monitors/{id}/trigger"}
 	return s.client.callPath(ctx, c, "monitors", id, "trigger")
 }
 
-// update turns what is set into what is to be sent.
+// update returns the fields that are set, as an update.
 func (p MonitorParams) update() MonitorUpdate {
 	return MonitorUpdate{
 		URL: ifSet(p.URL), WebhookURL: ifSet(p.WebhookURL), IntervalMinutes: ifSet(p.IntervalMinutes),
@@ -191,8 +191,8 @@ func put[T any](fields map[string]any, name string, value *T) {
 	}
 }
 
-// UnmarshalJSON reads a monitor with field names of either generation. A field
-// that cannot be read is left zero; without an id, it returns an error.
+// UnmarshalJSON reads a monitor with field names of either generation. An unreadable
+// field is zero. Without an id, UnmarshalJSON returns an error.
 func (m *Monitor) UnmarshalJSON(b []byte) error { return unmarshal(b, m) }
 
 func (m *Monitor) readData(data value) error {

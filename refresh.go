@@ -14,35 +14,35 @@ import (
 )
 
 const (
-	// readTimeout bounds a read of the source after the first one. It leaves
-	// a delivery that waits for it half of DeliveryTimeout.
+	// readTimeout bounds every read of the source but the first. A delivery that
+	// waits for a read keeps half of DeliveryTimeout.
 	readTimeout = 5 * time.Second
 
-	// defaultWatchInterval is used where Watch is told no interval.
+	// defaultWatchInterval is the interval of Watch for zero or less.
 	defaultWatchInterval = time.Minute
 )
 
-// reading is how a verifier reads its source: one call at a time, whoever
-// wants it. Verifier.mu guards it.
+// reading is the state of reading the source: at most one call runs at a time.
+// Verifier.mu guards it.
 type reading struct {
 	call        *sourceCall   // the running call, even after its timeout; nil once Load has returned
 	next        *sourceCall   // scheduled for deliveries that wait; nil while a call runs
-	took        time.Duration // by the last call that succeeded
+	took        time.Duration // duration of the last call that succeeded
 	lastSuccess time.Time
-	err         error // of the last call to end; nil after a success
+	err         error // error of the last call; nil after a success
 	budget      budget
-	waiting     int64      // bytes of the deliveries that wait
-	limit       *waitLimit // of the deliveries that arrived last
+	waiting     int64      // memory of the deliveries that wait, in bytes
+	limit       *waitLimit // limit of the deliveries that arrived last
 }
 
-// sourceCall is one call of Load. Its err may be read once done is closed,
-// which is when Load returned or its time was up, whichever came first.
-// Verifier.mu guards the rest.
+// sourceCall is a call of Load. err may be read once done is closed: when Load
+// returned or the time was up, whichever came first. Verifier.mu guards the other
+// fields.
 type sourceCall struct {
 	done    chan struct{}
 	settled bool
 	err     error
-	began   time.Time // or, until then, when it will begin
+	began   time.Time // in the future while the call is scheduled
 	timeout *time.Timer
 }
 
@@ -51,16 +51,16 @@ var (
 	errReadExited  = errors.New("the source ended its goroutine")
 )
 
-// Refresh reads the source now and puts its answer in force. After an error, the
-// secrets in force stay. ctx bounds the wait and not the read, which other
-// callers may share. Deliveries that wait for the next read share this one.
+// Refresh reads the source now and puts the answer in force. After an error, the
+// secrets in force stay. ctx bounds the wait and not the read, which other callers
+// may share. Deliveries that wait for the next read share this read.
 //
 // Errors match [ErrSecretsUnavailable] and the cause:
 //
 //   - The source failed.
 //   - The source did not answer within 5 s, or within 10 s if another read was
 //     running.
-//   - ctx ended: the error of ctx, and its cause.
+//   - ctx ended: the error of ctx, and the cause.
 func (v *Verifier) Refresh(ctx context.Context) error {
 	return v.live().refresh(ctx)
 }
@@ -72,8 +72,8 @@ func (v *verifierState) refresh(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return endedError(ctx, "before the source was read")
 	}
-	// A call that began before this one may have read what was there before
-	// it, so it does not count. One that began since does.
+	// A running call may have read the secrets before this Refresh was called: the
+	// call after it counts.
 	v.mu.Lock()
 	before := v.read.call
 	v.mu.Unlock()
@@ -89,11 +89,11 @@ func (v *verifierState) refresh(ctx context.Context) error {
 	return call.wait(ctx)
 }
 
-// Watch refreshes about every interval until ctx ends, and then returns; run
-// it on a goroutine of its own. It spreads its reads by a tenth of the
-// interval, so that servers started together do not ask together. An interval
-// of zero or less means one minute. Failures are logged and shown by
-// [Verifier.Status], and the next read is tried all the same.
+// Watch calls [Verifier.Refresh] about every interval until ctx ends, and then
+// returns: run it on a goroutine of its own. The reads are spread by a tenth of the
+// interval, so that servers that started together do not read together. Zero and less
+// mean one minute. A failure is logged and shown by [Verifier.Status], and the next
+// read is tried all the same.
 func (v *Verifier) Watch(ctx context.Context, every time.Duration) {
 	if every <= 0 {
 		every = defaultWatchInterval
@@ -108,12 +108,12 @@ func (v *Verifier) Watch(ctx context.Context, every time.Duration) {
 			return
 		case <-timer.C:
 		}
-		_ = v.Refresh(ctx) // logged and kept for Status where it failed
+		_ = v.Refresh(ctx) // a failure is logged and shown by Status
 	}
 }
 
-// readForMiss returns the call for a miss to wait for: running, new or scheduled.
-// It returns nil if the next read cannot be over at ends. v.mu is held, and no
+// readForMiss returns the call for a miss to wait for: running, new or scheduled. It
+// returns nil if the next read cannot be over at ends. The caller holds v.mu, and no
 // call hangs.
 func (v *verifierState) readForMiss(ends time.Time) *sourceCall {
 	r := &v.read
@@ -135,8 +135,8 @@ func (v *verifierState) readForMiss(ends time.Time) *sourceCall {
 	return r.next
 }
 
-// scheduleRead has the source read after a time, unless something else reads it
-// before. v.mu is held.
+// scheduleRead reads the source after the given time, unless another read comes
+// first. The caller holds v.mu.
 func (v *verifierState) scheduleRead(at time.Time, after time.Duration) {
 	call := &sourceCall{done: make(chan struct{}), began: at}
 	v.read.next = call
@@ -150,9 +150,9 @@ func (v *verifierState) scheduleRead(at time.Time, after time.Duration) {
 	})
 }
 
-// startRead begins a call of the source that belongs to no request: its
-// context has a deadline and nothing else. A scheduled call begins now. v.mu is
-// held and no call is outstanding.
+// startRead starts a call of the source, or the scheduled call. The call belongs to
+// no request: its context has a deadline and nothing else. The caller holds v.mu, and
+// no call is running.
 func (v *verifierState) startRead() *sourceCall {
 	call := v.read.next
 	if call == nil {
@@ -171,16 +171,16 @@ func (v *verifierState) startRead() *sourceCall {
 	return call
 }
 
-// runRead calls the source and puts its answer in force, on a goroutine of its
-// own, which the source and the text of its error may block or end.
+// runRead calls the source and puts the answer in force, on a goroutine of its own:
+// the source and the text of its error may block or end the goroutine.
 func (v *verifierState) runRead(call *sourceCall) {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
-	defer cancel() // after finishRead: a context that is cancelled has not timed out
+	defer cancel() // after finishRead: a cancelled context has not timed out
 	var answer Secrets
 	var err error
 	defer func() {
 		if err != nil && ctx.Err() != nil {
-			err = errReadTimeout // the same, whether the source or the timer is first
+			err = errReadTimeout // the same error, whether the source or the timer is first
 		}
 		v.finishRead(call, answer, err)
 	}()
@@ -195,7 +195,7 @@ func (v *verifierState) finishRead(call *sourceCall, answer Secrets, err error) 
 	call.timeout.Stop()
 	if err == nil {
 		v.read.took = min(time.Since(call.began), readTimeout)
-		// Late or not, it is the newest answer there is.
+		// Late or not, it is the newest answer.
 		err = plainSourceError(v.apply(answer))
 	}
 	if err != nil && call.settled {
@@ -204,8 +204,8 @@ func (v *verifierState) finishRead(call *sourceCall, answer Secrets, err error) 
 	v.settle(call, err)
 }
 
-// settle ends a call for those who wait, once, and records how the source
-// does. v.mu is held.
+// settle ends a call for the goroutines that wait, once, and saves the result for the
+// status. The caller holds v.mu.
 func (v *verifierState) settle(call *sourceCall, err error) {
 	v.logRead(v.read.err, err)
 	v.read.err = err
@@ -218,7 +218,7 @@ func (v *verifierState) settle(call *sourceCall, err error) {
 	}
 }
 
-// logRead logs that reads have begun to fail, fail otherwise, or succeed again.
+// logRead logs when reads begin to fail, fail in another way, or succeed again.
 func (v *verifierState) logRead(before, now error) {
 	if v.opts.Logger == nil || errorText(before) == errorText(now) {
 		return
@@ -230,7 +230,7 @@ func (v *verifierState) logRead(before, now error) {
 	v.note(slog.LevelWarn, "diffhook: reading the secret source failed; the secrets in force stay", slog.Any("error", now))
 }
 
-// wait returns the outcome of the call, or an error when ctx ends first.
+// wait returns the error of the call, or an error if ctx ends first.
 func (c *sourceCall) wait(ctx context.Context) error {
 	select {
 	case <-c.done:
@@ -275,9 +275,9 @@ func (v *verifierState) firstRead(ctx context.Context) error {
 	return nil
 }
 
-// readSource calls the source and returns an error that is fit to be returned,
-// logged and served. It runs on a goroutine of the verifier's own. The source and
-// the text of its error may end that, so the results are pointers.
+// readSource calls the source and returns an error that is fit to be returned, logged
+// and served. It runs on a goroutine of its own. The source and the text of its error
+// may end that goroutine, so the results are pointers.
 func (v *verifierState) readSource(ctx context.Context, answer *Secrets, err *error) {
 	*err = plainSourceError(errReadExited)
 	callSource(ctx, v.load, func(loaded Secrets, failure error) {
@@ -288,9 +288,8 @@ func (v *verifierState) readSource(ctx context.Context, answer *Secrets, err *er
 	})
 }
 
-// callSource calls the source and hands over its outcome. A source that
-// panics, or that ends its goroutine as a failing test does, has failed like
-// any other.
+// callSource calls the source and passes the result to done, also if the source
+// panics, or ends its goroutine as a failing test does.
 func callSource(ctx context.Context, source func(context.Context) (Secrets, error), done func(Secrets, error)) {
 	answer, err := Secrets{}, errReadExited
 	defer func() { done(answer, err) }()
@@ -302,21 +301,21 @@ func callSource(ctx context.Context, source func(context.Context) (Secrets, erro
 	answer, err = source(ctx)
 }
 
-// refreshBurst is the number of reads on a miss without a pause. The source may
-// lag behind a rotation, and a forgery may use up a read.
+// refreshBurst is the number of reads on a miss without a pause. The source may lag
+// behind a rotation, and a forgery may use up a read.
 const refreshBurst = 3
 
-// maxRefreshInterval keeps sums of intervals within a Duration. It is 36 years.
+// maxRefreshInterval is 36 years. It keeps sums of intervals within a Duration.
 const maxRefreshInterval = 1 << 60
 
-// budget is a bucket of refreshBurst reads. One read comes back per interval: the
+// budget is a bucket of refreshBurst reads, which fills by a read per interval: the
 // interval is an average. The zero value is a full bucket.
 type budget struct {
 	full time.Time // when the bucket is full again
 }
 
-// next returns when the next read may begin: in the past if a read is left. An
-// interval below zero means no limit.
+// next returns when the next read may begin: in the past if a read is left. A
+// negative interval means no limit.
 func (b *budget) next(interval time.Duration) time.Time {
 	if interval < 0 {
 		return time.Time{}
@@ -367,5 +366,5 @@ func (v *verifierState) foreignSourceError(cause error, others ...Secret) error 
 		texts = append(texts, s.Reveal())
 	}
 	text := strings.TrimPrefix(redact.TextOf(cause), ErrSecretsUnavailable.Error()+": ")
-	return sourceError(scrub(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
+	return sourceError(redact.Text(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
 }

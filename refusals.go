@@ -10,38 +10,38 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// In each period, the first refused deliveries of each result get a line each,
-// and the others are counted. So a flood writes a bounded number of lines and
-// hides no refusal of another kind.
+// In each period, the first rejected deliveries of each result have a line each, and
+// the next are counted. So a flood writes a bounded number of lines and hides no
+// rejection of another kind.
 const (
 	refusalLogPeriod = time.Minute
 	refusalLogLines  = 10
 )
 
-// refusals is what is known of the refused deliveries of a period. Its size is
-// fixed.
+// refusals counts the rejected deliveries of a period. The size is fixed.
 type refusals struct {
-	// due is when what has been counted is to be summarised, in nanoseconds
-	// since Verifier.since; 0: nothing has been counted. It lets accepted
-	// deliveries pass without the lock.
+	// due is the time of the next summary, in nanoseconds since Verifier.since, and 0
+	// if nothing has been counted. Accepted deliveries read due without the lock.
 	due atomic.Int64
 
 	mu     sync.Mutex
-	end    time.Duration // of the period, since Verifier.since
-	lines  refusalCounts // written in the period
-	counts refusalCounts // of refusals without a line
+	end    time.Duration // end of the period, since Verifier.since
+	lines  refusalCounts // lines written in the period
+	counts refusalCounts // rejections without a line
 }
 
 // refusalCounts has a number for each row of verdicts, and for unknown errors.
 type refusalCounts [len(verdicts) + 1]uint64
 
-// log writes, or counts, the verdict on one delivery. An accepted one writes
-// nothing but the summary of a flood that has ended before it.
+// log logs or counts the verdict on a delivery. An accepted delivery writes only the
+// summary of a flood that is over.
 func (r *refusals) log(ctx context.Context, logger *slog.Logger, a *attempt) {
 	err := a.err
-	if errors.Is(err, ErrHeld) { // not refused
+	if errors.Is(err, ErrHeld) { // not rejected
 		err = nil
 	}
 	if err == nil {
@@ -62,8 +62,8 @@ func (r *refusals) log(ctx context.Context, logger *slog.Logger, a *attempt) {
 	}
 }
 
-// count counts one delivery at now. It reports whether to write a line for it,
-// and what was counted in a period that has ended.
+// count counts a delivery at now. It reports whether to write a line for the
+// delivery, and the counts of a period that is over.
 func (r *refusals) count(err error, now time.Duration) (write bool, ended refusalCounts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,7 +85,7 @@ func (r *refusals) count(err error, now time.Duration) (write bool, ended refusa
 	return false, ended
 }
 
-// attrs returns the counts by result, or nil where all are 0.
+// attrs returns the counts by result, or nil if all are 0.
 func (c *refusalCounts) attrs() (attrs []slog.Attr) {
 	for i, n := range c {
 		if n == 0 {
@@ -100,8 +100,8 @@ func (c *refusalCounts) attrs() (attrs []slog.Attr) {
 	return attrs
 }
 
-// fingerprintAttrs names the secrets in force. An operator compares them with
-// the secrets of the app.
+// fingerprintAttrs returns the fingerprints of the secrets in force: an operator
+// compares them with the secrets of the app.
 func (v *verifierState) fingerprintAttrs() []slog.Attr {
 	set := v.set.Load()
 	if set == nil {
@@ -114,7 +114,7 @@ func (v *verifierState) fingerprintAttrs() []slog.Attr {
 	return attrs
 }
 
-// logAttrs is what an operator needs to act on a refusal.
+// logAttrs returns the attributes that an operator needs to act on a rejection.
 func (a *attempt) logAttrs() []slog.Attr {
 	attrs := []slog.Attr{
 		slog.String("result", string(resultOf(a.err))),
@@ -128,16 +128,16 @@ func (a *attempt) logAttrs() []slog.Attr {
 		attrs = append(attrs, slog.String("hint", hint))
 	}
 	if r := a.request; r != nil {
-		attrs = append(attrs, slog.String("remote", bounded(r.RemoteAddr, 64)))
+		attrs = append(attrs, slog.String("remote", redact.Bounded(r.RemoteAddr, 64)))
 		attrs = append(attrs, routeAttrs(r)...)
 	}
 	return attrs
 }
 
-// routeAttrs names where a request arrived by the pattern of [http.ServeMux]
-// that matched. Without one it is nil: any part of a path may be a token. So may
-// a part of a pattern, if a program registers a path that nobody shall guess: an
-// element is shown if it is a wildcard or words.
+// routeAttrs returns the pattern of [http.ServeMux] that matched, or nil without a
+// pattern: any part of a path may be a token. So may a part of a pattern, if a
+// program registers a path that nobody shall guess: an element is shown if it is a
+// wildcard or words.
 func routeAttrs(r *http.Request) []slog.Attr {
 	host, path, found := strings.Cut(r.Pattern, "/")
 	if !found {
@@ -181,8 +181,8 @@ func (v *verifierState) logFailure(ctx context.Context, r *http.Request, e *Even
 	v.opts.Logger.LogAttrs(ctx, level, "diffhook: handling a delivery failed; DiffHook will retry it", attrs...)
 }
 
-// logLateness writes the line of a function that succeeded after ctx had ended:
-// the answer comes too late, or reaches nobody.
+// logLateness writes the line of an EventFunc that succeeded after ctx had ended: the
+// answer comes too late, or reaches nobody.
 func (v *verifierState) logLateness(ctx context.Context, r *http.Request, e *Event, took time.Duration) {
 	if v.opts.Logger == nil {
 		return
@@ -193,23 +193,23 @@ func (v *verifierState) logLateness(ctx context.Context, r *http.Request, e *Eve
 }
 
 // eventAttr names an event by its DedupKey.
-func eventAttr(e *Event) slog.Attr { return slog.String("event", bounded(e.DedupKey(), 100)) }
+func eventAttr(e *Event) slog.Attr { return slog.String("event", redact.Bounded(e.DedupKey(), 100)) }
 
-// note is a log line about the state that v.mu guards.
+// note is a log line that waits for the release of v.mu.
 type note struct {
 	level slog.Level
 	text  string
 	attrs []slog.Attr
 }
 
-// note keeps a line for unlock to write. v.mu is held.
+// note keeps a line for unlock to write. The caller holds v.mu.
 func (v *verifierState) note(level slog.Level, text string, attrs ...slog.Attr) {
 	v.notes = append(v.notes, note{level, text, attrs})
 }
 
-// unlock releases v.mu and then writes the notes: a handler of logs may be
-// slow, and may itself call the verifier. A panic of the handler reaches the
-// caller of the verifier's method.
+// unlock releases v.mu and then writes the notes: a log handler may be slow, and may
+// call the verifier. A panic of the handler reaches the caller of the verifier's
+// method.
 func (v *verifierState) unlock() {
 	for _, n := range v.release() {
 		v.write(n)
@@ -217,7 +217,7 @@ func (v *verifierState) unlock() {
 }
 
 // unlockAlone is unlock for the verifier's own goroutines. A panic of the handler
-// would end the process: it is recovered, and the line is lost.
+// would end the process: unlockAlone recovers it, and the line is lost.
 func (v *verifierState) unlockAlone() {
 	for _, n := range v.release() {
 		func() {

@@ -186,7 +186,7 @@ func TestRejectedCurrentIsAnswered503(t *testing.T) {
 		pause(10 * time.Second)
 		require.Equal(t, 503, deliver("A"), "it is asked, and knows no other")
 		require.Equal(t, 5, source.count())
-		assert.Contains(t, v.Status().RefreshError, "has been rejected, and the source knows no other")
+		assert.Contains(t, v.Status().RefreshError, "has been rejected, and the source names no other")
 		assert.Zero(t, v.Status().LastRefresh.Compare(time.Now().Add(-10*time.Second).UTC()), "that is no success")
 
 		source.set(diffhook.Secrets{Current: letter(t, "B")}, nil)

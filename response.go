@@ -15,10 +15,11 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// maxResponseBytes bounds what is read of an answer.
+// maxResponseBytes bounds the bytes that are read of a response.
 const maxResponseBytes = 16 << 20
 
-// read turns an answer into an outcome. began is when the request was sent.
+// read turns a response into an outcome. began is the time at which the request was
+// sent.
 func (c *core) read(ctx context.Context, call *call, resp *http.Response, token string, began time.Time) outcome {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponseBytes+1))
 	if err != nil {
@@ -47,7 +48,7 @@ func (call *call) newAPIError(resp *http.Response, token string) *APIError {
 	}
 }
 
-// succeeded is the outcome of an answer of success.
+// succeeded returns the outcome of a 2xx.
 func (call *call) succeeded(resp *http.Response, body []byte, readErr error, token string) outcome {
 	wrong, cause := readSuccess(call, resp, body, readErr, token)
 	if wrong == "" {
@@ -59,7 +60,7 @@ func (call *call) succeeded(resp *http.Response, body []byte, readErr error, tok
 	return outcome{err: e, maybeDone: true, retry: call.repeatable && readErr != nil}
 }
 
-// refused is the outcome of an answer other than success.
+// refused returns the outcome of a response other than 2xx.
 func (c *core) refused(call *call, e *APIError, resp *http.Response, body []byte, token string) outcome {
 	documented := readError(call, e, resp, body, token)
 	o := outcome{err: e, gone: documented && errors.Is(e, ErrNotFound)}
@@ -72,23 +73,22 @@ func (c *core) refused(call *call, e *APIError, resp *http.Response, body []byte
 		e.unknown = !call.repeatable
 		o.retry = call.repeatable && isTransient(resp.StatusCode)
 	case resp.StatusCode < 400:
-		o.maybeDone = true // "303 See Other" would say that it was carried out
+		o.maybeDone = true // 303 would mean that the request was carried out
 		e.unexpected, e.unknown = true, !call.repeatable
-		e.Message = "the API answered with a redirect or another status that it does not document, which is not followed; check BaseURL"
+		e.Message = "the response is a redirect, which is not followed, or has another undocumented status; check BaseURL"
 	}
 	return o
 }
 
 // isTransient reports whether a 5xx may pass. The platform calls 500, 502 and 503
-// transient. Proxies add others, such as 504 and Cloudflare's 520 to 530. Only
-// 501 and 505 say that the request itself cannot be served.
+// transient. Proxies add others, such as 504 and Cloudflare's 520 to 530. Only 501
+// and 505 mean that the request itself cannot be served.
 func isTransient(status int) bool {
 	return status >= 500 && status != http.StatusNotImplemented && status != http.StatusHTTPVersionNotSupported
 }
 
-// readError fills e from an answer other than success, in any of the three
-// forms that the platform documents. An answer in none of them keeps its
-// status. It reports whether the answer has one of them.
+// readError fills e from a response other than 2xx, in any of the three forms that
+// the platform documents, and reports whether the response has such a form.
 func readError(call *call, e *APIError, resp *http.Response, body []byte, token string) (documented bool) {
 	var failure value
 	var description, wait string
@@ -105,19 +105,19 @@ func readError(call *call, e *APIError, resp *http.Response, body []byte, token 
 	e.Code, e.Message = call.scrub(code, 60, token), call.scrub(message, 300, token)
 	documented = e.Code != "" || e.Message != ""
 	if !documented {
-		e.Message = "the answer does not say why"
+		e.Message = "the response does not say why"
 		if !isJSON(resp.Header) {
-			e.Message = "the answer is not JSON but " + call.scrub(resp.Header.Get("Content-Type"), 60, token) + ": it may come from a proxy"
+			e.Message = "the response is not JSON but " + call.scrub(resp.Header.Get("Content-Type"), 60, token) + ": it may come from a proxy"
 		}
 	}
 	e.RetryAfter = retryAfter(resp, wait)
 	return documented
 }
 
-// readSuccess decodes the response to a call into its out. It returns the fault
-// of the response, or "". The content decides: JSON is read with any Content-Type,
-// and even if the connection broke behind it, because no part of a JSON object is
-// an object.
+// readSuccess decodes the response to a call into its out. It returns the fault of
+// the response, or "". The content decides: JSON is read with any Content-Type, and
+// also if the connection broke behind it, because no part of a JSON object is an
+// object.
 func readSuccess(call *call, resp *http.Response, body []byte, readErr error, token string) (wrong string, cause error) {
 	switch {
 	case call.out == nil:
@@ -144,12 +144,12 @@ func readSuccess(call *call, resp *http.Response, body []byte, readErr error, to
 	return "the response is not valid JSON", nil
 }
 
-// readResponse decodes a response, or the data in its envelope, into out. Null is
-// an empty list, unless the response names an error. Data without the envelope is
-// not read: the API documents none, so the program that answers may be another.
+// readResponse decodes a response, or the data in its envelope, into out. Null is an
+// empty list, unless the response has an error. Data without the envelope is not
+// read: the API documents no such response, so it may come from another program.
 //
 // If out is of a caller's own type, every error of encoding/json counts: only the
-// caller knows which fields matter.
+// caller can say which fields matter.
 func readResponse(response value, out any) error {
 	if token, ok := out.(*tokenAnswer); ok {
 		return token.readResponse(response)
@@ -177,12 +177,11 @@ func isList(out any) bool {
 	return t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Slice && t.Elem().Elem().Kind() != reflect.Uint8
 }
 
-// dataReader is an out that reads the data of a response by itself. Fields that
-// cannot be read stay zero. readData returns an error only if the identity or the
-// secret is missing.
+// dataReader is an out that reads the data of a response by itself. Unreadable fields
+// stay zero. readData returns an error only if the identity or the secret is missing.
 type dataReader interface{ readData(data value) error }
 
-// unmarshal is the UnmarshalJSON of the types that the API's data is read into.
+// unmarshal is the UnmarshalJSON of the types of the API's data.
 func unmarshal(b []byte, into dataReader) error {
 	v, valid := parseValue(b)
 	if !valid {
@@ -215,9 +214,9 @@ func list[T any](ctx context.Context, c *Client, resource string, opts *ListOpti
 	return out.items, nil
 }
 
-// maxListItems bounds the memory of a list. A short item takes far more memory
-// than its JSON; this many items take about as much as the longest response. The
-// API documents lists of at most 200.
+// maxListItems bounds the memory of a list. A short item takes far more memory than
+// its JSON: this many items take about as much as the longest response. The API
+// documents lists of at most 200.
 const maxListItems = 1 << 16
 
 // listReader is the out of a list.
@@ -226,8 +225,8 @@ type listReader[T any] struct {
 	read  func(*T, value)
 }
 
-// readData reads a list of up to maxListItems. An item that cannot be read stays
-// zero: without it, a list of MaxListLimit items would pass for a shorter one.
+// readData reads a list of up to maxListItems. An unreadable item stays zero: without
+// it, a list of MaxListLimit items would look like a shorter list.
 func (l *listReader[T]) readData(data value) error {
 	items := []T{}
 	if data.isNull() {
@@ -279,8 +278,8 @@ func describeResponseError(err error) string {
 	return describeJSONError(err, "the UnmarshalJSON of a type in out failed")
 }
 
-// isJSON reports whether the Content-Type is of JSON, or missing. Its parameters
-// do not matter.
+// isJSON reports whether the Content-Type is of JSON, or missing. Parameters do not
+// matter.
 func isJSON(h http.Header) bool {
 	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	kind, _, _ = strings.Cut(kind, ",") // two values in one

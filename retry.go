@@ -18,9 +18,8 @@ import (
 	"time"
 )
 
-// Bounds of the wait before a retry that the API named no time for: the
-// longest wait doubles from the first to the second, and the wait is chosen
-// evenly between none and the longest ("full jitter").
+// Bounds of the wait before a retry, if the API asks for no wait: the longest wait
+// doubles from attempt to attempt, and the wait is a random part of it ("full jitter").
 const (
 	firstBackoff = 500 * time.Millisecond
 	mostBackoff  = 8 * time.Second
@@ -135,7 +134,7 @@ func parseWait(text string, now time.Time) (time.Duration, bool) {
 	return inSeconds(n), true
 }
 
-// inSeconds converts a number from anybody, up to a year.
+// inSeconds converts a number of seconds from any origin, up to a year.
 func inSeconds(n float64) time.Duration {
 	const most = 365 * 24 * 60 * 60
 	if !(n > 0) { // also not a number
@@ -188,6 +187,7 @@ func (d *departure) gotConn(info httptrace.GotConnInfo) {
 	}
 }
 
+// stop ends the attempt, because the transport is about to repeat the request.
 func (d *departure) stop() {
 	d.repeat.Store(true)
 	d.end()
@@ -203,7 +203,7 @@ func (d *departure) left(err error) bool {
 	return !isDialError(err) && !isUntrusted(err)
 }
 
-// isHTTP2 reports whether conn may carry the requests of others.
+// isHTTP2 reports whether conn may carry other requests at the same time.
 func isHTTP2(conn net.Conn) bool {
 	secure, ok := conn.(*tls.Conn)
 	return ok && secure.ConnectionState().NegotiatedProtocol == "h2"
@@ -253,8 +253,8 @@ func isCertificateAlert(err error) bool {
 	return errors.As(err, &op) && op.Op == "remote error" && op.Err != nil && strings.Contains(op.Err.Error(), "certificate")
 }
 
-// isUntrusted reports whether the server did not prove to be the server of the URL.
-// The client then sends nothing.
+// isUntrusted reports whether the server did not prove its identity. The client then
+// sends nothing.
 func isUntrusted(err error) bool {
 	var unverified *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError
@@ -264,8 +264,8 @@ func isUntrusted(err error) bool {
 		errors.Is(err, http.ErrSchemeMismatch)
 }
 
-// proxyError is an HTTP proxy's refusal to connect. Of such a refusal, net/http
-// passes on the reason phrase alone, which the proxy may have chosen or left out.
+// proxyError is an HTTP proxy's refusal to connect. net/http passes on the reason
+// phrase alone, which the proxy may have chosen or left out.
 type proxyError struct{ status int }
 
 func (e *proxyError) Error() string {
@@ -291,9 +291,9 @@ func asProxyError(before proxyResponse) proxyResponse {
 	}
 }
 
-// isProxyRefusal reports whether err is a proxy's refusal of a connection for the
-// reasons that no retry changes: it does not know the client, or does not let the
-// client through.
+// isProxyRefusal reports whether err is a proxy's refusal of a connection that no
+// retry changes: the proxy does not know the client, or does not let the client
+// through.
 func isProxyRefusal(err error) bool {
 	var refusal *proxyError
 	if errors.As(err, &refusal) {
@@ -310,9 +310,9 @@ func isRefusal(status int) bool {
 	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusProxyAuthRequired
 }
 
-// isRefusalPhrase reports whether text is the reason phrase of such a refusal, as a
-// transport of the caller's passes it on. Proxies write 407 in their own words,
-// such as "authenticationrequired".
+// isRefusalPhrase reports whether text is the reason phrase of such a refusal, which
+// the transport of a caller may pass on. Proxies write 407 in their own words, such
+// as "authenticationrequired".
 func isRefusalPhrase(text string) bool {
 	text = strings.ToLower(text)
 	if strings.ContainsAny(text, ":;") { // of another error, such as the address of a host

@@ -76,7 +76,8 @@ func (v *Verifier) Reject(fingerprint string) error {
 	return v.live().reject(fingerprint)
 }
 
-// errRejectedFull refuses an order rather than forget an earlier one.
+// errRejectedFull is the error of an order to reject, rather than forget an earlier
+// order.
 var errRejectedFull = fmt.Errorf("diffhook: Reject: %d fingerprints of unknown secrets are rejected already; compare the fingerprint with Verifier.Status, and restart the process if it is right", maxUnknownRejected)
 
 func (v *verifierState) reject(fingerprint string) error {
@@ -111,10 +112,10 @@ var (
 // RotationWindow more. sealed is a result of [Secret.SealSuccessor] of the current
 // secret. If the successor is current already, nothing changes.
 //
-// The successor stays current until the source names a new current secret. Until
-// then the source is behind, and [VerifierStatus].Source shows the old fingerprint.
-// To undo a wrong successor, [Verifier.Reject] it: the next read of the source
-// restores the old secret.
+// The successor stays current until the source names a new current secret. Until then
+// the source is behind, and [VerifierStatus].Source shows the old fingerprint. To
+// undo a wrong successor, [Verifier.Reject] it: the next read of the source restores
+// the old secret.
 //
 // Errors, after which nothing has changed, match:
 //
@@ -166,10 +167,10 @@ func (v *verifierState) isBehind(set *secretSet, answer Secrets) bool {
 var (
 	errNoCurrent       = errors.New("the source answered without a current secret")
 	errBadExpiry       = errors.New("the source answered with a PreviousExpires outside the years 0 to 9999")
-	errRejectedCurrent = errors.New("the current secret has been rejected, and the source knows no other")
+	errRejectedCurrent = errors.New("the current secret has been rejected, and the source names no other")
 )
 
-// apply puts an answer of the source in force. v.mu is held.
+// apply puts an answer of the source in force. The caller holds v.mu.
 func (v *verifierState) apply(answer Secrets) error {
 	if err := checkAnswer(answer); err != nil {
 		return err
@@ -200,7 +201,7 @@ func (v *verifierState) apply(answer Secrets) error {
 	return nil
 }
 
-// checkAnswer refuses an answer of the source that no verifier can use.
+// checkAnswer returns an error for an answer of the source that no verifier can use.
 func checkAnswer(answer Secrets) error {
 	if answer.Current.IsZero() {
 		return errNoCurrent
@@ -211,11 +212,11 @@ func checkAnswer(answer Secrets) error {
 	return nil
 }
 
-// namedWindow returns the window of the previous secret that an answer names. It
-// returns nil if the answer says nothing of the secret that was replaced last: it
-// names no previous secret, or a secret that was replaced earlier and is out. A
-// directory that is written file by file shows such answers, and also the new
-// previous secret with the end of the old secret's window. v.mu is held.
+// namedWindow returns the window of the previous secret in an answer. It returns nil
+// if the answer does not name the secret that was replaced last: the answer names no
+// previous secret, or a secret that was replaced earlier and is out. A directory that
+// is written file by file shows such answers, and also the new previous secret with
+// the end of the old secret's window. The caller holds v.mu.
 func (v *verifierState) namedWindow(answer Secrets) *window {
 	if answer.Previous.IsZero() {
 		return nil
@@ -234,8 +235,8 @@ func (v *verifierState) namedWindow(answer Secrets) *window {
 	return window
 }
 
-// endedAnother reports whether the window of another secret than u ended at the
-// same moment. v.mu is held.
+// endedAnother reports whether the window of a secret other than that of u ended at
+// the same moment. The caller holds v.mu.
 func (v *verifierState) endedAnother(u *usage, expires time.Time) bool {
 	for _, other := range v.known {
 		if other != u && other.window != nil && other.window.expires.Equal(expires) {
@@ -245,12 +246,11 @@ func (v *verifierState) endedAnother(u *usage, expires time.Time) bool {
 	return false
 }
 
-// keepReplaced returns the previous secret to go on with after an answer that
-// says nothing of one.
+// keepReplaced returns the previous secret after an answer without a previous secret.
 func (v *verifierState) keepReplaced(set *secretSet, last, answer Secrets) (Secret, *window) {
 	if answer.Current.Equal(set.current) {
 		if named := last.Previous; !named.IsZero() && named.Equal(set.previous) && !named.Equal(answer.Previous) {
-			return Secret{}, nil // the source named it and no longer does
+			return Secret{}, nil // the source has withdrawn the previous secret
 		}
 		return set.previous, set.window
 	}
@@ -260,9 +260,9 @@ func (v *verifierState) keepReplaced(set *secretSet, last, answer Secrets) (Secr
 	return set.current, openWindow(time.Now().Add(v.opts.RotationWindow))
 }
 
-// store puts a set in force, without the previous secret if that is rejected or
-// is the current one. A secret that is current again begins anew: a window that
-// was over is forgotten. v.mu is held.
+// store puts a set in force, without the previous secret if that is rejected or equal
+// to the current secret. A secret that is current again begins anew: store forgets a
+// window that was over. The caller holds v.mu.
 func (v *verifierState) store(current, previous Secret, window *window) {
 	v.sets++
 	next := &secretSet{current: current}
@@ -291,7 +291,7 @@ func (v *verifierState) store(current, previous Secret, window *window) {
 	}
 }
 
-// noteChange logs the set that is in force from now on. v.mu is held.
+// noteChange logs a set that comes into force. The caller holds v.mu.
 func (v *verifierState) noteChange(set *secretSet) {
 	if v.opts.Logger == nil {
 		return

@@ -8,11 +8,10 @@ import (
 	"strings"
 )
 
-// SigningSecretService manages the team's signing secret, as
-// [Client.SigningSecret].
+// SigningSecretService manages the team's signing secret, as [Client.SigningSecret].
 //
-// Its endpoints are assumed: DiffHook documents the signing secret and its
-// rotation, but lets it be managed at App → Settings → API Keys only.
+// The endpoints are assumed: DiffHook documents the signing secret and its rotation
+// as a page of its app only, at App → Settings → API Keys.
 type SigningSecretService struct{ client *Client }
 
 // Load returns the signing secrets in force: the service is a [SecretSource].
@@ -31,7 +30,7 @@ func (s *SigningSecretService) Load(ctx context.Context) (Secrets, error) {
 	return s.ask(ctx, &call{method: http.MethodGet, repeatable: true}, pathSigningSecret)
 }
 
-// ask makes a call that is answered with the secrets in force.
+// ask makes a call whose response has the secrets in force.
 func (s *SigningSecretService) ask(ctx context.Context, c *call, path ...string) (Secrets, error) {
 	var answer signingSecrets
 	c.out = &answer
@@ -56,27 +55,26 @@ func (s *SigningSecretService) call(ctx context.Context, c *call, path ...string
 	return s.client.callPath(ctx, c, path...)
 }
 
-// Rotate makes DiffHook sign with a new secret from now on, and returns the
-// secrets in force after it.
+// Rotate makes DiffHook sign with a new secret from now on, and returns the secrets
+// in force. It is a single step of a rotation: package
+// [github.com/diffhook/diffhook-go/rotation] does all steps.
 //
-// It is not safe to repeat: a second rotation replaces the new secret too. After
-// an error that matches [ErrOutcomeUnknown], Load shows whether it was done.
-//
-// It is one step of a rotation: see package
-// [github.com/diffhook/diffhook-go/rotation] for the whole.
+// Rotate is not safe to repeat: a second rotation replaces the new secret too. After
+// an error that matches [ErrOutcomeUnknown], Load shows whether the rotation was
+// done.
 func (s *SigningSecretService) Rotate(ctx context.Context) (Secrets, error) {
 	return s.ask(ctx, &call{method: http.MethodPost}, pathSigningSecret, pathRotate)
 }
 
-// RevokePrevious makes the platform forget the previous secret. It is safe to
-// repeat. Receivers go on accepting it until they learn of that, or until
-// [Verifier.Reject].
+// RevokePrevious makes the platform forget the previous secret. It is safe to repeat.
+// Receivers accept the previous secret until their source no longer names it, or
+// until [Verifier.Reject].
 func (s *SigningSecretService) RevokePrevious(ctx context.Context) error {
 	return s.call(ctx, &call{method: http.MethodDelete, repeatable: true}, pathSigningSecret, pathPrevious)
 }
 
-// signingSecrets decodes the answer of the endpoints, with field names of
-// either generation.
+// signingSecrets decodes the response of the endpoints, with field names of either
+// generation.
 type signingSecrets struct{ Secrets }
 
 func (s *signingSecrets) readData(data value) (err error) {
@@ -95,9 +93,9 @@ func (s *signingSecrets) readData(data value) (err error) {
 	return nil
 }
 
-// readPrevious reads the previous secret. If anything of it cannot be read, it
-// counts as unknown, and the current secret is not lost with it: a verifier then
-// keeps the secret that it replaces for [VerifierOptions].RotationWindow. Without its
+// readPrevious reads the previous secret. If any part is unreadable, the previous
+// secret counts as unknown, and the current secret is not lost with it: a verifier
+// then keeps the replaced secret for [VerifierOptions].RotationWindow. Without its
 // end, a previous secret would be accepted for ever.
 func (s *signingSecrets) readPrevious(previous value) {
 	var text, end value

@@ -9,30 +9,29 @@ import (
 )
 
 // VerifierStatus is the state of a verifier's secrets. It holds no secret and
-// marshals to JSON as it is.
+// marshals to JSON.
 type VerifierStatus struct {
-	// At is when this status was taken, by the clock of the verifier's server,
-	// and Since when the verifier began to count: that it was not used says
-	// nothing of what was before.
+	// At is the time of this status, by the clock of the verifier's server. Since is
+	// when the verifier began to count: a use before Since is not counted.
 	At    time.Time `json:"at"`
 	Since time.Time `json:"since"`
 
-	// Changed is when the secrets in force last changed. Until then, one that
-	// is not in force any more may have been used.
+	// Changed is when the secrets in force last changed. Until then, a secret that is
+	// not in force any more may have been used.
 	Changed time.Time `json:"changed,omitzero"`
 
-	// Source is the fingerprint of the secret that the source named as current in
-	// its last answer. It differs from that of Current while the source is behind
+	// Source is the fingerprint of the current secret in the source's last answer. It
+	// differs from that of Current while the source is behind
 	// [Verifier.AcceptSuccessor] or [Verifier.Rotate].
 	Source string `json:"source,omitempty"`
 
-	// Current and Previous are the secrets in force. Previous is the zero
-	// value where there is none.
+	// Current and Previous are the secrets in force. Without a previous secret,
+	// Previous is the zero value.
 	Current  SecretStatus `json:"current,omitzero"`
 	Previous SecretStatus `json:"previous,omitzero"`
 
-	// LastRefresh is when the source was last read with success, and
-	// RefreshError why the last read failed, if it did.
+	// LastRefresh is when the source was last read with success, and RefreshError the
+	// error of the last read, if it failed.
 	LastRefresh  time.Time `json:"lastRefresh,omitzero"`
 	RefreshError string    `json:"refreshError,omitempty"`
 
@@ -42,44 +41,45 @@ type VerifierStatus struct {
 // HoldStatus is the state of [Verifier.Hold]. Handled, Dropped and Full are counted
 // since the verifier began to count.
 type HoldStatus struct {
-	// CanHold reports whether anything can hold: an EventHandler, or HandleHeld.
+	// CanHold reports whether deliveries can be held: by an EventHandler, or by
+	// HandleHeld.
 	CanHold bool `json:"canHold"`
 
-	// Until is when the hold ends; the zero time: no hold is on.
+	// Until is when the hold ends. The zero time means that no hold is on.
 	Until time.Time `json:"until,omitzero"`
 
-	// Held counts the deliveries that no secret in force signed, and Pending those
-	// that a secret in force signed and that are not handled yet.
+	// Held counts the deliveries that no secret in force signed, and Pending the
+	// verified deliveries that are not handled yet.
 	Held    int `json:"held"`
 	Pending int `json:"pending"`
 
-	// Handled counts the deliveries that were handled, and Dropped those that no
-	// secret had signed when a hold ended and those whose handling failed. Full
+	// Handled counts the deliveries that were handled. Dropped counts those that no
+	// secret had signed when a hold ended, and those whose handling failed. Full
 	// counts the deliveries that did not fit into MaxHeldBytes.
 	Handled uint64 `json:"handled"`
 	Dropped uint64 `json:"dropped"`
 	Full    uint64 `json:"full"`
 }
 
-// SecretStatus is the state of one secret. Uses and LastUsed are counted per
-// secret, not per role: a secret keeps its count when it becomes previous.
+// SecretStatus is the state of a secret. A secret keeps Uses and LastUsed when it
+// becomes previous.
 type SecretStatus struct {
 	Fingerprint string    `json:"fingerprint"`
 	Uses        uint64    `json:"uses"`
 	LastUsed    time.Time `json:"lastUsed,omitzero"`
 
-	// Expires is when a previous secret stops, or stopped, being accepted.
-	// The zero time means when it is removed.
+	// Expires is the time from which a previous secret is, or was, rejected. The zero
+	// time means: once it is removed.
 	Expires time.Time `json:"expires,omitzero"`
 
-	// Rejected reports a current secret that [Verifier.Reject] has rejected.
+	// Rejected reports whether [Verifier.Reject] has rejected a current secret.
 	Rejected bool `json:"rejected,omitempty"`
 }
 
-// Status returns the state of the verifier's secrets: which are in force, how
-// often and when last each verified a delivery, and how the source does. An
-// old secret unused for longer than DiffHook retries is safe to reject. All
-// times are in UTC.
+// Status returns the state of the verifier's secrets: the secrets in force, the
+// number and the time of their uses, and the state of the source. An old secret that
+// was not used for longer than DiffHook retries is safe to reject. All times are in
+// UTC.
 func (v *Verifier) Status() VerifierStatus {
 	return v.live().status()
 }
@@ -122,10 +122,9 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// lastUse turns the time back into a date, counting from now: whatever has
-// been done to the clock meanwhile, the age of the last use is right, or less
-// than right where the machine was suspended. A secret never seems to have
-// been unused for longer than it was.
+// lastUse returns the time of the last use as a date, counted back from now: if the
+// clock was set meanwhile, the age is still right. It is too short if the machine was
+// suspended, so a secret never seems to be unused for longer than it was.
 func (u *usage) lastUse(since, now time.Time) time.Time {
 	at := u.lastUsed()
 	if at == 0 {
@@ -134,8 +133,8 @@ func (u *usage) lastUse(since, now time.Time) time.Time {
 	return now.Add(time.Duration(at) - now.Sub(since)).UTC()
 }
 
-// begin turns a time that was taken earlier, such as the beginning of a count,
-// back into a date in the same way, where the clock has been set since.
+// begin returns an earlier time, such as the beginning of a count, as a date of the
+// clock of now, in case the clock was set since.
 func begin(since, now time.Time) time.Time {
 	counted := now.Sub(since)
 	if set := now.Round(0).Sub(since.Round(0)) - counted; set.Abs() > time.Second {
@@ -181,7 +180,7 @@ func (v *Verifier) serveStatus(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, err.Error(), http.StatusConflict)
 			return
 		}
-		_ = v.Refresh(r.Context()) // the status shows where it failed
+		_ = v.Refresh(r.Context()) // the status shows a failure
 	default:
 		w.Header().Set("Allow", "GET, HEAD, POST")
 		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
@@ -215,7 +214,7 @@ func (v *Verifier) carryOut(o statusOrder) error {
 }
 
 // readOrder reads the form of a POST. An unreadable form is an error, not an empty
-// order. Errors do not repeat a value: the value may be a secret.
+// order. Errors do not repeat a value, which may be a secret.
 func readOrder(r *http.Request) (o statusOrder, err error) {
 	if err := r.ParseForm(); err != nil || len(r.PostForm) == 0 && r.ContentLength != 0 {
 		return o, errors.New("want a form, application/x-www-form-urlencoded, of at most 64 KiB")

@@ -9,18 +9,20 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// Access tokens live 24 h. They are replaced a little earlier, so that none
-// ends on its way.
+// An access token lives 24 h, and is replaced a little earlier, so that it does not
+// expire on the way.
 const (
 	tokenLifetime = 24 * time.Hour
 	tokenMargin   = time.Minute
 	leastLifetime = time.Minute
 )
 
-// exchanger exchanges client credentials for an access token (RFC 6749, 4.4)
-// and keeps it.
+// exchanger exchanges client credentials for an access token (RFC 6749, 4.4), and
+// keeps it.
 type exchanger struct {
 	core  *core
 	creds clientCredentials
@@ -28,26 +30,25 @@ type exchanger struct {
 	mu      sync.Mutex
 	current string
 	expires time.Time
-	flight  *flight // the exchange under way, if there is one
+	flight  *flight // the exchange under way; nil: none
 
-	unlimited time.Time // when an attempt last passed the limiter by
+	unlimited time.Time // time of the last attempt that bypassed the limiter
 }
 
-// flight is one exchange, shared by all who wait for it. err may be read once
-// done is closed.
+// flight is an exchange that calls share. err may be read once done is closed.
 type flight struct {
 	done chan struct{}
 	err  error
 }
 
-// token returns the token, or "" where there is none now.
+// token returns the token, or "" without a valid token.
 func (x *exchanger) token() string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.valid()
 }
 
-// valid is token with x.mu held.
+// valid is token for a caller that holds x.mu.
 func (x *exchanger) valid() string {
 	if !time.Now().Before(x.expires) {
 		return ""
@@ -55,8 +56,8 @@ func (x *exchanger) valid() string {
 	return x.current
 }
 
-// wait returns when there is a token, after an exchange where there was none.
-// The exchange goes on for the others where ctx ends.
+// wait returns once there is a token, after an exchange if need be. The exchange goes
+// on if ctx ends.
 func (x *exchanger) wait(ctx context.Context) error {
 	f := x.join()
 	if f == nil {
@@ -70,7 +71,7 @@ func (x *exchanger) wait(ctx context.Context) error {
 	}
 }
 
-// join returns the exchange to wait for, or nil where there is a token.
+// join returns the exchange to wait for, or nil if there is a token.
 func (x *exchanger) join() *flight {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -84,7 +85,7 @@ func (x *exchanger) join() *flight {
 	return x.flight
 }
 
-// discard forgets a token that was refused, unless it has been replaced since.
+// discard forgets a rejected token, unless it has been replaced already.
 func (x *exchanger) discard(token string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -93,14 +94,14 @@ func (x *exchanger) discard(token string) {
 	}
 }
 
-// exchange makes f happen. It belongs to no call, so its time is bounded by
-// what the options allow each of its attempts, and the waits between them.
+// exchange exchanges the credentials for f. It belongs to no call: its time is
+// bounded by that of its attempts, and of the waits between them.
 func (x *exchanger) exchange(f *flight) {
 	var answer tokenAnswer
 	err := errExchangeEnded
 	defer func() { // also where a transport panics or ends the goroutine
 		if p := recover(); p != nil {
-			err = fmt.Errorf("diffhook: POST oauth/token: the transport panicked: %s", scrub(fmt.Sprint(p), 300, x.creds.secret()))
+			err = fmt.Errorf("diffhook: POST oauth/token: the transport panicked: %s", redact.Text(fmt.Sprint(p), 300, x.creds.secret()))
 		}
 		x.land(f, answer, err)
 	}()
@@ -118,15 +119,15 @@ func (x *exchanger) exchange(f *flight) {
 			"client_id":     {x.creds.id},
 			"client_secret": {x.creds.secret()},
 		}.Encode()),
-		repeatable: true, // a token too many does no harm
+		repeatable: true, // a second token does no harm
 		hidden:     func() []string { return []string{x.creds.secret()} },
-		urgent:     true, // who waits for it may be
+		urgent:     true, // an urgent call may wait for it
 	}, x.attempt)
 }
 
 var errExchangeEnded = errors.New("diffhook: POST oauth/token: the transport ended the goroutine")
 
-// land ends an exchange for all who wait for it.
+// land ends an exchange for all calls that wait for it.
 func (x *exchanger) land(f *flight, answer tokenAnswer, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -136,8 +137,8 @@ func (x *exchanger) land(f *flight, answer tokenAnswer, err error) {
 		if lifetime == 0 {
 			lifetime = tokenLifetime
 		}
-		// A token that ends sooner is refused, and then replaced. To replace it
-		// in time could take all the turns that there are.
+		// A token that expires sooner is rejected, and then replaced. To replace it in
+		// time could use up all turns of the limiter.
 		lifetime = max(lifetime, leastLifetime)
 		x.current = answer.token
 		x.expires = time.Now().Add(lifetime - min(tokenMargin, lifetime/10))
@@ -145,10 +146,9 @@ func (x *exchanger) land(f *flight, answer tokenAnswer, err error) {
 	close(f.done)
 }
 
-// attempt sends the exchange once. It heeds a pause. Once a minute, for which the
-// limiter of a plan leaves room, it does not stand in line at the limiter, behind
-// all the calls that wait for it. The secret is in the body alone, and errors
-// show no body; what the server repeats of it is taken out.
+// attempt sends the exchange once. It waits for the end of a pause, but once a minute
+// it does not wait at the limiter. The secret is in the body alone, and errors show
+// no body: scrub removes the secret from a response that repeats it.
 func (x *exchanger) attempt(ctx context.Context, call *call) outcome {
 	if err := x.core.wait(ctx, call, x.limiter()); err != nil {
 		return outcome{unsent: err}
@@ -156,7 +156,7 @@ func (x *exchanger) attempt(ctx context.Context, call *call) outcome {
 	return x.core.send(ctx, call, "")
 }
 
-// limiter returns none for the first attempt in a minute.
+// limiter returns noLimit for the first attempt in a minute.
 func (x *exchanger) limiter() Limiter {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -167,7 +167,7 @@ func (x *exchanger) limiter() Limiter {
 	return x.core.opts.Limiter
 }
 
-// noLimit is a Limiter that does not.
+// noLimit is a Limiter without a limit.
 type noLimit struct{}
 
 func (noLimit) Wait(context.Context) error { return nil }

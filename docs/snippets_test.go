@@ -2,7 +2,6 @@ package docs_test
 
 import (
 	"context"
-	"fmt"
 	"log"
 	"log/slog"
 	"net/http"
@@ -21,7 +20,9 @@ func handle(context.Context, *diffhook.Event) error { return nil }
 
 func requireToken(next http.Handler) http.Handler { return next }
 
-func readWithoutEcho(context.Context) (string, error) { return "", os.ErrClosed }
+func ask(context.Context, rotation.Question) (string, error) { return "", os.ErrClosed }
+
+func authorize(*http.Request) {}
 
 func server(ctx context.Context, mux *http.ServeMux) error {
 	store := rotation.FileStore("/etc/diffhook/secret.json")
@@ -49,22 +50,11 @@ func application(ctx context.Context) error {
 	return nil
 }
 
-func operator(ctx context.Context, old, id, token string, store, keys rotation.Store) error {
-	ask := func(ctx context.Context, q rotation.Question) (string, error) {
-		fmt.Fprintln(os.Stderr, q.Text)
-		return readWithoutEcho(ctx) // an answer can be a secret: do not log answers
+func operator(ctx context.Context, old string, v *diffhook.Verifier, store rotation.Store) error {
+	receivers := map[string]rotation.Receiver{
+		"web-1": &rotation.Remote{URL: "https://web-1.internal/diffhook/status", Authorize: authorize},
+		"web-2": rotation.Local(v), // in this process
 	}
-	authorize := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
-	err := rotation.Secret(ctx, old, rotation.ByHand(ask), store, &rotation.SecretOptions{
-		Receivers: map[string]rotation.Receiver{
-			"web-1": &rotation.Remote{URL: "https://web-1.internal/diffhook/status", Authorize: authorize},
-			"web-2": &rotation.Remote{URL: "https://web-2.internal/diffhook/status", Authorize: authorize},
-		},
-		Observe: func(s rotation.Step) { log.Print(s.Name, ": ", s.Text) },
-	})
-	if err != nil {
-		return err
-	}
-	err = rotation.Key(ctx, id, rotation.ByHand(ask), keys, &rotation.KeyOptions{Label: "production-server"})
+	err := rotation.Secret(ctx, old, rotation.ByHand(ask), store, &rotation.SecretOptions{Receivers: receivers})
 	return err
 }

@@ -53,7 +53,7 @@ func (a *APIPlatform) Discard(ctx context.Context, as Pair, label string) error 
 // Create creates a key of generation 1.
 func (a *APIPlatform) Create(ctx context.Context, old Pair, label string) (Pair, error) {
 	if old.Key == "" {
-		return Pair{}, fmt.Errorf("%w: create a key: the API creates keys of generation 1 only; use ByHand for client credentials", diffhook.ErrInvalidOptions)
+		return Pair{}, fmt.Errorf("%w: create a key: the API creates keys of generation 1 only; replace client credentials by hand", diffhook.ErrInvalidOptions)
 	}
 	if _, err := a.find(ctx, old, old); err != nil {
 		return Pair{}, err
@@ -78,7 +78,7 @@ func (a *APIPlatform) Unused(ctx context.Context, as, old Pair, since time.Time)
 	case err != nil:
 		return false, err
 	case key.LastUsedAt.IsZero(): // the rotation has used it
-		return false, fmt.Errorf("%w: the API does not show the last use of the old key; look for yourself, and set DeleteNow", diffhook.ErrUnexpectedResponse)
+		return false, fmt.Errorf("%w: the API does not show the last use of the old key; look in the app, and run it again without the wait", diffhook.ErrUnexpectedResponse)
 	}
 	return key.LastUsedAt.Before(since), nil
 }

@@ -39,7 +39,7 @@ func (w *atlas) parse(content []byte) *docState {
 	if err := errors.Join(json.Unmarshal(content, d), json.Unmarshal(content, &fields)); err != nil {
 		panic(err)
 	}
-	for _, name := range strings.Fields("kind format phase since run run_until") {
+	for _, name := range strings.Fields("kind format phase since run run_until wait_until") {
 		delete(fields, name)
 	}
 	d.credentials = fmt.Sprint(fields)

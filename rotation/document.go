@@ -51,6 +51,9 @@ type header struct {
 	// Run and RunUntil are the lease.
 	Run      string    `json:"run,omitempty"`
 	RunUntil time.Time `json:"run_until,omitzero"`
+
+	// WaitUntil is the end of a long wait of the run, for people.
+	WaitUntil time.Time `json:"wait_until,omitzero"`
 }
 
 func (h *header) head() *header { return h }
@@ -65,10 +68,25 @@ type secretDocument struct {
 
 	// Leaked is the fingerprint of a current secret that RevokeSecret replaces.
 	Leaked string `json:"leaked,omitempty"`
+
+	// Revoke is the fingerprint with which RevokeSecret continues, if Secret does not:
+	// a revocation is under way, or DiffHook signs with another secret.
+	Revoke string `json:"revoke,omitempty"`
 }
 
 func (d *secretDocument) secrets() diffhook.Secrets {
 	return diffhook.Secrets{Current: d.Current.Secret, Previous: d.Previous.Secret, NoPrevious: d.Previous.IsZero()}
+}
+
+// replacing returns the fingerprint of the secret that a rotation replaces.
+func (d *secretDocument) replacing() string {
+	switch d.Phase {
+	case phaseRotated:
+		return d.Previous.Fingerprint()
+	case phaseRevoked:
+		return d.Replaced
+	}
+	return d.Current.Fingerprint()
 }
 
 func (d *secretDocument) valid() error {
@@ -138,7 +156,7 @@ func invalid(problem string) error { return fmt.Errorf("%w: %s", ErrInvalidDocum
 func decode(content []byte, doc document) error {
 	switch {
 	case content == nil:
-		return invalid("the store has no document; create it with NewSecret or NewKey")
+		return invalid("the store has no document; create the first document")
 	case len(content) > maxDocumentBytes:
 		return invalid("the content is longer than 64 KiB")
 	}
@@ -176,7 +194,7 @@ func encode(before []byte, doc document) ([]byte, error) {
 	}
 	var foreign, fields map[string]json.RawMessage
 	if before != nil && json.Unmarshal(before, &foreign) == nil {
-		for _, name := range strings.Fields("kind format phase since replaced run run_until current previous leaked id key secret label next") {
+		for _, name := range strings.Fields("kind format phase since replaced run run_until wait_until current previous leaked revoke id key secret label next") {
 			delete(foreign, name)
 		}
 	}

@@ -78,10 +78,27 @@ func (r *secretRun) confirm(ctx context.Context, next secretText) error {
 		return err
 	}
 	if !seen.Current.Equal(next.Secret) {
-		return fmt.Errorf("%w: DiffHook signs with %s, and the document has %s as the new secret: a wrong paste, or another rotation in the app; look in the app, and run RevokeSecret with %s, which takes over the secret of DiffHook", ErrMismatch, seen.Current.Fingerprint(), next.Fingerprint(), next.Fingerprint())
+		return r.mustRevoke(ctx, next, fmt.Errorf("%w: DiffHook signs with %s, and the document has %s as the new secret: a wrong paste, or another rotation in the app; compare with the app", ErrMismatch, seen.Current.Fingerprint(), next.Fingerprint()))
 	}
 	r.compared = true
-	return nil
+	return r.saveRevoke(ctx, "")
+}
+
+// mustRevoke saves that RevokeSecret continues, with a secret that DiffHook does not
+// sign with. It returns err.
+func (r *secretRun) mustRevoke(ctx context.Context, s secretText, err error) error {
+	_ = r.saveRevoke(ctx, s.Fingerprint()) // for people: the next run finds the same
+	return fmt.Errorf("%w; if the app shows another secret, revoke %s: the revocation takes over the secret of DiffHook", err, s.Fingerprint())
+}
+
+func (r *secretRun) saveRevoke(ctx context.Context, fingerprint string) error {
+	if r.doc().Revoke == fingerprint {
+		return nil
+	}
+	return r.update(ctx, func(doc document) error {
+		doc.(*secretDocument).Revoke = fingerprint
+		return nil
+	})
 }
 
 // publish calls Publish until it has returned nil, and reports whether it has.
@@ -205,10 +222,13 @@ func (r *secretRun) finish(ctx context.Context, again func(published bool) error
 		}
 	}
 	r.endHold(ctx)
-	if err := r.advance(ctx, phaseRevoked, func(d *secretDocument) { d.enter(phaseIdle) }); err != nil {
+	if err := r.advance(ctx, phaseRevoked, func(d *secretDocument) {
+		d.Revoke = ""
+		d.enter(phaseIdle)
+	}); err != nil {
 		return err
 	}
-	r.report(StepDone, "the signing secret is "+d.Current.Fingerprint()+", and "+d.Replaced+" is revoked", time.Time{})
+	r.report(StepDone, "the signing secret is "+d.Current.Fingerprint()+", and "+d.Replaced+" is out of force", time.Time{})
 	return nil
 }
 
@@ -220,13 +240,13 @@ func (r *secretRun) revokeAtDiffHook(ctx context.Context, d secretDocument) erro
 		case err != nil:
 			return err
 		case !seen.Current.Equal(d.Current.Secret):
-			return fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another rotation in the app; run RevokeSecret with %s, which takes over the secret of DiffHook", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint(), d.Current.Fingerprint())
+			return r.mustRevoke(ctx, d.Current, fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another rotation in the app", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint()))
 		case seen.NoPrevious:
 			return nil
 		}
 	}
 	r.compared = false
-	r.report(StepRevoke, "revoke the old secret "+d.Replaced, time.Time{})
+	r.report(StepRevoke, "revoke the secret before "+d.Current.Fingerprint(), time.Time{})
 	if err := r.checkLease(); err != nil {
 		return err
 	}

@@ -108,7 +108,7 @@ func (g *group) renewHold(ctx context.Context) {
 		case err != nil:
 			return err
 		case !status.Hold.CanHold:
-			return errors.New("it cannot hold deliveries: generation 1 loses those that come before it has the new secret and are not retried after")
+			return errors.New("the server cannot hold deliveries: deliveries of generation 1 are lost if the new secret arrives over 35 s late")
 		}
 		g.watch(name, status)
 		return r.Hold(ctx, g.length)

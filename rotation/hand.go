@@ -56,7 +56,7 @@ func (h *HandPlatform) Signing(ctx context.Context) (diffhook.Secrets, error) {
 func (h *HandPlatform) Rotate(ctx context.Context) (diffhook.Secret, error) {
 	text := "In " + place + ", click Rotate signing secret, once. If you have clicked already, do not click again. DiffHook signs with the new secret from the click on. Copy the new secret, and paste it here."
 	if !h.seen.IsZero() {
-		text += " It replaces the secret with the fingerprint " + h.seen.Fingerprint() + "."
+		text += " The new secret replaces the secret with the fingerprint " + h.seen.Fingerprint() + "."
 	}
 	return h.askSecret(ctx, text, h.seen)
 }

@@ -82,7 +82,7 @@ func (j *journal) read(ctx context.Context) (content []byte, version string, doc
 		return nil, "", nil, err
 	}
 	if doc.head().Format > format {
-		return nil, "", nil, fmt.Errorf("%w: the document is of format %d, and this version writes %d; update the library", ErrInvalidDocument, doc.head().Format, format)
+		return nil, "", nil, fmt.Errorf("%w: the document is of format %d, and this version writes %d; update the program", ErrInvalidDocument, doc.head().Format, format)
 	}
 	j.hide(doc)
 	return content, version, doc, nil
@@ -135,7 +135,7 @@ func (j *journal) acquire(ctx context.Context, override bool) error {
 	err := j.update(ctx, func(doc document) error {
 		h := doc.head()
 		if h.Run != "" && h.Run != run && time.Now().Before(h.RunUntil) && !override {
-			return fmt.Errorf("%w: another run holds the document until %s; wait for its end", ErrBusy, h.RunUntil.Format(time.RFC3339))
+			return fmt.Errorf("%w: the lease of that run lasts until %s, also if the run was killed; run it again then", ErrBusy, h.RunUntil.UTC().Format(time.RFC3339))
 		}
 		h.Run, h.RunUntil = run, now().Add(leaseLength)
 		return nil
@@ -151,7 +151,8 @@ func (j *journal) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*storeTimeout)
 	defer cancel()
 	_ = j.update(ctx, func(doc document) error { // else the lease ends by itself
-		doc.head().Run, doc.head().RunUntil = "", time.Time{}
+		h := doc.head()
+		h.Run, h.RunUntil, h.WaitUntil = "", time.Time{}, time.Time{}
 		return nil
 	})
 }
@@ -303,7 +304,7 @@ func snapshot[D any](j *journal) D {
 // inPhase returns an error if doc is not in the phase that a run has seen.
 func inPhase(doc document, want phase) error {
 	if got := doc.head().Phase; got != want {
-		return fmt.Errorf("%w: the document is in phase %s and not %s; look at State", ErrConflict, got, want)
+		return fmt.Errorf("%w: the document is in phase %s and not %s; run it again", ErrConflict, got, want)
 	}
 	return nil
 }

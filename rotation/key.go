@@ -84,7 +84,7 @@ func (o *KeyOptions) complete() error {
 		return fmt.Errorf("%w: Quiet and Poll must not be negative; pass 0 for the defaults", diffhook.ErrInvalidOptions)
 	}
 	if _, err := diffhook.NewAPIKey(strings.TrimSpace(o.Label)); err == nil || redact.Bounded(o.Label, 60) != o.Label {
-		return fmt.Errorf("%w: Label is a key, longer than 60 bytes or not printable; pass a label such as production-server", diffhook.ErrInvalidOptions)
+		return fmt.Errorf("%w: the label of the new key is a key, longer than 60 bytes or not printable; pass a label such as production-server", diffhook.ErrInvalidOptions)
 	}
 	o.Label = cmp.Or(o.Label, "rotated")
 	o.Quiet = cmp.Or(o.Quiet, defaultKeyQuiet)
@@ -118,7 +118,7 @@ func (r *keyRun) accepts(old string) (done bool, err error) {
 	case old == d.Replaced && old != "" && d.Phase == phaseIdle:
 		return true, nil
 	case old == d.ID:
-		return false, fmt.Errorf("%w: the rotation of %s is not finished; run Key with it", ErrBusy, shownID(under))
+		return false, fmt.Errorf("%w: the rotation of %s is not finished; finish that first", ErrBusy, shownID(under))
 	}
 	return false, fmt.Errorf("%w: the document names the key %s and not %s", ErrNotInForce, shownID(under), shownID(old))
 }
@@ -180,7 +180,7 @@ func (r *keyRun) request(ctx context.Context) error {
 		return err
 	})
 	if errors.Is(err, diffhook.ErrUnauthorized) {
-		return fmt.Errorf("%w: the key in the document does not work; create the document anew with NewKey: %w", ErrMismatch, err)
+		return fmt.Errorf("%w: the key in the document does not work; create the document anew, with a key that works: %w", ErrMismatch, err)
 	}
 	if err != nil {
 		return err
@@ -308,7 +308,15 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 		return nil
 	}
 	for since := time.Now(); ; since = time.Now() {
-		r.report(StepDrain, "wait until the old key "+shownID(old.ID)+" is out of use", since.Add(r.opts.Quiet).Truncate(time.Second))
+		until := since.Add(r.opts.Quiet).Truncate(time.Second)
+		err := r.update(ctx, func(doc document) error {
+			doc.head().WaitUntil = until.UTC()
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		r.report(StepDrain, "the old key "+shownID(old.ID)+" may still be in use", until)
 		if r.opts.Quiet > shortDrain {
 			r.rest()
 		}
@@ -319,7 +327,7 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 			return err
 		}
 		unused := false
-		err := r.ask(StepDrain, "look when the old key was last used", func() (err error) {
+		err = r.ask(StepDrain, "look when the old key was last used", func() (err error) {
 			unused, err = r.platform.Unused(ctx, now, old, since)
 			return err
 		})
@@ -332,7 +340,7 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 // waitDead waits until a request with the deleted key gets 401.
 func (r *keyRun) waitDead(ctx context.Context, old Pair) error {
 	for deadline := time.Now().Add(spreadTime); ; {
-		err := r.ask(StepDelete, "try whether the old key "+shownID(old.ID)+" is dead", func() error {
+		err := r.ask(StepDelete, "try whether DiffHook still accepts the old key "+shownID(old.ID), func() error {
 			_, err := r.platform.Monitors(ctx, old)
 			return err
 		})

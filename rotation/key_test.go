@@ -467,7 +467,7 @@ func TestKeyStopsIfTheLastUseIsHidden(t *testing.T) {
 		w := newKeyWorld(t, false, 1)
 		w.platf.Configure(diffhooktest.Settings{Terse: true})
 		_, err := w.run(0, nil)
-		require.ErrorContains(t, err, "DeleteNow")
+		require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
 		require.Equal(t, 3, aliveKeys(w.team))
 		_, err = w.run(0, func(o *rotation.KeyOptions) { o.DeleteNow = true })
 		require.NoError(t, err)

@@ -42,11 +42,11 @@ func (p Pair) credentials() diffhook.Credentials {
 func (p Pair) check() error {
 	switch {
 	case p.ID == "":
-		return fmt.Errorf("%w: the pair has no id; set ID to the id, the label or the client id of the key", diffhook.ErrInvalidCredentials)
+		return fmt.Errorf("%w: the pair has no id; pass the id, the label or the client id of the key", diffhook.ErrInvalidCredentials)
 	case (p.Key == "") == (p.Secret == ""):
-		return fmt.Errorf("%w: the pair needs either a Key (generation 1) or a Secret (generation 2)", diffhook.ErrInvalidCredentials)
+		return fmt.Errorf("%w: the pair needs either a key (generation 1) or a client secret (generation 2)", diffhook.ErrInvalidCredentials)
 	case p.ID == p.Key || p.ID == p.Secret:
-		return fmt.Errorf("%w: the id of the pair is the key itself; set ID to the id, the label or the client id of the key", diffhook.ErrInvalidCredentials)
+		return fmt.Errorf("%w: the id of the pair is the key itself; pass the id, the label or the client id of the key", diffhook.ErrInvalidCredentials)
 	}
 	if p.Key != "" {
 		_, err := diffhook.NewAPIKey(p.Key)

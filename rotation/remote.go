@@ -57,7 +57,7 @@ func (r *Remote) Refresh(ctx context.Context) error {
 // Reject makes the receiver reject the secret with the given fingerprint.
 func (r *Remote) Reject(ctx context.Context, fingerprint string) error {
 	if !isFingerprint(fingerprint) {
-		return fmt.Errorf("%w: reject a secret: the text is not a fingerprint; pass Secret.Fingerprint", diffhook.ErrInvalidOptions)
+		return fmt.Errorf("%w: reject a secret: the text is not a fingerprint: 16 digits 0-9a-f", diffhook.ErrInvalidOptions)
 	}
 	return r.post(ctx, "reject", fingerprint)
 }
@@ -103,14 +103,14 @@ func (r *Remote) send(ctx context.Context, method string, form url.Values) (stat
 		return status, fmt.Errorf("diffhook: the receiver responded %d", resp.StatusCode)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return status, fmt.Errorf("%w: the receiver responded %d; mount its StatusHandler there, and compare its authentication with Authorize", diffhook.ErrUnexpectedResponse, resp.StatusCode)
+		return status, fmt.Errorf("%w: the receiver responded %d; mount the status handler there, and compare its authentication with the request", diffhook.ErrUnexpectedResponse, resp.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatusBytes))
 	if err != nil {
 		return status, failed("the response of the receiver broke off", err)
 	}
 	if err := json.Unmarshal(body, &status); err != nil || !isComplete(status) {
-		return diffhook.VerifierStatus{}, fmt.Errorf("%w: the receiver did not respond with a VerifierStatus", diffhook.ErrUnexpectedResponse)
+		return diffhook.VerifierStatus{}, fmt.Errorf("%w: the receiver did not respond with the status of a verifier", diffhook.ErrUnexpectedResponse)
 	}
 	status.RefreshError = redact.Text(status.RefreshError, 300, secrets...)
 	return status, nil

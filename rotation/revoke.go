@@ -30,13 +30,13 @@ const learnTime = 2 * time.Minute
 // First, every receiver rejects the secret. RevokeSecret then takes the document over
 // from any other run. If leaked is the current secret, RevokeSecret asks p for a new
 // secret, or takes over the secret that DiffHook signs with already, and drops every
-// older secret. Deliveries that the leaked secret signed are lost, and so are those of
-// an older secret. The new secret is not given under seal: receivers get it from their
-// source or by Publish, for which RevokeSecret waits for 2 minutes.
+// older secret. Deliveries that the leaked secret or an older secret signed are lost.
+// The new secret is not given under seal: receivers get it from their source or by
+// Publish, for which RevokeSecret waits for 2 minutes.
 //
-// The error joins everything that failed: receivers by name, and the errors of
-// [Secret]. [ErrNotInForce] means that the document does not name leaked; receivers
-// reject it all the same.
+// The error joins all failures: receivers by name, and the errors of [Secret].
+// [ErrNotInForce] means that the document does not name leaked; receivers reject it
+// all the same.
 func RevokeSecret(ctx context.Context, leaked string, p SecretPlatform, s Store, opts *RevokeOptions) error {
 	var o RevokeOptions
 	if opts != nil {
@@ -44,7 +44,7 @@ func RevokeSecret(ctx context.Context, leaked string, p SecretPlatform, s Store,
 	}
 	switch {
 	case !isFingerprint(leaked):
-		return fmt.Errorf("%w: leaked is not a fingerprint; pass Secret.Fingerprint", diffhook.ErrInvalidOptions)
+		return fmt.Errorf("%w: leaked is not a fingerprint: 16 digits 0-9a-f", diffhook.ErrInvalidOptions)
 	case o.Poll < 0:
 		return fmt.Errorf("%w: Poll must not be negative; pass 0 for the default", diffhook.ErrInvalidOptions)
 	case p == nil || s == nil:
@@ -93,6 +93,7 @@ func (r *secretRun) drop(ctx context.Context, leaked string) error {
 	r.published = false
 	return r.update(ctx, func(doc document) error {
 		d := doc.(*secretDocument)
+		d.Revoke = leaked
 		switch {
 		case d.Leaked == leaked, d.Phase == phaseRevoked && d.Replaced == leaked:
 		case d.Current.Fingerprint() == leaked:

@@ -189,7 +189,7 @@ func TestSecretWaitsForRevokeSecret(t *testing.T) {
 		require.ErrorContains(t, err, w.first.Fingerprint())
 		state, err := rotation.State(t.Context(), w.store)
 		require.NoError(t, err)
-		require.Contains(t, state.Then, "RevokeSecret")
+		require.Equal(t, rotation.Call{Function: rotation.FunctionRevokeSecret, ID: w.first.Fingerprint()}, state.Continue)
 	})
 }
 

@@ -57,24 +57,22 @@ const (
 	shortDrain = 10 * time.Minute
 )
 
-// Secret replaces the signing secret with the fingerprint old. After any error or
-// crash, run it again: it continues. It returns nil if old was replaced by the
-// rotation that the document remembers.
+// Secret replaces the signing secret with the fingerprint old. Run it again after any
+// error or crash: it continues. It returns nil if old was replaced by the rotation that
+// the document remembers.
 //
-// Secret compares the document, DiffHook and the receivers. It holds deliveries at the
-// receivers and asks p for the new secret. It saves both secrets, gives the new secret
-// to each receiver under seal, and calls Publish. It revokes the old secret when every
-// receiver's source has the new secret, no receiver has used the old secret for Quiet
-// or has a delivery pending, RetryHorizon since the rotation is over, and DiffHook
-// still shows the new secret.
+// Secret compares the document, DiffHook and the receivers, and holds deliveries. It
+// saves the new secret that p returns, gives it to each receiver under seal, and calls
+// Publish. It revokes the old secret once every receiver's source has the new secret,
+// no receiver has used the old secret for Quiet, and RetryHorizon is over: see
+// docs/rotation.md.
 //
 // Errors match
 //   - [ErrNotInForce], if the document does not name old;
-//   - [ErrBusy], if another run or rotation is under way;
-//   - [ErrMismatch], if the document, DiffHook and the receivers do not fit together;
+//   - [ErrBusy], during another run or rotation;
+//   - [ErrMismatch], if the document, DiffHook and the receivers differ;
 //   - [ErrInvalidDocument] and [ErrConflict], for the document;
-//   - [diffhook.ErrInvalidOptions];
-//   - the error of p, of s or of ctx.
+//   - [diffhook.ErrInvalidOptions], and the errors of p, s and ctx.
 func Secret(ctx context.Context, old string, p SecretPlatform, s Store, opts *SecretOptions) error {
 	var o SecretOptions
 	if opts != nil {
@@ -158,24 +156,18 @@ func (r *secretRun) doc() secretDocument { return snapshot[secretDocument](r.jou
 // document does not allow to replace it.
 func (r *secretRun) accepts(old string) (done bool, err error) {
 	d := r.doc()
-	under := d.Current.Fingerprint() // the secret that a rotation replaces
-	switch d.Phase {
-	case phaseRotated:
-		under = d.Previous.Fingerprint()
-	case phaseRevoked:
-		under = d.Replaced
-	}
+	under := d.replacing()
 	switch {
 	case d.Leaked != "":
-		return false, fmt.Errorf("%w: the revocation of %s is not finished; run RevokeSecret with it", ErrBusy, d.Leaked)
+		return false, fmt.Errorf("%w: the revocation of %s is not finished; finish that first", ErrBusy, d.Leaked)
 	case old == under:
 		return false, nil
 	case old == d.Replaced && d.Phase == phaseIdle:
 		return true, nil
 	case old == d.Current.Fingerprint():
-		return false, fmt.Errorf("%w: the rotation of %s is not finished; run Secret with it", ErrBusy, under)
+		return false, fmt.Errorf("%w: the rotation of %s is not finished; finish that first", ErrBusy, under)
 	case !isFingerprint(old):
-		return false, fmt.Errorf("%w: old is not a fingerprint; pass Secret.Fingerprint", ErrNotInForce)
+		return false, fmt.Errorf("%w: old is not a fingerprint: 16 digits 0-9a-f", ErrNotInForce)
 	}
 	return false, fmt.Errorf("%w: the document names %s and not %s", ErrNotInForce, under, old)
 }
@@ -307,7 +299,7 @@ func (r *secretRun) successor(ctx context.Context, d secretDocument) (next diffh
 		case err != nil:
 			return next, err
 		case !seen.Current.Equal(d.Current.Secret) && open(seen) && !seen.Previous.Equal(d.Current.Secret):
-			return next, fmt.Errorf("%w: DiffHook signs with %s and before with %s, and the document has %s: DiffHook has rotated more than once; run RevokeSecret with %s", ErrMismatch, seen.Current.Fingerprint(), seen.Previous.Fingerprint(), d.Current.Fingerprint(), d.Current.Fingerprint())
+			return next, r.mustRevoke(ctx, d.Current, fmt.Errorf("%w: DiffHook signs with %s and before with %s, and the document has %s: DiffHook has rotated more than once", ErrMismatch, seen.Current.Fingerprint(), seen.Previous.Fingerprint(), d.Current.Fingerprint()))
 		case !seen.Current.Equal(d.Current.Secret):
 			return seen.Current, nil
 		}

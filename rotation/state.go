@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
@@ -23,7 +22,15 @@ type DocumentState struct {
 	// RunUntil is when the lease of a run ends; zero: no run has one.
 	RunUntil time.Time `json:"runUntil,omitzero"`
 
-	// Then is the next step, in words.
+	// WaitUntil is when the wait for the old key ends, unless the run was killed;
+	// zero: no run waits.
+	WaitUntil time.Time `json:"waitUntil,omitzero"`
+
+	// Continue is the call that continues the rotation; in phase idle, the call that
+	// begins the next rotation.
+	Continue Call `json:"continue"`
+
+	// Then is the next step of that call, in words.
 	Then string `json:"then"`
 }
 
@@ -49,23 +56,32 @@ func stateOf(h header) DocumentState {
 	if h.Run != "" && time.Now().Before(h.RunUntil) {
 		state.RunUntil = h.RunUntil
 	}
+	if time.Now().Before(h.WaitUntil) {
+		state.WaitUntil = h.WaitUntil
+	}
 	return state
 }
 
 func secretState(d *secretDocument) DocumentState {
 	state := stateOf(d.header)
 	state.Current, state.Previous = d.Current.Fingerprint(), d.Previous.Fingerprint()
-	switch {
-	case d.Leaked != "":
-		state.Then = fmt.Sprintf("run RevokeSecret with %s: DiffHook gets a new secret", d.Leaked)
-	case d.Phase == phaseIdle:
+	state.Continue = Call{FunctionSecret, d.replacing()}
+	switch d.Phase {
+	case phaseIdle:
 		state.Then = "nothing is under way"
-	case d.Phase == phaseRequested:
-		state.Then = fmt.Sprintf("run Secret with %s: it looks whether DiffHook has a new secret, and else asks for one", state.Current)
-	case d.Phase == phaseRotated:
-		state.Then = fmt.Sprintf("run Secret with %s: it waits for the servers, and then revokes the old secret", state.Previous)
+	case phaseRequested:
+		state.Then = "look whether DiffHook has a new secret, and else ask for a new secret"
+	case phaseRotated:
+		state.Then = "wait for the servers, and then revoke the old secret"
 	default:
-		state.Then = fmt.Sprintf("run Secret with %s: it revokes the old secret", state.Replaced)
+		state.Then = "revoke the old secret"
+	}
+	if d.Revoke == "" {
+		return state
+	}
+	state.Continue = Call{FunctionRevokeSecret, d.Revoke}
+	if d.Leaked == "" && d.Replaced != d.Revoke {
+		state.Then = "compare with the app: DiffHook signed with another secret than " + d.Revoke + ", which the revocation replaces"
 	}
 	return state
 }
@@ -73,21 +89,23 @@ func secretState(d *secretDocument) DocumentState {
 func keyState(d *keyDocument) DocumentState {
 	state := stateOf(d.header)
 	state.Current, state.Label = shownID(d.ID), d.Label
+	state.Continue = Call{FunctionKey, state.Current}
 	if d.Next != nil {
 		state.Next = shownID(d.Next.ID)
 	}
 	if d.Previous != nil {
 		state.Previous = shownID(d.Previous.ID)
+		state.Continue.ID = state.Previous
 	}
 	switch d.Phase {
 	case phaseIdle:
 		state.Then = "nothing is under way"
 	case phaseRequested:
-		state.Then = fmt.Sprintf("run Key with %s: it discards keys with the label %s, and asks for a new key", state.Current, d.Label)
+		state.Then = "discard keys with the label " + d.Label + ", and ask for a new key"
 	case phaseCreated:
-		state.Then = fmt.Sprintf("run Key with %s: it tries the new key, and gives it to applications", state.Current)
+		state.Then = "try the new key, and give the key to applications"
 	default:
-		state.Then = fmt.Sprintf("run Key with %s: it waits until the old key is out of use, and deletes it", state.Previous)
+		state.Then = "wait until the old key is out of use, and delete the key"
 	}
 	return state
 }

@@ -11,19 +11,19 @@ import (
 	"golang.org/x/term"
 )
 
-// progress is one report of a rotation.
+// progress is a report of a rotation.
 type progress struct {
 	name  string    // of the step; a new name begins a new line
 	text  string    // for a person
 	until time.Time // the end of a wait, or zero
-	keep  bool      // on a line of its own
+	keep  bool      // on lines of its own, whole
 }
 
-// mostBehind bounds the reports that wait while a person is asked.
+// mostBehind bounds the reports in waiting while a person is asked.
 const mostBehind = 20
 
 // console shows progress, and stands back while a person is asked. On a terminal,
-// the reports of one step share a line. Elsewhere, each different report is a line.
+// the reports of a step share a line. Elsewhere, each different report is a line.
 // All methods are safe for concurrent use.
 type console struct {
 	out   io.Writer
@@ -32,7 +32,7 @@ type console struct {
 
 	mu     sync.Mutex
 	last   progress
-	drawn  int        // runes on the line that is redrawn
+	drawn  int        // runes on the redrawn line
 	asking bool       // a person is asked
 	behind []progress // while a person was asked
 	stop   chan struct{}
@@ -52,7 +52,7 @@ func newConsole(out *os.File) *console {
 	return c
 }
 
-// tick redraws the line once a second, so that the time left is right.
+// tick redraws the line once a second, with the time that is left then.
 func (c *console) tick() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -78,7 +78,7 @@ func (c *console) close() {
 	c.endLine()
 }
 
-// show shows p. While a person is asked, it is shown after the answer.
+// show shows p; while a person is asked, only after the answer.
 func (c *console) show(p progress) {
 	p.text = printable(p.text)
 	c.mu.Lock()
@@ -102,7 +102,12 @@ func (c *console) show(p progress) {
 
 // report shows p on a terminal. The caller holds c.mu.
 func (c *console) report(p progress) {
-	if p.name != c.last.name || c.last.keep {
+	if p.keep {
+		c.endLine()
+		fmt.Fprintln(c.out, sentences(p.text))
+		return
+	}
+	if p.name != c.last.name {
 		c.endLine()
 	}
 	c.last = p
@@ -118,6 +123,9 @@ func (c *console) writeLine(p progress) {
 	fmt.Fprintln(c.out, line)
 }
 
+// sentences returns text with a line for each sentence.
+func sentences(text string) string { return strings.ReplaceAll(text, ". ", ".\n") }
+
 // draw writes the last report over the line before it. The caller holds c.mu.
 func (c *console) draw() {
 	line := []rune(fit(c.last.text, timeLeft(c.last.until, c.now()), c.width()-1))
@@ -125,7 +133,7 @@ func (c *console) draw() {
 	c.drawn = len(line)
 }
 
-// endLine leaves the line that is redrawn as it is. The caller holds c.mu.
+// endLine begins a new line, if a line is drawn. The caller holds c.mu.
 func (c *console) endLine() {
 	if c.drawn > 0 {
 		fmt.Fprintln(c.out)
@@ -151,16 +159,19 @@ func (c *console) resume() {
 	c.behind = nil
 }
 
-// timeLeft returns until as a time of day, and how long it is away. It returns ""
-// for the zero time.
+// timeLeft returns until in UTC and the time left, or "" for the zero time.
 func timeLeft(until, now time.Time) string {
-	if until.IsZero() {
+	left := until.Sub(now).Round(time.Second)
+	switch {
+	case until.IsZero():
 		return ""
+	case left <= 0:
+		return fmt.Sprintf(" until %s (over: the tool looks again)", clock(until, now))
 	}
-	return fmt.Sprintf(" until %s (%v left)", until.Local().Format(time.TimeOnly), max(0, until.Sub(now)).Round(time.Second))
+	return fmt.Sprintf(" until %s (%v left)", clock(until, now), left)
 }
 
-// fit returns text and suffix in at most width runes. It shortens the text first.
+// fit returns text and suffix in at most width runes. The text is shortened first.
 func fit(text, suffix string, width int) string {
 	width = max(0, width)
 	runes, end := []rune(text), []rune(suffix)

@@ -42,7 +42,24 @@ func TestProgressFitsTheLine(t *testing.T) {
 	}
 	c, out := newTestConsole(80)
 	c.show(progress{name: "wait", text: "waiting for web1", until: c.now().Add(90 * time.Second)})
-	require.Contains(t, out.String(), "1m30s left")
+	require.Contains(t, out.String(), "waiting for web1 until 14:23:30 UTC (1m30s left)")
+}
+
+func TestProgressSaysThatTheTimeIsOver(t *testing.T) {
+	c, out := newTestConsole(80)
+	c.show(progress{name: "wait", text: "waiting for web1", until: c.now().Add(-time.Second)})
+	require.Contains(t, out.String(), "waiting for web1 until 14:21:59 UTC (over: the tool looks again)")
+	require.NotContains(t, out.String(), "left")
+}
+
+func TestANoteIsWhole(t *testing.T) {
+	c, out := newTestConsole(40)
+	note := strings.Repeat("a long note ", 10) + "."
+	c.show(progress{name: "wait", text: "waiting for web1"})
+	c.show(progress{name: "wait", text: note + " And more.", keep: true})
+	c.show(progress{name: "wait", text: "waiting for web1"})
+	c.close()
+	require.Equal(t, "\rwaiting for web1\n"+note+"\nAnd more.\n\rwaiting for web1\n", out.String())
 }
 
 func TestProgressCannotMoveTheCursor(t *testing.T) {

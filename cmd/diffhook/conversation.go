@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
+	"sync/atomic"
 
 	"github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/rotation"
@@ -27,8 +27,8 @@ func (p *platformFlags) options() *diffhook.ClientOptions {
 	return &diffhook.ClientOptions{BaseURL: *p.baseURL}
 }
 
-// client returns a client of the API. It sends nothing, so that an error is one of the
-// command line or the environment.
+// client returns a client of the API and sends nothing. An error is about the command
+// line or the environment.
 func (p *platformFlags) client(credentials diffhook.Credentials) (*diffhook.Client, error) {
 	client, err := diffhook.NewClient(credentials, p.options())
 	if err != nil {
@@ -37,11 +37,13 @@ func (p *platformFlags) client(credentials diffhook.Credentials) (*diffhook.Clie
 	return client, nil
 }
 
-// conversation is a run that shows progress and, unless it calls the API, asks.
+// conversation is a run with progress and, unless the run calls the API, questions.
 type conversation struct {
 	platform *platformFlags
 	console  *console
-	prompt   *prompt // nil with --api
+	prompt   *prompt                      // nil with --api
+	notes    map[rotation.StepName]string // shown before the first wait of a step
+	step     atomic.Value                 // the present rotation.StepName
 }
 
 // converse calls do with a conversation. A nil platform asks a person.
@@ -58,26 +60,29 @@ func (a *app) converse(ctx context.Context, platform *platformFlags, do func(*co
 		c.prompt = p
 	}
 	err := do(c)
-	if err != nil && platform != nil {
-		err = &rotationError{err}
+	if platform == nil {
+		return interrupted(ctx, err, "before the answer; nothing was saved")
 	}
-	return err
+	step, _ := c.step.Load().(rotation.StepName)
+	return interrupted(ctx, err, duringStep[step])
 }
-
-// rotationError is the error of a rotation, which another run continues.
-type rotationError struct{ error }
-
-func (e *rotationError) Unwrap() error { return e.error }
 
 // observe shows a step of a rotation.
 func (c *conversation) observe(s rotation.Step) {
+	if s.Name != rotation.StepWarning {
+		c.step.Store(s.Name)
+	}
+	if note := c.notes[s.Name]; note != "" && !s.Until.IsZero() {
+		c.console.show(progress{name: string(s.Name), text: note, keep: true})
+		delete(c.notes, s.Name)
+	}
 	c.console.show(progress{name: string(s.Name), text: s.Text, until: s.Until, keep: s.Name == rotation.StepWarning})
 }
 
 // ask asks a question of a rotation. A Confirm is read without echo too: a secret may
 // be pasted too early.
 func (c *conversation) ask(ctx context.Context, q rotation.Question) (string, error) {
-	text := strings.ReplaceAll(q.Text, ". ", ".\n") // a line for each sentence
+	text := sentences(q.Text)
 	switch {
 	case q.Secret:
 		return c.prompt.ask(ctx, text, "paste, it does not show: ", true)
@@ -132,7 +137,7 @@ func (c *conversation) keyPlatform() (rotation.KeyPlatform, error) {
 	return rotation.API(client), nil
 }
 
-// noCredentials are of a client that the rotation gives those of the document.
+// noCredentials are replaced: the rotation uses the credentials of the document.
 var noCredentials = diffhook.CredentialsFunc(func(context.Context) (string, error) {
 	return "", diffhook.ErrInvalidCredentials
 })

@@ -2,7 +2,7 @@ package main
 
 import "context"
 
-// runFingerprint reads a signing secret and prints its fingerprint.
+// runFingerprint prints the fingerprint of a signing secret.
 func runFingerprint(ctx context.Context, a *app, args []string) error {
 	f := newFlags("fingerprint", a.env)
 	if err := f.parse(args, 0); err != nil {

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// flags reads the arguments of one command. Its errors never repeat an argument,
-// which may be a secret in the wrong place.
+// flags reads the arguments of a command. No error repeats an argument, which may be
+// a secret in the wrong place.
 type flags struct {
 	set     *flag.FlagSet
 	env     func(string) string
 	args    []string // without the flags
-	takesID bool     // an argument may be a client id, which has the form of an API key
-	invalid error    // of the first value that cannot be used
+	takesID bool     // an argument may be a client id, of the form of an API key
+	invalid error    // of the first invalid value
 }
 
 func newFlags(command string, env func(string) string) *flags {
 	f := &flags{set: flag.NewFlagSet(command, flag.ContinueOnError), env: env}
-	f.set.SetOutput(io.Discard) // its errors repeat arguments
+	f.set.SetOutput(io.Discard) // errors of the flag package repeat arguments
 	return f
 }
 
@@ -53,11 +53,11 @@ func (f *flags) parse(args []string, most int) error {
 }
 
 func (f *flags) unknown() error {
-	return usagef("a flag is unknown, has no value or is not a number of its kind; see diffhook help %s", f.set.Name())
+	return usagef("a flag is unknown, or a value is missing or of another kind; see diffhook help %s", f.set.Name())
 }
 
-// value adds a flag that set reads. The environment variable, if it has a name and
-// is not empty, is read first: a flag replaces its value.
+// value adds a flag, whose values set reads. Before them, set reads the environment
+// variable, if it is named and not empty.
 func (f *flags) value(name, variable string, set func(string) error) {
 	read := func(source, text string) {
 		if err := set(text); err != nil && f.invalid == nil {

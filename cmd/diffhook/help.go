@@ -33,7 +33,7 @@ func commandNamed(name string) *command {
 //go:embed help/*.txt
 var helpTexts embed.FS
 
-// help prints the help of the command that args name, or of the program.
+// help prints the help of the command in args, or of the program.
 func (a *app) help(args []string) error {
 	name := "diffhook"
 	if len(args) > 0 && commandNamed(args[0]) != nil {

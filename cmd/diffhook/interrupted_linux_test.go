@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,6 +16,8 @@ type rotationByHand struct {
 	command func() *exec.Cmd
 	state   []string // shows where it stands
 	done    func()   // checks that it is complete
+	line    string   // the command line that continues
+	begins  int      // the question at which something has begun
 }
 
 var rotationsByHand = map[string]func(t *testing.T) rotationByHand{
@@ -23,19 +26,19 @@ var rotationsByHand = map[string]func(t *testing.T) rotationByHand{
 		return rotationByHand{w, w.secretPerson(), func() *exec.Cmd { return w.rotateSecret() }, []string{"rotate-secret", "--state"}, func() {
 			w.rotatedOnce()
 			w.delivered(2)
-		}}
+		}, "diffhook rotate-secret " + w.first.Fingerprint(), 2}
 	},
 	"revoke-secret": func(t *testing.T) rotationByHand {
 		w := newWorld(t)
 		return rotationByHand{w, w.secretPerson(), func() *exec.Cmd {
 			return w.program("revoke-secret", "--poll", "50ms", w.first.Fingerprint())
-		}, []string{"rotate-secret", "--state"}, w.leakRevoked}
+		}, []string{"rotate-secret", "--state"}, w.leakRevoked, "diffhook revoke-secret " + w.first.Fingerprint(), 1}
 	},
 	"rotate-key": func(t *testing.T) rotationByHand {
 		w, old := keyWorld(t)
 		return rotationByHand{w, w.keyPerson(), func() *exec.Cmd { return w.rotateKey(oldLabel) }, []string{"rotate-key", "--state"}, func() {
 			w.keyReplaced(old)
-		}}
+		}, "diffhook rotate-key " + oldLabel, 1}
 	},
 }
 
@@ -66,12 +69,23 @@ func TestInterruptedAtEachQuestion(t *testing.T) {
 func interruptedOnce(t *testing.T, r rotationByHand, at interruption) {
 	s := start(t, r.command())
 	require.Equal(t, 128+2, r.p.answerAll(s, at), s.screen())
-	require.Contains(t, s.screen(), "Run the same command again")
+	require.Contains(t, s.screen(), "diffhook: interrupted while the tool ")
+	require.NotContains(t, s.screen(), "context canceled")
+	if at.question < r.begins {
+		require.Contains(t, s.screen(), "Nothing has begun")
+	} else {
+		require.Contains(t, s.screen(), r.line)
+		require.NotContains(t, s.screen(), "Nothing has begun")
+	}
 
 	state, err := r.w.program(r.state...).Output()
 	require.NoError(t, err)
 	r.w.showsNoSecret(string(state))
-	require.NotRegexp(t, `run (Secret|RevokeSecret|Key)\b`, string(state), "the state names commands, not functions")
+	begins := "to begin: "
+	if at.question >= r.begins {
+		begins = "to continue: "
+	}
+	require.Contains(t, strings.Join(strings.Fields(string(state)), " "), begins+r.line, "the state names the same command")
 
 	s = start(t, r.command())
 	require.Equal(t, exitDone, r.p.answerAll(s, interruption{}), s.screen())

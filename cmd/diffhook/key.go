@@ -46,24 +46,27 @@ func runRotateKey(ctx context.Context, a *app, args []string) error {
 	case (*f.init || *f.state) && len(f.args) > 0:
 		return usagef("--init and --state take no id")
 	case *f.init:
-		return a.initKey(ctx, *f.store, *f.pair)
+		return a.initKey(ctx, f)
 	}
 	store, err := openDocument(ctx, *f.store, variableKeyStore, "rotate-key")
 	switch {
 	case err != nil:
 		return err
 	case *f.state:
-		return a.showState(ctx, "rotate-key", store, nil)
+		_, err := a.showState(ctx, "rotate-key", store)
+		return err
 	}
 	id, err := f.id(readKeyDocument(ctx, store))
 	if err != nil {
 		return err
 	}
-	return a.converse(ctx, f.platform, func(c *conversation) error {
+	o := &outcome{command: "rotate-key", id: shownID(id), store: store}
+	return o.explain(a.converse(ctx, f.platform, func(c *conversation) error {
 		platform, err := c.keyPlatform()
 		if err != nil {
 			return err
 		}
+		c.notes = map[rotation.StepName]string{rotation.StepDrain: drainNoteKey}
 		return rotation.Key(ctx, id, platform, store, &rotation.KeyOptions{
 			Label:     *f.label,
 			Quiet:     *f.quiet,
@@ -71,10 +74,14 @@ func runRotateKey(ctx context.Context, a *app, args []string) error {
 			DeleteNow: *f.deleteNow,
 			Observe:   c.observe,
 		})
-	})
+	}))
 }
 
-// id returns the id that the one argument beside flags means.
+// drainNoteKey is shown when the wait for the old key begins.
+const drainNoteKey = "Applications get the new key now. When the wait is over, the tool looks for the last use of the old key. " +
+	"Ctrl-C restarts the wait: each run of this command waits for --quiet anew."
+
+// id returns the id for the argument beside flags.
 func (f *rotateKeyFlags) id(document keyDocument) (string, error) {
 	if len(f.args) == 0 {
 		return "", usagef("no id; pass the id of the key, which diffhook rotate-key --state shows")
@@ -90,14 +97,14 @@ func (f *rotateKeyFlags) id(document keyDocument) (string, error) {
 }
 
 // initKey asks for the API key and saves the first document.
-func (a *app) initKey(ctx context.Context, path string, generation2 bool) error {
-	store, err := openNew(ctx, path, variableKeyStore)
+func (a *app) initKey(ctx context.Context, f *rotateKeyFlags) error {
+	store, err := openNew(ctx, *f.store, variableKeyStore)
 	if err != nil {
 		return err
 	}
 	var key rotation.Pair
 	err = a.converse(ctx, nil, func(c *conversation) (err error) {
-		key, err = c.askKey(ctx, generation2)
+		key, err = c.askKey(ctx, *f.pair, *f.platform.api)
 		return err
 	})
 	if err != nil {
@@ -110,23 +117,23 @@ func (a *app) initKey(ctx context.Context, path string, generation2 bool) error 
 }
 
 // askKey asks for an API key or, in generation 2, for client credentials.
-func (c *conversation) askKey(ctx context.Context, generation2 bool) (key rotation.Pair, err error) {
+func (c *conversation) askKey(ctx context.Context, generation2, api bool) (key rotation.Pair, err error) {
 	if generation2 {
-		err = c.prompt.askUntil(ctx, "Paste the client id (App → Settings → API Keys). It does not show.", "client id: ", func(text string) error {
+		err = c.prompt.askUntil(ctx, "Paste the client id (App → Settings → API Keys). Your paste does not show.", "client id: ", func(text string) error {
 			key.ID = text
-			_, err := diffhook.NewAPIKey(text) // a client id has the form of a key
+			_, err := diffhook.NewAPIKey(text) // a client id is of the form of a key
 			return err
 		})
 		if err != nil {
 			return key, err
 		}
-		return key, c.prompt.askUntil(ctx, "Paste the client secret. It does not show.", "client secret: ", func(text string) error {
+		return key, c.prompt.askUntil(ctx, "Paste the client secret. Your paste does not show.", "client secret: ", func(text string) error {
 			key.Secret = text
 			_, err := key.Credentials()
 			return err
 		})
 	}
-	err = c.prompt.askUntil(ctx, "Paste the API key. It does not show.", "API key: ", func(text string) error {
+	err = c.prompt.askUntil(ctx, "Paste the API key. Your paste does not show.", "API key: ", func(text string) error {
 		key.Key = text
 		_, err := diffhook.NewAPIKey(text)
 		return err
@@ -134,6 +141,10 @@ func (c *conversation) askKey(ctx context.Context, generation2 bool) (key rotati
 	if err != nil {
 		return key, err
 	}
-	key.ID, err = c.prompt.ask(ctx, "Type the label of the key, as the app shows it. With --api, type its id.", "label: ", false)
+	question, label := "Type the label of the key, as the app shows the label.", "label: "
+	if api {
+		question, label = "Type the id of the key in the API.", "id: "
+	}
+	key.ID, err = c.prompt.ask(ctx, question, label, false)
 	return key, err
 }

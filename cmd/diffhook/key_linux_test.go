@@ -154,6 +154,7 @@ func TestInitAsksForTheKey(t *testing.T) {
 	s.expect("API key: ")
 	s.enter(key.Reveal())
 	s.expect("label: ")
+	require.NotContains(t, s.screen(), "--api")
 	s.enter(oldLabel)
 	s.expect(oldLabel + ".")
 	require.Equal(t, exitDone, s.wait())
@@ -161,6 +162,18 @@ func TestInitAsksForTheKey(t *testing.T) {
 	out, err := w.program("rotate-key", "--state").Output()
 	require.NoError(t, err)
 	require.Contains(t, string(out), oldLabel)
+}
+
+func TestInitWithAPIAsksForTheID(t *testing.T) {
+	w := newWorld(t)
+	s := start(t, w.program("rotate-key", "--init", "--api"))
+	s.expect("API key: ")
+	s.enter(w.platform.APIKey().Reveal())
+	s.expect("id: ")
+	require.NotContains(t, s.screen(), "label")
+	s.enter("key_1")
+	s.expect("key_1.")
+	require.Equal(t, exitDone, s.wait())
 }
 
 func TestInitAsksForClientCredentials(t *testing.T) {

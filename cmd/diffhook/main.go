@@ -1,6 +1,6 @@
 // Command diffhook replaces signing secrets and API keys of DiffHook.
 //
-// It asks a person to click in the app, or calls the assumed endpoints with
+// Diffhook asks a person to click in the app, or calls the assumed endpoints with
 // --api. "diffhook help" lists the commands, the environment and the exit codes.
 package main
 
@@ -18,7 +18,7 @@ func main() {
 	os.Exit(a.main(os.Args[1:]))
 }
 
-// app is one run of the program.
+// app is a run of the program.
 type app struct {
 	env    func(string) string
 	stdin  *os.File
@@ -26,7 +26,7 @@ type app struct {
 	stderr *os.File // progress, questions and errors
 }
 
-// main runs the command that args name and returns the exit code.
+// main runs the command in args and returns the exit code.
 func (a *app) main(args []string) int {
 	ctx, stop := untilSignal(context.Background())
 	defer stop()
@@ -34,8 +34,7 @@ func (a *app) main(args []string) int {
 	if err == nil {
 		return exitDone
 	}
-	// The error of a rotation has the cause of ctx. An error of a terminal that went
-	// away has not.
+	// The interruption of a rotation is an error already.
 	if interrupted := (signalError{}); ctx.Err() != nil && !errors.As(err, &interrupted) {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
@@ -67,18 +66,13 @@ func (a *app) run(ctx context.Context, args []string) error {
 	return err
 }
 
-// signalError is the cause of a context that a signal ended.
-type signalError struct{ signal syscall.Signal }
-
-func (e signalError) Error() string { return "interrupted" }
-
-// untilSignal returns a context that the first signal ends. The second one kills
+// untilSignal returns a context that ends at the first signal. A second signal kills
 // the process.
 func untilSignal(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 1)
-	// SIGPIPE too: a reader of the output that ends, such as head, interrupts a
-	// rotation like Ctrl-C instead of killing it.
+	// SIGPIPE too: if a reader of the output ends, such as head, the rotation is
+	// interrupted like by Ctrl-C, and not killed.
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {

@@ -18,7 +18,7 @@ const longestAnswer = 64 << 10
 var errNoAnswer = errors.New("diffhook: the input ended before the answer")
 
 // prompt asks a person at a terminal. From newPrompt to close, the terminal echoes
-// nothing: a secret that is pasted too early does not show.
+// nothing: an early paste of a secret does not show.
 type prompt struct {
 	in       *os.File
 	out      io.Writer
@@ -30,8 +30,8 @@ type prompt struct {
 	closed bool
 }
 
-// newPrompt returns a prompt that reads from in and writes to out. If in is
-// not a terminal, the error is one of the command line.
+// newPrompt returns a prompt between in and out. If in is no terminal, the error is a
+// usageError.
 func newPrompt(in *os.File, out io.Writer, c *console) (*prompt, error) {
 	fd := int(in.Fd())
 	if !term.IsTerminal(fd) {
@@ -45,7 +45,7 @@ func newPrompt(in *os.File, out io.Writer, c *console) (*prompt, error) {
 	return p, p.setEcho(false)
 }
 
-// close gives the terminal back as it was, for good. It is safe to repeat.
+// close gives the terminal back as it was, for good. A second call does nothing.
 func (p *prompt) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,11 +53,11 @@ func (p *prompt) close() {
 		return
 	}
 	p.closed = true
-	_ = hideInput(p.fd) // discards the input, so that the shell does not run it
+	_ = hideInput(p.fd) // discards the input: the shell must not run it
 	_ = term.Restore(p.fd, p.original)
 }
 
-// setEcho discards the input that nobody has read, and switches the echo.
+// setEcho discards unread input, and switches the echo.
 func (p *prompt) setEcho(on bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -116,7 +116,7 @@ func (p *prompt) ask(ctx context.Context, question, label string, hidden bool) (
 }
 
 // askUntil asks without echo until accept returns nil. Spaces around an
-// answer do not count. It shows the error of accept before it asks again.
+// answer do not count. Before another try, it shows the error of accept.
 func (p *prompt) askUntil(ctx context.Context, question, label string, accept func(string) error) error {
 	for {
 		answer, err := p.ask(ctx, question, label, true)
@@ -130,8 +130,8 @@ func (p *prompt) askUntil(ctx context.Context, question, label string, accept fu
 	}
 }
 
-// readLine returns the next line of r, without its end. It reads no byte after the
-// line, which may belong to the next question.
+// readLine returns the next line of r, without the line break. It reads no further
+// byte, which may belong to the next question.
 func readLine(r io.Reader) (string, error) {
 	var line []byte
 	for b := make([]byte, 1); len(line) <= longestAnswer; {

@@ -16,7 +16,7 @@ const (
 )
 
 // receiverList is the value of --receiver, which can be repeated, and of
-// DIFFHOOK_RECEIVERS, where spaces separate the receivers.
+// DIFFHOOK_RECEIVERS, with spaces between receivers.
 type receiverList struct {
 	urls    map[string]string // by name
 	fromEnv bool              // urls came from the environment; a flag replaces them all
@@ -24,7 +24,7 @@ type receiverList struct {
 
 var errReceiver = errors.New("not NAME=URL with a new name and a URL of https, or of http to this machine; write web1=https://web1.internal/diffhook/status")
 
-// add reads one NAME=URL.
+// add reads NAME=URL.
 func (r *receiverList) add(text string) error {
 	name, address, ok := strings.Cut(text, "=")
 	u, err := url.Parse(address)

@@ -13,8 +13,8 @@ import (
 const whyRefused = "an argument stays in the shell's history and is visible to every user of this machine; " +
 	"remove the line from the history and replace the credential. "
 
-// refuseSecret returns an error if arg holds a credential, or is a flag that asks for
-// one: an API key (dh_live_…), a URL with a password, and a flag named for a secret, a
+// refuseSecret returns an error if arg holds a credential, or is a flag for a
+// credential: an API key (dh_live_…), a URL with a password, and a flag named for a secret, a
 // token or a password.
 func refuseSecret(arg string) error {
 	name, isFlag := strings.CutPrefix(arg, "-")
@@ -38,7 +38,7 @@ func holdsKey(text string) bool {
 	return false
 }
 
-// isKey reports whether text has the form of an API key. A client id has it too.
+// isKey reports whether text is of the form of an API key, as client ids are.
 func isKey(text string) bool {
 	_, err := diffhook.NewAPIKey(text)
 	return err == nil
@@ -67,7 +67,7 @@ func hasPassword(text string) bool {
 	return u.User != nil
 }
 
-// isFingerprint reports whether text has the form of [diffhook.Secret.Fingerprint].
+// isFingerprint reports whether text is of the form of [diffhook.Secret.Fingerprint].
 func isFingerprint(text string) bool {
 	return len(text) == 16 && strings.Trim(text, "0123456789abcdef") == ""
 }

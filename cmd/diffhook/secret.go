@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -10,12 +11,13 @@ import (
 
 const variableSecretStore = "DIFFHOOK_SECRET_STORE"
 
-// secretFlags are the flags that the commands for signing secrets share.
+// secretFlags are shared by the commands for signing secrets.
 type secretFlags struct {
 	*flags
 	store     *string
 	receivers *receiverList
 	platform  *platformFlags
+	publish   *string
 	poll      *time.Duration
 }
 
@@ -26,6 +28,7 @@ func newSecretFlags(command string, env func(string) string) *secretFlags {
 		store:     f.text("store", variableSecretStore),
 		receivers: f.receivers(),
 		platform:  f.platform(),
+		publish:   f.text("publish", ""),
 		poll:      f.duration("poll"),
 	}
 }
@@ -51,8 +54,8 @@ func newRotateSecretFlags(env func(string) string) *rotateSecretFlags {
 	}
 }
 
-// fingerprint returns the one argument beside flags. If none is allowed, it returns ""
-// without one.
+// fingerprint returns the argument beside flags; if none is set, there must be no
+// argument.
 func (f *secretFlags) fingerprint(none bool) (string, error) {
 	switch {
 	case len(f.args) == 0 && none:
@@ -86,18 +89,22 @@ func runRotateSecret(ctx context.Context, a *app, args []string) error {
 	case err != nil:
 		return err
 	case *f.state:
-		return a.showState(ctx, "rotate-secret", store, a.receivers(f.receivers))
+		return a.showSecretState(ctx, f, store)
 	}
-	if *f.noHold {
-		*f.hold = -1
+	if err := f.complete(); err != nil {
+		return err
 	}
-	return a.converse(ctx, f.platform, func(c *conversation) error {
+	receivers := a.receivers(f.receivers)
+	o := &outcome{"rotate-secret", old, store, receivers}
+	return o.explain(a.converse(ctx, f.platform, func(c *conversation) error {
 		platform, err := c.secretPlatform()
 		if err != nil {
 			return err
 		}
+		c.notes = map[rotation.StepName]string{rotation.StepDrain: drainNoteSecret}
 		return rotation.Secret(ctx, old, platform, store, &rotation.SecretOptions{
-			Receivers:    a.receivers(f.receivers),
+			Receivers:    receivers,
+			Publish:      publisher(*f.publish),
 			RetryHorizon: *f.retryHorizon,
 			Quiet:        *f.quiet,
 			Hold:         *f.hold,
@@ -105,10 +112,55 @@ func runRotateSecret(ctx context.Context, a *app, args []string) error {
 			RevokeNow:    *f.revokeNow,
 			Observe:      c.observe,
 		})
-	})
+	}))
 }
 
-// runRevokeSecret ends a signing secret that has leaked.
+// drainNoteSecret is shown when the wait for the old secret begins.
+const drainNoteSecret = "Servers accept both secrets now. When the wait is over, the new secret is compared with DiffHook once more, and the old secret is revoked. " +
+	"Ctrl-C is safe: another run of this command does not restart the wait."
+
+// defaultHorizon is the default of --retry-horizon.
+const defaultHorizon = 18 * time.Hour
+
+// complete checks the flags of a rotation.
+func (f *rotateSecretFlags) complete() error {
+	if *f.hold > time.Hour {
+		return usagef("--hold is longer than 1h, the longest hold")
+	}
+	if len(f.receivers.urls) == 0 && !*f.revokeNow {
+		return usagef("there are no receivers; name all servers with --receiver or %s, or pass --revoke-now", variableReceivers)
+	}
+	if *f.noHold {
+		*f.hold = -1
+	}
+	*f.retryHorizon = cmp.Or(*f.retryHorizon, defaultHorizon)
+	*f.quiet = cmp.Or(*f.quiet, *f.retryHorizon)
+	return nil
+}
+
+// showSecretState prints the document and the receivers, and when the wait for the old
+// secret may end.
+func (a *app) showSecretState(ctx context.Context, f *rotateSecretFlags, store rotation.Store) error {
+	state, err := a.showState(ctx, "rotate-secret", store)
+	if err != nil {
+		return err
+	}
+	statuses, err := a.showReceivers(ctx, a.receivers(f.receivers))
+	if err != nil || state.Phase != "rotated" || len(statuses) == 0 {
+		return err
+	}
+	horizon := cmp.Or(*f.retryHorizon, defaultHorizon)
+	quiet := cmp.Or(*f.quiet, horizon)
+	end := state.Since.Add(horizon)
+	for _, s := range rotation.Merge(statuses) {
+		if unused := time.Now().Add(quiet - s.Unused); s.Fingerprint == state.Previous && unused.After(end) {
+			end = unused
+		}
+	}
+	return a.print("\nThe old secret is revoked after %s at the earliest, with --retry-horizon %v --quiet %v.\n", clock(end, time.Now()), horizon, quiet)
+}
+
+// runRevokeSecret ends a leaked signing secret.
 func runRevokeSecret(ctx context.Context, a *app, args []string) error {
 	f := newSecretFlags("revoke-secret", a.env)
 	if err := f.parse(args, 1); err != nil {
@@ -122,17 +174,20 @@ func runRevokeSecret(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	return a.converse(ctx, f.platform, func(c *conversation) error {
+	receivers := a.receivers(f.receivers)
+	o := &outcome{"revoke-secret", leaked, store, receivers}
+	return o.explain(a.converse(ctx, f.platform, func(c *conversation) error {
 		platform, err := c.secretPlatform()
 		if err != nil {
 			return err
 		}
 		return rotation.RevokeSecret(ctx, leaked, platform, store, &rotation.RevokeOptions{
-			Receivers: a.receivers(f.receivers),
+			Receivers: receivers,
+			Publish:   publisher(*f.publish),
 			Poll:      *f.poll,
 			Observe:   c.observe,
 		})
-	})
+	}))
 }
 
 // initSecret asks for the signing secret and saves the first document.
@@ -151,7 +206,7 @@ func (a *app) initSecret(ctx context.Context, path string) error {
 	return a.print("The document has the signing secret %s.\n", secret.Fingerprint())
 }
 
-// askSecret reads a signing secret, at a terminal until one is valid.
+// askSecret reads a signing secret; at a terminal, until the secret is valid.
 func (a *app) askSecret(ctx context.Context) (secret diffhook.Secret, err error) {
 	text, err := "", error(nil)
 	if !a.atTerminal() {
@@ -161,7 +216,7 @@ func (a *app) askSecret(ctx context.Context) (secret diffhook.Secret, err error)
 		return secret, err
 	}
 	err = a.converse(ctx, nil, func(c *conversation) error {
-		return c.prompt.askUntil(ctx, "Paste the signing secret (App → Settings → API Keys → Signing secret). It does not show.", "secret: ", func(text string) (err error) {
+		return c.prompt.askUntil(ctx, "Paste the signing secret (App → Settings → API Keys → Signing secret). Your paste does not show.", "secret: ", func(text string) (err error) {
 			secret, err = diffhook.NewSecret(text)
 			return err
 		})

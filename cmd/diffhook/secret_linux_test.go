@@ -31,12 +31,13 @@ func TestRotateSecretByHand(t *testing.T) {
 	w := newWorld(t)
 	w.change()
 	p := w.secretPerson()
-	s := start(t, w.rotateSecret("--retry-horizon", "1s"))
+	s := start(t, w.rotateSecret("--retry-horizon", "2s"))
 	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
 	w.rotatedOnce()
 	w.change()
 	w.delivered(6)
-	require.Contains(t, s.screen(), "left)", "progress shows the end of a wait")
+	require.Regexp(t, `until \d\d:\d\d:\d\d UTC \(\ds left\)`, s.screen(), "progress shows the end of a wait")
+	require.Contains(t, s.screen(), "When the wait is over, ", "and what follows")
 }
 
 func TestWrongPasteIsAskedAgain(t *testing.T) {
@@ -143,7 +144,8 @@ func TestErrorsNameFlags(t *testing.T) {
 		cmd  *exec.Cmd
 		flag string
 	}{
-		"no receivers":                    {w.rotateSecret("--api"), "--receiver"},
+		"no receivers":                    {w.rotateSecret("--api"), "--revoke-now"},
+		"a hold that is too long":         {w.rotateSecret("--api", "--hold", "2h"), "--hold"},
 		"client credentials with the API": {w.rotateKey(id, "--api"), "without --api"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,7 +194,6 @@ func TestStateShowsWhatComesNext(t *testing.T) {
 		out, err := w.program("rotate-secret", "--state").Output()
 		require.NoError(t, err)
 		w.showsNoSecret(string(out))
-		require.NotContains(t, string(out), "run Secret", "the state names commands, not functions")
 		return string(out)
 	}
 	require.Contains(t, state(), "idle")
@@ -202,7 +203,7 @@ func TestStateShowsWhatComesNext(t *testing.T) {
 	p := w.secretPerson()
 	s := start(t, w.rotateSecret())
 	p.answerAll(s, interruption{question: 2, clicked: true})
-	require.Contains(t, state(), "run diffhook rotate-secret "+w.first.Fingerprint())
+	require.Contains(t, state(), "to continue:  diffhook rotate-secret "+w.first.Fingerprint())
 }
 
 // TestServerThatReadsItsSecretElsewhere has a server that does not read the document.

@@ -14,15 +14,15 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// showState prints how far the rotation in the document is, what comes next, and the
-// secrets of the receivers.
-func (a *app) showState(ctx context.Context, command string, store rotation.Store, receivers map[string]rotation.Receiver) error {
+// showState prints how far the rotation in the document is, the next step and the
+// command that continues.
+func (a *app) showState(ctx context.Context, command string, store rotation.Store) (rotation.DocumentState, error) {
 	state, err := rotation.State(ctx, store)
 	if err != nil {
-		return err
+		return state, err
 	}
-	if of := commandOf[state.Kind]; of != command {
-		return usagef("the document is of kind %s; run diffhook %s --state", printable(state.Kind), of)
+	if of := commandFor[functionOf[state.Kind]]; of != command {
+		return state, usagef("the document is of kind %s; run diffhook %s --state", printable(state.Kind), of)
 	}
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
@@ -30,66 +30,68 @@ func (a *app) showState(ctx context.Context, command string, store rotation.Stor
 		{"phase", state.Phase + ", since " + state.Since.UTC().Format(time.RFC3339)},
 		{"current", state.Current},
 		{"previous", state.Previous},
-		{"next", state.Next},
+		{"new", state.Next},
 		{"replaced", state.Replaced},
 		{"label", state.Label},
-		{"lease of a run", formatTime(state.RunUntil, "until ")},
-		{"what comes next", next(state)},
+		{"lease of a run", formatTime(state.RunUntil, "until ", "")},
+		{"wait for the old key", formatTime(state.WaitUntil, "until ", ", unless the run was killed; each run waits anew")},
+		{"next step", state.Then},
+		{begins(state), commandLine(state.Continue)},
 	} {
 		if row[1] != "" {
 			fmt.Fprintf(table, "%s:\t%s\n", row[0], printable(row[1]))
 		}
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	return a.showReceivers(ctx, receivers)
+	return state, table.Flush()
 }
 
-// commandOf names the command for each kind of document.
-var commandOf = map[string]string{"signing-secret": "rotate-secret", "api-key": "rotate-key"}
+// The kinds of documents.
+const (
+	kindSecret = "signing-secret"
+	kindKey    = "api-key"
+)
 
-// next says what comes next.
-func next(state rotation.DocumentState) string {
+// functionOf maps kinds of documents to functions.
+var functionOf = map[string]rotation.Function{kindSecret: rotation.FunctionSecret, kindKey: rotation.FunctionKey}
+
+// begins names the effect of the call of state.
+func begins(state rotation.DocumentState) string {
 	if state.Phase == "idle" {
-		return fmt.Sprintf("%s; diffhook %s %s begins", state.Then, commandOf[state.Kind], state.Current)
+		return "to begin"
 	}
-	return inCommands(state.Then)
+	return "to continue"
 }
 
 // statusTimeout bounds the wait for each receiver.
 const statusTimeout = 10 * time.Second
 
-// showReceivers prints which secrets the receivers accept, and how each one is. A
-// receiver that does not respond is no error: its line says so.
-func (a *app) showReceivers(ctx context.Context, receivers map[string]rotation.Receiver) error {
+// showReceivers prints which secrets the receivers accept, and how each receiver is. A
+// missing response is no error: a line says so. showReceivers returns the statuses of
+// the other receivers.
+func (a *app) showReceivers(ctx context.Context, receivers map[string]rotation.Receiver) (map[string]diffhook.VerifierStatus, error) {
 	if len(receivers) == 0 {
-		return nil
+		return nil, nil
 	}
-	statuses := map[string]diffhook.VerifierStatus{}
-	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\nreceiver\tcurrent\tprevious\tsource\thold")
-	for _, name := range slices.Sorted(maps.Keys(receivers)) {
-		status, err := statusOf(ctx, receivers[name])
-		if err != nil {
-			fmt.Fprintf(table, "%s\t%s\n", name, printable(err.Error()))
-			continue
-		}
-		statuses[name] = status
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", name, shown(status.Current), shown(status.Previous),
-			cmp.Or(status.Source, "-"), cmp.Or(formatTime(status.Hold.Until, "until "), "-"))
-	}
-	fmt.Fprintln(table, "\nsecret\tcurrent at\tprevious at\tuses\tunused for")
-	for _, s := range rotation.Merge(statuses) {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%v\n", s.Fingerprint, list(s.CurrentAt), list(s.PreviousAt), s.Uses, s.Unused.Round(time.Second))
-	}
-	return table.Flush()
-}
-
-func statusOf(ctx context.Context, r rotation.Receiver) (diffhook.VerifierStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	return r.Status(ctx)
+	all, responding := allStatuses(ctx, receivers), map[string]diffhook.VerifierStatus{}
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "\nreceiver\tcurrent\tprevious\tsource\thold")
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		status := all[name]
+		if status.err != nil {
+			fmt.Fprintf(table, "%s\t%s\n", name, printable(status.err.Error()))
+			continue
+		}
+		responding[name] = status.VerifierStatus
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", name, shown(status.Current), shown(status.Previous),
+			cmp.Or(status.Source, "-"), cmp.Or(formatTime(status.Hold.Until, "until ", ""), "-"))
+	}
+	fmt.Fprintln(table, "\nsecret\tcurrent at\tprevious at\tuses\tunused for")
+	for _, s := range rotation.Merge(responding) {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%v\n", s.Fingerprint, list(s.CurrentAt), list(s.PreviousAt), s.Uses, s.Unused.Round(time.Second))
+	}
+	return responding, table.Flush()
 }
 
 // shown returns the fingerprint of a secret, and whether the secret is rejected.
@@ -102,9 +104,10 @@ func shown(s diffhook.SecretStatus) string {
 
 func list(names []string) string { return cmp.Or(strings.Join(names, " "), "-") }
 
-func formatTime(t time.Time, prefix string) string {
+// formatTime returns t between two texts, and "" for the zero time.
+func formatTime(t time.Time, before, after string) string {
 	if t.IsZero() {
 		return ""
 	}
-	return prefix + t.UTC().Format(time.RFC3339)
+	return before + t.UTC().Format(time.RFC3339) + after
 }

@@ -43,7 +43,7 @@ func openDocument(ctx context.Context, path, variable, command string) (rotation
 	return store, err
 }
 
-// keyDocument is what the tool reads of the document of a key.
+// keyDocument is the part of the document of a key for this tool.
 type keyDocument struct {
 	keyName
 	Secret   string  `json:"secret"` // of generation 2
@@ -56,7 +56,7 @@ type keyName struct {
 	ID string `json:"id"`
 }
 
-// readKeyDocument reads the document. Content that cannot be read is left to package
+// readKeyDocument reads the document. Invalid content is left to package
 // rotation, and gives a zero keyDocument.
 func readKeyDocument(ctx context.Context, store rotation.Store) (d keyDocument) {
 	if content, _, err := store.Get(ctx); err != nil || json.Unmarshal(content, &d) != nil {
@@ -65,8 +65,8 @@ func readKeyDocument(ctx context.Context, store rotation.Store) (d keyDocument) 
 	return d
 }
 
-// id returns the id that arg means. An arg of the form of an API key must be a client
-// id in the document, or its shown form: else id returns "".
+// id returns the id for arg. An arg of the form of an API key must be a client id in
+// the document, or the shown form of the client id: else id returns "".
 func (d keyDocument) id(arg string) string {
 	for _, id := range []string{d.ID, d.Replaced, d.Next.ID, d.Previous.ID} {
 		if id != "" && (arg == id || arg == shownID(id)) {
@@ -79,7 +79,7 @@ func (d keyDocument) id(arg string) string {
 	return arg
 }
 
-// shownID returns an id as statuses show it: a client id has the form of an API key.
+// shownID returns an id as statuses show ids: a client id is of the form of an API key.
 func shownID(id string) string {
 	if key, err := diffhook.NewAPIKey(id); err == nil {
 		return key.String()

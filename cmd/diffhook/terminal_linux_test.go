@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -53,18 +52,6 @@ func TestProgressInAFile(t *testing.T) {
 	require.NotContains(t, log.String(), "\r")
 	require.NotContains(t, log.String(), "App → Settings")
 	require.NotContains(t, s.screen(), "left)")
-}
-
-func TestTerminatedRunContinues(t *testing.T) {
-	w := newWorld(t)
-	p := w.secretPerson()
-	s := start(t, w.rotateSecret())
-	s.expect("does not show: ")
-	require.NoError(t, s.cmd.Process.Signal(os.Kill))
-	require.Equal(t, -1, s.wait())
-	s = start(t, w.rotateSecret())
-	require.Equal(t, exitBusy, p.answerAll(s, interruption{}), "the lease of a killed run ends by itself")
-	require.Contains(t, s.screen(), "until")
 }
 
 func TestStateOfReceiversThatFail(t *testing.T) {

@@ -4,8 +4,8 @@ package main
 
 import "golang.org/x/sys/unix"
 
-// hideInput stops the echo of the terminal fd, and discards the input that nobody
-// has read yet.
+// hideInput stops the echo of the terminal fd, and discards unread
+// input.
 func hideInput(fd int) error {
 	termios, err := unix.IoctlGetTermios(fd, ioctlGetTermios)
 	if err != nil {

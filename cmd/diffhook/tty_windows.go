@@ -2,8 +2,8 @@ package main
 
 import "golang.org/x/sys/windows"
 
-// hideInput stops the echo of the console fd, and discards the input that nobody
-// has read yet.
+// hideInput stops the echo of the console fd, and discards unread
+// input.
 func hideInput(fd int) error {
 	console := windows.Handle(fd)
 	var mode uint32

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/contrib/diffhookpgx"
+	"github.com/diffhook/diffhook-go/internal/pace"
+	"github.com/diffhook/diffhook-go/once"
+	"github.com/diffhook/diffhook-go/once/oncesql"
+)
+
+// servers are the databases behind a network.
+func servers() []database { return databases[:2] }
+
+// atPace scales the durations of this process for a test.
+func atPace(t *testing.T) {
+	pace.Divisor = scale
+	t.Cleanup(func() { pace.Divisor = 1 })
+}
+
+// A wrapper handles events once through a database. The work, which is given, runs
+// after the effect is written.
+type wrapper func(t *testing.T, r *rig, dsn string, work func()) diffhook.EventFunc
+
+// wrappers are those of each database. Func writes its effects over a connection of
+// its own.
+func (d database) wrappers() map[string]wrapper {
+	all := map[string]wrapper{
+		"InTx": func(t *testing.T, r *rig, dsn string, work func()) diffhook.EventFunc {
+			return r.storeOf(t, d.openOne(t, dsn), nil).InTx(func(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error {
+				defer work()
+				return r.handle(ctx, tx, e)
+			})
+		},
+		"Func": func(t *testing.T, r *rig, dsn string, work func()) diffhook.EventFunc {
+			return once.Func(r.storeOf(t, d.openOne(t, dsn), nil), func(ctx context.Context, e *diffhook.Event) error {
+				defer work()
+				return r.handle(ctx, r.db, e)
+			}, nil)
+		},
+	}
+	if d.dialect == oncesql.Postgres {
+		all["pgx"] = func(t *testing.T, r *rig, dsn string, work func()) diffhook.EventFunc {
+			pool, err := pgxpool.New(t.Context(), dsn)
+			require.NoError(t, err)
+			t.Cleanup(pool.Close)
+			s, err := diffhookpgx.New(t.Context(), pool, &r.opts)
+			require.NoError(t, err)
+			return s.InTx(func(ctx context.Context, tx pgx.Tx, e *diffhook.Event) error {
+				defer work()
+				return writeEffectPgx(ctx, tx, r.effects, e)
+			})
+		}
+	}
+	return all
+}
+
+// openOne opens a database with one connection, so that answers come in order.
+func (d database) openOne(t *testing.T, dsn string) *sql.DB {
+	db := d.open(t, dsn)
+	db.SetMaxOpenConns(1)
+	return db
+}
+
+// deliverUntil calls f until it succeeds, as retries do, and returns the number of calls.
+func deliverUntil(t *testing.T, f diffhook.EventFunc, e *diffhook.Event) (calls int) {
+	t.Helper()
+	for calls = 1; calls <= 100; calls++ {
+		if err := f(t.Context(), e); err == nil {
+			return calls
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	require.Fail(t, "no delivery succeeded")
+	return calls
+}
+
+// TestLostAnswers loses the connection between a statement and its answer, at every
+// statement in turn. The event is handled once. By name: one's own token after a lost
+// answer, and a commit whose answer is lost after the work succeeded.
+func TestLostAnswers(t *testing.T) {
+	atPace(t)
+	for _, d := range servers() {
+		for name, wrap := range d.wrappers() {
+			t.Run(d.name+"/"+name, func(t *testing.T) {
+				r := newRig(t, d)
+				p := newProxy(t, r.dsn)
+				f := wrap(t, r, p.dsn, func() {})
+				for i := 0; ; i++ {
+					require.Less(t, i, 50)
+					e := numbered(i)
+					p.lose(i)
+					deliverUntil(t, f, e)
+					lost := p.lost()
+					p.lose(-1)
+					require.Equal(t, 1, r.count(t, e), "answer %d lost", i)
+					deliverUntil(t, f, e)
+					require.Equal(t, 1, r.count(t, e), "answer %d lost, then a duplicate", i)
+					if !lost {
+						require.GreaterOrEqual(t, i, 2, "the proxy saw no answers")
+						return
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestStalledDatabase: a database that stops answering, at every statement in turn,
+// makes deliveries fail in time; then the event is handled once.
+func TestStalledDatabase(t *testing.T) {
+	atPace(t)
+	for _, d := range servers() {
+		for name, wrap := range d.wrappers() {
+			t.Run(d.name+"/"+name, func(t *testing.T) {
+				r := newRig(t, d)
+				p := newProxy(t, r.dsn)
+				if d.dialect == oncesql.MySQL {
+					p.dsn += "&readTimeout=900ms" // else a commit waits for ever
+				}
+				stallInWork := false
+				f := wrap(t, r, p.dsn, func() {
+					if stallInWork {
+						p.stall()
+					}
+				})
+				p.stall()
+				ctx, cancel := context.WithTimeout(t.Context(), diffhook.DeliveryTimeout/scale)
+				defer cancel()
+				require.ErrorIs(t, f(ctx, numbered(1)), diffhook.ErrUnavailable)
+				p.resume()
+				deliverUntil(t, f, numbered(1))
+				require.Equal(t, 1, r.count(t, numbered(1)))
+
+				stallInWork = true
+				err := f(t.Context(), numbered(2))
+				stallInWork = false
+				p.resume()
+				// With a lease, the commit fails after the work succeeded, and the
+				// answer is success. In a transaction, the work is undone.
+				if name == "Func" {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, diffhook.ErrUnavailable)
+					deliverUntil(t, f, numbered(2))
+				}
+				require.Equal(t, 1, r.count(t, numbered(2)))
+			})
+		}
+	}
+}
+
+// TestRestartedDatabase kills the server while events are handled. Each is handled
+// once in the end.
+func TestRestartedDatabase(t *testing.T) {
+	for _, d := range servers() {
+		t.Run(d.name, func(t *testing.T) {
+			r := newRig(t, d)
+			pidFile := serverVariable(t, "DIFFHOOK_TEST_"+strings.ToUpper(d.name)+"_PID")
+			var restart sync.Once
+			f := r.store(t, nil).InTx(func(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error {
+				if err := r.handle(ctx, tx, e); err != nil || e.MonitorID != numbered(10).MonitorID {
+					return err
+				}
+				restart.Do(func() { killServer(t, pidFile) })
+				return nil
+			})
+			var group sync.WaitGroup
+			for worker := range 4 {
+				group.Go(func() {
+					for i := worker; i < 40; i += 4 {
+						deliverUntil(t, f, numbered(i))
+					}
+				})
+			}
+			group.Wait()
+			for i := range 40 {
+				require.Equal(t, 1, r.count(t, numbered(i)))
+			}
+		})
+	}
+}
+
+// killServer kills the server, which contrib/servers starts again.
+func killServer(t *testing.T, pidFile string) {
+	text, err := os.ReadFile(pidFile)
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/once/oncesql"
+)
+
+// TestNewRefuses: what is not set up is said at the start, with what to do.
+func TestNewRefuses(t *testing.T) {
+	forEach(t, func(t *testing.T, d database) {
+		dsn := d.dsn(t)
+		db := d.open(t, dsn)
+		other := map[oncesql.Dialect]oncesql.Dialect{
+			oncesql.Postgres: oncesql.SQLite, oncesql.MySQL: oncesql.Postgres, oncesql.SQLite: oncesql.MySQL,
+		}[d.dialect]
+		create := func(columns string) func(t *testing.T) string {
+			return func(t *testing.T) string {
+				name := d.table(t, db)
+				execute(t, db, "DROP TABLE "+name+"; CREATE TABLE "+name+" "+columns)
+				return name
+			}
+		}
+		id := map[oncesql.Dialect]string{oncesql.Postgres: "BYTEA", oncesql.MySQL: "BINARY(32)", oncesql.SQLite: "BLOB"}[d.dialect]
+		at := map[oncesql.Dialect]string{oncesql.Postgres: "TIMESTAMPTZ", oncesql.MySQL: "DATETIME(6)", oncesql.SQLite: "INTEGER"}[d.dialect]
+		for _, tc := range []struct {
+			name    string
+			dialect oncesql.Dialect
+			table   func(t *testing.T) string
+			err     error
+			remedy  string
+		}{
+			{"no table", d.dialect, func(*testing.T) string { return "once_that_is_missing" }, oncesql.ErrSetup, "oncesql.Schema"},
+			{"wrong dialect", other, func(t *testing.T) string { return d.table(t, db) }, oncesql.ErrSetup, "dialect"},
+			{"unknown dialect", "oracle", func(t *testing.T) string { return d.table(t, db) }, diffhook.ErrInvalidOptions, "oracle"},
+			{"a schema of another version", d.dialect, create("(id " + id + " PRIMARY KEY, seen_at " + at + ")"), oncesql.ErrSetup, "oncesql.Schema"},
+			{"no primary key", d.dialect, create("(id " + id + ", token VARCHAR(64), done BOOLEAN, expires_at " + at + ")"), oncesql.ErrSetup, "oncesql.Schema"},
+			{"a name with more in it", d.dialect, func(*testing.T) string { return "once; DROP TABLE users" }, diffhook.ErrInvalidOptions, "Table"},
+		} {
+			t.Run(tc.name, func(t *testing.T) {
+				_, err := oncesql.New(t.Context(), db, tc.dialect, &oncesql.Options{Table: tc.table(t)})
+				require.ErrorIs(t, err, tc.err)
+				require.ErrorContains(t, err, tc.remedy)
+			})
+		}
+		t.Run("MaxTx", func(t *testing.T) {
+			_, err := oncesql.New(t.Context(), db, d.dialect, &oncesql.Options{Table: d.table(t, db), MaxTx: -1})
+			require.ErrorIs(t, err, diffhook.ErrInvalidOptions)
+		})
+		t.Run("unreachable", func(t *testing.T) {
+			closed := d.open(t, dsn)
+			require.NoError(t, closed.Close())
+			_, err := oncesql.New(t.Context(), closed, d.dialect, &oncesql.Options{Table: d.table(t, db)})
+			require.ErrorIs(t, err, diffhook.ErrUnavailable)
+		})
+	})
+}
+
+// TestNewRefusesMariaDB: a lock that is waited for longer than DiffHook waits for the
+// answer, a table that forgets no rollback, and a column that cuts keys.
+func TestNewRefusesMariaDB(t *testing.T) {
+	d := databases[1]
+	db := d.open(t, d.dsn(t))
+	table := d.table(t, db)
+	long := d.open(t, serverVariable(t, "DIFFHOOK_TEST_MARIADB"))
+	_, err := oncesql.New(t.Context(), long, d.dialect, &oncesql.Options{Table: table})
+	require.ErrorIs(t, err, oncesql.ErrSetup)
+	require.ErrorContains(t, err, "innodb_lock_wait_timeout=5")
+
+	execute(t, db, "ALTER TABLE "+table+" ENGINE = MyISAM")
+	_, err = oncesql.New(t.Context(), db, d.dialect, &oncesql.Options{Table: table})
+	require.ErrorIs(t, err, oncesql.ErrSetup)
+
+	lax := d.open(t, d.dsn(t)+"&sql_mode=''")
+	execute(t, db, "DELETE FROM "+table+"; ALTER TABLE "+table+" ENGINE = InnoDB, MODIFY id BINARY(16) NOT NULL")
+	_, err = oncesql.New(t.Context(), lax, d.dialect, &oncesql.Options{Table: table})
+	require.ErrorIs(t, err, oncesql.ErrSetup)
+}
+
+func TestNewRefusesSQLiteWithoutWaiting(t *testing.T) {
+	d := databases[2]
+	db := d.open(t, "file:"+t.TempDir()+"/events.db")
+	_, err := oncesql.New(t.Context(), db, d.dialect, &oncesql.Options{Table: d.table(t, db)})
+	require.ErrorIs(t, err, oncesql.ErrSetup)
+	require.ErrorContains(t, err, "busy_timeout")
+}
+
+// TestSchemaTwice: a migration can run again.
+func TestSchemaTwice(t *testing.T) {
+	forEach(t, func(t *testing.T, d database) {
+		db := d.open(t, d.dsn(t))
+		schema, err := oncesql.Schema(d.dialect, d.table(t, db))
+		require.NoError(t, err)
+		_, err = db.Exec(schema) // as one text
+		require.NoError(t, err)
+	})
+}

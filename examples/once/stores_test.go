@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	_ "github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite"
+
+	"github.com/diffhook/diffhook-go/once/oncesql"
+)
+
+// database is a real database of a dialect.
+type database struct {
+	name    string
+	dialect oncesql.Dialect
+	driver  string
+	dsn     func(t testing.TB) string
+}
+
+var databases = []database{
+	{"postgres", oncesql.Postgres, "pgx", func(t testing.TB) string { return serverVariable(t, "DIFFHOOK_TEST_POSTGRES") }},
+	{"mariadb", oncesql.MySQL, "mysql", func(t testing.TB) string {
+		return serverVariable(t, "DIFFHOOK_TEST_MARIADB") + "?innodb_lock_wait_timeout=5&interpolateParams=true"
+	}},
+	{"sqlite", oncesql.SQLite, "sqlite", func(t testing.TB) string {
+		return sqliteDSN(filepath.Join(t.TempDir(), "events.db"))
+	}},
+}
+
+// serverVariable returns the value of a variable that contrib/servers sets.
+func serverVariable(t testing.TB, name string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	require.NotEmpty(t, value, "the variable %s is not set: run the tests by contrib/servers run -- go test ./...", name)
+	return value
+}
+
+// forEach runs a test on each database.
+func forEach(t *testing.T, test func(t *testing.T, d database)) {
+	for _, d := range databases {
+		t.Run(d.name, func(t *testing.T) { test(t, d) })
+	}
+}
+
+func (d database) open(t testing.TB, dsn string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(d.driver, dsn)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// table returns the name of a new table, as Schema creates it, which the test drops.
+func (d database) table(t testing.TB, db *sql.DB) string {
+	t.Helper()
+	name := "once_" + strings.ToLower(rand.Text()[:12])
+	schema, err := oncesql.Schema(d.dialect, name)
+	require.NoError(t, err)
+	execute(t, db, schema)
+	t.Cleanup(func() { _, _ = db.ExecContext(context.Background(), "DROP TABLE "+name) })
+	return name
+}
+
+func execute(t testing.TB, db *sql.DB, statements string) {
+	t.Helper()
+	for statement := range strings.SplitSeq(statements, ";") {
+		if strings.TrimSpace(statement) != "" {
+			_, err := db.Exec(statement)
+			require.NoError(t, err, statement)
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package oncetable
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Numbers of MySQL and MariaDB.
+const (
+	mysqlDuplicateKey = 1062
+	mysqlLockTimeout  = 1205
+	mysqlDeadlock     = 1213
+)
+
+// busyStates are the SQLSTATEs of PostgreSQL for a statement that met another
+// transaction: serialization failure, deadlock, lock timeout, and a canceled
+// statement.
+var busyStates = []string{"40001", "40P01", "55P03", "57014"}
+
+// IsBusy reports whether a statement of a claim did not get a lock: another delivery
+// has it.
+func IsBusy(err error) bool {
+	var postgres interface{ SQLState() string } // of pgx and lib/pq
+	if errors.As(err, &postgres) {
+		return slices.Contains(busyStates, postgres.SQLState())
+	}
+	if n := mysqlNumber(err); n == mysqlLockTimeout || n == mysqlDeadlock {
+		return true
+	}
+	// The drivers of SQLite share no type, but SQLite's own text.
+	return strings.Contains(err.Error(), "database is locked") || strings.Contains(err.Error(), "database table is locked")
+}
+
+// IsDuplicateKey reports whether an INSERT of MySQL or MariaDB met its key.
+func IsDuplicateKey(err error) bool { return mysqlNumber(err) == mysqlDuplicateKey }
+
+// mysqlNumber returns the field Number of an error, as that of
+// github.com/go-sql-driver/mysql has it; 0: there is none. This package imports no
+// driver.
+func mysqlNumber(err error) uint64 {
+	for ; err != nil; err = errors.Unwrap(err) {
+		v := reflect.Indirect(reflect.ValueOf(err))
+		if v.Kind() != reflect.Struct {
+			continue
+		}
+		if n := v.FieldByName("Number"); n.IsValid() && n.CanUint() {
+			return n.Uint()
+		}
+	}
+	return 0
+}

@@ -1,0 +1,141 @@
+// Package oncetable is the table of package oncesql and of the module diffhookpgx.
+package oncetable
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// The dialects, as package oncesql names them.
+const (
+	Postgres = "postgres"
+	MySQL    = "mysql" // MariaDB too
+	SQLite   = "sqlite"
+)
+
+// A grammar is how a dialect differs from the others.
+type grammar struct {
+	schema  string
+	version string // a query that other databases refuse
+	now     string // the clock of the database, while a statement runs
+	after   string // a time so many microseconds from now
+	skip    string // makes an INSERT of a key that exists insert nothing
+	share   string // makes a SELECT see what was committed after the transaction's first read
+	sweep   string // deletes some records that have ended
+	dollars bool   // arguments are $1, $2, …
+}
+
+// batch is how many records the statement Sweep deletes.
+const batch = "1000"
+
+var dialects = map[string]grammar{
+	// The index takes next to no room and time: records come in the order of time.
+	Postgres: {
+		schema: `CREATE TABLE IF NOT EXISTS {table} (
+	id         BYTEA PRIMARY KEY CHECK (octet_length(id) = 32),
+	token      TEXT NOT NULL,
+	done       BOOLEAN NOT NULL,
+	expires_at TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX IF NOT EXISTS {index} ON {table} USING brin (expires_at);
+`,
+		version: "SELECT current_setting('server_version_num')",
+		now:     "clock_timestamp()",
+		after:   "clock_timestamp() + ?::bigint * interval '1 microsecond'",
+		skip:    "ON CONFLICT (id) DO NOTHING",
+		sweep:   "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE expires_at <= {now} LIMIT " + batch + " FOR UPDATE SKIP LOCKED)",
+		dollars: true,
+	},
+	// INSERT IGNORE is not the way: it cuts a long key, and reports it as new.
+	MySQL: {
+		schema: `CREATE TABLE IF NOT EXISTS {table} (
+	id         BINARY(32) NOT NULL PRIMARY KEY,
+	token      VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+	done       BOOLEAN NOT NULL,
+	expires_at DATETIME(6) NOT NULL,
+	INDEX {index} (expires_at)
+) ENGINE = InnoDB;
+`,
+		version: "SELECT @@innodb_lock_wait_timeout",
+		now:     "UTC_TIMESTAMP(6)",
+		after:   "UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND",
+		share:   "LOCK IN SHARE MODE",
+		sweep:   "DELETE FROM {table} WHERE expires_at <= {now} LIMIT " + batch,
+	},
+	// Times are milliseconds since 1970.
+	SQLite: {
+		schema: `CREATE TABLE IF NOT EXISTS {table} (
+	id         BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 32),
+	token      TEXT NOT NULL,
+	done       BOOLEAN NOT NULL,
+	expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS {index} ON {table} (expires_at);
+`,
+		version: "SELECT sqlite_version()",
+		now:     "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+		after:   "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) + ? / 1000",
+		skip:    "ON CONFLICT (id) DO NOTHING",
+		sweep:   "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE expires_at <= {now} LIMIT " + batch + ")",
+	},
+}
+
+// Schema returns the statements that create the table if it is missing.
+func Schema(dialect, table string) (string, error) {
+	d, ok := dialects[dialect]
+	if !ok {
+		return "", errDialect(dialect)
+	}
+	index := strings.ReplaceAll(table, ".", "_") + "_expires_at"
+	return strings.NewReplacer("{table}", table, "{index}", index).Replace(d.schema), nil
+}
+
+func errDialect(dialect string) error {
+	return fmt.Errorf("unknown dialect %q; use Postgres, MySQL or SQLite", dialect)
+}
+
+// Statements are those for a table, with their arguments in order.
+type Statements struct {
+	Version string // a query that other databases refuse
+	Insert  string // id, token, done, microseconds
+	Look    string // token, id: selects done, whether it has ended, whether token has it
+	Take    string // token, done, microseconds, id, token
+	Commit  string // microseconds, id, token
+	Release string // id, token
+	Sweep   string
+}
+
+// NewStatements returns the statements for a table of a dialect. The name of the table
+// is part of them.
+func NewStatements(dialect, table string) (Statements, error) {
+	d, ok := dialects[dialect]
+	if !ok {
+		return Statements{}, errDialect(dialect)
+	}
+	fill := func(text string) string {
+		text = strings.NewReplacer("{table}", table, "{now}", d.now, "{after}", d.after, "{skip}", d.skip, "{share}", d.share).Replace(text)
+		if d.dollars {
+			text = withDollars(text)
+		}
+		return strings.TrimSpace(text)
+	}
+	return Statements{
+		Version: d.version,
+		Insert:  fill("INSERT INTO {table} (id, token, done, expires_at) VALUES (?, ?, ?, {after}) {skip}"),
+		Look:    fill("SELECT done, expires_at <= {now}, token = ? FROM {table} WHERE id = ? {share}"),
+		Take:    fill("UPDATE {table} SET token = ?, done = ?, expires_at = {after} WHERE id = ? AND (expires_at <= {now} OR token = ? AND NOT done)"),
+		Commit:  fill("UPDATE {table} SET done = TRUE, expires_at = {after} WHERE id = ? AND token = ?"),
+		Release: fill("DELETE FROM {table} WHERE id = ? AND token = ? AND NOT done"),
+		Sweep:   fill(d.sweep),
+	}, nil
+}
+
+// withDollars replaces each ? of a statement by $1, $2 and so on.
+func withDollars(text string) string {
+	parts := strings.Split(text, "?")
+	for i := range parts[1:] {
+		parts[i] += "$" + strconv.Itoa(i+1)
+	}
+	return strings.Join(parts, "")
+}

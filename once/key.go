@@ -1,0 +1,45 @@
+package once
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+
+	diffhook "github.com/diffhook/diffhook-go"
+)
+
+// Key names an event of a consumer in a [Store]. Its length is fixed, and it shows
+// nothing of the event.
+type Key [sha256.Size]byte
+
+// String returns k in hex.
+func (k Key) String() string { return hex.EncodeToString(k[:]) }
+
+// KeyOf returns the key of e for consumer: the SHA-256 of the consumer's name, the
+// type of the event and its DedupKey, each with its length in front. An event
+// without a DedupKey is named by its body: two such events share a key only if
+// their bodies are equal. That a retry repeats the body of the first attempt is
+// assumed.
+func KeyOf(consumer string, e *diffhook.Event) Key {
+	dedup := e.DedupKey()
+	buf := make([]byte, 0, 256)
+	buf = appendPart(buf, consumer)
+	buf = appendPart(buf, e.Type)
+	buf = appendPart(buf, dedup)
+	if dedup != "" {
+		return sha256.Sum256(buf)
+	}
+	body := []byte(e.Raw)
+	if len(body) == 0 { // not from ParseEvent
+		body, _ = json.Marshal(e) // fails for no event without a DedupKey
+	}
+	return sha256.Sum256(append(buf, body...))
+}
+
+// appendPart appends s with its length in front, so that no two lists of parts
+// have the same bytes.
+func appendPart(buf []byte, s string) []byte {
+	buf = binary.BigEndian.AppendUint64(buf, uint64(len(s)))
+	return append(buf, s...)
+}

@@ -1,0 +1,153 @@
+// Package oncesql handles each event once with a table of a database: PostgreSQL,
+// MySQL, MariaDB or SQLite, through database/sql and any driver.
+//
+// [Store.InTx] and [Store.First] record an event in the transaction of the work: the
+// effects of the work in that database happen exactly once. [Store] is also a
+// [once.Store], for work outside of the database: at least once, with duplicates
+// suppressed.
+//
+// [Schema] returns the table. Call [Store.Sweep] once a day. docs/once.md in the
+// repository says more.
+package oncesql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/oncetable"
+	"github.com/diffhook/diffhook-go/internal/pace"
+	"github.com/diffhook/diffhook-go/once"
+)
+
+// Dialect is the SQL of a database.
+type Dialect string
+
+const (
+	Postgres Dialect = oncetable.Postgres
+	SQLite   Dialect = oncetable.SQLite
+
+	// MySQL is MariaDB too. The driver github.com/go-sql-driver/mysql waits for an
+	// answer to COMMIT for ever, whatever the context says: add timeout, readTimeout
+	// and writeTimeout of 9 s to its data source name, and innodb_lock_wait_timeout.
+	MySQL Dialect = oncetable.MySQL
+)
+
+const (
+	// DefaultTable is the name of the table by default.
+	DefaultTable = "diffhook_once"
+
+	// DefaultMaxTx leaves a second for the answer.
+	DefaultMaxTx = diffhook.DeliveryTimeout - time.Second
+)
+
+// ErrSetup is returned by [New] for a database that cannot be used as it is. The
+// text says what to do.
+var ErrSetup = errors.New("oncesql: the database is not set up")
+
+// Options are the options of [New].
+type Options struct {
+	// Table is the name of the table, also with a schema in front. By default,
+	// DefaultTable.
+	Table string
+
+	// Consumer separates functions that each handle every event, for InTx and First.
+	// By default, it is empty.
+	Consumer string
+
+	// Keep is how long InTx and First remember an event: see Options of package
+	// once. By default, once.DefaultKeep.
+	Keep time.Duration
+
+	// MaxTx bounds a transaction of InTx, with its waiting for a transaction of
+	// another delivery of the event. DiffHook gives an attempt up after 10 s. By
+	// default, DefaultMaxTx.
+	MaxTx time.Duration
+
+	// Observe is called when InTx has settled a delivery. By default, nothing is
+	// observed.
+	Observe func(context.Context, once.Observation)
+}
+
+// Store keeps events in a table. It is a [once.Store], safe for concurrent use.
+type Store struct {
+	db      *sql.DB
+	dialect Dialect
+	sql     oncetable.Statements
+	opts    Options
+}
+
+var _ once.Store = (*Store)(nil)
+
+// New returns a store in db. Nil opts are all defaults. It writes a record in a
+// transaction that it rolls back, and returns an error that wraps [ErrSetup] if
+//   - the dialect is not that of the database;
+//   - the table is missing, or is not that of [Schema];
+//   - MySQL or MariaDB waits longer for a lock than DiffHook for an answer;
+//   - SQLite does not wait for a lock.
+//
+// Options out of their range are an error that wraps [diffhook.ErrInvalidOptions].
+func New(ctx context.Context, db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
+	if db == nil {
+		return nil, fmt.Errorf("%w: New of a nil *sql.DB", diffhook.ErrInvalidOptions)
+	}
+	s := &Store{db: db, dialect: dialect}
+	if opts != nil {
+		s.opts = *opts
+	}
+	var err error
+	if s.opts.Table, err = tableName(s.opts.Table); err != nil {
+		return nil, err
+	}
+	if s.sql, err = oncetable.NewStatements(string(dialect), s.opts.Table); err != nil {
+		return nil, invalid(err)
+	}
+	if s.opts.MaxTx < 0 {
+		return nil, fmt.Errorf("%w: MaxTx is negative", diffhook.ErrInvalidOptions)
+	}
+	if s.opts.MaxTx == 0 {
+		s.opts.MaxTx = DefaultMaxTx
+	}
+	s.opts.MaxTx = pace.Of(s.opts.MaxTx)
+	s.opts.Keep = once.KeepOf(s.opts.Keep)
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+var tablePattern = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,47}\.)?[A-Za-z_][A-Za-z0-9_]{0,47}$`)
+
+// tableName returns the name of the table. It is part of statements, so it is
+// letters, digits and underscores only.
+func tableName(name string) (string, error) {
+	if name == "" {
+		return DefaultTable, nil
+	}
+	if !tablePattern.MatchString(name) {
+		return "", fmt.Errorf("%w: Table %q is not letters, digits and underscores, with at most one dot", diffhook.ErrInvalidOptions, name)
+	}
+	return name, nil
+}
+
+// Schema returns the statements that create the table of a dialect if it is missing.
+// An empty name means [DefaultTable]. Put them among the migrations of the program.
+func Schema(dialect Dialect, table string) (string, error) {
+	table, err := tableName(table)
+	if err != nil {
+		return "", err
+	}
+	schema, err := oncetable.Schema(string(dialect), table)
+	return schema, invalid(err)
+}
+
+func invalid(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", diffhook.ErrInvalidOptions, err)
+}

@@ -1,0 +1,113 @@
+package oncesql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/oncetable"
+	"github.com/diffhook/diffhook-go/once"
+)
+
+// maxToken is the length of the column of tokens.
+const maxToken = 64
+
+// querier is a *sql.DB or a *sql.Tx.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Claim implements [once.Store].
+func (s *Store) Claim(ctx context.Context, k once.Key, token string, lease time.Duration) error {
+	return s.record(ctx, s.db, k, token, false, lease)
+}
+
+// Commit implements [once.Store].
+func (s *Store) Commit(ctx context.Context, k once.Key, token string, keep time.Duration) error {
+	n, err := s.exec(ctx, s.db, s.sql.Commit, keep.Microseconds(), k[:], token)
+	if n > 0 || err != nil {
+		return problem("commit", err)
+	}
+	// The lease ended and its record was deleted, or the key is another token's.
+	return s.record(ctx, s.db, k, token, true, keep)
+}
+
+// Release implements [once.Store].
+func (s *Store) Release(ctx context.Context, k once.Key, token string) error {
+	_, err := s.exec(ctx, s.db, s.sql.Release, k[:], token)
+	return problem("release", err)
+}
+
+// record writes the record of k for a time. It returns [once.ErrDone] or
+// [once.ErrInProgress] if there is a record that has not ended, unless it is a claim
+// of token.
+func (s *Store) record(ctx context.Context, q querier, k once.Key, token string, done bool, d time.Duration) error {
+	if len(token) > maxToken {
+		return fmt.Errorf("%w: the token is longer than %d bytes", diffhook.ErrInvalidOptions, maxToken)
+	}
+	n, err := s.exec(ctx, q, s.sql.Insert, k[:], token, done, d.Microseconds())
+	if n > 0 {
+		return nil
+	}
+	if err != nil && !oncetable.IsDuplicateKey(err) {
+		return claimProblem(err)
+	}
+	var isDone, ended, own bool
+	err = q.QueryRowContext(ctx, s.sql.Look, token, k[:]).Scan(&isDone, &ended, &own)
+	switch {
+	case errors.Is(err, sql.ErrNoRows): // released since
+		return once.ErrInProgress
+	case err != nil:
+		return claimProblem(err)
+	case isDone && !ended:
+		return once.ErrDone
+	case !ended && !own:
+		return once.ErrInProgress
+	}
+	n, err = s.exec(ctx, q, s.sql.Take, token, done, d.Microseconds(), k[:], token)
+	if n == 0 && err == nil { // another delivery was faster
+		return once.ErrInProgress
+	}
+	return claimProblem(err)
+}
+
+// exec returns the number of rows that a statement changed.
+func (s *Store) exec(ctx context.Context, q querier, query string, args ...any) (int64, error) {
+	result, err := q.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// Sweep deletes the records whose time has ended and returns their number. Call it
+// once a day, from any process. Until then they take room only.
+func (s *Store) Sweep(ctx context.Context) (deleted int64, err error) {
+	for {
+		n, err := s.exec(ctx, s.db, s.sql.Sweep)
+		deleted += n
+		if n == 0 || err != nil {
+			return deleted, problem("sweep", err)
+		}
+	}
+}
+
+// problem returns the error of an operation that failed with err, nil if err is nil.
+func problem(operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("oncesql: %s: %w: %w", operation, diffhook.ErrUnavailable, err)
+}
+
+// claimProblem is problem for the statements of a claim.
+func claimProblem(err error) error {
+	if err != nil && oncetable.IsBusy(err) {
+		return fmt.Errorf("%w: %w", once.ErrInProgress, err)
+	}
+	return problem("claim", err)
+}

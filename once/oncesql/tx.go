@@ -1,0 +1,102 @@
+package oncesql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/once"
+)
+
+// txToken is the token of records that a transaction writes: they are done at once.
+const txToken = "tx"
+
+var errExited = errors.New("oncesql: the function panicked or ended its goroutine")
+
+// InTx returns a function that calls f for each event in a transaction, which also
+// records the event: what f writes with tx happens exactly once, within Keep. f must
+// not commit or roll back.
+//
+// A delivery of an event that another transaction is handling waits for its end, with
+// a connection. Then it returns nil if the event is done, or calls f.
+//
+// An error of f rolls back, and is returned as it is. Other errors wrap
+// [diffhook.ErrUnavailable], so that DiffHook retries: it is safe also if the answer
+// to the commit was lost.
+//
+// The context of f has the values of the request, and ends MaxTx after the call, not
+// with the request.
+func (s *Store) InTx(f func(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error) diffhook.EventFunc {
+	if f == nil {
+		panic("oncesql: InTx of a nil function")
+	}
+	return func(ctx context.Context, e *diffhook.Event) error {
+		start := time.Now()
+		k := once.KeyOf(s.opts.Consumer, e)
+		outcome, err := once.Failed, errExited
+		defer func() {
+			if s.opts.Observe != nil {
+				s.opts.Observe(ctx, once.Observation{Key: k, Outcome: outcome, Err: err, Duration: time.Since(start)})
+			}
+		}()
+		outcome, err = s.inTx(ctx, k, func(ctx context.Context, tx *sql.Tx) error { return f(ctx, tx, e) })
+		return err
+	}
+}
+
+// inTx calls work in a transaction that records k.
+func (s *Store) inTx(ctx context.Context, k once.Key, work func(context.Context, *sql.Tx) error) (once.Outcome, error) {
+	// database/sql rolls back when the context of BeginTx ends.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.MaxTx)
+	defer cancel()
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return once.StoreFailed, problem("begin a transaction", err)
+	}
+	defer func() { _ = tx.Rollback() }() // also after a panic; nothing after the commit
+	err = s.recordTx(ctx, tx, k)
+	switch {
+	case err == nil:
+	case errors.Is(err, once.ErrDone):
+		return once.Duplicate, nil
+	case errors.Is(err, once.ErrInProgress):
+		return once.InProgress, err
+	default:
+		return once.StoreFailed, err
+	}
+	if err := work(ctx, tx); err != nil {
+		return once.Failed, err
+	}
+	if err := tx.Commit(); err != nil {
+		return once.CommitFailed, problem("commit", err)
+	}
+	return once.Handled, nil
+}
+
+// First records e in tx and reports whether no transaction has before. If First
+// returns true, do the work with tx and commit: it happens exactly once, within Keep.
+// If it returns false, e is done: answer success.
+//
+// If another transaction is handling e, First waits for its end. After an error,
+// roll back and return the error, which wraps [diffhook.ErrUnavailable]: DiffHook
+// retries. An error of the commit must be returned too.
+func (s *Store) First(ctx context.Context, tx *sql.Tx, e *diffhook.Event) (bool, error) {
+	err := s.recordTx(ctx, tx, once.KeyOf(s.opts.Consumer, e))
+	if errors.Is(err, once.ErrDone) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// recordTx records k as done in tx. It waits for another transaction that records k,
+// and a wait until the deadline is [once.ErrInProgress].
+func (s *Store) recordTx(ctx context.Context, tx *sql.Tx, k once.Key) error {
+	err := s.record(ctx, tx, k, txToken, true, s.opts.Keep)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", once.ErrInProgress, err)
+	}
+	return err
+}

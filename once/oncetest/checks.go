@@ -1,0 +1,170 @@
+package oncetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/diffhook/diffhook-go/once"
+)
+
+func checkClaim(ctx context.Context, s subject) error {
+	other := newKey()
+	return all(
+		want("Claim", s.a.Claim(ctx, s.key, "one", long), nil),
+		want("Claim of another token", s.b.Claim(ctx, s.key, "two", long), once.ErrInProgress),
+		want("Claim of another key", s.b.Claim(ctx, other, "two", long), nil),
+	)
+}
+
+func checkDone(ctx context.Context, s subject) error {
+	return all(
+		want("Claim", s.a.Claim(ctx, s.key, "one", long), nil),
+		want("Commit", s.a.Commit(ctx, s.key, "one", long), nil),
+		want("Claim of another token after Commit", s.b.Claim(ctx, s.key, "two", long), once.ErrDone),
+		want("Claim of the same token after Commit", s.a.Claim(ctx, s.key, "one", long), once.ErrDone),
+		want("Release after Commit", s.a.Release(ctx, s.key, "one"), nil),
+		want("Claim after Commit and Release", s.b.Claim(ctx, s.key, "two", long), once.ErrDone),
+	)
+}
+
+func checkRelease(ctx context.Context, s subject) error {
+	return all(
+		want("Release of what is not claimed", s.a.Release(ctx, s.key, "one"), nil),
+		want("Claim", s.a.Claim(ctx, s.key, "one", long), nil),
+		want("Release", s.a.Release(ctx, s.key, "one"), nil),
+		want("Claim of another token after Release", s.b.Claim(ctx, s.key, "two", long), nil),
+	)
+}
+
+func checkLeaseEnd(ctx context.Context, s subject) error {
+	return all(
+		want("Claim", s.a.Claim(ctx, s.key, "one", short), nil),
+		eventually(ctx, "Claim of another token after the lease", once.ErrInProgress, func() error {
+			return s.b.Claim(ctx, s.key, "two", long)
+		}),
+		want("Commit after another token has claimed", s.a.Commit(ctx, s.key, "one", long), once.ErrInProgress),
+		want("Release after another token has claimed", s.a.Release(ctx, s.key, "one"), nil),
+		want("Claim of a third token", s.a.Claim(ctx, s.key, "three", long), once.ErrInProgress),
+		want("Commit of the claimant", s.b.Commit(ctx, s.key, "two", long), nil),
+		want("Commit after another token has committed", s.a.Commit(ctx, s.key, "one", long), once.ErrDone),
+	)
+}
+
+func checkLateCommit(ctx context.Context, s subject) error {
+	if err := want("Claim", s.a.Claim(ctx, s.key, "one", short), nil); err != nil {
+		return err
+	}
+	time.Sleep(4 * short)
+	return all(
+		want("Commit after the lease", s.a.Commit(ctx, s.key, "one", long), nil),
+		want("Claim after that", s.b.Claim(ctx, s.key, "two", long), once.ErrDone),
+	)
+}
+
+func checkKeepEnd(ctx context.Context, s subject) error {
+	return all(
+		want("Claim", s.a.Claim(ctx, s.key, "one", long), nil),
+		want("Commit", s.a.Commit(ctx, s.key, "one", short), nil),
+		eventually(ctx, "Claim after the time for which the event is kept", once.ErrDone, func() error {
+			return s.b.Claim(ctx, s.key, "two", long)
+		}),
+	)
+}
+
+func checkForeignToken(ctx context.Context, s subject) error {
+	return all(
+		want("Claim", s.a.Claim(ctx, s.key, "one", long), nil),
+		want("Commit of another token", s.b.Commit(ctx, s.key, "two", long), once.ErrInProgress),
+		want("Release of another token", s.b.Release(ctx, s.key, "two"), nil),
+		want("Claim after these", s.b.Claim(ctx, s.key, "three", long), once.ErrInProgress),
+		want("Commit", s.a.Commit(ctx, s.key, "one", long), nil),
+		want("Commit of another token after Commit", s.b.Commit(ctx, s.key, "two", long), once.ErrDone),
+	)
+}
+
+// checkLostAnswers calls each method again as if the first answer had been lost. For
+// Release, another token claims between the two calls.
+func checkLostAnswers(ctx context.Context, s subject) error {
+	return all(
+		want("Claim", s.a.Claim(ctx, s.key, "one", long), nil),
+		want("Claim again", s.a.Claim(ctx, s.key, "one", long), nil),
+		want("Release", s.a.Release(ctx, s.key, "one"), nil),
+		want("Release again", s.a.Release(ctx, s.key, "one"), nil),
+		want("Claim of another token", s.b.Claim(ctx, s.key, "two", long), nil),
+		want("Release once more", s.a.Release(ctx, s.key, "one"), nil),
+		want("Claim of a third token", s.a.Claim(ctx, s.key, "three", long), once.ErrInProgress),
+		want("Commit", s.b.Commit(ctx, s.key, "two", long), nil),
+		want("Commit again", s.b.Commit(ctx, s.key, "two", long), nil),
+		want("Claim after Commit", s.a.Claim(ctx, s.key, "three", long), once.ErrDone),
+	)
+}
+
+// checkSimultaneous claims an event from many goroutines, and again when it is done.
+func checkSimultaneous(ctx context.Context, s subject) error {
+	const claims = 16
+	claimAll := func() (errs [claims]error) {
+		var group sync.WaitGroup
+		for i := range errs {
+			group.Go(func() {
+				store := s.a
+				if i%2 == 1 {
+					store = s.b
+				}
+				errs[i] = store.Claim(ctx, s.key, fmt.Sprint("token ", i), long)
+			})
+		}
+		group.Wait()
+		return errs
+	}
+	winner := -1
+	for i, err := range claimAll() {
+		switch {
+		case err == nil && winner < 0:
+			winner = i
+		case err == nil:
+			return fmt.Errorf("two of %d simultaneous claims succeeded", claims)
+		case !errors.Is(err, once.ErrInProgress):
+			return want("simultaneous Claim", err, once.ErrInProgress)
+		}
+	}
+	if winner < 0 {
+		return fmt.Errorf("none of %d simultaneous claims succeeded", claims)
+	}
+	errs := []error{want("Commit", s.a.Commit(ctx, s.key, fmt.Sprint("token ", winner), long), nil)}
+	for _, err := range claimAll() {
+		errs = append(errs, want("simultaneous Claim after Commit", err, once.ErrDone))
+	}
+	return all(errs...)
+}
+
+// checkClock claims an event, and again from a process whose clock is two hours
+// fast. The lease counts by the clock of the store, so it has not ended.
+func checkClock(t *testing.T, open func(*testing.T) once.Store) error {
+	a, key := open(t), newKey()
+	if b := open(t); isOne(a, b) {
+		return nil // a store in this process, with the clock of this process
+	}
+	if err := want("Claim", a.Claim(t.Context(), key, "one", long), nil); err != nil {
+		return err
+	}
+	fast := time.Now().Add(2 * time.Hour)
+	var err error
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(fast)) // the clock of a bubble starts in 2000, and jumps
+		err = want("Claim of another token by a process with a fast clock, within the lease",
+			open(t).Claim(t.Context(), key, "two", long), once.ErrInProgress)
+	})
+	return err
+}
+
+// isOne reports whether a and b are one pointer.
+func isOne(a, b once.Store) bool {
+	v := reflect.ValueOf(a)
+	return v.Kind() == reflect.Pointer && a == b
+}

@@ -1,0 +1,104 @@
+package rotation_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+func (w *world) continues(function rotation.Function, id string) {
+	w.t.Helper()
+	state, err := rotation.State(w.t.Context(), w.store)
+	require.NoError(w.t, err)
+	require.Empty(w.t, cmp.Diff(rotation.Call{Function: function, ID: id}, state.Continue))
+}
+
+// The state names RevokeSecret after the mismatch that RevokeSecret ends, and Secret
+// again after the right answer to the same question.
+func TestStateNamesTheCallAfterAMismatch(t *testing.T) {
+	for name, mistake := range map[string]int{"the new secret is a wrong paste": 2, "the last answer is": 3} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, true, 0)
+				w.continues(rotation.FunctionSecret, w.first.Fingerprint())
+				wrong := diffhooktest.NewSecret()
+				w.person.wrong = map[int]string{mistake: wrong.Reveal()}
+				_, err := w.run(w.first.Fingerprint(), 0, nil)
+				require.ErrorIs(t, err, rotation.ErrMismatch)
+				next := w.team.Secrets().Current.Fingerprint()
+				if mistake == 2 {
+					next = wrong.Fingerprint()
+				}
+				w.continues(rotation.FunctionRevokeSecret, next)
+				require.ErrorContains(t, err, next)
+				if mistake == 2 {
+					require.NoError(t, w.revoke(next))
+				} else {
+					_, err = w.run(w.first.Fingerprint(), 0, nil)
+					require.NoError(t, err)
+				}
+				w.continues(rotation.FunctionSecret, w.team.Secrets().Current.Fingerprint())
+			})
+		})
+	}
+}
+
+// The state names RevokeSecret until it returns nil, at each question, also if the
+// leaked secret is the older secret of a rotation.
+func TestStateNamesRevokeSecretUntilTheEnd(t *testing.T) {
+	for name, test := range map[string]struct {
+		rotating bool
+		leaves   int
+	}{
+		"asked for the secret in force": {false, 1},
+		"asked for the new secret":      {false, 2},
+		"asked to revoke":               {false, 3},
+		"in the middle of a rotation":   {true, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, true, 0)
+				if test.rotating {
+					w.person.leaves = 3 // at the comparison before the old secret is revoked
+					_, err := w.run(w.first.Fingerprint(), 0, nil)
+					require.ErrorIs(t, err, errAbsent)
+					w.continues(rotation.FunctionSecret, w.first.Fingerprint())
+				}
+				w.person.leaves = test.leaves
+				require.ErrorIs(t, w.revoke(w.first.Fingerprint()), errAbsent)
+				w.continues(rotation.FunctionRevokeSecret, w.first.Fingerprint())
+				require.NoError(t, w.revoke(w.first.Fingerprint()))
+				w.continues(rotation.FunctionSecret, w.team.Secrets().Current.Fingerprint())
+			})
+		})
+	}
+}
+
+// The state has the end of the wait for the old key, until the run ends.
+func TestStateHasTheEndOfTheWaitForTheOldKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newKeyWorld(t, true, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(2*time.Hour, cancel)
+		hand := rotation.ByHand(w.ask)
+		hand.Client = w.clientOptions()
+		ended := make(chan error)
+		go func() { ended <- rotation.Key(ctx, w.first.ID, hand, w.store, nil) }()
+		time.Sleep(time.Hour)
+		state, err := rotation.State(t.Context(), w.store)
+		require.NoError(t, err)
+		require.InDelta(t, float64(25*time.Hour), float64(time.Until(state.WaitUntil)), float64(time.Minute))
+		require.Equal(t, rotation.Call{Function: rotation.FunctionKey, ID: w.first.ID}, state.Continue)
+		require.ErrorIs(t, <-ended, context.Canceled)
+		state, err = rotation.State(t.Context(), w.store)
+		require.NoError(t, err)
+		require.Zero(t, state.WaitUntil, "the next run waits anew")
+	})
+}
