@@ -93,7 +93,7 @@ func (e *event) header() http.Header {
 }
 
 // body returns the body and its length, which is -1 if it is not known. The verifier
-// reads a body in base64 up to its limit, and answers 400 if the body is not base64.
+// decodes base64 up to MaxBodyBytes, and answers 400 if the body is not base64.
 func (e *event) body() (io.ReadCloser, int64) {
 	switch {
 	case e.Body == "":

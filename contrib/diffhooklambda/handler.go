@@ -21,14 +21,14 @@ var ErrUnknownEvent = errors.New("diffhooklambda: unknown event; invoke the func
 // handle with their events, as [diffhook.Verifier.EventHandler] does: limits,
 // answers, observations and log lines are the same.
 //
-// The context of handle is that of the invocation. It ends after
-// [diffhook.DeliveryTimeout] or with the timeout of the function, and
-// [github.com/aws/aws-lambda-go/lambdacontext] finds its values.
+// The context of handle comes from the invocation. It ends after
+// [diffhook.DeliveryTimeout] or with the timeout of the function, and has the values
+// for [github.com/aws/aws-lambda-go/lambdacontext].
 //
 // Lambda freezes the process after an answer, so that a held delivery would be lost.
 // Therefore each invocation ends a [diffhook.Verifier.Hold].
 //
-// The handler returns [ErrUnknownEvent] for any other event. A panic in handle is
+// An event that is not an HTTP request ends in [ErrUnknownEvent]. A panic in handle is
 // not recovered: Lambda starts the process again, and DiffHook retries. Handler
 // panics if v or handle is nil. The handler is safe for concurrent use.
 func Handler(v *diffhook.Verifier, handle diffhook.EventFunc) lambda.Handler {

@@ -297,3 +297,8 @@ func TestZeroVerifier(t *testing.T) {
 	})
 	assert.Equal(t, http.StatusServiceUnavailable, response.Status)
 }
+
+func TestNil(t *testing.T) {
+	assert.Panics(t, func() { diffhooklambda.Handler(nil, accept) })
+	assert.Panics(t, func() { diffhooklambda.Handler(new(diffhook.Verifier), nil) })
+}

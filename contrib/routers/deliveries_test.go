@@ -22,7 +22,7 @@ func eachRow(t *testing.T, test func(t *testing.T, r *rig, h http.Handler, proto
 			})
 			t.Run(row.name+" "+protocol+" Handler", func(t *testing.T) {
 				r := newRig(t)
-				test(t, r, row.own(r.v, next), protocol)
+				test(t, r, row.own(r.v, r.next()), protocol)
 			})
 		}
 	}
@@ -43,6 +43,8 @@ func TestDeliveries(t *testing.T) {
 
 		assert.Equal(t, http.StatusNoContent, postBytes(t, transport, url, r.secret.Sign(long), long), "6 MiB")
 		assert.Equal(t, diffhook.ResultAccepted, <-r.results)
+
+		assert.EqualValues(t, 2, r.called.Load(), "calls for the deliveries that are accepted, and no others")
 	})
 }
 
@@ -54,7 +56,7 @@ func TestStalledBodyIsCutOff(t *testing.T) {
 			t.Run(row.name+" "+protocol, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r := newRig(t)
-					for _, h := range []http.Handler{row.event(r.eventHandler()), row.own(r.v, next)} {
+					for _, h := range []http.Handler{row.event(r.eventHandler()), row.own(r.v, r.next())} {
 						status, after := stallInBubble(t, h, protocol, r.secret)
 						assert.Equal(t, http.StatusRequestTimeout, status)
 						assert.Equal(t, diffhook.DeliveryTimeout, after)

@@ -2,5 +2,5 @@
 // in a web framework, receives deliveries over a socket, and meets the
 // middleware of the framework.
 //
-// Nothing depends on this module, so that nobody gets its dependencies.
+// Nothing depends on this module, so that nobody gets the dependencies.
 package routers

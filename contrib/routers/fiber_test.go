@@ -24,7 +24,6 @@ import (
 type fiberApp interface {
 	Handler() fasthttp.RequestHandler // prepares the routes too
 	Server() *fasthttp.Server
-	Shutdown() error
 }
 
 // serveFiber does the same as the Listener method of app, without a banner.
@@ -53,8 +52,9 @@ type fiberRow struct {
 
 var fiberRows = []fiberRow{fiber2, fiber3}
 
-// listen serves app on a socket, and returns the URL of the hook. Make transports
-// later than listen: at the end, Shutdown waits for open connections.
+// listen serves app on a socket, and returns the URL of the hook. At the end, listen
+// closes the socket: Shutdown of fasthttp v1.69 has a data race with each context
+// that a handler has derived from the context of the adaptor.
 func listen(t *testing.T, app fiberApp) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -62,8 +62,8 @@ func listen(t *testing.T, app fiberApp) string {
 	done := make(chan error)
 	go func() { done <- serveFiber(app, listener) }()
 	t.Cleanup(func() {
-		assert.NoError(t, app.Shutdown())
-		assert.NoError(t, <-done)
+		assert.NoError(t, listener.Close())
+		<-done
 	})
 	return "http://" + listener.Addr().String() + "/hook"
 }
@@ -154,7 +154,7 @@ func TestFiberDefaultsLeaveStalledBodiesOpen(t *testing.T) {
 				_, err = conn.Read(make([]byte, 1))
 				assert.ErrorIs(t, err, os.ErrDeadlineExceeded, "no answer for an hour")
 				conn.Close()
-				assert.NoError(t, app.Shutdown())
+				listener.Close()
 				time.Sleep(time.Minute) // the workers of fasthttp end
 			})
 		})
@@ -197,7 +197,7 @@ func TestFiberDoubledSignature(t *testing.T) {
 	}
 }
 
-// fasthttp uses the memory of a request again. What the verifier passes on is a copy.
+// fasthttp uses the memory of a request again. The verifier passes on a copy.
 func TestFiberReusesBodies(t *testing.T) {
 	const first = `{"event":"page.changed","monitor_id":"mon_abc123","content":"first"}`
 	other := strings.ReplaceAll(first, "first", "other")

@@ -52,7 +52,7 @@ func ginAhead(name string, m gin.HandlerFunc, stalled int) ahead {
 	}}
 }
 
-// ginGzip compresses answers. Its ResponseWriter hides the deadlines.
+// ginGzip compresses answers. The ResponseWriter of ginGzip hides the deadlines.
 var ginGzip = ginAhead("gzip", gzip.Gzip(gzip.DefaultCompression), 0)
 
 var ginTransparent = []ahead{

@@ -63,7 +63,7 @@ func TestSnippetsCompile(t *testing.T) {
 	}
 }
 
-// plain returns text without the indentation of its lines, between newlines.
+// plain returns text without indentation, after a newline.
 func plain(text string) string {
 	return "\n" + regexp.MustCompile(`(?m)^[ \t]+`).ReplaceAllString(text, "")
 }

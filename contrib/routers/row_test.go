@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,6 +35,7 @@ type rig struct {
 	v       *diffhook.Verifier
 	secret  diffhook.Secret
 	results chan diffhook.Result
+	called  atomic.Int32 // calls of the function or handler of the customer
 }
 
 func newRig(t *testing.T) *rig {
@@ -47,7 +49,12 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func (r *rig) eventHandler() http.Handler { return r.v.EventHandler(acceptEvent) }
+func (r *rig) eventHandler() http.Handler {
+	return r.v.EventHandler(func(ctx context.Context, e *diffhook.Event) error {
+		r.called.Add(1)
+		return acceptEvent(ctx, e)
+	})
+}
 
 // acceptEvent accepts the event of every body that these tests sign.
 func acceptEvent(_ context.Context, e *diffhook.Event) error {
@@ -57,17 +64,20 @@ func acceptEvent(_ context.Context, e *diffhook.Event) error {
 	return nil
 }
 
-// next stands for the handler of a customer. It answers 204 if the delivery in
-// the context and the body of the request are the same.
-var next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-	d, ok := diffhook.DeliveryFromContext(r.Context())
-	body, err := io.ReadAll(r.Body)
-	if !ok || err != nil || len(body) == 0 || !bytes.Equal(d.Body, body) {
-		w.WriteHeader(http.StatusTeapot)
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
-})
+// next stands for the handler of a customer. It answers 204 if the delivery in the
+// context and the body of the request are the same.
+func (r *rig) next() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.called.Add(1)
+		d, ok := diffhook.DeliveryFromContext(req.Context())
+		body, err := io.ReadAll(req.Body)
+		if !ok || err != nil || len(body) == 0 || !bytes.Equal(d.Body, body) {
+			w.WriteHeader(http.StatusTeapot)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+}
 
 // longEvent returns the body of an event with n bytes.
 func longEvent(n int) []byte {

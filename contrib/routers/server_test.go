@@ -19,14 +19,22 @@ import (
 var protocols = []string{"HTTP/1.1", "HTTP/2.0"}
 
 // serve serves h over both protocols on a socket, and returns the URL of the hook.
+// The Addr of newServer is not used.
 func serve(t *testing.T, h http.Handler, readTimeout time.Duration) string {
 	t.Helper()
-	server := httptest.NewUnstartedServer(h)
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = newServer(h)
 	server.Config.Protocols = bothProtocols()
 	server.Config.ReadTimeout = readTimeout
 	server.Start()
 	t.Cleanup(server.Close)
 	return server.URL + "/hook"
+}
+
+// newServer returns the server that docs/frameworks.md shows.
+func newServer(r http.Handler) *http.Server {
+	server := &http.Server{Addr: ":8080", Handler: r, ReadTimeout: 10 * time.Second}
+	return server
 }
 
 func bothProtocols() *http.Protocols {
@@ -78,7 +86,7 @@ func stall(t *testing.T, transport http.RoundTripper, url, signature string) int
 	t.Helper()
 	body, sender := io.Pipe()
 	defer sender.Close()
-	end := time.AfterFunc(time.Hour, func() { sender.Close() }) // the transport waits for the body
+	end := time.AfterFunc(time.Hour+time.Second, func() { sender.Close() }) // the transport waits for the body
 	defer end.Stop()
 	go func() { _, _ = sender.Write([]byte(`{"event":`)) }()
 	return post(t, transport, url, signed(signature), body, 100)

@@ -1,5 +1,5 @@
 // Command bootstrap is the function that the test runs. The field monitor_id of an
-// event names what the function does.
+// event chooses the behaviour.
 package main
 
 import (
