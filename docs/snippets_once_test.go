@@ -38,7 +38,7 @@ func inOwnTransaction(ctx context.Context, events *oncesql.Store, tx *sql.Tx, e 
 }
 
 func withLease(ctx context.Context, db *sql.DB, v *diffhook.Verifier, mux *http.ServeMux) error {
-	store, err := oncesql.New(ctx, db, oncesql.Postgres, nil) // or once.NewMemory(0), in one process
+	store, err := oncesql.New(ctx, db, oncesql.Postgres, nil) // or once.NewMemory(0), in a single process
 	if err != nil {
 		return err
 	}
