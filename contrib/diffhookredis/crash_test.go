@@ -146,8 +146,8 @@ func killOnce(t *testing.T, url string, client *redis.Client, survivor, step str
 	return n
 }
 
-// TestSimultaneousDuplicates delivers one event to 8 processes at the same instant.
-// One handles the event, and a duplicate is acknowledged only when the event is done.
+// TestSimultaneousDuplicates delivers an event to 8 processes at the same instant.
+// Only the first handles the event, and no duplicate is acknowledged before its end.
 func TestSimultaneousDuplicates(t *testing.T) {
 	rounds := 5
 	if all() {

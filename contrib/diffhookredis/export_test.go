@@ -2,7 +2,7 @@ package diffhookredis
 
 import "time"
 
-// SetCallTimeout replaces the 3 s that bound a call of s.
+// SetCallTimeout replaces the bound of 3 s for a call of s.
 func SetCallTimeout(s *Store, d time.Duration) { s.callTimeout = d }
 
 // SetWindow makes l count requests in a window other than 60 s.

@@ -21,8 +21,8 @@ func newEvent() *diffhook.Event {
 	return &diffhook.Event{Type: "page.changed", MonitorID: "mon_" + randomName(), TriggeredAt: time.Now()}
 }
 
-// TestOwnTokenAfterALostAnswer: the connection breaks between the script and its
-// answer. go-redis sends the command again, and meets its own token.
+// TestOwnTokenAfterALostAnswer: the connection breaks between the script and the
+// answer. go-redis sends the command again, and meets the own token.
 func TestOwnTokenAfterALostAnswer(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		o := options(t, url)
@@ -30,7 +30,7 @@ func TestOwnTokenAfterALostAnswer(t *testing.T) {
 		o.Addr = p.addr
 		s, direct := newStore(t, newClient(t, o)), newStore(t, newClient(t, options(t, url)))
 		k := newKey()
-		// The server knows the scripts, so the answer that is lost is of the script.
+		// The server knows the scripts, so the lost answer is of the script.
 		require.NoError(t, s.Claim(t.Context(), k, "token", time.Minute))
 		require.NoError(t, s.Release(t.Context(), k, "token"))
 		require.NoError(t, s.Commit(t.Context(), newKey(), "token", time.Minute))
@@ -50,7 +50,7 @@ func TestOwnTokenAfterALostAnswer(t *testing.T) {
 }
 
 // TestLostForGood: every answer is lost until the client gives up. The event is
-// handled by a retry, or its record is observed as missing, and never lost.
+// handled by a retry, or the record is observed as missing, and never lost.
 func TestLostForGood(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		o := options(t, url)
@@ -82,7 +82,7 @@ func TestLostForGood(t *testing.T) {
 	})
 }
 
-// TestStalledServer: a call ends within its bound, and the event is handled when the
+// TestStalledServer: a call ends in time, and the event is handled when the
 // server answers again.
 func TestStalledServer(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
@@ -163,7 +163,7 @@ func TestRestartedServer(t *testing.T) {
 	assert.Equal(t, 3, effects)
 }
 
-// TestLateCommit: a lease that ended does not undo the work, unless another token
+// TestLateCommit: the end of a lease does not undo the work, unless another token
 // claimed the event.
 func TestLateCommit(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {

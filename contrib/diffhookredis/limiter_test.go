@@ -34,7 +34,7 @@ func TestPlan(t *testing.T) {
 
 // TestFleet: 16 processes, some with many goroutines, share a plan for 10 minutes,
 // scaled 1:10, or for some seconds. No window sees more requests than the plan, nine
-// tenths of the plan are used, and no process starts less than half of its share.
+// tenths of the plan are used, and no process starts less than half of a fair share.
 func TestFleet(t *testing.T) {
 	const processes = 16
 	plan, window, length := 100, 3*time.Second, 7*time.Second
@@ -101,7 +101,7 @@ func newLimiter(t testing.TB, url, name string, plan int, window time.Duration, 
 	return l
 }
 
-// TestPauseReachesOtherProcesses: a turn that was reserved before the pause is lost,
+// TestPauseReachesOtherProcesses: a turn from before the pause is lost,
 // and later calls learn of the pause at once.
 func TestPauseReachesOtherProcesses(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
@@ -126,8 +126,7 @@ func TestPauseReachesOtherProcesses(t *testing.T) {
 	})
 }
 
-// canStartBefore reports whether the turn after those that are reserved comes within
-// d. It reserves none.
+// canStartBefore reports whether the next free turn comes within d.
 func canStartBefore(t *testing.T, l *diffhookredis.Limiter, d time.Duration) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
@@ -182,12 +181,12 @@ func TestTurnIsKept(t *testing.T) {
 		require.NoError(t, l.Wait(t.Context()))
 		require.NoError(t, l.Wait(t.Context()))
 		assert.GreaterOrEqual(t, time.Since(began), 350*time.Millisecond)
-		// Two turns, of which the first one was kept. A third would be 530 ms late.
+		// Two turns, of which the first was kept. A third would be 530 ms late.
 		assert.False(t, canStartBefore(t, l, 100*time.Millisecond))
 	})
 }
 
-// logLines is a log that a test reads while it grows.
+// logLines is a log for reading while it grows.
 type logLines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -205,7 +204,7 @@ func (l *logLines) count(text string) int {
 	return strings.Count(l.buf.String(), text)
 }
 
-// TestRedisAway: without Redis a process goes on at its share of the plan, says so
+// TestRedisAway: without Redis a process goes on with a share of the plan, says so
 // once, and comes back.
 func TestRedisAway(t *testing.T) {
 	server := startServer(t)
@@ -218,7 +217,7 @@ func TestRedisAway(t *testing.T) {
 
 	server.kill()
 	began := time.Now()
-	for range 4 { // one each 213 ms
+	for range 4 { // a turn each 213 ms
 		require.NoError(t, l.Wait(t.Context()))
 	}
 	assert.GreaterOrEqual(t, time.Since(began), 800*time.Millisecond)
@@ -245,7 +244,7 @@ func canFailFast(t *testing.T, l *diffhookredis.Limiter) bool {
 	return l.Wait(ctx) != nil
 }
 
-// TestRedisStalls: a server that does not answer counts as away after a second.
+// TestRedisStalls: a server without answers counts as away after a second.
 func TestRedisStalls(t *testing.T) {
 	url := serverURL(t, "DIFFHOOK_TEST_REDIS")
 	o := options(t, url)
@@ -258,7 +257,7 @@ func TestRedisStalls(t *testing.T) {
 	assert.Equal(t, 1, log.count("level=WARN"))
 }
 
-// TestClockSetBack: a state that is hours ahead stops nobody.
+// TestClockSetBack: a state of the future stops nobody.
 func TestClockSetBack(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		name := randomName()

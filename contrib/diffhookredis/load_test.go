@@ -27,7 +27,7 @@ type way struct {
 	rounds []round
 }
 
-// round is what one run measured.
+// round is the result of a run.
 type round struct {
 	rate     float64 // events a second
 	p50, p99 time.Duration
@@ -106,7 +106,7 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 // BenchmarkMillionRecords shows the memory of a done record, and claims among a million.
-// It needs a Redis of its own:
+// It starts a Redis:
 //
 //	go test -run '^$' -bench Million -benchtime 1x
 func BenchmarkMillionRecords(b *testing.B) {

@@ -22,7 +22,7 @@ import (
 	"github.com/diffhook/diffhook-go/once"
 )
 
-// childVariable makes a process of this test's program a child: its value is the job.
+// childVariable makes a process of this test's program a child: the value is the job.
 const childVariable = "DIFFHOOK_TEST_CHILD"
 
 // TestMain runs the tests, or the job of a child.
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 // child is another process of this test's program.
 type child struct {
 	*exec.Cmd
-	lines *bufio.Scanner // of its standard output
+	lines *bufio.Scanner // of the standard output
 }
 
 func startChild(t testing.TB, job string, env ...string) *child {
@@ -56,7 +56,7 @@ func startChild(t testing.TB, job string, env ...string) *child {
 	return c
 }
 
-// line returns the next line that the child prints, or "" at its end.
+// line returns the next line of the child, or "" at the end.
 func (c *child) line() string {
 	if !c.lines.Scan() {
 		return ""
@@ -115,8 +115,8 @@ func (s stoppingStore) Commit(ctx context.Context, k once.Key, token string, kee
 	return err
 }
 
-// receive is a receiver of deliveries, ten times as fast as DiffHook's schedule. Its
-// effect is a counter in the same Redis. It prints its URL.
+// receive is a receiver of deliveries, ten times as fast as DiffHook's schedule. The
+// effect is a counter in the same Redis. It prints the URL.
 func receive() {
 	pace.Divisor = 10
 	o, err := redis.ParseURL(os.Getenv("REDIS_URL"))

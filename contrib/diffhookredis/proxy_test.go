@@ -19,7 +19,7 @@ type proxy struct {
 	mu    sync.Mutex
 	conns map[net.Conn]bool
 	fault fault
-	count int           // commands of scripts that are still to meet the fault
+	count int           // commands of scripts still to meet the fault
 	open  chan struct{} // closed unless answers are held
 }
 
@@ -65,7 +65,7 @@ func (p *proxy) fail(f fault, n int) {
 	}
 }
 
-// release lets the held answers go, to connections that still wait.
+// release lets the held answers go, if the client still waits.
 func (p *proxy) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,7 +107,7 @@ func (p *proxy) meets(request []byte) fault {
 	return p.fault
 }
 
-// held returns the channel that is closed when held answers may go.
+// held returns a channel. When held answers may go, it is closed.
 func (p *proxy) held() chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()

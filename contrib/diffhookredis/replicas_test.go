@@ -51,7 +51,7 @@ func TestReplicas(t *testing.T) {
 	require.ErrorIs(t, s.Claim(t.Context(), k, "other", time.Minute), once.ErrDone)
 }
 
-// TestReplicaTakesOver: no record that was acknowledged is missing after the primary is
+// TestReplicaTakesOver: no acknowledged record is missing after the primary is
 // killed and the replica takes over. The last answers are lost on their way.
 func TestReplicaTakesOver(t *testing.T) {
 	primary := startServer(t, "--repl-diskless-sync-delay", "0")

@@ -34,7 +34,7 @@ func serverURL(t testing.TB, variable string) string {
 	return url
 }
 
-// options are the options that the README recommends.
+// options are the options of the README.
 func options(t testing.TB, url string) *redis.Options {
 	o, err := redis.ParseURL(url)
 	require.NoError(t, err)
@@ -55,7 +55,7 @@ func newStore(t testing.TB, client redis.UniversalClient) *diffhookredis.Store {
 	return s
 }
 
-// ownServer is a redis-server of one test.
+// ownServer is a redis-server for a single test.
 type ownServer struct {
 	t       testing.TB
 	addr    string
@@ -63,7 +63,7 @@ type ownServer struct {
 	process *exec.Cmd
 }
 
-// startServer starts a redis-server with its data in a temporary folder.
+// startServer starts a redis-server in a temporary folder.
 func startServer(t testing.TB, args ...string) *ownServer {
 	port := freePort(t)
 	s := &ownServer{t: t, addr: "127.0.0.1:" + port}

@@ -33,7 +33,7 @@ func TestStoreOfACluster(t *testing.T) {
 	oncetest.TestStore(t, func(t *testing.T) once.Store { return newStore(t, clusterClient(t, addrs)) })
 }
 
-// TestClusterSpreadsKeys: records of a cluster are on all its servers.
+// TestClusterSpreadsKeys: records of a cluster are on all servers.
 func TestClusterSpreadsKeys(t *testing.T) {
 	client := startCluster(t)
 	s := newStore(t, client)
@@ -66,7 +66,7 @@ func (c *calls) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-// TestRoundTrips: an event is two round trips, and a duplicate is one.
+// TestRoundTrips: an event takes two round trips, a duplicate a single round trip.
 func TestRoundTrips(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		client := newClient(t, options(t, url))
@@ -163,7 +163,7 @@ func TestCheckEviction(t *testing.T) {
 	require.NotErrorIs(t, err, diffhookredis.ErrEviction)
 }
 
-// TestCheckEvictionOfACluster: one server of three with another policy is found.
+// TestCheckEvictionOfACluster: a single server with another policy is found.
 func TestCheckEvictionOfACluster(t *testing.T) {
 	client := startCluster(t)
 	require.NoError(t, diffhookredis.CheckEviction(t.Context(), client))

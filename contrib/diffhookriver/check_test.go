@@ -73,7 +73,7 @@ func TestCheck(t *testing.T) {
 	require.ErrorIs(t, diffhookriver.Check(nil), diffhookriver.ErrConfig)
 }
 
-// TestCheckReportsAll: one start shows every setting to change.
+// TestCheckReportsAll: a single start shows every setting to change.
 func TestCheckReportsAll(t *testing.T) {
 	err := diffhookriver.Check(&river.Config{
 		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}},
@@ -85,7 +85,7 @@ func TestCheckReportsAll(t *testing.T) {
 	}
 }
 
-// TestCheckAddsNoWorker: AddWorker works after a Check that failed.
+// TestCheckAddsNoWorker: AddWorker works after a failed Check.
 func TestCheckAddsNoWorker(t *testing.T) {
 	config := &river.Config{Workers: river.NewWorkers()}
 	require.Error(t, diffhookriver.Check(config))

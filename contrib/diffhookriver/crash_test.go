@@ -44,7 +44,7 @@ func (d delivery) post(url string) int {
 }
 
 // TestKilledProcesses kills processes by SIGKILL in batches, each in the middle of an
-// event, at each step. A process that starts afterwards gets the retries, and River
+// event, at each step. A new process gets the retries, and River
 // rescues the jobs. Every effect is there exactly once.
 func TestKilledProcesses(t *testing.T) {
 	t.Run("PostgreSQL", func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestKilledProcesses(t *testing.T) {
 			rounds = 34
 		}
 		for round := range rounds {
-			for _, step := range steps { // a stopped transaction stops every other one
+			for _, step := range steps { // a stopped transaction stops all other transactions
 				t.Run(fmt.Sprintf("%s %d", step, round), func(t *testing.T) {
 					t.Parallel()
 					path, db := newSQLite(t)

@@ -87,7 +87,7 @@ func openSQLite(path string) (*database[*sql.Tx], error) {
 	}, nil
 }
 
-// newPostgres returns the DSN of a schema of its own, with the tables.
+// newPostgres returns the DSN of a new schema, with the tables.
 func newPostgres(t testing.TB) (string, *database[pgx.Tx]) {
 	dsn := os.Getenv("DIFFHOOK_TEST_POSTGRES")
 	require.NotEmpty(t, dsn, "DIFFHOOK_TEST_POSTGRES is not set; run: contrib/servers run -- go test ./...")
@@ -151,7 +151,7 @@ func (db *database[TTx]) effect(ctx context.Context, tx TTx, e *diffhook.Event) 
 	return db.exec(ctx, tx, "INSERT INTO effects (monitor_id) VALUES ($1)", e.MonitorID)
 }
 
-// once is a worker's function: the effect and the end of the job in one transaction.
+// once is a worker's function: the effect and the end of the job in the same transaction.
 func (db *database[TTx]) once(ctx context.Context, e *diffhook.Event) error {
 	return db.inTx(ctx, func(tx TTx) error {
 		if err := db.effect(ctx, tx, e); err != nil {
@@ -167,7 +167,7 @@ func (db *database[TTx]) effects(t testing.TB, monitorID string) int {
 	return n
 }
 
-// unfinished returns the number of jobs that are not completed.
+// unfinished returns the number of jobs before completion.
 func (db *database[TTx]) unfinished(t testing.TB) int {
 	n, err := db.number(context.Background(), "SELECT count(*) FROM river_job WHERE state <> 'completed'")
 	require.NoError(t, err)
@@ -209,8 +209,8 @@ func start[TTx any](t testing.TB, db *database[TTx], f diffhook.EventFunc, maxWo
 	return client
 }
 
-// depose makes the next client that starts the leader, whose first act is to rescue.
-// River's lease of a dead leader lasts 15 s, and its next pass comes after 30 s.
+// depose makes the next client the leader, and a new leader rescues jobs first. River
+// leaves a dead leader 15 s, and a living leader rescues every 30 s.
 func (db *database[TTx]) depose(t testing.TB) {
 	require.NoError(t, db.inTx(context.Background(), func(tx TTx) error {
 		return db.exec(context.Background(), tx, "DELETE FROM river_leader")

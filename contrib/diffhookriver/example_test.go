@@ -19,7 +19,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// A receiver that answers at once, and a worker whose effect is there exactly once. With
+// A receiver that answers at once, and a worker with each effect exactly once. With
 // PostgreSQL, take riverpgxv5.New(pool) and pgx.Tx.
 func Example() {
 	ctx := context.Background()

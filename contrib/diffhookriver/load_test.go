@@ -26,7 +26,7 @@ type way struct {
 	rounds []round
 }
 
-// round is what one run measured.
+// round is the result of a run.
 type round struct {
 	rate     float64 // events a second
 	p50, p99 time.Duration
@@ -65,7 +65,7 @@ func median[T float64 | time.Duration](rounds []round, of func(round) T) T {
 	return values[len(values)/2]
 }
 
-// BenchmarkLoad compares the handler's own insert in PostgreSQL, as one transaction,
+// BenchmarkLoad compares the handler's own insert in PostgreSQL, as a transaction,
 // with Enqueue, as the receiver sees it, and then shows how many enqueued events a
 // second 16 workers handle exactly once. The ways take turns, and the figures are
 // medians of the rounds:
@@ -106,7 +106,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// workAll works at all n events that are enqueued, and returns how many a second.
+// workAll works at all n enqueued events, and returns how many a second.
 func workAll(b *testing.B, db *database[pgx.Tx], n int) float64 {
 	workers := river.NewWorkers()
 	diffhookriver.AddWorker(workers, db.once, nil)

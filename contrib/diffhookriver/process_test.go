@@ -22,7 +22,7 @@ import (
 )
 
 // childVariable makes a process of this test's program a child: a receiver and worker
-// on the database that the value names.
+// on the database in the value.
 const childVariable = "DIFFHOOK_TEST_CHILD"
 
 // TestMain runs the tests, or a child.
@@ -62,7 +62,7 @@ func stopAt(step string, e *diffhook.Event) {
 	}
 }
 
-// serve is a receiver of deliveries and a worker. It prints its URL.
+// serve is a receiver of deliveries and a worker. It prints the URL.
 func serve[TTx any](db *database[TTx]) {
 	ctx := context.Background()
 	workers := river.NewWorkers()

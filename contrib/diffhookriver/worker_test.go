@@ -17,8 +17,8 @@ import (
 	"github.com/diffhook/diffhook-go/contrib/diffhookriver"
 )
 
-// TestEnqueueAndWork: an event is enqueued once and worked once, with the bytes that
-// were delivered, which a JSON column of PostgreSQL would refuse.
+// TestEnqueueAndWork: an event is enqueued once and worked once, with the delivered
+// bytes. A JSON column of PostgreSQL would refuse these.
 func TestEnqueueAndWork(t *testing.T) {
 	t.Run("PostgreSQL", func(t *testing.T) { _, db := newPostgres(t); testEnqueueAndWork(t, db) })
 	t.Run("SQLite", func(t *testing.T) { _, db := newSQLite(t); testEnqueueAndWork(t, db) })
@@ -43,7 +43,7 @@ func testEnqueueAndWork[TTx any](t *testing.T, db *database[TTx]) {
 	assert.Zero(t, db.unfinished(t))
 	assert.Equal(t, 1, db.effects(t, "mon_1"))
 
-	// An event that was not parsed from a body.
+	// An event without a body.
 	require.NoError(t, enqueue(t.Context(), &diffhook.Event{Type: "page.changed", MonitorID: "mon_2", TriggeredAt: time.Now()}))
 	eventually(t, "the event is worked", func() bool { return db.effects(t, "mon_2") == 1 })
 }
@@ -115,8 +115,8 @@ func TestEnqueueErrors(t *testing.T) {
 	require.ErrorIs(t, diffhookriver.Enqueue(client)(t.Context(), newEvent(t, "")), diffhook.ErrUnavailable)
 }
 
-// TestFailedAttempts: an error and a failed commit are tried again, and leave one
-// effect.
+// TestFailedAttempts: an error and a failed commit are tried again, and leave a
+// single effect.
 func TestFailedAttempts(t *testing.T) {
 	t.Run("PostgreSQL", func(t *testing.T) { _, db := newPostgres(t); testFailedAttempts(t, db) })
 	t.Run("SQLite", func(t *testing.T) { _, db := newSQLite(t); testFailedAttempts(t, db) })
@@ -144,6 +144,29 @@ func testFailedAttempts[TTx any](t *testing.T, db *database[TTx]) {
 	assert.Equal(t, 1, db.effects(t, e.MonitorID))
 }
 
+// TestCommitAnswerLost: the commit succeeds, and the function sees an error. The job
+// stays completed.
+func TestCommitAnswerLost(t *testing.T) {
+	t.Run("PostgreSQL", func(t *testing.T) { _, db := newPostgres(t); testCommitAnswerLost(t, db) })
+	t.Run("SQLite", func(t *testing.T) { _, db := newSQLite(t); testCommitAnswerLost(t, db) })
+}
+
+func testCommitAnswerLost[TTx any](t *testing.T, db *database[TTx]) {
+	var attempts atomic.Int64
+	client := start(t, db, func(ctx context.Context, e *diffhook.Event) error {
+		attempts.Add(1)
+		return errors.Join(db.once(ctx, e), errors.New("the answer is lost"))
+	}, 1)
+	first, second := newEvent(t, ""), newEvent(t, "")
+	for _, e := range []*diffhook.Event{first, second} { // the worker takes them in turn
+		require.NoError(t, diffhookriver.Enqueue(client)(t.Context(), e))
+		eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+	}
+	eventually(t, "the worker is free again", func() bool { return attempts.Load() == 2 })
+	assert.Equal(t, 1, db.effects(t, first.MonitorID))
+	assert.Zero(t, db.unfinished(t))
+}
+
 // TestTimeout: the context of the function ends in time, and River tries again.
 func TestTimeout(t *testing.T) {
 	_, db := newSQLite(t)
@@ -167,9 +190,9 @@ func TestTimeout(t *testing.T) {
 	assert.EqualValues(t, 2, attempts.Load())
 }
 
-// TestZombieWorker: a worker outlives its timeout and its rescue by River, and ends
-// while another attempt runs, or after it. Its work is rolled back, and the effect is
-// there once.
+// TestZombieWorker: a worker outlives the timeout and the rescue by River, and ends
+// while another attempt runs, or later. The work of the zombie is rolled back, and the
+// effect is there once.
 func TestZombieWorker(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -194,7 +217,7 @@ func testZombie[TTx any](t *testing.T, db *database[TTx], during, silent bool) {
 	wake, second, verdict := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	work := func(ctx context.Context, e *diffhook.Event) error {
 		switch attempts.Add(1) {
-		case 1: // the zombie: its context has long ended
+		case 1: // the zombie, long after the end of the context
 			<-wake
 			err := db.once(context.WithoutCancel(ctx), e)
 			verdict <- err
