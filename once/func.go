@@ -11,14 +11,14 @@ import (
 	"github.com/diffhook/diffhook-go/internal/pace"
 )
 
-// lease is how long a claim lasts. It follows the schedule of the sender. The last
-// attempt of generation 1 comes 35 s after the first: a claim of a process that died
-// must be over by then, with room for slow answers. And a function that overruns its
-// 10 s must not run beside a retry.
+// lease is how long a claim lasts. The length follows the schedule of the sender. The last
+// attempt of generation 1 comes 35 s after the first: by then, the claim of
+// a dead process must be over, with room for slow answers. And a function may overrun
+// the 10 s of an attempt without running beside a retry.
 const lease = 20 * time.Second
 
 const (
-	settleTimeout  = 3 * time.Second // one attempt at Commit or Release
+	settleTimeout  = 3 * time.Second // each attempt at Commit or Release
 	settleAttempts = 2
 )
 
@@ -28,13 +28,13 @@ var errExited = errors.New("once: the function panicked or ended its goroutine")
 // lease of 20 s allow: at least once, with duplicates suppressed. Nil opts are all
 // defaults.
 //
-// It returns nil for an event that is done, and an error that wraps
-// [diffhook.ErrUnavailable] if the event is in progress elsewhere or s fails: then
-// DiffHook retries. An error of f is returned as it is. After an error or a panic of
-// f the claim is released, so that the retry can be handled.
+// The function returns nil if the event is done. If the event is in progress elsewhere
+// or s fails, the error wraps [diffhook.ErrUnavailable], and DiffHook retries. An error
+// of f is returned unchanged. After an error or a panic of f the claim is released, and
+// the retry can be handled.
 //
 // The context of f ends [diffhook.DeliveryTimeout] after the call. Commit and
-// Release of s get contexts that outlive the request. If Commit fails after f
+// Release of s can outlive the request. If Commit fails after f
 // returned nil, the result is nil, since a retry would do the work again.
 //
 // Func panics if s or f is nil.
@@ -52,7 +52,7 @@ func Func(s Store, f diffhook.EventFunc, opts *Options) diffhook.EventFunc {
 }
 
 // KeepOf returns the time for which a done event is kept if the option is keep:
-// DefaultKeep for 0, and at least MinKeep. It is for authors of stores.
+// DefaultKeep for 0, and at least MinKeep.
 func KeepOf(keep time.Duration) time.Duration {
 	if keep == 0 {
 		return DefaultKeep
@@ -62,7 +62,7 @@ func KeepOf(keep time.Duration) time.Duration {
 
 type wrapper struct {
 	store  Store
-	memory *memory // the store, if it is one that can forget
+	memory *memory // the store, if NewMemory made it
 	handle diffhook.EventFunc
 	opts   Options
 }
@@ -92,12 +92,13 @@ func (w *wrapper) claim(ctx context.Context, k Key, token string) (Outcome, erro
 	case errors.Is(err, ErrInProgress):
 		return InProgress, err
 	}
-	// The answer may be lost and the claim made. Without it the retry need not wait.
+	// The claim may be made, and the answer lost. Without the claim, the retry need not
+	// wait.
 	_ = w.settle(ctx, func(ctx context.Context) error { return w.store.Release(ctx, k, token) })
 	return StoreFailed, fmt.Errorf("once: claim: %w: %w", diffhook.ErrUnavailable, err)
 }
 
-// callClaim calls Claim of the store, and observes an event that is forgotten for it.
+// callClaim calls Claim of the store, and observes an event forgotten for the claim.
 func (w *wrapper) callClaim(ctx context.Context, k Key, token string) error {
 	if w.memory == nil {
 		return w.store.Claim(ctx, k, token, pace.Of(lease))
@@ -135,9 +136,9 @@ func (w *wrapper) run(ctx context.Context, e *diffhook.Event, k Key, token strin
 	return Handled, nil
 }
 
-// settle calls f until it succeeds, at most settleAttempts times, with contexts that
-// outlive the request. A second attempt changes nothing if the first was carried out
-// and its answer lost.
+// settle calls f until f succeeds, at most settleAttempts times, with contexts longer
+// than the request. A second attempt changes nothing if only the answer to the first was
+// lost.
 func (w *wrapper) settle(ctx context.Context, f func(context.Context) error) (err error) {
 	for range settleAttempts {
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), pace.Of(settleTimeout))

@@ -9,7 +9,7 @@ import (
 	diffhook "github.com/diffhook/diffhook-go"
 )
 
-// Key names an event of a consumer in a [Store]. Its length is fixed, and it shows
+// Key names an event of a consumer in a [Store]. The length is fixed, and a key shows
 // nothing of the event.
 type Key [sha256.Size]byte
 
@@ -17,10 +17,9 @@ type Key [sha256.Size]byte
 func (k Key) String() string { return hex.EncodeToString(k[:]) }
 
 // KeyOf returns the key of e for consumer: the SHA-256 of the consumer's name, the
-// type of the event and its DedupKey, each with its length in front. An event
-// without a DedupKey is named by its body: two such events share a key only if
-// their bodies are equal. That a retry repeats the body of the first attempt is
-// assumed.
+// type of the event and the DedupKey, each with the length in front. Without a DedupKey,
+// the body names the event: two such events share a key only if their bodies are equal.
+// Assumed: a retry repeats the body of the first attempt.
 func KeyOf(consumer string, e *diffhook.Event) Key {
 	dedup := e.DedupKey()
 	buf := make([]byte, 0, 256)
@@ -37,8 +36,8 @@ func KeyOf(consumer string, e *diffhook.Event) Key {
 	return sha256.Sum256(append(buf, body...))
 }
 
-// appendPart appends s with its length in front, so that no two lists of parts
-// have the same bytes.
+// appendPart appends s with the length in front, so that no two lists of parts have the
+// same bytes.
 func appendPart(buf []byte, s string) []byte {
 	buf = binary.BigEndian.AppendUint64(buf, uint64(len(s)))
 	return append(buf, s...)

@@ -16,8 +16,8 @@ const DefaultMemoryKeys = 100_000
 // errMemoryFull is the error of a memory store in which every event is running.
 var errMemoryFull = fmt.Errorf("once: every event of the memory store is running: %w", diffhook.ErrUnavailable)
 
-// memory is a Store in this process. Every record is in records, and in one of the
-// lists: running in the order of the claims, done from the least recently used on.
+// memory is a Store in this process. Every record is in records, and in a list:
+// running in the order of the claims, or done from the least recently used on.
 type memory struct {
 	maxKeys int
 
@@ -27,20 +27,20 @@ type memory struct {
 	done    list.List // of *record
 }
 
-// record is an event that is running or done.
+// record is a running or done event.
 type record struct {
 	key    Key
 	token  string
-	until  time.Time // the end of the lease, or of the time for which it is kept
+	until  time.Time // the end of the lease, or of the time kept
 	isDone bool
-	place  *list.Element // in the list that isDone says
+	place  *list.Element // in m.done if isDone, else in m.running
 }
 
-// NewMemory returns a store in the memory of this process, for a program that runs
-// as one process: others do not see the records, and a restart loses them. It holds
-// at most maxKeys events; 0 means DefaultMemoryKeys. If it is full, it forgets the
-// done event that was used least recently, never a running one, and [Func] observes
-// [Forgotten]. If all are running, claims fail.
+// NewMemory returns a store in the memory of this process, for a program of a
+// single process: others do not see the records, and a restart loses them. The store
+// holds at most maxKeys events; 0 means DefaultMemoryKeys. A full store forgets the done
+// event used least recently, never a running event, and [Func] observes [Forgotten]. If
+// all are running, claims fail.
 //
 // NewMemory panics if maxKeys is negative. The store is safe for concurrent use.
 func NewMemory(maxKeys int) Store {
@@ -58,7 +58,7 @@ func (m *memory) Claim(_ context.Context, k Key, token string, lease time.Durati
 	return err
 }
 
-// claim is Claim. It also returns the done event that it forgot to make room, if any.
+// claim is Claim, and also returns the done event forgotten to make room, if any.
 func (m *memory) claim(k Key, token string, lease time.Duration) (forgotten Key, forgot bool, err error) {
 	now := time.Now()
 	m.mu.Lock()
@@ -131,9 +131,9 @@ func (m *memory) listOf(r *record) *list.List {
 	return &m.running
 }
 
-// makeRoom removes a record if the store is full: that of the oldest claim if the
-// lease has ended, else the done event that was used least recently, which it reports
-// as forgotten unless its time had ended. The caller holds m.mu.
+// makeRoom removes a record if the store is full: the oldest claim if the lease is over,
+// else the done event used least recently. This event is reported as forgotten, unless
+// the time kept is over. The caller holds m.mu.
 func (m *memory) makeRoom(now time.Time) (forgotten Key, forgot bool, err error) {
 	if len(m.records) < m.maxKeys {
 		return forgotten, false, nil

@@ -1,8 +1,8 @@
 // Package diffhookpgx handles each event of DiffHook once with PostgreSQL through pgx.
 //
 // [Store.InTx] and [Store.First] record an event in the transaction of the work: the
-// effects of the work in that database happen exactly once. The table, its options and
-// its errors are those of package oncesql, and programs with either can share it.
+// effects of the work in this database happen exactly once. Table, options and errors
+// are those of package oncesql, and programs with either package can share a table.
 package diffhookpgx
 
 import (
@@ -23,18 +23,16 @@ import (
 // Options are the options of [New].
 type Options = oncesql.Options
 
-// Store keeps events in a table. It is safe for concurrent use. For leases in the same
-// table, with [once.Func], pass [stdlib.OpenDBFromPool] to [oncesql.New].
+// Store keeps events in a table, safe for concurrent use. For leases in the same table, with [once.Func], pass [stdlib.OpenDBFromPool] to [oncesql.New].
 type Store struct {
 	pool *pgxpool.Pool
 	sql  oncetable.Statements
 	opts Options
 }
 
-// New returns a store in the database of pool. Nil opts are all defaults. It returns an
-// error that wraps [oncesql.ErrSetup] if the table is missing or is not that of
-// [Schema]. Options out of their range are an error that wraps
-// [diffhook.ErrInvalidOptions].
+// New returns a store in the database of pool. Nil opts are all defaults. The error wraps
+// [oncesql.ErrSetup] if the table is missing or differs from [Schema], and
+// [diffhook.ErrInvalidOptions] if an option is out of range.
 func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
 	if pool == nil {
 		return nil, fmt.Errorf("%w: New of a nil pool", diffhook.ErrInvalidOptions)
@@ -62,7 +60,7 @@ func check(ctx context.Context, pool *pgxpool.Pool, opts *Options) error {
 	return err
 }
 
-// Sweep deletes the records whose time has ended and returns their number. Call it
+// Sweep deletes the records whose time is over and returns their number. Call it
 // once a day, from any process. Until then they take room only.
 func (s *Store) Sweep(ctx context.Context) (deleted int64, err error) {
 	for {
@@ -74,6 +72,6 @@ func (s *Store) Sweep(ctx context.Context) (deleted int64, err error) {
 	}
 }
 
-// Schema returns the statements that create the table if it is missing. An empty name
+// Schema returns the statements that create the table if missing. An empty name
 // means [oncesql.DefaultTable].
 func Schema(table string) (string, error) { return oncesql.Schema(oncesql.Postgres, table) }

@@ -16,10 +16,10 @@ import (
 	"github.com/diffhook/diffhook-go/once"
 )
 
-// txToken is the token of records that a transaction writes, as in package oncesql.
+// txToken is the token of the records of transactions, as in package oncesql.
 const txToken = "tx"
 
-// rollbackTimeout bounds a rollback. A connection that does not answer is closed.
+// rollbackTimeout bounds a rollback. A connection without an answer is closed.
 const rollbackTimeout = time.Second
 
 var errExited = errors.New("diffhookpgx: the function panicked or ended its goroutine")
@@ -28,14 +28,15 @@ var errExited = errors.New("diffhookpgx: the function panicked or ended its goro
 // records the event: what f writes with tx happens exactly once, within Keep. BEGIN and
 // the record take one round trip. f must not commit or roll back tx.
 //
-// A delivery of an event that another transaction is handling waits for its end, with
-// a connection. Then it returns nil if the event is done, or calls f.
+// If another transaction is handling the event, the function waits for the end of this
+// transaction, with a connection. Then the function returns nil if the event is done,
+// and else calls f.
 //
-// An error of f rolls back, and is returned as it is. Other errors wrap
-// [diffhook.ErrUnavailable], so that DiffHook retries: it is safe also if the answer
-// to the commit was lost.
+// An error of f rolls back and is returned unchanged. Other errors wrap
+// [diffhook.ErrUnavailable], and DiffHook retries: a retry is safe also after the
+// answer to a commit was lost.
 //
-// The context of f has the values of the request, and ends MaxTx after the call, not
+// The context of f carries the values of the request, and ends MaxTx after the call, not
 // with the request.
 func (s *Store) InTx(f func(ctx context.Context, tx pgx.Tx, e *diffhook.Event) error) diffhook.EventFunc {
 	if f == nil {
@@ -55,7 +56,7 @@ func (s *Store) InTx(f func(ctx context.Context, tx pgx.Tx, e *diffhook.Event) e
 	}
 }
 
-// inTx calls work in a transaction that records k.
+// inTx calls work in a transaction with the record of k.
 func (s *Store) inTx(ctx context.Context, k once.Key, work func(context.Context, pgx.Tx) error) (once.Outcome, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.MaxTx)
 	defer cancel()
@@ -87,7 +88,7 @@ func (s *Store) inTx(ctx context.Context, k once.Key, work func(context.Context,
 }
 
 // beginWith begins a transaction and records k in one batch. The transaction is nil if
-// it did not begin.
+// BEGIN failed.
 func (s *Store) beginWith(ctx context.Context, conn *pgxpool.Conn, k once.Key) (pgx.Tx, error) {
 	var batch pgx.Batch
 	var inserted int64
@@ -103,21 +104,21 @@ func (s *Store) beginWith(ctx context.Context, conn *pgxpool.Conn, k once.Key) (
 	return results.Tx(), s.settle(ctx, results.Tx(), k, inserted)
 }
 
-// rollback ends tx, if it has not ended, in a time of its own. A failure leaves the
-// connection in a state in which the pool closes it.
+// rollback ends tx within a time of its own; after a commit, rollback changes nothing.
+// After a failure, the pool closes the connection.
 func rollback(ctx context.Context, tx pgx.Tx) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pace.Of(rollbackTimeout))
 	defer cancel()
 	_ = tx.Rollback(ctx)
 }
 
-// First records e in tx and reports whether no transaction has before. If First
-// returns true, do the work with tx and commit: it happens exactly once, within Keep.
-// If it returns false, e is done: answer success.
+// First records e in tx and reports whether e is new. If First returns true, do the
+// work with tx and commit: the work happens exactly once, within Keep. If First returns
+// false, e is done: answer success.
 //
-// If another transaction is handling e, First waits for its end. After an error,
-// roll back and return the error, which wraps [diffhook.ErrUnavailable]: DiffHook
-// retries. An error of the commit must be returned too.
+// If another transaction is handling e, First waits for the end of this
+// transaction. After an error, roll back and return the error, which wraps
+// [diffhook.ErrUnavailable]: DiffHook retries. Return an error of the commit too.
 func (s *Store) First(ctx context.Context, tx pgx.Tx, e *diffhook.Event) (bool, error) {
 	k := once.KeyOf(s.opts.Consumer, e)
 	tag, err := tx.Exec(ctx, s.sql.Insert, s.insertArgs(k)...)
@@ -135,8 +136,8 @@ func (s *Store) insertArgs(k once.Key) []any {
 	return []any{k[:], txToken, true, s.opts.Keep.Microseconds()}
 }
 
-// settle returns nil if k is recorded by this transaction, whose INSERT inserted so
-// many rows. A record whose time has ended is taken over.
+// settle returns nil if this transaction records k. inserted is the number of rows of
+// the INSERT. A record whose time is over is taken over.
 func (s *Store) settle(ctx context.Context, tx pgx.Tx, k once.Key, inserted int64) error {
 	if inserted > 0 {
 		return nil
@@ -168,8 +169,8 @@ func problem(operation string, err error) error {
 	return fmt.Errorf("diffhookpgx: %s: %w: %w", operation, diffhook.ErrUnavailable, err)
 }
 
-// claimProblem is problem for the statements of a claim. One that waited until the
-// deadline met another delivery.
+// claimProblem is problem for the statements of a claim. A wait until the deadline is a
+// wait for another delivery.
 func claimProblem(err error) error {
 	if err != nil && (errors.Is(err, context.DeadlineExceeded) || oncetable.IsBusy(err)) {
 		return fmt.Errorf("%w: %w", once.ErrInProgress, err)

@@ -20,8 +20,8 @@ type process struct {
 	url   string
 
 	mu      sync.Mutex
-	begun   int // events that it began to handle
-	dieIn   int // kill it while it handles this event, by number; 0: never
+	begun   int // events
+	dieIn   int // number of the event in which the process dies; 0: none
 	hasDied bool
 }
 
@@ -53,7 +53,7 @@ func startProcess(secret diffhook.Secret, file string, dieIn int) (*process, err
 	return p, nil
 }
 
-// watch kills the process in the middle of its work.
+// watch kills the process in the middle of the work.
 func (p *process) watch(lines *bufio.Scanner) {
 	for lines.Scan() {
 		p.mu.Lock()
@@ -74,15 +74,15 @@ func (p *process) died() bool {
 }
 
 // balancer passes the attempts on to the processes in turn, as a load balancer does.
-// It leaves out a process that has died, and loses every fifth answer.
+// Dead processes get none, and every fifth answer is lost.
 type balancer struct {
 	processes []*process
 	attempts  int
 	lost      int
 }
 
-// RoundTrip implements [http.RoundTripper], for the emulator's deliveries, which come
-// one after the other.
+// RoundTrip implements [http.RoundTripper], for the emulator's deliveries: these come in
+// sequence.
 func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	p := b.processes[b.attempts%len(b.processes)]
 	for _, other := range b.processes {

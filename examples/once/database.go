@@ -12,7 +12,7 @@ import (
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
-// sqliteVariable is the file of the database, which the demonstration sets for its
+// sqliteVariable is the file of the database, which the demonstration sets for the
 // processes.
 const sqliteVariable = "EXAMPLE_SQLITE_FILE"
 
@@ -26,8 +26,8 @@ func openDatabase() (*sql.DB, oncesql.Dialect, error) {
 	return db, oncesql.SQLite, err
 }
 
-// sqliteDSN names a database in a file. A transaction takes the one lock of the file
-// at its beginning, and waits for it: else it would fail at once if it reads first.
+// sqliteDSN names a database in a file. BEGIN takes the lock of the file, and waits
+// for the lock: else a transaction with a read before the first write fails at once.
 func sqliteDSN(path string) string {
 	return "file:" + path + "?" + url.Values{
 		"_pragma": {"busy_timeout(5000)", "journal_mode(wal)"},
@@ -36,7 +36,7 @@ func sqliteDSN(path string) string {
 }
 
 // createTables runs the migrations of the program: the table of package oncesql, and
-// one of its own. It empties the latter.
+// an empty table of handled events.
 func createTables(ctx context.Context, db *sql.DB, dialect oncesql.Dialect) error {
 	schema, err := oncesql.Schema(dialect, "")
 	if err != nil {

@@ -1,11 +1,11 @@
-// Once shows that each event is handled once, though two processes of a server receive
-// the deliveries, one is killed in the middle of its work, and answers are lost. It
-// needs no configuration: an emulator of DiffHook delivers and retries, and the
-// database is a file of SQLite. With DATABASE_URL, it is PostgreSQL, in which the
-// example makes the tables diffhook_once and diffhook_handled.
+// Once handles each event once, though two processes of a server receive the
+// deliveries, a process is killed in the middle of the work, and answers are lost. There
+// is nothing to configure: an emulator of DiffHook delivers and retries, and the database
+// is a file of SQLite. With DATABASE_URL, the database is PostgreSQL, in which the example
+// makes the tables diffhook_once and diffhook_handled.
 //
-// It prints how often each event was handled, and exits 1 unless that is once. What to
-// copy is in worker.go.
+// Once prints how often each event was handled, and exits 1 unless each was handled once.
+// Copy from worker.go.
 //
 //	cd examples/once && go run .
 package main
@@ -84,7 +84,7 @@ func demonstrate(ctx context.Context, out io.Writer) error {
 	return report(out, platform, b, counts)
 }
 
-// deliver has every event delivered, with the retries of generation 1.
+// deliver delivers every event, with the retries of generation 1.
 func deliver(platform *diffhooktest.Server, b *balancer) error {
 	platform.Configure(diffhooktest.Settings{Deliver: b})
 	monitor := platform.DefaultTeam().NewMonitor(diffhooktest.Monitor{WebhookURL: "https://server.example/hook"})
@@ -97,8 +97,8 @@ func deliver(platform *diffhooktest.Server, b *balancer) error {
 	return nil
 }
 
-// report prints how often each event was handled, and returns an error unless it was
-// once.
+// report prints how often each event was handled, and returns an error unless each
+// was handled once.
 func report(out io.Writer, platform *diffhooktest.Server, b *balancer, counts map[string]int) error {
 	fmt.Fprintf(out, "One of them was killed in the middle of its work: %v. Answers lost: %d. Attempts: %d.\n\n", b.processes[0].died(), b.lost, b.attempts)
 	fmt.Fprintln(out, "event                                   attempts  handled")

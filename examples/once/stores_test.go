@@ -28,7 +28,7 @@ type database struct {
 var databases = []database{
 	{"postgres", oncesql.Postgres, "pgx", func(t testing.TB) string { return serverVariable(t, "DIFFHOOK_TEST_POSTGRES") }},
 	{"mariadb", oncesql.MySQL, "mysql", func(t testing.TB) string {
-		return serverVariable(t, "DIFFHOOK_TEST_MARIADB") + "?innodb_lock_wait_timeout=5"
+		return serverVariable(t, "DIFFHOOK_TEST_MARIADB") + "?innodb_lock_wait_timeout=5&interpolateParams=true"
 	}},
 	{"sqlite", oncesql.SQLite, "sqlite", func(t testing.TB) string {
 		return sqliteDSN(filepath.Join(t.TempDir(), "events.db"))
@@ -77,9 +77,4 @@ func execute(t testing.TB, db *sql.DB, statements string) {
 			require.NoError(t, err, statement)
 		}
 	}
-}
-
-// sqliteDSNOf returns dsn with another busy_timeout, in milliseconds.
-func sqliteDSNOf(dsn, timeout string) string {
-	return strings.Replace(dsn, "busy_timeout%285000%29", "busy_timeout%28"+timeout+"%29", 1)
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
-// work is your server: each process of it runs this. It prints its address, and the
-// events that it begins to handle.
+// work is your server, in each process. work prints the address, and each event when the
+// work begins.
 func work(ctx context.Context) error {
 	db, dialect, err := openDatabase()
 	if err != nil {
@@ -38,14 +38,14 @@ func work(ctx context.Context) error {
 	}
 	fmt.Println("listening", listener.Addr())
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // the demonstration has ended
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the demonstration ends
 		os.Exit(0)
 	}()
 	return http.Serve(listener, handler)
 }
 
-// handle does the work of an event in the transaction that also records the event. A
-// process that is killed in between leaves neither.
+// handle does the work of an event, in the transaction with the record of the event. A
+// process killed in between leaves neither.
 func handle(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error {
 	_, err := tx.ExecContext(ctx, insertHandled, e.DedupKey())
 	if err != nil {
@@ -56,5 +56,5 @@ func handle(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error {
 	return nil
 }
 
-// insertHandled has its argument in the form that both databases read.
+// insertHandled marks the argument by $1, which both databases read.
 const insertHandled = "INSERT INTO diffhook_handled (event) VALUES ($1)"

@@ -14,13 +14,13 @@ const (
 	mysqlDeadlock     = 1213
 )
 
-// busyStates are the SQLSTATEs of PostgreSQL for a statement that met another
+// busyStates are the SQLSTATEs of PostgreSQL for a statement stopped by another
 // transaction: serialization failure, deadlock, lock timeout, and a canceled
 // statement.
 var busyStates = []string{"40001", "40P01", "55P03", "57014"}
 
-// IsBusy reports whether a statement of a claim did not get a lock: another delivery
-// has it.
+// IsBusy reports whether a statement of a claim did not get a lock, since another
+// delivery holds the lock.
 func IsBusy(err error) bool {
 	var postgres interface{ SQLState() string } // of pgx and lib/pq
 	if errors.As(err, &postgres) {
@@ -33,11 +33,11 @@ func IsBusy(err error) bool {
 	return strings.Contains(err.Error(), "database is locked") || strings.Contains(err.Error(), "database table is locked")
 }
 
-// IsDuplicateKey reports whether an INSERT of MySQL or MariaDB met its key.
+// IsDuplicateKey reports whether an INSERT of MySQL or MariaDB failed on a key in use.
 func IsDuplicateKey(err error) bool { return mysqlNumber(err) == mysqlDuplicateKey }
 
-// mysqlNumber returns the field Number of an error, as that of
-// github.com/go-sql-driver/mysql has it; 0: there is none. This package imports no
+// mysqlNumber returns the field Number of an error, as of
+// github.com/go-sql-driver/mysql; 0: there is none. This package imports no
 // driver.
 func mysqlNumber(err error) uint64 {
 	for ; err != nil; err = errors.Unwrap(err) {

@@ -17,12 +17,12 @@ const (
 // A grammar is how a dialect differs from the others.
 type grammar struct {
 	schema  string
-	version string // a query that other databases refuse
+	version string // a query of this database only
 	now     string // the clock of the database, while a statement runs
 	after   string // a time so many microseconds from now
-	skip    string // makes an INSERT of a key that exists insert nothing
-	share   string // makes a SELECT see what was committed after the transaction's first read
-	sweep   string // deletes some records that have ended
+	skip    string // makes an INSERT of an existing key insert nothing
+	share   string // makes a SELECT see commits since the first read of the transaction
+	sweep   string // deletes some records whose time is over
 	dollars bool   // arguments are $1, $2, …
 }
 
@@ -47,7 +47,7 @@ CREATE INDEX IF NOT EXISTS {index} ON {table} USING brin (expires_at);
 		sweep:   "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE expires_at <= {now} LIMIT " + batch + " FOR UPDATE SKIP LOCKED)",
 		dollars: true,
 	},
-	// INSERT IGNORE is not the way: it cuts a long key, and reports it as new.
+	// INSERT IGNORE would cut a long key, and report the key as new.
 	MySQL: {
 		schema: `CREATE TABLE IF NOT EXISTS {table} (
 	id         BINARY(32) NOT NULL PRIMARY KEY,
@@ -81,7 +81,7 @@ CREATE INDEX IF NOT EXISTS {index} ON {table} (expires_at);
 	},
 }
 
-// Schema returns the statements that create the table if it is missing.
+// Schema returns the statements that create the table if missing.
 func Schema(dialect, table string) (string, error) {
 	d, ok := dialects[dialect]
 	if !ok {
@@ -97,9 +97,9 @@ func errDialect(dialect string) error {
 
 // Statements are those for a table, with their arguments in order.
 type Statements struct {
-	Version string // a query that other databases refuse
+	Version string // a query of this database only
 	Insert  string // id, token, done, microseconds
-	Look    string // token, id: selects done, whether it has ended, whether token has it
+	Look    string // token, id: selects done, whether the time is over, whether token is the token
 	Take    string // token, done, microseconds, id, token
 	Commit  string // microseconds, id, token
 	Release string // id, token

@@ -2,7 +2,7 @@
 // MySQL, MariaDB or SQLite, through database/sql and any driver.
 //
 // [Store.InTx] and [Store.First] record an event in the transaction of the work: the
-// effects of the work in that database happen exactly once. [Store] is also a
+// effects of the work in this database happen exactly once. [Store] is also a
 // [once.Store], for work outside of the database: at least once, with duplicates
 // suppressed.
 //
@@ -33,7 +33,7 @@ const (
 
 	// MySQL is MariaDB too. The driver github.com/go-sql-driver/mysql waits for an
 	// answer to COMMIT for ever, whatever the context says: add timeout, readTimeout
-	// and writeTimeout of 9 s to its data source name, and innodb_lock_wait_timeout.
+	// and writeTimeout of 9 s to the data source name, and innodb_lock_wait_timeout.
 	MySQL Dialect = oncetable.MySQL
 )
 
@@ -45,8 +45,8 @@ const (
 	DefaultMaxTx = diffhook.DeliveryTimeout - time.Second
 )
 
-// ErrSetup is returned by [New] for a database that cannot be used as it is. The
-// text says what to do.
+// ErrSetup is returned by [New] for a database that is not ready. The text names the
+// remedy.
 var ErrSetup = errors.New("oncesql: the database is not set up")
 
 // Options are the options of [New].
@@ -55,25 +55,25 @@ type Options struct {
 	// DefaultTable.
 	Table string
 
-	// Consumer separates functions that each handle every event, for InTx and First.
-	// By default, it is empty.
+	// Consumer separates functions if each must handle every event, for InTx and
+	// First. By default, Consumer is empty.
 	Consumer string
 
 	// Keep is how long InTx and First remember an event: see Options of package
 	// once. By default, once.DefaultKeep.
 	Keep time.Duration
 
-	// MaxTx bounds a transaction of InTx, with its waiting for a transaction of
-	// another delivery of the event. DiffHook gives an attempt up after 10 s. By
+	// MaxTx bounds a transaction of InTx, and the wait for another delivery of the
+	// event. DiffHook gives an attempt up after 10 s. By
 	// default, DefaultMaxTx.
 	MaxTx time.Duration
 
-	// Observe is called when InTx has settled a delivery. By default, nothing is
+	// Observe is called when InTx returns. By default, nothing is
 	// observed.
 	Observe func(context.Context, once.Observation)
 }
 
-// Store keeps events in a table. It is a [once.Store], safe for concurrent use.
+// Store is a [once.Store] in a table, safe for concurrent use.
 type Store struct {
 	db      *sql.DB
 	dialect Dialect
@@ -83,14 +83,14 @@ type Store struct {
 
 var _ once.Store = (*Store)(nil)
 
-// New returns a store in db. Nil opts are all defaults. It writes a record in a
-// transaction that it rolls back, and returns an error that wraps [ErrSetup] if
-//   - the dialect is not that of the database;
-//   - the table is missing, or is not that of [Schema];
+// New returns a store in db. Nil opts are all defaults. New tries the table in a
+// transaction, and rolls back. The error wraps [ErrSetup] if
+//   - the database does not speak the dialect;
+//   - the table is missing, or differs from [Schema];
 //   - MySQL or MariaDB waits longer for a lock than DiffHook for an answer;
 //   - SQLite does not wait for a lock.
 //
-// Options out of their range are an error that wraps [diffhook.ErrInvalidOptions].
+// The error wraps [diffhook.ErrInvalidOptions] if an option is out of range.
 func New(ctx context.Context, db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	if db == nil {
 		return nil, fmt.Errorf("%w: New of a nil *sql.DB", diffhook.ErrInvalidOptions)
@@ -122,8 +122,8 @@ func New(ctx context.Context, db *sql.DB, dialect Dialect, opts *Options) (*Stor
 
 var tablePattern = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,47}\.)?[A-Za-z_][A-Za-z0-9_]{0,47}$`)
 
-// tableName returns the name of the table. It is part of statements, so it is
-// letters, digits and underscores only.
+// tableName returns the name of the table. The name becomes part of statements: only
+// letters, digits and underscores are allowed.
 func tableName(name string) (string, error) {
 	if name == "" {
 		return DefaultTable, nil
@@ -134,7 +134,7 @@ func tableName(name string) (string, error) {
 	return name, nil
 }
 
-// Schema returns the statements that create the table of a dialect if it is missing.
+// Schema returns the statements that create the table of a dialect if missing.
 // An empty name means [DefaultTable]. Put them among the migrations of the program.
 func Schema(dialect Dialect, table string) (string, error) {
 	table, err := tableName(table)

@@ -32,7 +32,7 @@ func (s *Store) Commit(ctx context.Context, k once.Key, token string, keep time.
 	if n > 0 || err != nil {
 		return problem("commit", err)
 	}
-	// The lease ended and its record was deleted, or the key is another token's.
+	// The lease ended and the record was deleted, or the key is another token's.
 	return s.record(ctx, s.db, k, token, true, keep)
 }
 
@@ -42,9 +42,8 @@ func (s *Store) Release(ctx context.Context, k once.Key, token string) error {
 	return problem("release", err)
 }
 
-// record writes the record of k for a time. It returns [once.ErrDone] or
-// [once.ErrInProgress] if there is a record that has not ended, unless it is a claim
-// of token.
+// record writes the record of k for a time. If another record is in force, the error is
+// [once.ErrDone] or [once.ErrInProgress]. A claim of token gives way.
 func (s *Store) record(ctx context.Context, q querier, k once.Key, token string, done bool, d time.Duration) error {
 	if len(token) > maxToken {
 		return fmt.Errorf("%w: the token is longer than %d bytes", diffhook.ErrInvalidOptions, maxToken)
@@ -75,7 +74,7 @@ func (s *Store) record(ctx context.Context, q querier, k once.Key, token string,
 	return claimProblem(err)
 }
 
-// exec returns the number of rows that a statement changed.
+// exec returns the number of changed rows.
 func (s *Store) exec(ctx context.Context, q querier, query string, args ...any) (int64, error) {
 	result, err := q.ExecContext(ctx, query, args...)
 	if err != nil {
@@ -84,7 +83,7 @@ func (s *Store) exec(ctx context.Context, q querier, query string, args ...any) 
 	return result.RowsAffected()
 }
 
-// Sweep deletes the records whose time has ended and returns their number. Call it
+// Sweep deletes the records whose time is over and returns their number. Call it
 // once a day, from any process. Until then they take room only.
 func (s *Store) Sweep(ctx context.Context) (deleted int64, err error) {
 	for {

@@ -11,7 +11,7 @@ import (
 	"github.com/diffhook/diffhook-go/once"
 )
 
-// txToken is the token of records that a transaction writes: they are done at once.
+// txToken is the token of the records of transactions, which are done at once.
 const txToken = "tx"
 
 var errExited = errors.New("oncesql: the function panicked or ended its goroutine")
@@ -20,14 +20,15 @@ var errExited = errors.New("oncesql: the function panicked or ended its goroutin
 // records the event: what f writes with tx happens exactly once, within Keep. f must
 // not commit or roll back.
 //
-// A delivery of an event that another transaction is handling waits for its end, with
-// a connection. Then it returns nil if the event is done, or calls f.
+// If another transaction is handling the event, the function waits for the end of this
+// transaction, with a connection. Then the function returns nil if the event is done,
+// and else calls f.
 //
-// An error of f rolls back, and is returned as it is. Other errors wrap
-// [diffhook.ErrUnavailable], so that DiffHook retries: it is safe also if the answer
-// to the commit was lost.
+// An error of f rolls back and is returned unchanged. Other errors wrap
+// [diffhook.ErrUnavailable], and DiffHook retries: a retry is safe also after the
+// answer to a commit was lost.
 //
-// The context of f has the values of the request, and ends MaxTx after the call, not
+// The context of f carries the values of the request, and ends MaxTx after the call, not
 // with the request.
 func (s *Store) InTx(f func(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error) diffhook.EventFunc {
 	if f == nil {
@@ -47,7 +48,7 @@ func (s *Store) InTx(f func(ctx context.Context, tx *sql.Tx, e *diffhook.Event) 
 	}
 }
 
-// inTx calls work in a transaction that records k.
+// inTx calls work in a transaction with the record of k.
 func (s *Store) inTx(ctx context.Context, k once.Key, work func(context.Context, *sql.Tx) error) (once.Outcome, error) {
 	// database/sql rolls back when the context of BeginTx ends.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.MaxTx)
@@ -76,13 +77,13 @@ func (s *Store) inTx(ctx context.Context, k once.Key, work func(context.Context,
 	return once.Handled, nil
 }
 
-// First records e in tx and reports whether no transaction has before. If First
-// returns true, do the work with tx and commit: it happens exactly once, within Keep.
-// If it returns false, e is done: answer success.
+// First records e in tx and reports whether e is new. If First returns true, do the
+// work with tx and commit: the work happens exactly once, within Keep. If First returns
+// false, e is done: answer success.
 //
-// If another transaction is handling e, First waits for its end. After an error,
-// roll back and return the error, which wraps [diffhook.ErrUnavailable]: DiffHook
-// retries. An error of the commit must be returned too.
+// If another transaction is handling e, First waits for the end of this
+// transaction. After an error, roll back and return the error, which wraps
+// [diffhook.ErrUnavailable]: DiffHook retries. Return an error of the commit too.
 func (s *Store) First(ctx context.Context, tx *sql.Tx, e *diffhook.Event) (bool, error) {
 	err := s.recordTx(ctx, tx, once.KeyOf(s.opts.Consumer, e))
 	if errors.Is(err, once.ErrDone) {
@@ -91,8 +92,8 @@ func (s *Store) First(ctx context.Context, tx *sql.Tx, e *diffhook.Event) (bool,
 	return err == nil, err
 }
 
-// recordTx records k as done in tx. It waits for another transaction that records k,
-// and a wait until the deadline is [once.ErrInProgress].
+// recordTx records k as done in tx. If another transaction records k, recordTx waits for
+// the end; a wait until the deadline is [once.ErrInProgress].
 func (s *Store) recordTx(ctx context.Context, tx *sql.Tx, k once.Key) error {
 	err := s.record(ctx, tx, k, txToken, true, s.opts.Keep)
 	if errors.Is(err, context.DeadlineExceeded) {

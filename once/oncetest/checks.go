@@ -105,7 +105,7 @@ func checkLostAnswers(ctx context.Context, s subject) error {
 	)
 }
 
-// checkSimultaneous claims an event from many goroutines, and again when it is done.
+// checkSimultaneous claims an event from many goroutines, and again when the event is done.
 func checkSimultaneous(ctx context.Context, s subject) error {
 	const claims = 16
 	claimAll := func() (errs [claims]error) {
@@ -144,10 +144,10 @@ func checkSimultaneous(ctx context.Context, s subject) error {
 }
 
 // checkClock claims an event, and again from a process whose clock is two hours
-// fast. The lease counts by the clock of the store, so it has not ended.
+// fast. The lease runs by the clock of the store, and is not over.
 func checkClock(t *testing.T, open func(*testing.T) once.Store) error {
 	a, key := open(t), newKey()
-	if b := open(t); isOne(a, b) {
+	if b := open(t); isSame(a, b) {
 		return nil // a store in this process, with the clock of this process
 	}
 	if err := want("Claim", a.Claim(t.Context(), key, "one", long), nil); err != nil {
@@ -163,8 +163,8 @@ func checkClock(t *testing.T, open func(*testing.T) once.Store) error {
 	return err
 }
 
-// isOne reports whether a and b are one pointer.
-func isOne(a, b once.Store) bool {
+// isSame reports whether a and b are the same pointer.
+func isSame(a, b once.Store) bool {
 	v := reflect.ValueOf(a)
 	return v.Kind() == reflect.Pointer && a == b
 }

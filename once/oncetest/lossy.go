@@ -42,7 +42,7 @@ func (l *lossy) Release(ctx context.Context, k once.Key, token string) error {
 
 // checkFunc delivers events through [once.Func], with answers lost in each pattern
 // of the first four calls, until the answer is success. The function fails at first,
-// so that claims are released. It must succeed once.
+// to have claims released, and must succeed once.
 func checkFunc(ctx context.Context, s subject) error {
 	failed := errors.New("the function failed")
 	for lost := range uint(1 << 4) {

@@ -13,19 +13,19 @@ import (
 )
 
 const (
-	long  = time.Minute           // a time that does not end within a check
-	short = 50 * time.Millisecond // a time that a check waits for
-	limit = 5 * time.Second       // for anything that must happen after a short time
+	long  = time.Minute           // longer than a check
+	short = 50 * time.Millisecond // the wait of a check
+	limit = 5 * time.Second       // the longest wait for the end of a short time
 )
 
-// TestStore tests the store that open returns. Each call of open returns a store on
-// the same data, as another process would have it; a store in memory can return the
-// same store each time. One call comes from inside a bubble of testing/synctest with
-// a clock that is two hours fast: open must make its connections there, and close
-// them by t.Cleanup. Keys are random, so the data need not be empty.
+// TestStore tests the store of open. Each call of open returns a store on the same data,
+// as in another process; a store in memory can return itself each time. A call comes from
+// inside a bubble of testing/synctest whose clock is two hours fast: open must make the
+// connections there, and close them by t.Cleanup. Keys are random: the data need not be
+// empty.
 //
 // The answers of all three methods are lost in turn, and the call is repeated.
-// TestStore takes a second, and fails t for each promise of Store that is broken.
+// TestStore takes a second, and fails t for each broken promise of Store.
 func TestStore(t *testing.T, open func(t *testing.T) once.Store) {
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
@@ -56,7 +56,7 @@ var checks = []check{
 	{"clock", checkClock},
 }
 
-// subject is an event in a store, as two processes see it.
+// subject is an event in the stores of two processes.
 type subject struct {
 	a, b once.Store
 	key  once.Key
