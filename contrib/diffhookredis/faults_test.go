@@ -114,6 +114,7 @@ func TestStalledServer(t *testing.T) {
 func TestUnreachableServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := redis.NewClient(&redis.Options{
+			Addr:                  "127.0.0.1:1", // no name: the resolver must not be used first in a bubble
 			ContextTimeoutEnabled: true,
 			Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				<-ctx.Done()
