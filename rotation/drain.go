@@ -149,7 +149,7 @@ func (r *secretRun) lookAndReport(ctx context.Context, d secretDocument, step St
 		case failed[name] != nil:
 			pending = append(pending, textOf(failed[name]))
 		case text != "" && s.RefreshError != "":
-			pending = append(pending, name+" "+text+": "+redact.Bounded(s.RefreshError, 200))
+			pending = append(pending, name+" "+text+": "+redact.Text(s.RefreshError, 200, r.hidden()...))
 		case text != "":
 			pending = append(pending, name+" "+text)
 		}

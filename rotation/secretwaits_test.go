@@ -3,6 +3,7 @@ package rotation_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -236,4 +237,37 @@ func TestSecretReportsWhatAHoldLoses(t *testing.T) {
 		}
 		require.Contains(t, warned, "web-1 has restarted: 1 deliver")
 	})
+}
+
+// A receiver knows the secrets. No step shows a secret that a receiver repeats.
+func TestStepsHideSecretsOfReceivers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, false, 40*time.Second)
+		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
+			o.Receivers["web-1"] = tellingReceiver{o.Receivers["web-1"], func() string {
+				secrets := w.team.Secrets()
+				return secrets.Current.Reveal() + " and " + secrets.Previous.Reveal()
+			}}
+		})
+		require.NoError(t, err)
+		said := false
+		for _, s := range w.steps {
+			said = said || strings.Contains(s.Text, "the source fails")
+			require.NotContains(t, s.Text, w.first.Reveal())
+			require.NotContains(t, s.Text, w.team.Secrets().Current.Reveal())
+		}
+		require.True(t, said, "a step has the error of the source")
+	})
+}
+
+// tellingReceiver has a text in the error of the source.
+type tellingReceiver struct {
+	rotation.Receiver
+	text func() string
+}
+
+func (r tellingReceiver) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
+	status, err := r.Receiver.Status(ctx)
+	status.RefreshError = "the source fails: " + r.text()
+	return status, err
 }

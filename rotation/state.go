@@ -11,8 +11,8 @@ type DocumentState struct {
 	Phase string    `json:"phase"`
 	Since time.Time `json:"since"` // the begin of the phase
 
-	// Current, Previous, Next and Replaced are fingerprints of secrets or ids of
-	// keys.
+	// Current, Previous, Next and Replaced are fingerprints of secrets, or ids of
+	// keys as statuses show them: a client id is shortened.
 	Current  string `json:"current"`
 	Previous string `json:"previous,omitempty"`
 	Next     string `json:"next,omitempty"`
@@ -56,7 +56,7 @@ func State(ctx context.Context, s Store) (DocumentState, error) {
 }
 
 func stateOf(h header) DocumentState {
-	state := DocumentState{Kind: h.Kind, Phase: string(h.Phase), Since: h.Since, Replaced: h.Replaced}
+	state := DocumentState{Kind: h.Kind, Phase: string(h.Phase), Since: h.Since, Replaced: shownID(h.Replaced)}
 	if h.Run != "" && time.Now().Before(h.RunUntil) {
 		state.RunUntil = h.RunUntil
 	}

@@ -2,6 +2,7 @@ package rotation_test
 
 import (
 	"context"
+	"encoding/json"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/redact"
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
@@ -100,5 +102,22 @@ func TestStateHasTheEndOfTheWaitForTheOldKey(t *testing.T) {
 		state, err = rotation.State(t.Context(), w.store)
 		require.NoError(t, err)
 		require.Zero(t, state.WaitUntil, "the next run waits anew")
+	})
+}
+
+// A client id is of the form of an API key: no field of the state has the whole id.
+func TestStateShortensTheReplacedClientID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newKeyWorld(t, true, 2)
+		require.NoError(t, w.finish())
+		state, err := rotation.State(t.Context(), w.store)
+		require.NoError(t, err)
+		require.NotEmpty(t, state.Replaced)
+		shown, err := json.Marshal(state)
+		require.NoError(t, err)
+		require.NotContains(t, string(shown), w.first.ID)
+		for _, key := range redact.Find(shown) {
+			require.Fail(t, "the state has a key", key)
+		}
 	})
 }
