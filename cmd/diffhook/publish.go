@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
@@ -16,6 +18,7 @@ import (
 
 const (
 	publishTimeout = 5 * time.Minute // of a run of the command
+	leftoverTime   = time.Second     // in which a child process of the command can still write errors
 	longestReason  = 64 << 10        // bytes of error output
 )
 
@@ -37,12 +40,27 @@ func publisher(command string) func(context.Context, diffhook.Secrets) error {
 		cmd := exec.CommandContext(ctx, command)
 		cmd.Stdin, cmd.Stderr = bytes.NewReader(input), reason
 		cmd.Env = withoutCredentials(os.Environ())
-		cmd.WaitDelay = 5 * time.Second // for a child process of the command
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("the command of --publish: %w: %s", err, printable(reason.String()))
+		cmd.WaitDelay = leftoverTime
+		err = cmd.Run()
+		if err == nil || errors.Is(err, exec.ErrWaitDelay) { // which means exit code 0
+			return nil
 		}
-		return nil
+		return fmt.Errorf("the command of --publish: %w: %s", withoutCommand(err), reason)
 	}
+}
+
+// withoutCommand returns err without the text of the command, which may hold a
+// credential: a person may pass arguments with it.
+func withoutCommand(err error) error {
+	var notFound *exec.Error
+	var notStarted *fs.PathError
+	switch {
+	case errors.As(err, &notFound):
+		return notFound.Err
+	case errors.As(err, &notStarted):
+		return notStarted.Err
+	}
+	return err
 }
 
 // publishedSecrets returns JSON as documented in the help of --publish.
@@ -53,11 +71,18 @@ func publishedSecrets(s diffhook.Secrets) ([]byte, error) {
 	}{s.Current.Reveal(), s.Previous.Reveal()})
 }
 
-// withoutCredentials returns env without the credentials of the tool.
+// credentialVariables are the variables of the tool that may hold a credential. The
+// URL of a receiver may have a password.
+var credentialVariables = []string{
+	variableReceivers, variableReceiverToken, "DIFFHOOK_API_KEY", "DIFFHOOK_CLIENT_ID", "DIFFHOOK_CLIENT_SECRET",
+}
+
+// withoutCredentials returns env without the credentials of the tool. Windows reads
+// the names in any case.
 func withoutCredentials(env []string) []string {
 	return slices.DeleteFunc(env, func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
-		return slices.Contains([]string{variableReceiverToken, "DIFFHOOK_API_KEY", "DIFFHOOK_CLIENT_ID", "DIFFHOOK_CLIENT_SECRET"}, name)
+		return slices.Contains(credentialVariables, strings.ToUpper(name))
 	})
 }
 

@@ -1,18 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/redact"
 )
 
 // publishScript writes a program that saves its standard input in a file, and each
@@ -91,4 +96,62 @@ func TestPublishWithoutTheCommand(t *testing.T) {
 	require.Nil(t, publisher(""))
 	publish := publisher(filepath.Join(t.TempDir(), "missing"))
 	require.ErrorIs(t, publish(t.Context(), diffhook.Secrets{Current: diffhooktest.NewSecret()}), os.ErrNotExist)
+}
+
+// saveScript saves a program for --publish and returns the path.
+func saveScript(t *testing.T, text string) string {
+	path := filepath.Join(t.TempDir(), "publish")
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o700))
+	return path
+}
+
+// A program that exits with 0 has published the secrets, also if it leaves a process
+// behind that has the error output open, such as a server that it restarts.
+func TestPublishLeavesAProcessBehind(t *testing.T) {
+	pid := filepath.Join(t.TempDir(), "pid")
+	publish := publisher(saveScript(t, "cat >/dev/null; sleep 60 & echo $! >"+pid))
+	require.NoError(t, publish(t.Context(), diffhook.Secrets{Current: diffhooktest.NewSecret()}))
+	text, err := os.ReadFile(pid)
+	require.NoError(t, err)
+	child, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(child, syscall.SIGKILL), "the process is still there")
+}
+
+// The URLs of receivers may have passwords, which only the tool needs.
+func TestPublishGetsNoCredentials(t *testing.T) {
+	password := diffhooktest.NewSecret().Reveal()
+	for _, name := range credentialVariables {
+		t.Setenv(name, "web1=https://user:"+password+"@web1.example/status")
+	}
+	script := saveScript(t, `cat >/dev/null; env >"$0.env"`)
+	require.NoError(t, publisher(script)(t.Context(), diffhook.Secrets{Current: diffhooktest.NewSecret()}))
+	env, err := os.ReadFile(script + ".env")
+	require.NoError(t, err)
+	require.NotEmpty(t, env)
+	require.False(t, strings.Contains(string(env), password))
+}
+
+// The rotation redacts the secrets of the error, so that the error must not change them.
+func TestPublishErrorsCanBeRedacted(t *testing.T) {
+	text := "\ue000 private use " + diffhooktest.NewSecret().Reveal()
+	secret, err := diffhook.NewSecret(text)
+	require.NoError(t, err)
+	err = publisher(saveScript(t, "cat >&2; exit 1"))(t.Context(), diffhook.Secrets{Current: secret})
+	require.ErrorContains(t, err, "private use")
+	var shown bytes.Buffer
+	w := redact.NewWriter(&shown, secret)
+	_, _ = io.WriteString(w, err.Error())
+	require.NoError(t, w.Flush())
+	require.NotContains(t, shown.String(), "private use")
+}
+
+// A person may pass arguments, which the command has not. No error repeats them.
+func TestPublishErrorsHaveNoCommand(t *testing.T) {
+	secret := diffhooktest.NewSecret()
+	for name, command := range map[string]string{"in the path": "vault " + secret.Reveal(), "a file": "./vault " + secret.Reveal()} {
+		err := publisher(command)(t.Context(), diffhook.Secrets{Current: diffhooktest.NewSecret()})
+		require.Error(t, err, name)
+		require.NotContains(t, err.Error(), secret.Reveal(), name)
+	}
 }
