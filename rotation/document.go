@@ -3,9 +3,11 @@ package rotation
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/internal/redact"
@@ -219,9 +221,16 @@ func kindOf(doc document) string {
 	return kindSecret
 }
 
+var errNotUTF8 = errors.New("diffhook: save the document: a secret or a key is not UTF-8; copy it again as plain text")
+
 // encode returns doc as JSON, with the fields of the content before that this
 // package does not know.
 func encode(before []byte, doc document) ([]byte, error) {
+	for _, text := range doc.credentials() {
+		if !utf8.ValidString(text) { // json.Marshal would replace a part
+			return nil, errNotUTF8
+		}
+	}
 	known, err := json.Marshal(doc)
 	if err != nil {
 		return nil, err
@@ -264,4 +273,10 @@ func shownID(id string) string {
 		return key.String()
 	}
 	return redact.Bounded(id, 80)
+}
+
+// isWhole reports whether an id can be shown whole, or is a client id.
+func isWhole(id string) bool {
+	_, err := diffhook.NewAPIKey(id)
+	return err == nil || shownID(id) == id
 }

@@ -152,7 +152,7 @@ func (j *journal) save(ctx context.Context, before []byte, version string, doc d
 	j.hide(doc)
 	content, err := encode(before, doc)
 	if err != nil {
-		return errors.New("diffhook: save the document: a field cannot be encoded")
+		return err
 	}
 	swapCtx, cancel := context.WithTimeout(ctx, storeTimeout)
 	err = j.store.Swap(swapCtx, version, content)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -294,4 +295,28 @@ func TestKeyTwoRunsAndLostResponses(t *testing.T) {
 		require.NoError(t, w.finish())
 		w.requireReplaced()
 	})
+}
+
+// A state shows the id of a key whole, unless it is of the form of a key: the call that
+// continues a rotation is a call with that id.
+func TestNewKeyTakesAnIDThatCanBeShown(t *testing.T) {
+	key := diffhooktest.New().APIKey().Reveal()
+	for name, id := range map[string]string{
+		"long":        strings.Repeat("a long label ", 7),
+		"two lines":   "production\nserver",
+		"an escape":   "production\x1b[2J",
+		"not UTF-8":   "production\xff",
+		"from behind": "production\u202eserver",
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.ErrorIs(t, rotation.NewKey(t.Context(), &memory{}, rotation.Pair{ID: id, Key: key}), diffhook.ErrInvalidCredentials)
+		})
+	}
+	for _, id := range []string{"Production server, Zürich", strings.Repeat("x", 80)} {
+		s := &memory{}
+		require.NoError(t, rotation.NewKey(t.Context(), s, rotation.Pair{ID: id, Key: key}))
+		state, err := rotation.State(t.Context(), s)
+		require.NoError(t, err)
+		require.Equal(t, id, state.Continue.ID)
+	}
 }

@@ -45,6 +45,8 @@ func (p Pair) check() error {
 		return fmt.Errorf("%w: the pair has no id; pass the id, the label or the client id of the key", diffhook.ErrInvalidCredentials)
 	case (p.Key == "") == (p.Secret == ""):
 		return fmt.Errorf("%w: the pair needs either a key (generation 1) or a client secret (generation 2)", diffhook.ErrInvalidCredentials)
+	case !isWhole(p.ID):
+		return fmt.Errorf("%w: the id of the pair is longer than 80 bytes or not printable; pass an id or a label that can be shown", diffhook.ErrInvalidCredentials)
 	case p.ID == p.Key || p.ID == p.Secret:
 		return fmt.Errorf("%w: the id of the pair is the key itself; pass the id, the label or the client id of the key", diffhook.ErrInvalidCredentials)
 	}

@@ -251,3 +251,12 @@ func TestSecretOptions(t *testing.T) {
 	}
 	require.ErrorIs(t, rotation.Secret(t.Context(), "", nil, &memory{}, &rotation.SecretOptions{RevokeNow: true}), diffhook.ErrInvalidOptions)
 }
+
+// JSON has no text that is not UTF-8: a document would have another secret.
+func TestDocumentTakesUTF8Alone(t *testing.T) {
+	secret, err := diffhook.NewSecret("not UTF-8: \xff " + diffhooktest.NewSecret().Reveal())
+	require.NoError(t, err)
+	s := &memory{}
+	require.Error(t, rotation.NewSecret(t.Context(), s, secret))
+	require.Zero(t, s.saves())
+}
