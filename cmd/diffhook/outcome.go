@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/rotation"
@@ -39,7 +41,23 @@ var commandFor = map[rotation.Function]string{
 
 // commandLine returns the command for a call.
 func commandLine(call rotation.Call) string {
-	return "diffhook " + commandFor[call.Function] + " " + printable(call.ID)
+	return "diffhook " + commandFor[call.Function] + " " + argument(call.ID)
+}
+
+// argument returns id as an argument to copy into a shell. The id of a key may be any
+// text of a person or of the API.
+func argument(id string) string {
+	id = printable(id)
+	text := id
+	if id == "" || strings.ContainsFunc(id, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.…", r)
+	}) {
+		text = "'" + strings.ReplaceAll(id, "'", `'\''`) + "'"
+	}
+	if strings.HasPrefix(id, "-") {
+		text = "-- " + text
+	}
+	return text
 }
 
 // adviceTimeout bounds the looks at the document and at the receivers after a run.
@@ -103,7 +121,7 @@ func (o *outcome) afterRotation(err error, state rotation.DocumentState) []strin
 	return advice
 }
 
-func (o *outcome) commandLine() string { return "diffhook " + o.command + " " + printable(o.id) }
+func (o *outcome) commandLine() string { return "diffhook " + o.command + " " + argument(o.id) }
 
 func (o *outcome) seeState() string {
 	command := o.command

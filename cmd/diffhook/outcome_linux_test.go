@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -177,4 +178,24 @@ func TestOutcomeWithoutADocument(t *testing.T) {
 	usage := usagef("no fingerprint")
 	require.Equal(t, usage, o.explain(usage))
 	require.NoError(t, o.explain(nil))
+}
+
+// The id of a key is a label that a person chose, or comes from the API. A command that
+// is copied into a shell passes the id as an argument, whatever characters it has.
+func TestCommandLineIsSafeInAShell(t *testing.T) {
+	for _, id := range []string{
+		"production-server", "Production server", "it's", `"quoted"`, "$(touch hacked)", "`touch hacked`", "a;b", "a&&b", "*", "~", "#1", "!1", "Prüfstand", "dh_live_…wxyz", "--api",
+	} {
+		line := commandLine(rotation.Call{Function: rotation.FunctionKey, ID: id})
+		shell := exec.Command("sh", "-c", `diffhook() { printf '%s\n' "$@"; }; `+line)
+		shell.Dir = t.TempDir()
+		out, err := shell.CombinedOutput()
+		require.NoError(t, err, line)
+		args := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+		f := newRotateKeyFlags(func(string) string { return "" })
+		require.Equal(t, "rotate-key", args[0], line)
+		require.NoError(t, f.parse(args[1:], 1), line)
+		require.Equal(t, []string{id}, f.args, line)
+	}
+	require.Equal(t, "diffhook rotate-key production-server", commandLine(rotation.Call{Function: rotation.FunctionKey, ID: "production-server"}))
 }
