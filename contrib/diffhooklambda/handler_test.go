@@ -114,6 +114,7 @@ func TestDeliveries(t *testing.T) {
 				assert.Equal(t, c.status, response.Status)
 				assert.Equal(t, c.result, r.last(t))
 				assert.Equal(t, "no-store", response.Header.Get("Cache-Control"))
+				assert.Empty(t, response.Header.Values("Connection"), "the function has no connection to close")
 				assert.Equal(t, c.result == diffhook.ResultAccepted, calls == 1)
 				assert.Equal(t, c.status == http.StatusNoContent, response.Body == "")
 			})
@@ -277,15 +278,38 @@ func TestDeny(t *testing.T) {
 	})
 }
 
+// A load balancer without multi-value headers has a single cookie.
 func TestCookies(t *testing.T) {
 	for _, g := range gateway.All {
 		t.Run(g.Name, func(t *testing.T) {
+			cookies := []string{"a=1", "b=2"}
+			if g.LastHeader {
+				cookies = cookies[:1]
+			}
 			r := newRig(t, diffhook.VerifierOptions{Deny: func(w http.ResponseWriter, _ *http.Request, _ error) {
-				http.SetCookie(w, &http.Cookie{Name: "a", Value: "1"})
+				for _, cookie := range cookies {
+					w.Header().Add("Set-Cookie", cookie)
+				}
 			}})
 			response := send(t, g, diffhooklambda.Handler(r.v, accept), gateway.Request{Body: []byte("{}")})
 			assert.Equal(t, http.StatusOK, response.Status)
-			assert.Equal(t, "a=1", response.Header.Get("Set-Cookie"))
+			assert.Empty(t, cmp.Diff(cookies, response.Header.Values("Set-Cookie")))
+		})
+	}
+}
+
+func TestLoadBalancersGetADescription(t *testing.T) {
+	for _, g := range gateway.All {
+		t.Run(g.Name, func(t *testing.T) {
+			payload, err := diffhooklambda.Handler(newRig(t, diffhook.VerifierOptions{}).v, accept).Invoke(t.Context(), g.Event(gateway.Request{}))
+			require.NoError(t, err)
+			var response struct{ StatusDescription string }
+			require.NoError(t, json.Unmarshal(payload, &response))
+			expected := ""
+			if strings.HasPrefix(g.Name, "load balancer") {
+				expected = "401 Unauthorized"
+			}
+			assert.Equal(t, expected, response.StatusDescription)
 		})
 	}
 }
