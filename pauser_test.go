@@ -94,3 +94,52 @@ func TestPauserLearnsOfACancelledCall(t *testing.T) {
 	assert.Equal(t, []time.Duration{30 * time.Second}, shared.pauses)
 	assert.NoError(t, shared.ctxErr)
 }
+
+// TestPauserIsNotCalledDuringAPause: a 429 to a request that was sent before the pause
+// names no time, so that the pause of the other processes stays as it is.
+func TestPauserIsNotCalledDuringAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := &sharedPause{}
+		both := make(chan struct{}, 2)
+		client := newTransportClient(t, roundTripper(func(r *http.Request) (*http.Response, error) {
+			both <- struct{}{}
+			time.Sleep(time.Second) // both requests are on the way
+			response := httptest.NewRecorder()
+			response.WriteHeader(http.StatusTooManyRequests)
+			return response.Result(), nil
+		}), &diffhook.ClientOptions{Limiter: shared, MaxAttempts: 1})
+		var calls sync.WaitGroup
+		for range 2 {
+			calls.Go(func() { assert.ErrorIs(t, listKeys(t.Context(), client), diffhook.ErrRateLimited) })
+		}
+		calls.Wait()
+		assert.Len(t, both, 2)
+		assert.Equal(t, []time.Duration{5 * time.Second}, shared.pauses)
+	})
+}
+
+// TestPauseErrorIsBounded: an error of another system stops a client for 10 minutes at
+// most, and an error without a wait is an error of the limiter.
+func TestPauseErrorIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBubbleServer(t)
+		answers := []error{&diffhook.PauseError{Wait: 24 * time.Hour}}
+		client := s.Client(&diffhook.ClientOptions{MaxAttempts: 1, Limiter: limiterFunc(func(context.Context) (err error) {
+			if len(answers) > 0 {
+				err, answers = answers[0], answers[1:]
+			}
+			return err
+		})})
+		require.ErrorIs(t, listKeys(t.Context(), client), diffhook.ErrRateLimited)
+		time.Sleep(10 * time.Minute)
+		require.NoError(t, listKeys(t.Context(), client))
+
+		var paused *diffhook.PauseError
+		for _, wait := range []time.Duration{0, -time.Second} {
+			answers = []error{&diffhook.PauseError{Wait: wait}}
+			began := time.Now()
+			require.ErrorAs(t, listKeys(t.Context(), client), &paused)
+			assert.Zero(t, time.Since(began))
+		}
+	})
+}
