@@ -68,9 +68,9 @@ type VerifierOptions struct {
 	// [Verifier.VerifyRequest] once it is verified, in place of the handler behind
 	// the middleware. ctx ends after [DeliveryTimeout] and has no values of the
 	// request. After an error or a panic, HandleHeld is called again in 5 s, and once
-	// more 30 s later; then the delivery is dropped and logged. At most 16 calls run
-	// at a time, those of an [EventFunc] included. The order of deliveries is not
-	// kept. By default, only EventHandler can hold deliveries.
+	// more 30 s later; then the delivery is dropped and logged. At most 16 held
+	// deliveries are handled at a time, those of an [EventFunc] included. The order of
+	// deliveries is not kept. By default, only EventHandler can hold deliveries.
 	HandleHeld func(ctx context.Context, d *Delivery) error
 
 	// Deny answers a rejected request. err must not be shown to the sender. The
