@@ -36,6 +36,7 @@ type actor struct {
 	deprived bool      // the run has seen the lease of another run
 	asks     bool      // the run is about to see the server after a rejection
 	saw      string    // and what it saw
+	sees     string    // what it saw last
 }
 
 // call is a save or a request that waits.

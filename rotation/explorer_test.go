@@ -81,10 +81,8 @@ func (e *explorer) walk(start *place) {
 		for _, next := range start.path() {
 			path = append(path, next.choice)
 			w.choose(next.choice)
-		}
-		if start != nil && start.from != nil {
-			if p = e.place(w, start.from, start.choice); p != start {
-				t.Errorf("a state is too coarse: the path %v leads elsewhere:\n%s\n%s", path, lines(start.state), lines(p.state))
+			if p = e.place(w, p, next.choice); p != next {
+				t.Errorf("a state is too coarse: the path %v leads elsewhere:\n%s\n%s\n%s", path, lines(next.from.state), lines(next.state), lines(p.state))
 				w.abandon()
 				return
 			}
