@@ -98,9 +98,6 @@ func (a *actor) state() string {
 		if c.doc != nil {
 			text += " " + a.intent(c.doc)
 		}
-		if c.ctx != nil {
-			text += fmt.Sprint(c.ctx.Err())
-		}
 		if label == "save" {
 			text += fmt.Sprint(" ", c.version == fmt.Sprint(a.store.newest().version), left(c.doc.RunUntil))
 		} else if c.doc != nil {
