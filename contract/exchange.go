@@ -23,10 +23,10 @@ import (
 )
 
 // RecordVariable is the environment variable with the folder for recordings. If it
-// is set, the tests of the library write every exchange between a client and the
-// emulator to files there, each line an [Exchange] in the JSON of encoding/json.
-// Each server may write a file of its own, with any name that ends in .jsonl.
-// Requests from tests without the client are left out.
+// is set, the tests of the library record every exchange between a client and the
+// emulator. Each line is an [Exchange] in the JSON of encoding/json. Each server may
+// write a file of its own, with any name that ends in .jsonl. Requests from tests
+// without the client are left out.
 const RecordVariable = "DIFFHOOK_RECORD"
 
 // FaultHeader marks an injected response, which says nothing about the platform.

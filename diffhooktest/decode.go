@@ -15,7 +15,7 @@ import (
 	"unicode/utf8"
 )
 
-// field is a field that a request may have, and a function that sets the value.
+// field is the name of a field in requests, and a function that sets the value.
 type field[T any] struct {
 	name string
 	set  func(*T, json.RawMessage) *failure

@@ -26,9 +26,9 @@ type SenderOptions struct {
 	SignOnce bool
 
 	// Retries are the waits before the second and each later attempt. Empty but not
-	// nil means no retries. By default, the generation's waits: 5 s and 30 s
-	// (generation 1), or 1, 2, 4, … 512 minutes, each rounded up to a full minute
-	// of the clock (generation 2).
+	// nil means no retries. By default, the waits are 5 s and 30 s in generation 1.
+	// In generation 2, they are 1, 2, 4, … 512 minutes, each until the next full
+	// minute of the clock.
 	Retries []time.Duration
 
 	// HTTPClient sends to URLs. It is copied and follows no redirects. By default,

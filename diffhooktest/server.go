@@ -137,8 +137,8 @@ func newTransport() *http.Transport {
 
 // Close ends the server: delays end, connections close, running attempts are
 // cancelled, and later attempts are not made. Requests to a closed server are
-// aborted. Close returns after all goroutines of the server, so a hook or an
-// endpoint that the server calls must not call Close. A second call does nothing.
+// aborted. Close returns after all goroutines of the server have ended: a hook or an
+// endpoint must not call Close while the server calls it. A second call does nothing.
 func (s *Server) Close() {
 	s.close.Do(func() {
 		s.mu.Lock()

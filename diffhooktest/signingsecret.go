@@ -21,7 +21,7 @@ func (t *Team) secrets() diffhook.Secrets {
 
 // Rotate replaces the signing secret by a random secret, like POST
 // /api/signing-secret/rotate but without a request, and returns the valid secrets.
-// The new secret signs the webhooks of later changes; [Settings].SignOnce decides
+// The new secret signs the webhooks of later changes. [Settings].SignOnce decides
 // about the retries of webhooks in flight. A second rotation ends the older secret
 // (assumed).
 func (t *Team) Rotate() diffhook.Secrets {
