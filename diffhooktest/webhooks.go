@@ -37,7 +37,7 @@ type delivery struct {
 }
 
 // Change simulates a change of the page of a monitor, of any team. It makes the
-// first attempt at the delivery of the webhook and returns the outcome; retries
+// first attempt at the delivery of the webhook and returns the outcome. Retries
 // follow with the clock. A nil diff means a change of a price. Generation 2 sends
 // only the new text.
 //
