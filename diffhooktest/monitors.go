@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Monitor is a monitor of a team, as tests create and see it.
+// Monitor is a monitor of a team.
 type Monitor struct {
 	ID string
 
@@ -43,7 +43,7 @@ type monitor struct {
 
 // NewMonitor adds a monitor, like POST /api/monitors but without a request: neither
 // the plan's limit nor the checks of the API apply. It returns the monitor with an
-// id and the defaults. It panics if Generation is not 0, 1 or 2.
+// id and the defaults. NewMonitor panics if Generation is not 0, 1 or 2.
 func (t *Team) NewMonitor(m Monitor) Monitor {
 	if m.Generation == 0 {
 		m.Generation = 1

@@ -214,7 +214,7 @@ func rotate(ctx context.Context, r *receiver, source *vault, sender *diffhooktes
 	return nil
 }
 
-// expect prints the status of the last attempt, and returns an error if it is not
+// expect prints the status of the last attempt, and returns an error unless this is
 // status.
 func expect(name string, result diffhooktest.Result, status int) error {
 	last := result.Attempts[len(result.Attempts)-1]
