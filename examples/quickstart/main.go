@@ -214,8 +214,8 @@ func rotate(ctx context.Context, r *receiver, source *vault, sender *diffhooktes
 	return nil
 }
 
-// expect prints the status of the last attempt, and returns an error unless this is
-// status.
+// expect prints the status of the last attempt, and returns an error if status
+// differs.
 func expect(name string, result diffhooktest.Result, status int) error {
 	last := result.Attempts[len(result.Attempts)-1]
 	fmt.Printf("   %-44s %d\n", name, last.StatusCode)
