@@ -14,7 +14,7 @@ import (
 
 // The snippets of the pages are here, letter for letter, so that they compile.
 
-var _ = []any{server, application, operator, ownRouter}
+var _ = []any{server, application, operator}
 
 func handle(context.Context, *diffhook.Event) error { return nil }
 
@@ -23,8 +23,6 @@ func requireToken(next http.Handler) http.Handler { return next }
 func ask(context.Context, rotation.Question) (string, error) { return "", os.ErrClosed }
 
 func authorize(*http.Request) {}
-
-func handleBody([]byte) {}
 
 func server(ctx context.Context, mux *http.ServeMux) error {
 	store := rotation.FileStore("/etc/diffhook/secret.json")
@@ -59,14 +57,4 @@ func operator(ctx context.Context, old string, v *diffhook.Verifier, store rotat
 	}
 	err := rotation.Secret(ctx, old, rotation.ByHand(ask), store, &rotation.SecretOptions{Receivers: receivers})
 	return err
-}
-
-func ownRouter(v *diffhook.Verifier, w http.ResponseWriter, r *http.Request) {
-	d, err := v.VerifyRequest(r)
-	if err != nil {
-		w.Header().Set("Connection", "close")
-		w.WriteHeader(diffhook.HTTPStatus(err))
-		return
-	}
-	handleBody(d.Body) // or diffhook.ParseEvent(d.Body)
 }
