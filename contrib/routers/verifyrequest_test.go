@@ -15,7 +15,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// receive is a handler of a router that takes no http.Handler.
+// receive is the handler of a router without support for http.Handler.
 func receive(v *diffhook.Verifier, w http.ResponseWriter, r *http.Request, handleBody func([]byte)) {
 	d, err := v.VerifyRequest(r)
 	if err != nil {
@@ -41,8 +41,8 @@ func TestVerifyRequest(t *testing.T) {
 	assert.Equal(t, body, handled)
 }
 
-// Over HTTP/1, net/http reads up to 256 KiB of the body that remains before it sends
-// the answer of a handler, unless the connection closes.
+// Over HTTP/1, net/http reads up to 256 KiB of an unread body before the answer of a
+// handler, unless the connection closes.
 func TestAnswerBeforeTheBody(t *testing.T) {
 	const readTimeout = 10 * time.Second
 	secrets := diffhook.Secrets{Current: diffhooktest.NewSecret()}
