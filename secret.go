@@ -54,12 +54,12 @@ const (
 // [ErrInvalidSecret] and do not repeat the text. They are for a text that
 //   - is shorter than 16 bytes;
 //   - begins or ends with white space, such as a file's newline;
-//   - has a line break, or a control or invisible character;
+//   - has a line break, a control or an invisible character;
 //   - is UTF-16, or begins with a byte order mark;
 //   - is an API key, a signature, or the text that a Secret prints as;
 //   - is in quotes, a line NAME=value or a JSON object;
-//   - stands for a secret, and can be guessed: ${NAME}, {{name}}, <your-secret>, the
-//     name of a variable, arn:…, op://…, a URL, or the path of a file.
+//   - stands for a secret, and can be guessed: ${NAME}, $(NAME), %NAME%, {{name}},
+//     <your-secret>, the name of a variable, arn:…, op://…, a URL, a file's path.
 func NewSecret(s string) (Secret, error) {
 	fault := textFault(s)
 	switch {

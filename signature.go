@@ -13,7 +13,9 @@ import (
 )
 
 // The headers with the signature of a delivery, from DiffHook's page "Verifying
-// Signatures". Both generations sign in the same way.
+// Signatures". The value is "sha256=" and 64 lower-case hex digits: the HMAC-SHA256 of
+// the body, with the text of the secret as the key. Both generations sign in the same
+// way.
 const (
 	SignatureHeader     = "X-DiffHook-Signature" // generation 1
 	SignatureHeaderGen2 = "X-Signature"          // generation 2

@@ -20,14 +20,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Contract is an OpenAPI document to check exchanges against.
+// Contract is an OpenAPI document for checks of exchanges.
 //
-// OpenAPI cannot say that the credential of a request chooses between schemas.
-// Contract therefore has the document twice, each with the alternatives of one
-// generation only: an answer of generation 2 to an API key is not valid.
+// OpenAPI cannot express that the credential selects a schema. Contract therefore
+// loads the document twice, each time with the alternatives of a single generation:
+// a response of generation 2 to an API key is invalid.
 type Contract struct{ generations [2]generation }
 
-// generation is the document as one generation of the platform speaks it.
+// generation is the document with the alternatives of a generation.
 type generation struct {
 	model     *v3.Document
 	validator validator.Validator
@@ -49,8 +49,7 @@ func Load(file string) (*Contract, error) {
 	return c, nil
 }
 
-// newGeneration reads a document without the alternatives whose names end in
-// other.
+// newGeneration reads a document without the alternatives whose names end in other.
 func newGeneration(text []byte, other string) (g generation, err error) {
 	var root yaml.Node
 	if err := yaml.Unmarshal(text, &root); err != nil {
@@ -76,16 +75,16 @@ func newGeneration(text []byte, other string) (g generation, err error) {
 		config.WithURLEncodedBodyValidation(),
 		config.WithRejectUnsupportedBodyContent(),
 		config.WithRejectUndeclaredRequestBody(),
-		// No undeclared query parameters and headers. Bodies are as strict as
-		// their schemas; strict mode's own look at them does not follow allOf.
+		// Rejects undeclared query parameters and headers. For bodies, strict mode
+		// ignores allOf: their schemas are strict instead.
 		config.WithStrictMode(),
 		config.WithStrictIgnorePaths("$.body.**"),
 		config.WithAuthenticationFunc(authenticate))
 	return g, errors.Join(errs...)
 }
 
-// dropAlternatives removes the references to schemas whose names end in suffix
-// from every anyOf.
+// dropAlternatives removes references from every anyOf if their names end in
+// suffix.
 func dropAlternatives(node *yaml.Node, suffix string) {
 	for i, child := range node.Content {
 		if node.Kind == yaml.MappingNode && i%2 == 1 && node.Content[i-1].Value == "anyOf" {
@@ -101,8 +100,8 @@ func dropAlternatives(node *yaml.Node, suffix string) {
 	}
 }
 
-// authenticate reports whether a request has a bearer. The validator's own
-// check takes any header that begins with the word, and nothing for OAuth.
+// authenticate accepts a request with a bearer. The validator's own check is too
+// weak: any header with the prefix Bearer, and no check at all for OAuth.
 func authenticate(_ context.Context, in *config.AuthenticationInput) error {
 	_, err := bearerOf(in.Request.Header)
 	return err
@@ -111,7 +110,7 @@ func authenticate(_ context.Context, in *config.AuthenticationInput) error {
 // of returns the document for an exchange.
 func (c *Contract) of(e Exchange) generation { return c.generations[e.generation()-1] }
 
-// Operation returns the operation that the request of an exchange is for.
+// Operation returns the operation of an exchange.
 func (c *Contract) Operation(e Exchange) (*v3.Operation, error) {
 	r, err := e.request()
 	if err != nil {
@@ -124,7 +123,7 @@ func (c *Contract) Operation(e Exchange) (*v3.Operation, error) {
 	return route.Operation, nil
 }
 
-// CheckRequest reports what is wrong with the request of an exchange.
+// CheckRequest returns an error if the request of an exchange is invalid.
 func (c *Contract) CheckRequest(e Exchange) error {
 	r, err := e.request()
 	if err != nil {
@@ -134,7 +133,7 @@ func (c *Contract) CheckRequest(e Exchange) error {
 	return join(errs)
 }
 
-// CheckAnswer reports what is wrong with the answer of an exchange.
+// CheckAnswer returns an error if the response of an exchange is invalid.
 func (c *Contract) CheckAnswer(e Exchange) error {
 	r, err := e.request()
 	if err != nil {
@@ -146,15 +145,14 @@ func (c *Contract) CheckAnswer(e Exchange) error {
 	}
 	documented := operation.Responses.Codes.GetOrZero(strconv.Itoa(e.Status))
 	if documented != nil && documented.Content != nil && len(e.Body) == 0 {
-		return errors.New("the answer has no body") // which the validator would let pass
+		return errors.New("the response has no body") // the validator accepts an empty body
 	}
 	answer := &http.Response{StatusCode: e.Status, Header: e.Header, Body: io.NopCloser(bytes.NewReader(e.Body)), Request: r}
 	_, errs := c.of(e).validator.ValidateHttpResponse(r, answer)
 	return join(errs)
 }
 
-// join makes one error of the validator's, which keeps the reasons apart from
-// the messages.
+// join returns an error with the message and the reasons of each validation error.
 func join(errs []*validation.ValidationError) error {
 	var all []error
 	for _, err := range errs {

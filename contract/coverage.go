@@ -10,24 +10,23 @@ import (
 
 // Coverage counts the exchanges of each operation.
 type Coverage struct {
-	// Wrong has every exchange that is not as the contract says.
+	// Wrong lists the exchanges that break the contract.
 	Wrong []error
 
 	operations map[string]*tally
 }
 
-// tally is what was seen of one operation.
+// tally counts the exchanges of an operation.
 type tally struct {
-	statuses [2]map[int]int // of valid exchanges, by generation
-	refused  int            // requests that are not valid, and were answered 4xx
-	faults   int            // valid requests with an injected answer
+	statuses [2]map[int]int // valid exchanges, by generation
+	rejected int            // invalid requests with a valid 4xx
+	faults   int            // valid requests with an injected response
 }
 
 // Replay checks exchanges.
 //
-// A request that is not valid has to be refused, with an answer that is valid:
-// tests send such requests to see the error. Nothing but a valid request with
-// a valid answer counts for the coverage.
+// An invalid request must get a valid 4xx: tests send such requests to see the
+// error. Only a valid request with a valid response counts for the coverage.
 func (c *Contract) Replay(exchanges []Exchange) *Coverage {
 	coverage := &Coverage{operations: map[string]*tally{}}
 	for _, id := range c.Operations() {
@@ -60,13 +59,13 @@ func (v *Coverage) add(c *Contract, e Exchange) error {
 		return nil
 	}
 	if e.Status/100 != 4 {
-		return fmt.Errorf("accepted, though the request is not valid:\n%w", requestErr)
+		return fmt.Errorf("the request is invalid and was accepted:\n%w", requestErr)
 	}
-	seen.refused++
+	seen.rejected++
 	return nil
 }
 
-// Operations returns the ids of the operations of the contract, in its order.
+// Operations returns the ids of the operations, in the order of the contract.
 func (c *Contract) Operations() []string {
 	var ids []string
 	for _, path := range c.generations[0].model.Paths.PathItems.FromOldest() {
@@ -77,7 +76,7 @@ func (c *Contract) Operations() []string {
 	return ids
 }
 
-// Uncovered returns the operations without an exchange that succeeded.
+// Uncovered returns the operations without a successful exchange.
 func (v *Coverage) Uncovered() []string {
 	var ids []string
 	for id, seen := range v.operations {
@@ -98,11 +97,11 @@ func succeeded(statuses map[int]int) bool {
 	return false
 }
 
-// Print writes a table of the operations, with how often which status was the
-// answer in which generation.
+// Print writes a table of the operations, with the number of responses of each
+// status and generation.
 func (v *Coverage) Print(w io.Writer) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "operation\tgeneration 1\tgeneration 2\trefused\tfaults")
+	fmt.Fprintln(table, "operation\tgeneration 1\tgeneration 2\trejected\tfaults")
 	valid := 0
 	for _, id := range slices.Sorted(maps.Keys(v.operations)) {
 		seen := v.operations[id]
@@ -113,7 +112,7 @@ func (v *Coverage) Print(w io.Writer) {
 				columns[i] += fmt.Sprintf("%d×%d ", statuses[status], status)
 			}
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\n", id, columns[0], columns[1], seen.refused, seen.faults)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\n", id, columns[0], columns[1], seen.rejected, seen.faults)
 	}
 	table.Flush()
 	fmt.Fprintf(w, "valid exchanges: %d, wrong: %d, operations covered: %d of %d\n",

@@ -18,8 +18,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// assumed has the operations that no page of the documentation describes, or
-// not whole.
+// assumed lists the operations that the documentation does not describe, or not
+// fully.
 var assumed = []string{
 	"pauseMonitor", "resumeMonitor", "triggerMonitor", "listKeys", "createKey", "deleteKey",
 	"getSigningSecret", "rotateSigningSecret", "revokePreviousSigningSecret",
@@ -34,7 +34,7 @@ func TestDocument(t *testing.T) {
 	valid, errs := schema_validation.ValidateOpenAPIDocument(document)
 	require.True(t, valid, "%v", join(errs))
 
-	// And so are its two halves.
+	// Both halves are valid too.
 	for i, g := range load(t).generations {
 		valid, errs := g.validator.ValidateDocument()
 		require.True(t, valid, "generation %d: %v", i+1, join(errs))
@@ -48,11 +48,11 @@ func TestOperations(t *testing.T) {
 		for method, operation := range item.GetOperations().FromOldest() {
 			id := operation.OperationId
 			require.NotEmpty(t, id, "%s %s", method, path)
-			require.False(t, seen[id], "%s is there twice", id)
+			require.False(t, seen[id], "%s appears twice", id)
 			seen[id] = true
 
 			want := []string{"400", "401", "429", "500", "502", "503"}
-			if id != "createToken" { // where nobody has rights yet
+			if id != "createToken" { // the token endpoint needs no rights
 				want = append(want, "403")
 			}
 			if strings.Contains(path, "{id}") {
@@ -73,7 +73,7 @@ func TestOperations(t *testing.T) {
 	require.Len(t, seen, 16)
 }
 
-// What is assumed is marked as such, and says so to those who read it.
+// A description contains the word assumed if and only if x-assumed is set.
 func TestAssumed(t *testing.T) {
 	text, err := os.ReadFile("../openapi.yaml")
 	require.NoError(t, err)
@@ -115,7 +115,7 @@ func TestAssumed(t *testing.T) {
 	require.ElementsMatch(t, assumed, marked)
 }
 
-// The payloads and signatures that the emulator sends are the documented ones.
+// The payloads and signatures of the emulator are as documented.
 func TestWebhooks(t *testing.T) {
 	schemas := schema_validation.NewSchemaValidator(config.WithFormatAssertions())
 	payloads := [][]byte{diffhooktest.PageChanged(), diffhooktest.PageChangedGen2()}

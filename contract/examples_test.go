@@ -33,8 +33,8 @@ const (
 	tokenAnswer = `{"access_token":"an-access-token","token_type":"Bearer","expires_in":86400}`
 )
 
-// exchange makes one with the headers that every authorized answer has. An
-// empty text is no body.
+// exchange returns an exchange with the headers of every authorized response. An
+// empty text means no body.
 func exchange(bearer, method, path, body string, status int, answer string) Exchange {
 	e := Exchange{Method: method, URL: path, RequestHeader: http.Header{}, RequestBody: []byte(body), Status: status, Body: []byte(answer), Header: http.Header{
 		"X-Request-Id": {"req_1"}, "Ratelimit-Limit": {"60"}, "Ratelimit-Remaining": {"59"}, "Ratelimit-Reset": {"60"},
@@ -51,7 +51,7 @@ func exchange(bearer, method, path, body string, status int, answer string) Exch
 	return e
 }
 
-// examples has a successful exchange of every operation, for each generation.
+// examples returns a successful exchange of every operation in a generation.
 func examples(generation int) []Exchange {
 	bearer, pick := apiKey, func(gen1, _ string) string { return gen1 }
 	if generation == 2 {
@@ -85,7 +85,7 @@ func examples(generation int) []Exchange {
 	}
 }
 
-// example returns that of one operation.
+// example returns the successful exchange of an operation.
 func example(c *Contract, generation int, id string) Exchange {
 	return examples(generation)[slices.Index(c.Operations(), id)]
 }
@@ -110,7 +110,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// Every documented error is accepted, in the form of its generation.
+// Every documented error is valid in the form of the generation.
 func TestErrors(t *testing.T) {
 	c := load(t)
 	tooMany2 := `{"error":"Too many requests","retry_after_seconds":60}`
@@ -142,7 +142,7 @@ func TestErrors(t *testing.T) {
 			if test.status == 429 {
 				e.Header.Set("Retry-After", "60")
 			}
-			if test.status == 401 || test.status == 500 { // before or beyond the counting
+			if test.status == 401 || test.status == 500 { // the request is not counted
 				for _, name := range []string{"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"} {
 					e.Header.Del(name)
 				}
@@ -152,8 +152,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// Every operation that is left out of the examples is missed, and an answer
-// that is injected or no success does not make up for it.
+// An operation without a successful exchange is uncovered, even after an injected
+// response or an error.
 func TestCoverage(t *testing.T) {
 	c := load(t)
 	all := examples(1)

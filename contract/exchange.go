@@ -1,13 +1,13 @@
 // Package contract tests that the client, the emulator in diffhooktest and
-// openapi.yaml say the same. It has no use outside of those tests, and is a
-// module of its own so that the library does not require a validator.
+// openapi.yaml agree. The package serves only these tests, and is a separate module because
+// the library must not require a validator.
 //
 //	go test -count=1 -v -run TestReplay .
 //
-// runs the tests of the library, which record what they exchange with the
-// emulator, checks every exchange against openapi.yaml and prints which
-// operations were exercised. The flag -count=1 is needed: go test would take
-// an old result, not knowing of the files in the folder above.
+// runs the tests of the library and records their exchanges with the emulator. Then
+// it checks every exchange against openapi.yaml and prints the coverage of the
+// operations. Without -count=1, go test may print an old result, blind to
+// changes in the folder above.
 package contract
 
 import (
@@ -22,35 +22,32 @@ import (
 	"strings"
 )
 
-// RecordVariable is the environment variable with the folder to record into.
-// Where it is set, the tests of the library write every exchange between a
-// client and the emulator, as the emulator saw it, to files in that folder:
-// one [Exchange] a line, as encoding/json marshals it. Any number of files
-// with any names ending in .jsonl will do, so that each server can have its
-// own. Requests that a test makes without the client, in order to test the
-// emulator, are left out.
+// RecordVariable is the environment variable with the folder for recordings. If it
+// is set, the tests of the library record every exchange between a client and the
+// emulator. Each line is an [Exchange] in the JSON of encoding/json. Each server may
+// write a file of its own, with any name that ends in .jsonl. Requests from tests
+// without the client are left out.
 const RecordVariable = "DIFFHOOK_RECORD"
 
-// FaultHeader marks an answer that the emulator was told to give, and that
-// says nothing of what the platform does.
+// FaultHeader marks an injected response, which says nothing about the platform.
 const FaultHeader = "X-Diffhooktest-Fault"
 
-// Exchange is one request and the answer to it. Bodies are complete, and in
-// base64; a body that is empty may be "" or null.
+// Exchange is a request and the response. Bodies are complete and in base64; an
+// empty body may be "" or null.
 type Exchange struct {
 	Method        string      `json:"method"`
 	URL           string      `json:"url"` // absolute, or the path and query
 	RequestHeader http.Header `json:"requestHeader"`
 	RequestBody   []byte      `json:"requestBody"`
-	Status        int         `json:"status"` // 0 where no answer was sent
+	Status        int         `json:"status"` // 0 if no response was sent
 	Header        http.Header `json:"header"`
 	Body          []byte      `json:"body"`
 
-	// Generation is the one that the credential of the request speaks, for
-	// writers that hide the credential. 0: that is seen from the bearer.
+	// Generation is the generation of the credential, for writers that hide
+	// credentials. 0 means: the bearer decides.
 	Generation int `json:"generation"`
 
-	// Fault is set where the answer is an injected one, or there is none. Its
+	// Fault marks an exchange with an injected response or without a response. The
 	// request is checked all the same.
 	Fault bool `json:"fault"`
 }
@@ -70,22 +67,22 @@ func (e Exchange) generation() int {
 func bearerOf(h http.Header) (string, error) {
 	values := h.Values("Authorization")
 	if len(values) != 1 {
-		return "", fmt.Errorf("%d Authorization headers", len(values))
+		return "", fmt.Errorf("the request has %d Authorization headers; want 1", len(values))
 	}
 	bearer, ok := strings.CutPrefix(values[0], "Bearer ")
 	if !ok || bearer == "" || strings.ContainsAny(bearer, " \t") {
-		return "", errors.New("the Authorization header holds no bearer")
+		return "", errors.New("the Authorization header is malformed; want Bearer and a token")
 	}
 	return bearer, nil
 }
 
-// faulty reports whether the answer is none of the platform's.
+// faulty reports whether the response is not the platform's.
 func (e Exchange) faulty() bool { return e.Fault || e.Header.Get(FaultHeader) != "" }
 
-// String names the exchange without what is secret in it.
+// String names the exchange without any secret.
 func (e Exchange) String() string { return fmt.Sprintf("%s %s: %d", e.Method, e.URL, e.Status) }
 
-// request returns the request of an exchange, as the validator wants it.
+// request returns the request of an exchange for the validator.
 func (e Exchange) request() (*http.Request, error) {
 	r, err := http.NewRequest(e.Method, e.URL, bytes.NewReader(e.RequestBody))
 	if err == nil && e.RequestHeader != nil {
@@ -94,7 +91,7 @@ func (e Exchange) request() (*http.Request, error) {
 	return r, err
 }
 
-// ReadExchanges reads what was recorded in a folder.
+// ReadExchanges reads the recordings in a folder.
 func ReadExchanges(dir string) ([]Exchange, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.jsonl"))
 	if err != nil {
@@ -116,7 +113,7 @@ func ReadExchanges(dir string) ([]Exchange, error) {
 				return nil, fmt.Errorf("%s: exchange %d: %w", filepath.Base(file), len(exchanges)+1, err)
 			}
 			if e.Generation < 0 || e.Generation > 2 {
-				return nil, fmt.Errorf("%s: there is no generation %d", filepath.Base(file), e.Generation)
+				return nil, fmt.Errorf("%s: exchange %d: generation %d is unknown; want 0 to 2", filepath.Base(file), len(exchanges)+1, e.Generation)
 			}
 			exchanges = append(exchanges, e)
 		}

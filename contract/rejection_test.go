@@ -8,9 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A test of the client that is wrong, and an emulator that is wrong in the
-// same way, agree with each other. These are the mistakes that the contract
-// has to see.
+// A wrong client and an equally wrong emulator agree with each other. The contract
+// must find these mistakes.
 func TestRejection(t *testing.T) {
 	c := load(t)
 	// edit returns the example of an operation with a change.
@@ -51,15 +50,15 @@ func TestRejection(t *testing.T) {
 		"limit is no number":        {edit(1, "listKeys", func(e *Exchange) { e.URL = "/api/keys?limit=all" }), "'limit'"},
 		"id of another kind":        {edit(1, "deleteKey", func(e *Exchange) { e.URL = "/api/keys/mon_1" }), "'mon_1' does not match pattern"},
 		"no credential":             {edit(1, "listKeys", without(ofRequest, "Authorization")), "0 Authorization headers"},
-		"basic authentication":      {edit(1, "listKeys", with(ofRequest, "Authorization", "Basic ZGg6eA==")), "holds no bearer"},
-		"empty bearer":              {edit(1, "listKeys", with(ofRequest, "Authorization", "Bearer ")), "holds no bearer"},
+		"basic authentication":      {edit(1, "listKeys", with(ofRequest, "Authorization", "Basic ZGg6eA==")), "header is malformed"},
+		"empty bearer":              {edit(1, "listKeys", with(ofRequest, "Authorization", "Bearer ")), "header is malformed"},
 		"wrong name in request":     {edit(1, "createMonitor", request("webhookUrl", "webhookURL")), "missing property 'webhookUrl'"},
 		"unknown field in request":  {edit(1, "updateMonitor", request("cssSelector", "selector")), "$.selector: false schema"},
 		"missing field in request":  {edit(2, "createMonitor", request(`"url":"https://example.com/",`, "")), "missing property 'url'"},
 		"empty update":              {edit(1, "updateMonitor", request(`"cssSelector":""`, "")), "minProperties"},
 		"undocumented interval":     {edit(1, "createMonitor", request(":15", ":10")), "value must be one of 5, 15"},
 		"key without a label":       {edit(1, "createKey", request(`"ci"`, `""`)), "minLength: got 0"},
-		"body where there is none":  {edit(1, "pauseMonitor", func(e *Exchange) { e.RequestBody = []byte("{}") }), "request body"},
+		"unexpected body":           {edit(1, "pauseMonitor", func(e *Exchange) { e.RequestBody = []byte("{}") }), "request body"},
 		"no body":                   {edit(1, "createKey", func(e *Exchange) { e.RequestBody = nil }), "request body"},
 		"two documents in the body": {edit(1, "createKey", func(e *Exchange) { e.RequestBody = append(e.RequestBody, "{}"...) }), "request body"},
 		"body of no type":           {edit(1, "createKey", without(ofRequest, "Content-Type")), "content type"},
@@ -75,7 +74,7 @@ func TestRejection(t *testing.T) {
 		"undocumented status":        {edit(1, "createMonitor", func(e *Exchange) { e.Status = 200 }), "'200'"},
 		"undocumented error status":  {edit(1, "listLogs", refusal(404, gen1Error("NOT_FOUND"))), "'404'"},
 		"no envelope":                {edit(1, "getMonitor", func(e *Exchange) { e.Body = []byte(monitor1) }), "missing property 'data'"},
-		"no answer at all":           {edit(1, "getMonitor", func(e *Exchange) { e.Body = nil }), "no body"},
+		"no body of the response":    {edit(1, "getMonitor", func(e *Exchange) { e.Body = nil }), "no body"},
 		"HTML":                       {edit(1, "getMonitor", with(ofAnswer, "Content-Type", "text/html")), "text/html"},
 		"more in the envelope":       {edit(1, "getMonitor", answer(`{"data"`, `{"next":null,"data"`)), "'next' not allowed"},
 		"missing field":              {edit(1, "getMonitor", answer(`"status":"active",`, "")), "missing property 'status'"},
@@ -107,10 +106,9 @@ func TestRejection(t *testing.T) {
 	}
 }
 
-// A request that is not valid may be there if it was refused, which is what a
-// test of an error sends. Behind an injected answer it may not: nobody looked
-// at it.
-func TestRefusal(t *testing.T) {
+// An invalid request is allowed before a rejection, since tests of errors send such
+// requests. Before an injected response, an invalid request is a mistake.
+func TestInvalidRequest(t *testing.T) {
 	c := load(t)
 	bad := exchange(apiKey, "POST", "/api/keys", `{"name":"ci"}`, 400, `{"error":{"code":"MISSING_FIELDS","message":"label is required"}}`)
 	coverage := c.Replay([]Exchange{bad})
@@ -120,7 +118,7 @@ func TestRefusal(t *testing.T) {
 	bad.Fault = true
 	require.Len(t, c.Replay([]Exchange{bad}).Wrong, 1)
 
-	// What is injected is not looked at.
+	// An injected response is not checked.
 	good := exchange(apiKey, "GET", "/api/keys", "", 0, "")
 	good.Fault = true
 	require.Empty(t, c.Replay([]Exchange{good}).Wrong)

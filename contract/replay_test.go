@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReplay checks every exchange that the tests of the library recorded: the ones in the
-// folder that the environment names, or else those of a run of its own. It fails if an
-// exchange is not as the contract says, and if an operation never succeeded.
+// TestReplay checks every exchange that the tests of the library record: in the
+// folder of [RecordVariable] if set, or else in a run of the tests. The test fails
+// if an exchange breaks the contract or if an operation never succeeds.
 func TestReplay(t *testing.T) {
 	dir := os.Getenv(RecordVariable)
 	if dir == "" {

@@ -5,24 +5,23 @@ import (
 	"time"
 )
 
-// Now returns the time on the server's clock, in UTC: what everything in the
-// emulator goes by. It starts as the real time and runs like it, from wherever
-// it is turned to; within a [testing/synctest] bubble it runs with the time of
-// the bubble. The 10 s that an endpoint has are always real time.
+// Now returns the time on the server's clock, in UTC. The clock starts at the real
+// time, or at the time of a [testing/synctest] bubble, and runs at the same pace.
+// Everything in the emulator uses this clock but two measurements, in real time:
+// the 10 s timeout of an attempt, and [Attempt].Took.
 func (s *Server) Now() time.Time { return s.clock.now() }
 
-// Advance turns the clock forward by d, and returns when all attempts to
-// deliver webhooks that became due by then have been made: one after the other
-// in the order in which they were due, each with the clock at the time it was
-// due. While it is at work the clock stands still but for that, so attempts
-// take no time on it. Advance(0) waits for the attempts that are due now, such
-// as after a trigger.
+// Advance moves the clock forward by d, and makes all attempts at webhooks that
+// become due on the way. The attempts run singly in the order of their due times,
+// with the clock at the due time. Apart from these moves, the clock stands still:
+// an attempt takes no time on it. Advance(0) makes the attempts that are due now,
+// for example after a trigger.
 //
-// It first waits for the attempts under way, so an endpoint that is being
-// called must not call it. It panics where d is negative.
+// Advance first waits for running attempts, so an endpoint must not call Advance
+// during a delivery. It panics if d is negative.
 func (s *Server) Advance(d time.Duration) {
 	if d < 0 {
-		panic(fmt.Sprintf("diffhooktest: Advance(%v): the clock does not go back", d))
+		panic(fmt.Sprintf("diffhooktest: Advance(%v): the clock cannot go back", d))
 	}
 	s.advance.Lock()
 	defer s.advance.Unlock()
@@ -52,18 +51,17 @@ func (s *Server) Advance(d time.Duration) {
 	s.clock.move(target)
 }
 
-// unlocked calls f without the mutex, which it holds again also where f
-// panics.
+// unlocked calls f while s.mu is free, and locks s.mu again even if f panics.
 func (s *Server) unlocked(f func()) {
 	s.mu.Unlock()
 	defer s.mu.Lock()
 	f()
 }
 
-// StartAt turns the clock of a server that nothing has happened to yet to any
-// time, past or future, for tests with fixed dates. What the default team has
-// from the start is then as old as that. It panics once there was a request,
-// a webhook, another team, or a second key, or client, or a monitor.
+// StartAt sets the clock of a new server to any time, past or future, for tests
+// with fixed dates. The key and the secret of the default team are created at t.
+// StartAt panics after the first request, webhook or monitor, and after an addition
+// of a team, a key or an OAuth client.
 func (s *Server) StartAt(t time.Time) {
 	s.advance.Lock()
 	defer s.advance.Unlock()
@@ -71,7 +69,7 @@ func (s *Server) StartAt(t time.Time) {
 	defer s.mu.Unlock()
 	team := s.defaultTeam
 	if len(s.requests)+len(s.sent)+len(team.monitors) > 0 || len(s.teams)+len(team.keys)+len(team.clients) > 3 {
-		panic("diffhooktest: StartAt comes before everything else; turn the clock with Advance")
+		panic("diffhooktest: StartAt: the server is in use; call StartAt first, or move the clock with Advance")
 	}
 	s.clock.set(t)
 	team.keys[0].created = s.clock.now()

@@ -17,7 +17,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-func TestRefusals(t *testing.T) {
+func TestRejections(t *testing.T) {
 	s := bubble(t)
 	team := s.NewTeam(diffhooktest.Plan{RequestsPerMinute: 1000})
 	keys := bearers(t, s, team)
@@ -34,20 +34,20 @@ func TestRefusals(t *testing.T) {
 		method, path, body string
 		status             int
 		code               string // generation 1
-		message            string // of the answer, a part
+		message            string // part of the response
 	}{
 		{"no such path", 1, "GET", "/api/nothing", "", 404, "NOT_FOUND", "Not found"},
 		{"no such path, generation 2", 2, "GET", "/api/nothing", "", 404, "", "Not found"},
-		{"a slash too many", 1, "GET", "/api/monitors/", "", 404, "NOT_FOUND", "Not found"},
+		{"trailing slash", 1, "GET", "/api/monitors/", "", 404, "NOT_FOUND", "Not found"},
 		{"outside the API", 1, "GET", "/monitors", "", 404, "NOT_FOUND", "Not found"},
 		{"wrong method", 1, "PATCH", "/api/monitors/" + mine, `{}`, 405, "METHOD_NOT_ALLOWED", "Method not allowed"},
 		{"unknown monitor", 1, "GET", "/api/monitors/mon_none", "", 404, "NOT_FOUND", "Monitor not found"},
 		{"unknown monitor, generation 2", 2, "GET", "/api/monitors/mon_none", "", 404, "", "Monitor not found"},
-		{"another team's monitor", 1, "GET", "/api/monitors/" + foreign, "", 403, "FORBIDDEN", "do not have access"},
-		{"another team's monitor, generation 2", 2, "DELETE", "/api/monitors/" + foreign, "", 403, "", "do not have access"},
-		{"trigger another team's monitor", 1, "POST", "/api/monitors/" + foreign + "/trigger", "", 403, "FORBIDDEN", "do not have access"},
+		{"monitor of another team", 1, "GET", "/api/monitors/" + foreign, "", 403, "FORBIDDEN", "do not have access"},
+		{"monitor of another team, generation 2", 2, "DELETE", "/api/monitors/" + foreign, "", 403, "", "do not have access"},
+		{"trigger a monitor of another team", 1, "POST", "/api/monitors/" + foreign + "/trigger", "", 403, "FORBIDDEN", "do not have access"},
 		{"unknown key", 1, "DELETE", "/api/keys/key_none", "", 404, "NOT_FOUND", "API key not found"},
-		{"another team's key", 1, "DELETE", "/api/keys/" + foreignKey, "", 403, "FORBIDDEN", "do not have access"},
+		{"key of another team", 1, "DELETE", "/api/keys/" + foreignKey, "", 403, "FORBIDDEN", "do not have access"},
 		{"an id that is a path", 1, "GET", "/api/monitors/..%2Fkeys", "", 404, "NOT_FOUND", "Monitor not found"},
 
 		{"no label", 1, "POST", "/api/keys", `{}`, 400, "MISSING_FIELDS", "label"},
@@ -74,8 +74,8 @@ func TestRefusals(t *testing.T) {
 		{"names of generation 1 in generation 2", 2, "POST", "/api/monitors", gen1Monitor, 400, "", `"webhookUrl"`},
 		{"a name in another case", 1, "POST", "/api/keys", `{"Label":"x"}`, 400, "INVALID_REQUEST", `"Label"`},
 		{"unknown nested field", 2, "POST", "/api/monitors", `{"url":"https://example.com","notification_config":{"sms":"1"}}`, 400, "", `"sms"`},
-		{"a field twice", 1, "POST", "/api/keys", `{"label":"x","label":"y"}`, 400, "INVALID_REQUEST", `"label" is there twice`},
-		{"trailing data", 1, "POST", "/api/keys", `{"label":"x"} {}`, 400, "INVALID_REQUEST", "behind"},
+		{"a field twice", 1, "POST", "/api/keys", `{"label":"x","label":"y"}`, 400, "INVALID_REQUEST", `"label" appears twice`},
+		{"trailing data", 1, "POST", "/api/keys", `{"label":"x"} {}`, 400, "INVALID_REQUEST", "after the JSON object"},
 		{"not JSON", 1, "POST", "/api/keys", `label=x`, 400, "INVALID_REQUEST", "not a JSON object"},
 		{"an array", 1, "POST", "/api/keys", `[]`, 400, "INVALID_REQUEST", "not a JSON object"},
 		{"cut off", 1, "POST", "/api/keys", `{"label":"x"`, 400, "INVALID_REQUEST", "malformed"},
@@ -85,15 +85,15 @@ func TestRefusals(t *testing.T) {
 		{"null", 1, "PUT", "/api/monitors/" + mine, `{"label":null}`, 400, "INVALID_REQUEST", `"label" must be a string`},
 		{"not UTF-8", 1, "POST", "/api/keys", "{\"label\":\"\xff\"}", 400, "INVALID_REQUEST", "not UTF-8"},
 		{"body too long", 1, "POST", "/api/keys", `{"label":"` + strings.Repeat("x", 1<<20) + `"}`, 400, "INVALID_REQUEST", "longer than"},
-		{"a body where none is", 1, "POST", "/api/monitors/" + mine + "/pause", `{"a":1}`, 400, "INVALID_REQUEST", "takes no body"},
-		{"a body to GET", 1, "GET", "/api/keys", `{}`, 400, "INVALID_REQUEST", "takes no body"},
+		{"unexpected body", 1, "POST", "/api/monitors/" + mine + "/pause", `{"a":1}`, 400, "INVALID_REQUEST", "takes no body"},
+		{"body of a GET", 1, "GET", "/api/keys", `{}`, 400, "INVALID_REQUEST", "takes no body"},
 		{"limit 0", 1, "GET", "/api/monitors?limit=0", "", 400, "INVALID_REQUEST", "1 to 200"},
 		{"limit 201", 2, "GET", "/api/logs?limit=201", "", 400, "", "1 to 200"},
 		{"limit a word", 1, "GET", "/api/keys?limit=all", "", 400, "INVALID_REQUEST", "1 to 200"},
 		{"limit twice", 1, "GET", "/api/keys?limit=1&limit=2", "", 400, "INVALID_REQUEST", "1 to 200"},
 		{"unknown parameter", 1, "GET", "/api/keys?page=2", "", 400, "INVALID_REQUEST", `"page"`},
 		{"malformed query", 1, "GET", "/api/keys?limit=%zz", "", 400, "INVALID_REQUEST", "malformed"},
-		{"a query where none is", 1, "GET", "/api/signing-secret?limit=1", "", 400, "INVALID_REQUEST", "no query"},
+		{"unexpected query", 1, "GET", "/api/signing-secret?limit=1", "", 400, "INVALID_REQUEST", "no query"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -105,12 +105,12 @@ func TestRefusals(t *testing.T) {
 			assertError(t, got, test.generation, test.code, test.message)
 		})
 	}
-	assert.Len(t, team.Keys(), 1, "none of it made a key")
-	assert.Len(t, team.Monitors(), 1, "nor a monitor")
+	assert.Len(t, team.Keys(), 1, "no request created a key")
+	assert.Len(t, team.Monitors(), 1, "no request created a monitor")
 	assert.Equal(t, mine, team.Monitors()[0].ID)
 }
 
-// assertError checks an error's form, which is a generation's to the letter.
+// assertError checks the exact form of an error for a generation.
 func assertError(t *testing.T, got reply, generation int, code, message string) {
 	t.Helper()
 	var raw map[string]any
@@ -174,7 +174,7 @@ func TestAuthorization(t *testing.T) {
 		{"the key alone", []string{key}, 1, "UNAUTHORIZED", "Authorization header missing or invalid"},
 		{"another scheme", []string{"Basic " + key}, 1, "UNAUTHORIZED", "Authorization header missing or invalid"},
 		{"scheme in lower case", []string{"bearer " + key}, 1, "UNAUTHORIZED", "Authorization header missing or invalid"},
-		{"nothing behind it", []string{"Bearer "}, 1, "UNAUTHORIZED", "Authorization header missing or invalid"},
+		{"no token", []string{"Bearer "}, 1, "UNAUTHORIZED", "Authorization header missing or invalid"},
 		{"two spaces", []string{"Bearer  " + key}, 1, "UNAUTHORIZED", "Authorization header missing or invalid"},
 		{"two headers", []string{"Bearer " + key, "Bearer " + key}, 1, "UNAUTHORIZED", "Authorization header missing or invalid"},
 		{"two keys", []string{"Bearer " + key + ", Bearer " + key}, 1, "UNAUTHORIZED", "Authorization header missing or invalid"},
@@ -186,11 +186,11 @@ func TestAuthorization(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r := request(t, s, "", "GET", "/api/nothing", "") // authorization comes before routing
+			r := request(t, s, "", "GET", "/api/nothing", "") // authorization precedes routing
 			r.Header["Authorization"] = test.values
 			got := send(t, s, r)
 			assert.Equal(t, http.StatusUnauthorized, got.status)
-			assert.Empty(t, got.header.Get("RateLimit-Limit"), "nobody's limit")
+			assert.Empty(t, got.header.Get("RateLimit-Limit"), "no limit without a team")
 			assertError(t, got, test.generation, test.code, test.want)
 		})
 	}
@@ -220,7 +220,7 @@ func TestKeys(t *testing.T) {
 				items := listed.items(t)
 				require.Len(t, items, 2)
 				delete(key, "key")
-				assert.Empty(t, cmp.Diff(key, items[0]), "the newest first, without its text")
+				assert.Empty(t, cmp.Diff(key, items[0]), "newest first, without the text")
 				assert.NotContains(t, listed.body, text)
 				assert.NotContains(t, listed.body, s.APIKey().Reveal())
 
@@ -241,7 +241,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// A key may delete itself: the request is authorized, the next one is not.
+// A key may delete itself: the next request gets 401.
 func TestKeyDeletesItself(t *testing.T) {
 	s := bubble(t)
 	key := s.APIKey().Reveal()
@@ -272,7 +272,7 @@ func TestKeysInGo(t *testing.T) {
 		team.RevokeKey(added.ID)
 		assert.True(t, team.Keys()[1].Revoked)
 		assert.Equal(t, http.StatusUnauthorized, call(t, s, added.Key.Reveal(), "GET", "/api/keys", "").status)
-		assert.Panics(t, func() { s.DefaultTeam().RevokeKey(added.ID) }, "another team's")
+		assert.Panics(t, func() { s.DefaultTeam().RevokeKey(added.ID) }, "a key of another team")
 	})
 }
 
@@ -283,7 +283,7 @@ func TestListsHaveTheirLimits(t *testing.T) {
 	for range 210 {
 		ids = append(ids, team.NewMonitor(diffhooktest.Monitor{}).ID)
 	}
-	slices.Reverse(ids) // the newest come first
+	slices.Reverse(ids) // newest first
 	for path, want := range map[string]int{"/api/monitors": 50, "/api/monitors?limit=1": 1, "/api/monitors?limit=200": 200} {
 		items := call(t, s, s.APIKey().Reveal(), "GET", path, "").items(t)
 		require.Len(t, items, want, path)
@@ -314,17 +314,17 @@ func TestMonitorsOfGeneration1(t *testing.T) {
 		path := "/api/monitors/" + want["id"].(string)
 		s.Advance(time.Hour)
 		want["label"], want["intervalMinutes"], want["updatedAt"] = "B", 1440.0, "2026-03-16T15:22:00Z"
-		assert.Empty(t, cmp.Diff(want, call(t, s, key, "PUT", path, `{"label":"B","intervalMinutes":1440}`).data(t)), "only what is given changes")
+		assert.Empty(t, cmp.Diff(want, call(t, s, key, "PUT", path, `{"label":"B","intervalMinutes":1440}`).data(t)), "absent fields stay")
 
-		refused := call(t, s, key, "PUT", path, `{"label":"C","intervalMinutes":7}`)
-		assert.Equal(t, http.StatusBadRequest, refused.status)
+		rejected := call(t, s, key, "PUT", path, `{"label":"C","intervalMinutes":7}`)
+		assert.Equal(t, http.StatusBadRequest, rejected.status)
 		assert.Empty(t, cmp.Diff(want, call(t, s, key, "GET", path, "").data(t)), "all or nothing")
 
 		s.Advance(time.Hour)
 		want["status"], want["updatedAt"] = "paused", "2026-03-16T16:22:00Z"
 		assert.Empty(t, cmp.Diff(want, call(t, s, key, "POST", path+"/pause", "").data(t)))
 		s.Advance(time.Hour)
-		assert.Empty(t, cmp.Diff(want, call(t, s, key, "POST", path+"/pause", "").data(t)), "again changes nothing")
+		assert.Empty(t, cmp.Diff(want, call(t, s, key, "POST", path+"/pause", "").data(t)), "a second pause changes nothing")
 		want["status"], want["updatedAt"] = "active", "2026-03-16T17:22:00Z"
 		assert.Empty(t, cmp.Diff(want, call(t, s, key, "POST", path+"/resume", "").data(t)))
 
@@ -353,7 +353,7 @@ func TestMonitorsOfGeneration2(t *testing.T) {
 		want["notification_config"] = map[string]any{"webhook_url": "https://hooks.example.com/d", "email": "other@example.com"}
 		assert.Empty(t, cmp.Diff(want, call(t, s, token, "PUT", path, `{"notification_config":{"email":"other@example.com"}}`).data(t)))
 
-		// The same monitor, asked for with the names of generation 1.
+		// The same monitor with the names of generation 1.
 		seen := call(t, s, s.APIKey().Reveal(), "GET", path, "").data(t)
 		assert.Equal(t, "https://hooks.example.com/d", seen["webhookUrl"])
 		assert.NotContains(t, seen, "notificationConfig")
@@ -376,9 +376,9 @@ func TestMonitorLimit(t *testing.T) {
 		assertError(t, got, generation, "MONITOR_LIMIT", "Your plan allows a maximum of 2 monitors")
 	}
 	require.Equal(t, http.StatusNoContent, call(t, s, keys[1], "DELETE", "/api/monitors/"+team.Monitors()[0].ID, "").status)
-	assert.Equal(t, http.StatusCreated, call(t, s, keys[1], "POST", "/api/monitors", gen1Monitor).status, "there is room again")
+	assert.Equal(t, http.StatusCreated, call(t, s, keys[1], "POST", "/api/monitors", gen1Monitor).status, "after a deletion")
 	team.SetPlan(diffhooktest.Plan{Monitors: 3})
-	assert.Equal(t, http.StatusCreated, call(t, s, keys[1], "POST", "/api/monitors", gen1Monitor).status, "on a greater plan")
+	assert.Equal(t, http.StatusCreated, call(t, s, keys[1], "POST", "/api/monitors", gen1Monitor).status, "on a larger plan")
 }
 
 func TestSigningSecretEndpoints(t *testing.T) {
@@ -395,7 +395,7 @@ func TestSigningSecretEndpoints(t *testing.T) {
 				want := map[string]any{"secret": first.Current.Reveal(), names[0]: "2026-03-16T14:22:00Z", "previous": nil}
 				assert.Empty(t, cmp.Diff(want, call(t, s, bearer, "GET", "/api/signing-secret", "").data(t)))
 				none := call(t, s, bearer, "DELETE", "/api/signing-secret/previous", "")
-				assert.Equal(t, http.StatusNoContent, none.status, "also when there is none")
+				assert.Equal(t, http.StatusNoContent, none.status, "also without a previous secret")
 
 				s.Advance(time.Minute)
 				rotated := call(t, s, bearer, "POST", "/api/signing-secret/rotate", "").data(t)
@@ -409,7 +409,7 @@ func TestSigningSecretEndpoints(t *testing.T) {
 				assert.Empty(t, cmp.Diff(want, call(t, s, bearer, "GET", "/api/signing-secret", "").data(t)))
 
 				third := s.Rotate()
-				assert.True(t, third.Previous.Equal(second.Current), "a second rotation drops the older secret")
+				assert.True(t, third.Previous.Equal(second.Current), "the second rotation ends the first secret")
 				assert.Equal(t, http.StatusNoContent, call(t, s, bearer, "DELETE", "/api/signing-secret/previous", "").status)
 				assert.True(t, s.Secrets().NoPrevious)
 				assert.True(t, s.Secrets().Current.Equal(third.Current))
@@ -434,7 +434,7 @@ func TestTeamsAreApart(t *testing.T) {
 	assert.Panics(t, func() { one.NewMonitor(diffhooktest.Monitor{Generation: 3}) })
 }
 
-// A platform may not tell all that it could.
+// Terse responses leave out the previous secret and the last use.
 func TestTerse(t *testing.T) {
 	s := diffhooktest.NewServer(t)
 	s.Configure(diffhooktest.Settings{Terse: true})
@@ -445,7 +445,7 @@ func TestTerse(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, secrets.Current.Equal(s.Secrets().Current))
 	assert.True(t, secrets.Previous.IsZero())
-	assert.False(t, secrets.NoPrevious, "there is one, and it is not told which")
+	assert.False(t, secrets.NoPrevious, "a previous secret exists and is not shown")
 
 	keys, err := client.Keys.List(t.Context(), nil)
 	require.NoError(t, err)

@@ -13,35 +13,34 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Attempt is one attempt at a delivery.
+// Attempt records an attempt at a delivery.
 type Attempt struct {
-	Began time.Time
-	Took  time.Duration
+	Began time.Time     // by the Server's clock, or the real time of a Sender
+	Took  time.Duration // in real time
 
-	// SignedWith is the fingerprint of the secret that signed it; empty where
-	// it was not signed.
+	// SignedWith is the fingerprint of the secret that signed the attempt; empty if
+	// no secret did.
 	SignedWith string
 
-	// StatusCode is the status of the answer; 0 where there was none in time.
+	// StatusCode is the status of the response; 0 if no status arrived in time.
 	StatusCode int
 
-	// Err is why there was no answer: nil, an error of the connection, one
-	// that wraps [context.DeadlineExceeded] after DeliveryTimeout, or, for a
-	// handler, that it panicked.
+	// Err is nil if a complete response arrived in time. Otherwise it is an error
+	// of the connection, or matches [context.DeadlineExceeded] after
+	// DeliveryTimeout, or reports a panic of the handler.
 	Err error
 }
 
-// Succeeded reports an answer of 2xx in time.
+// Succeeded reports whether a complete response with a 2xx status arrived in time.
 func (a Attempt) Succeeded() bool {
 	return a.Err == nil && a.StatusCode >= 200 && a.StatusCode < 300
 }
 
-// poster sends one attempt and returns the status of the answer.
+// poster sends an attempt and returns the status of the response.
 type poster func(ctx context.Context, header http.Header) (int, error)
 
-// attempt makes one attempt at a delivery of body in the way of a generation,
-// signed with secret. It began at the given time on whichever clock the
-// delivery goes by; how long it took is always measured in real time.
+// attempt makes an attempt at a delivery of body, signed with secret in the header
+// of generation. began is the time on the clock of the delivery.
 func attempt(ctx context.Context, began time.Time, generation int, secret diffhook.Secret, body []byte, post poster) Attempt {
 	name := diffhook.SignatureHeader
 	if generation == 2 {
@@ -67,13 +66,13 @@ func postTo(client *http.Client, url string, body []byte) poster {
 			return 0, err
 		}
 		r.Header = header
-		answer, err := client.Do(r)
+		resp, err := client.Do(r)
 		if err != nil {
 			return 0, err
 		}
-		defer answer.Body.Close()
-		_, err = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<20))
-		return answer.StatusCode, err
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
+		return resp.StatusCode, err
 	}
 }
 
@@ -84,9 +83,9 @@ func noRedirects(client *http.Client) *http.Client {
 	return &clone
 }
 
-// serve calls a handler as a server would, for as long as ctx lasts. The
-// recorder is nil where the handler has not returned: it may still write.
-// Where the handler panicked, the error is a *panicError.
+// serve calls h as a server would, and returns at the latest when ctx ends. The
+// recorder is nil if h still runs and may write. After a panic of h, the error is a
+// *panicError.
 func serve(ctx context.Context, h http.Handler, r *http.Request) (*httptest.ResponseRecorder, error) {
 	w := httptest.NewRecorder()
 	done := make(chan error, 1)
@@ -105,7 +104,7 @@ func serve(ctx context.Context, h http.Handler, r *http.Request) (*httptest.Resp
 	case err := <-done:
 		return w, err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("diffhooktest: no answer in time: %w", ctx.Err())
+		return nil, fmt.Errorf("diffhooktest: no response in time: %w", ctx.Err())
 	}
 }
 
@@ -115,14 +114,15 @@ func (e *panicError) Error() string {
 	return fmt.Sprintf("diffhooktest: the handler panicked: %v", e.value)
 }
 
-// schedule is when the attempts at a delivery are due.
+// schedule defines when the retries of a delivery are due.
 type schedule struct {
 	retries []time.Duration
-	pickup  bool // what is due is picked up at the next full minute
+	pickup  bool // a retry starts at the next full minute
 }
 
-// scheduleOf returns the documented schedule of a generation: 3 attempts, or
-// 11 that are picked up "about once a minute".
+// scheduleOf returns the documented schedule of a generation: 3 attempts for
+// generation 1, and 11 for generation 2, which picks up retries "about once a
+// minute".
 func scheduleOf(generation int) schedule {
 	if generation == 2 {
 		retries := make([]time.Duration, 10)
@@ -134,8 +134,8 @@ func scheduleOf(generation int) schedule {
 	return schedule{[]time.Duration{5 * time.Second, 30 * time.Second}, false}
 }
 
-// next returns when the next attempt is made after the n-th failed at the
-// given time, and whether there is one.
+// next returns the time of the retry after the n-th attempt failed at the given
+// time, and whether there is a retry.
 func (s schedule) next(n int, failed time.Time) (time.Time, bool) {
 	if n > len(s.retries) {
 		return time.Time{}, false

@@ -8,19 +8,21 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Client returns a client of the default team, with its API key. It sends to
-// the server whatever opts say of BaseURL; an HTTPClient in opts must reach the
-// server, and by default one is used that does. By default it has no limiter, so
-// that tests do not wait: the server limits all the same. All else is as
-// [diffhook.NewClient] has it; the client's own waits go by real time, or by
-// the bubble's, and not by [Server.Advance]. It panics on options that
-// NewClient refuses.
+// Client returns a client of the API with the API key of the default team. These
+// options differ from [diffhook.NewClient]:
+//
+//   - BaseURL is ignored: the client calls the server.
+//   - HTTPClient must reach the server, as the default does.
+//   - Limiter: by default, none: tests do not wait. The server's limits
+//     remain.
+//
+// The client's own waits use real time, or the time of the bubble, and ignore
+// [Server.Advance]. Client panics on options that NewClient rejects.
 func (s *Server) Client(opts *diffhook.ClientOptions) *diffhook.Client {
 	return s.defaultTeam.Client(opts)
 }
 
-// ClientGen2 is [Server.Client] with the team's OAuth client instead, so that
-// it speaks generation 2.
+// ClientGen2 is [Server.Client] with the team's OAuth client, for generation 2.
 func (s *Server) ClientGen2(opts *diffhook.ClientOptions) *diffhook.Client {
 	return s.defaultTeam.ClientGen2(opts)
 }

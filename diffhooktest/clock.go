@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// clock is real time, or within a testing/synctest bubble the bubble's, moved
-// by an offset that only grows. It can be made to stand still.
+// clock is the real time, or the time of a testing/synctest bubble, plus an offset.
+// It can stand still.
 type clock struct {
-	origin time.Time // real, with its monotonic reading
+	origin time.Time // real, with a monotonic reading
 
 	mu    sync.Mutex
-	base  time.Time     // what the clock showed at origin, plus all moves; UTC, no monotonic reading
-	still time.Time     // what it shows while it stands still; zero while it runs
-	moved chan struct{} // closed at the next move, stop or start
+	base  time.Time     // the clock's time at origin, plus all moves; UTC, without a monotonic reading
+	still time.Time     // the time of a halted clock; zero while the clock runs
+	moved chan struct{} // closed and replaced at each move, stop or start
 }
 
 func newClock() *clock {
@@ -35,7 +35,7 @@ func (c *clock) nowLocked() time.Time {
 	return c.base.Add(time.Since(c.origin))
 }
 
-// stop makes the clock stand still until start.
+// stop halts the clock until start.
 func (c *clock) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,7 +43,7 @@ func (c *clock) stop() {
 	c.wake()
 }
 
-// start lets the clock run on from where it stands.
+// start lets a halted clock run on.
 func (c *clock) start() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -52,7 +52,7 @@ func (c *clock) start() {
 	c.wake()
 }
 
-// move turns a clock that stands still to t, never back.
+// move sets a halted clock to t, but never back.
 func (c *clock) move(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,7 +62,7 @@ func (c *clock) move(t time.Time) {
 	}
 }
 
-// set turns a running clock to t, back too.
+// set sets a running clock to t, also back.
 func (c *clock) set(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,7 +75,7 @@ func (c *clock) wake() {
 	c.moved = make(chan struct{})
 }
 
-// sleep returns when d has passed on the clock, or with the error of ctx.
+// sleep waits for d on the clock, or returns the error of ctx.
 func (c *clock) sleep(ctx context.Context, d time.Duration) error {
 	until := c.now().Add(d)
 	for {
@@ -85,7 +85,7 @@ func (c *clock) sleep(ctx context.Context, d time.Duration) error {
 		if left <= 0 {
 			return nil
 		}
-		var passed <-chan time.Time // never, while the clock stands still
+		var passed <-chan time.Time // nil while the clock stands still
 		if !still {
 			passed = time.After(left)
 		}

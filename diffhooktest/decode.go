@@ -15,16 +15,16 @@ import (
 	"unicode/utf8"
 )
 
-// field is one field that a request may have, and how its value is taken in.
+// field is the name of a field in requests, and a function that sets the value.
 type field[T any] struct {
 	name string
 	set  func(*T, json.RawMessage) *failure
 }
 
-// decode reads the JSON object in body into v by the given fields, and
-// nothing else: names in another case, unknown and repeated names, null and
-// data behind the object are refused. Of the required names all must be there,
-// with values that are not blank. It returns how many fields there were.
+// decode sets the known fields of v from the JSON object in body, and returns the
+// number of fields in body. It rejects unknown names (the case counts), repeated
+// names, null, and data after the object. A required field must be present and not
+// blank.
 func decode[T any](body []byte, v *T, known []field[T], required ...string) (int, *failure) {
 	object, err := parseObject(body)
 	if err != nil {
@@ -59,14 +59,14 @@ func isBlank(value json.RawMessage) bool {
 	return string(value) == "null" || json.Unmarshal(value, &s) == nil && strings.TrimSpace(s) == ""
 }
 
-// object is a JSON object as it was written.
+// object is a JSON object with the names in their order.
 type object struct {
 	names  []string
 	values map[string]json.RawMessage
 }
 
-// parseObject reads one JSON object with names that are all different.
-// encoding/json itself takes the last of equal names, and any bytes for UTF-8.
+// parseObject reads a JSON object with distinct names. encoding/json alone accepts
+// repeated names and invalid UTF-8.
 func parseObject(body []byte) (*object, error) {
 	if !utf8.Valid(body) {
 		return nil, errors.New("it is not UTF-8")
@@ -81,13 +81,13 @@ func parseObject(body []byte) (*object, error) {
 		if err != nil {
 			return nil, errors.New("it is malformed JSON")
 		}
-		name := token.(string) // in an object, every other token
+		name := token.(string) // the decoder admits only strings here
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
 			return nil, errors.New("it is malformed JSON")
 		}
 		if _, ok := o.values[name]; ok {
-			return nil, fmt.Errorf("the field %q is there twice", name)
+			return nil, fmt.Errorf("the field %q appears twice", name)
 		}
 		o.names = append(o.names, name)
 		o.values[name] = value
@@ -96,12 +96,12 @@ func parseObject(body []byte) (*object, error) {
 		return nil, errors.New("it is malformed JSON")
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("there is something behind the JSON object")
+		return nil, errors.New("there is data after the JSON object")
 	}
 	return o, nil
 }
 
-// decodeAs reads one value of a JSON type; null is of no type.
+// decodeAs reads a value of a JSON type; null matches no type.
 func decodeAs[V any](name, kind string, value json.RawMessage, v *V) *failure {
 	if string(value) == "null" || json.Unmarshal(value, v) != nil {
 		return invalid("The field %q must be a %s", name, kind)
@@ -117,8 +117,8 @@ func boolField[T any](name string, at func(*T) *bool) field[T] {
 	return field[T]{name, func(v *T, value json.RawMessage) *failure { return decodeAs(name, "boolean", value, at(v)) }}
 }
 
-// urlField is a string that is the absolute URL of a web page. The platform
-// also refuses URLs that it cannot reach; the emulator does not try.
+// urlField is an absolute http or https URL. The platform also rejects URLs that it
+// cannot reach; the emulator does not try.
 func urlField[T any](name string, at func(*T) *string) field[T] {
 	return field[T]{name, func(v *T, value json.RawMessage) *failure {
 		if failed := decodeAs(name, "string", value, at(v)); failed != nil {
@@ -132,7 +132,7 @@ func urlField[T any](name string, at func(*T) *string) field[T] {
 	}}
 }
 
-// intervalField is one of the documented intervals.
+// intervalField is a documented interval, in minutes.
 func intervalField[T any](name string, at func(*T) *int) field[T] {
 	return field[T]{name, func(v *T, value json.RawMessage) *failure {
 		var n float64
@@ -147,7 +147,8 @@ func intervalField[T any](name string, at func(*T) *int) field[T] {
 	}}
 }
 
-// checkContentType refuses a body that does not say that it is of the type.
+// checkContentType rejects a request unless the only Content-Type is want, in
+// UTF-8.
 func checkContentType(header http.Header, want string) *failure {
 	values := header.Values("Content-Type")
 	if len(values) == 1 {
@@ -160,7 +161,7 @@ func checkContentType(header http.Header, want string) *failure {
 	return invalid("The Content-Type must be %s", want)
 }
 
-// limitOf reads the one parameter that lists have.
+// limitOf returns the limit in the query of a list, by default 50.
 func limitOf(query string) (int, *failure) {
 	values, err := url.ParseQuery(query)
 	if err != nil {

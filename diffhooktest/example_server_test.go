@@ -10,8 +10,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// replaceKey stands for the code under test: it creates a new API key, and
-// deletes those with the same label that are older than 90 days.
+// replaceKey stands for the code under test. It creates an API key and deletes
+// older keys with the same label after 90 days.
 func replaceKey(ctx context.Context, client *diffhook.Client, label string, now time.Time) (diffhook.APIKey, error) {
 	old, err := client.Keys.List(ctx, nil)
 	if err != nil {
@@ -31,8 +31,8 @@ func replaceKey(ctx context.Context, client *diffhook.Client, label string, now 
 	return created, nil
 }
 
-// Code that calls the API, tested against the platform in memory. In a test,
-// NewServer(t) starts it and closes it too.
+// Tests code that calls the API. In a test, call NewServer(t), which also closes
+// the server.
 func ExampleStart() {
 	s, err := diffhooktest.Start()
 	if err != nil {
@@ -43,7 +43,7 @@ func ExampleStart() {
 	stale := team.NewKey("ci-pipeline")
 	team.AgeKey(stale.ID, 100*24*time.Hour)
 
-	// A gateway fails once, which the client copes with by itself.
+	// A gateway fails once, and the client retries.
 	s.Fail(diffhooktest.Fault{Route: "GET /api/keys", Status: 502, HTML: true})
 	if _, err := replaceKey(context.Background(), s.Client(nil), "ci-pipeline", s.Now()); err != nil {
 		panic(err)
@@ -59,8 +59,8 @@ func ExampleStart() {
 	// lists: 2
 }
 
-// A page changes while the endpoint is down for hours and the signing secret is
-// rotated. Generation 2 tries again for 17 hours.
+// Changes a page while the endpoint is down for hours, and rotates the signing
+// secret. Generation 2 retries for 17 hours.
 func ExampleServer_Change() {
 	s := diffhooktest.New()
 	defer s.Close()
@@ -84,7 +84,7 @@ func ExampleServer_Change() {
 	}
 	s.Advance(3 * time.Hour)
 	down = false
-	s.Rotate() // the verifier asks for the new secret when it meets it
+	s.Rotate() // a delivery with the new secret makes the verifier read the secrets
 	s.Advance(24 * time.Hour)
 
 	for _, attempt := range s.Deliveries()[0].Attempts {
@@ -96,17 +96,17 @@ func ExampleServer_Change() {
 	// 500 500 500 500 500 500 500 500 204
 }
 
-// Without sockets: requests reach the emulator, and webhooks the endpoint, as
-// calls of their handlers. Within synctest.Test nothing then takes real time.
+// Calls the emulator without sockets. In synctest.Test, requests and webhooks then
+// take no real time.
 func ExampleTransport() {
 	s := diffhooktest.New()
 	defer s.Close()
 	client := &http.Client{Transport: diffhooktest.Transport(s)}
-	answer, err := client.Get(s.URL + "monitors")
+	resp, err := client.Get(s.URL + "monitors")
 	if err != nil {
 		panic(err)
 	}
-	defer answer.Body.Close()
-	fmt.Println(answer.StatusCode)
+	defer resp.Body.Close()
+	fmt.Println(resp.StatusCode)
 	// Output: 401
 }

@@ -21,7 +21,7 @@ func newHandler(secret diffhook.Secret, handle func(context.Context, *diffhook.E
 	return v.EventHandler(handle)
 }
 
-// A request to a handler, signed, forged and unsigned.
+// Sends a signed, a forged and an unsigned request to a handler.
 func ExampleNewRequest() {
 	secret := diffhooktest.NewSecret()
 	h := newHandler(secret, func(context.Context, *diffhook.Event) error { return nil })
@@ -37,9 +37,8 @@ func ExampleNewRequest() {
 	// 401
 }
 
-// A delivery to a handler that fails at first. In a test, leave Retries out and
-// call it all within synctest.Test: the 35 seconds of the real schedule then
-// pass at once.
+// Delivers to a handler that fails twice. In a test, leave out Retries and use
+// synctest.Test: the 35 seconds of the real schedule pass at once.
 func ExampleSender() {
 	secret := diffhooktest.NewSecret()
 	failures := 2

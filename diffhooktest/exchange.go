@@ -9,45 +9,44 @@ import (
 	"time"
 )
 
-// Request is the record of one request to the API. It shows no credentials:
-// those of the Authorization header, and the client secret in a request for a
-// token, are replaced by fingerprints, equal for equal credentials.
+// Request is the record of a request to the API, without credentials. Fingerprints
+// replace the Authorization header and the client secret in a request for a token.
+// Equal credentials have equal fingerprints.
 type Request struct {
-	Time   time.Time // when it came, by the server's clock
+	Time   time.Time // of arrival, by the server's clock
 	Method string
-	Path   string // as it was escaped
+	Path   string // escaped
 	Query  string
-	Route  string // the method and pattern of its route, such as "GET /api/monitors/{id}"; empty: none
+	Route  string // method and pattern, such as "GET /api/monitors/{id}"; empty if no route matches
 	Header http.Header
 	Body   []byte
 
-	Status int  // of the answer; 0 where the connection was broken before there was one
-	Fault  bool // it met a [Fault]
+	Status int  // of the response; 0 if the connection broke before
+	Fault  bool // whether the request met a [Fault]
 }
 
-// Exchange is one request and its answer, whole but for the credential in the
-// Authorization header, for checks against a contract. Bodies are as they were
-// sent: they may contain a key, a client secret or a token, so do not log
-// them.
+// Exchange is a request and the response, for checks against a contract. A
+// fingerprint replaces the Authorization header. Bodies are complete and may
+// contain a key, a client secret or a token: do not log them.
 type Exchange struct {
-	Request    Request // with the body as it was sent
-	Generation int     // that the request's credential speaks; 1 where it has none
-	Status     int     // 0 where the connection was broken instead of an answer
+	Request    Request // with the complete body
+	Generation int     // of the request's credential; 1 without a credential, but 2 for the token endpoint
+	Status     int     // 0 if the connection broke before a response
 	Header     http.Header
-	Body       []byte // whole, also where a fault truncates it
+	Body       []byte // complete, even if a fault truncates the response
 }
 
-// Requests returns the requests to the API so far, in the order in which they
-// were answered. An answer is sent after its request is recorded.
+// Requests returns the requests to the API so far, in the order of their responses.
+// A request is recorded before the response is sent.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
 }
 
-// Count returns how many requests of a route there were so far, written as in
-// [Fault].Route; an empty one counts all. It panics on a route that can match
-// nothing.
+// Count returns the number of requests so far that match route, written like
+// [Fault].Route. An empty route counts all. Count panics if no request can match
+// route.
 func (s *Server) Count(route string) int {
 	checkPattern(route)
 	s.mu.Lock()
@@ -61,8 +60,8 @@ func (s *Server) Count(route string) int {
 	return n
 }
 
-// record keeps a request and tells the hook. a is nil where no answer is sent.
-func (s *Server) record(in *incoming, fault *Fault, a *answer) {
+// record saves a request and calls the hook. a is nil if no response is sent.
+func (s *Server) record(in *incoming, fault *Fault, a *response) {
 	recorded := Request{
 		Time: in.at, Method: in.method, Path: in.path, Query: in.query, Route: routeName(s.routes, in.method, in.path),
 		Header: redactHeader(in.header), Body: in.body, Fault: fault != nil,
@@ -90,7 +89,7 @@ func (s *Server) record(in *incoming, fault *Fault, a *answer) {
 	}
 }
 
-// redactHeader returns a copy of header without credentials.
+// redactHeader returns a copy of header with fingerprints for credentials.
 func redactHeader(header http.Header) http.Header {
 	header = header.Clone()
 	for _, name := range []string{"Authorization", "Proxy-Authorization", "Cookie"} {
@@ -105,8 +104,8 @@ func redactHeader(header http.Header) http.Header {
 	return header
 }
 
-// redactForm returns the form of a request for a token without the secret. A
-// body that is no form is not kept.
+// redactForm returns the form of a request for a token with fingerprints for all
+// values but grant_type and client_id. A malformed form becomes a fingerprint.
 func redactForm(body []byte) []byte {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {

@@ -8,85 +8,84 @@ import (
 	"time"
 )
 
-// FaultHeader is set to 1 on every answer that a [Fault] made or changed.
+// FaultHeader is set to 1 on every response that a [Fault] made or changed.
 const FaultHeader = "X-Diffhooktest-Fault"
 
-// Reset says whether, and when, a fault breaks the connection.
+// Reset is the moment at which a fault breaks the connection.
 type Reset int
 
 const (
 	NoReset        Reset = iota
 	BeforeHandling       // the request is read, and never handled
-	AfterHandling        // the request is handled, and its answer lost
+	AfterHandling        // the request is handled, and the response lost
 )
 
-// Fault is something that goes wrong with requests, for [Server.Fail]. Faults
-// come before authentication, and what they keep from being handled counts
-// towards no limit.
+// Fault is a failure of requests, for [Server.Fail]. Faults come before
+// authentication. A request that a fault keeps from being handled counts towards no
+// limit.
 //
-// The fields combine: a delay and then a status, a truncated page of HTML. A
-// fault that has only Delay or Header changes nothing else.
+// The fields combine: a delay and then a status, a truncated page of HTML. Zero
+// fields change nothing, apart from Route and Times.
 type Fault struct {
-	// Route names the requests that it meets: "POST /api/keys", "GET
-	// /api/monitors/{id}" (an element in braces stands for any), a path for
-	// any method, or a method for any path. By default, any request.
+	// Route selects the requests: "POST /api/keys", "GET /api/monitors/{id}" (an
+	// element in braces matches any), a path for any method, or a method for any
+	// path. By default, any request.
 	Route string
 
-	// Times is how many requests it meets; less than 0: all until
+	// Times is the number of requests that fail. A negative number means all, until
 	// [Server.ClearFaults]. By default, 1.
 	Times int
 
-	// Skip is how many requests of the route pass before the first one.
+	// Skip is the number of selected requests that pass before the first failure.
 	Skip int
 
-	// Status is answered instead of the request being handled, in the error
-	// form of the request's generation. By default, the request is handled.
+	// Status replaces the handling of the request by an error with this status, in
+	// the form of the request's generation.
 	Status int
 
-	// Handle has the request handled first, and only its answer replaced: the
-	// gateway that fails after the work was done.
+	// Handle makes the server handle the request first, and then replaces the
+	// response, like a gateway that fails after the work.
 	Handle bool
 
-	// HTML answers with a page of HTML, as proxies do, rather than JSON, with
-	// Status or, by default, 502.
+	// HTML makes the response a page of HTML, as from a proxy, with Status or else
+	// 502.
 	HTML bool
 
-	// Header is added to the answer, in the place of headers that it has.
+	// Header is added to the response, and replaces headers of the same name.
 	Header http.Header
 
-	// RetryAfter is announced in the Retry-After header, in whole seconds
-	// rounded up, and by generation 2 in the body of a 429. By default,
-	// nothing is.
+	// RetryAfter sets the Retry-After header, rounded up to seconds. A 429 of
+	// generation 2 from Status repeats it in the body. By default, no header.
 	RetryAfter time.Duration
 
-	// Delay passes on the server's clock before anything else happens. It ends
-	// early, and with it the connection, when the client gives up or the
-	// server is closed.
+	// Delay passes first, on the server's clock. If the client gives up or the
+	// server closes, the delay ends early and the connection breaks.
 	Delay time.Duration
 
-	// Reset breaks the connection instead of sending an answer. What a client
-	// sees is an answer that ends after its first line.
+	// Reset breaks the connection instead of a response. On a socket, the client
+	// still reads the first line of a response.
 	Reset Reset
 
-	// Truncate breaks the connection in the middle of the answer's body, whose
-	// Content-Length promises all of it. An answer without a body is lost
-	// whole.
+	// Truncate breaks the connection in the middle of the response's body. The
+	// Content-Length promises the whole body. If the body is empty, no response
+	// arrives.
 	Truncate bool
 }
 
-// armedFault is a fault and how often it has yet to be met and skipped.
+// armedFault is a fault with two counters: failures to come (negative: no end), and
+// requests to skip before.
 type armedFault struct {
 	Fault
 	left, skip int
 }
 
-// Fail arms a fault. A request meets at most one: of those armed for it, the
-// first that does not skip it. Fail panics on a Route that can match nothing
-// and on a Status that is no status of an error.
+// Fail arms a fault. A request meets at most one fault: the first that selects the
+// request and does not skip it. Fail panics if no request can match Route, or if
+// Status is outside 300 to 599.
 func (s *Server) Fail(f Fault) {
 	checkPattern(f.Route)
 	if f.Status != 0 && (f.Status < 300 || f.Status > 599) {
-		panic(fmt.Sprintf("diffhooktest: Fault.Status is %d; want 300 to 599", f.Status))
+		panic(fmt.Sprintf("diffhooktest: Fault.Status is %d; use 300 to 599", f.Status))
 	}
 	if f.Times == 0 {
 		f.Times = 1
@@ -97,14 +96,14 @@ func (s *Server) Fail(f Fault) {
 	s.faults = append(s.faults, &armedFault{Fault: f, left: f.Times, skip: f.Skip})
 }
 
-// ClearFaults disarms all faults. One that a request has already met goes on.
+// ClearFaults disarms all faults. A fault that a request met before continues.
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
 }
 
-// takeFault returns the fault that a request meets, or nil.
+// takeFault returns the fault for a request, or nil, and counts the request.
 func (s *Server) takeFault(method, path string) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,17 +123,17 @@ func (s *Server) takeFault(method, path string) *Fault {
 	return nil
 }
 
-// replaces reports whether the fault has an answer of its own.
+// replaces reports whether the fault makes a response of its own.
 func (f *Fault) replaces() bool { return f.Status != 0 || f.HTML }
 
-// answer returns the fault's own answer to a request.
-func (f *Fault) answer(path string, header http.Header) *answer {
+// response returns the fault's own response to a request.
+func (f *Fault) response(path string, header http.Header) *response {
 	status := f.Status
 	if status == 0 {
 		status = http.StatusBadGateway
 	}
 	if f.HTML {
-		a := newAnswer(status)
+		a := newResponse(status)
 		title := fmt.Sprintf("%d %s", status, html.EscapeString(http.StatusText(status)))
 		a.header.Set("Content-Type", "text/html; charset=utf-8")
 		a.body = fmt.Appendf(nil, "<!doctype html>\n<html><head><title>%s</title></head><body><h1>%s</h1><hr>proxy</body></html>\n", title, title)
@@ -142,7 +141,7 @@ func (f *Fault) answer(path string, header http.Header) *answer {
 	}
 	if path == tokenPath {
 		switch {
-		case status == http.StatusTooManyRequests: // as openapi.yaml has it
+		case status == http.StatusTooManyRequests: // the token endpoint has this form in openapi.yaml
 		case status >= 500:
 			return tokenError(status, "temporarily_unavailable", http.StatusText(status))
 		case status == http.StatusUnauthorized:
@@ -175,8 +174,8 @@ func codeOf(status int) (code, message string) {
 	return codeInvalidRequest, "Invalid request"
 }
 
-// mark changes an answer as the fault says.
-func (f *Fault) mark(a *answer) {
+// mark applies RetryAfter, Header and FaultHeader to a response.
+func (f *Fault) mark(a *response) {
 	if f.RetryAfter > 0 {
 		a.header.Set("Retry-After", strconv.Itoa(seconds(f.RetryAfter)))
 	}

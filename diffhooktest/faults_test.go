@@ -15,17 +15,17 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// overHTTP sends a request with a plain client of net/http. The error is that
-// of the request or of reading the answer, with which there is a reply too.
+// overHTTP sends a request with a plain client of net/http. After an error in the
+// body, the reply contains the rest.
 func overHTTP(t *testing.T, client *http.Client, r *http.Request) (reply, error) {
 	t.Helper()
-	answer, err := client.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		return reply{}, err
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	return reply{answer.StatusCode, answer.Header, string(body)}, err
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return reply{resp.StatusCode, resp.Header, string(body)}, err
 }
 
 func newClient(t *testing.T) *http.Client {
@@ -34,16 +34,16 @@ func newClient(t *testing.T) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// Every kind of fault, on a connection that was used before: what a plain
-// client sees of it, and whether the request was handled.
+// Every kind of fault, on a reused connection: the response to a plain client, and
+// whether the request was handled.
 func TestFaults(t *testing.T) {
 	tests := []struct {
 		name    string
 		fault   diffhooktest.Fault
 		gen     int
-		status  int    // 0: an error instead of an answer
-		body    string // of the answer, a part
-		cut     bool   // the answer's body breaks off
+		status  int    // 0: an error instead of a response
+		body    string // part of the response
+		cut     bool   // the body of the response breaks off
 		handled bool
 		header  [2]string
 	}{
@@ -104,15 +104,15 @@ func TestFaults(t *testing.T) {
 
 			after, err := overHTTP(t, client, request(t, s, bearer, "POST", "/api/keys", `{"label":"y"}`))
 			require.NoError(t, err)
-			assert.Equal(t, http.StatusCreated, after.status, "once, by default")
+			assert.Equal(t, http.StatusCreated, after.status, "a fault happens once by default")
 			assert.Empty(t, after.header.Get(diffhooktest.FaultHeader))
-			assert.Equal(t, 2, s.Count("POST /api/keys"), "the client sent nothing by itself")
+			assert.Equal(t, 2, s.Count("POST /api/keys"), "the client repeated nothing")
 		})
 	}
 }
 
-// A reset is seen once by a GET too, which net/http would send again where a
-// used connection ends without a byte.
+// A reset reaches the caller of a GET too. net/http would repeat a GET if a reused
+// connection ended without a byte.
 func TestResetsAreSeen(t *testing.T) {
 	s := diffhooktest.NewServer(t)
 	client, key := newClient(t), s.APIKey().Reveal()
@@ -126,7 +126,7 @@ func TestResetsAreSeen(t *testing.T) {
 	assert.Equal(t, 20, s.Count(""))
 }
 
-// Truncating an answer without a body leaves nothing of it.
+// Truncate drops a response without a body.
 func TestTruncatedNothing(t *testing.T) {
 	s := diffhooktest.NewServer(t)
 	team := s.DefaultTeam()
@@ -156,7 +156,7 @@ func TestFaultCounts(t *testing.T) {
 
 	s.Fail(diffhooktest.Fault{Status: 500})
 	s.Fail(diffhooktest.Fault{Status: 503})
-	assert.Equal(t, []int{500, 503, 200}, statuses(3, "GET", "/api/logs"), "one after the other")
+	assert.Equal(t, []int{500, 503, 200}, statuses(3, "GET", "/api/logs"), "in the order of Fail")
 }
 
 func TestFaultRoutes(t *testing.T) {
@@ -197,8 +197,7 @@ func TestFaultRoutes(t *testing.T) {
 	assert.Panics(t, func() { s.Fail(diffhooktest.Fault{Status: 200}) })
 }
 
-// Faults meet requests before they are authenticated, and what is not handled
-// does not count.
+// Faults precede authentication, and requests that are not handled do not count.
 func TestFaultsComeFirst(t *testing.T) {
 	s := bubble(t)
 	key := s.NewTeam(diffhooktest.Plan{RequestsPerMinute: 1}).APIKey().Reveal()
@@ -235,7 +234,7 @@ func TestDelays(t *testing.T) {
 			assert.Equal(t, 40*time.Second, time.Since(began))
 		})
 	})
-	t.Run("pass when the clock is turned", func(t *testing.T) {
+	t.Run("pass when the clock moves", func(t *testing.T) {
 		s := diffhooktest.NewServer(t)
 		s.Fail(diffhooktest.Fault{Delay: 40 * time.Hour, Status: 504})
 		answered := make(chan reply)
@@ -247,7 +246,7 @@ func TestDelays(t *testing.T) {
 				assert.Equal(t, http.StatusGatewayTimeout, got.status)
 				return
 			default:
-				s.Advance(time.Hour) // until the request has come and its 40 hours have passed
+				s.Advance(time.Hour) // until the request has arrived, and 40 hours later
 			}
 		}
 	})
@@ -261,7 +260,7 @@ func TestDelays(t *testing.T) {
 			_, err := diffhooktest.Transport(s).RoundTrip(r)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			synctest.Wait()
-			assert.Len(t, s.DefaultTeam().Keys(), 1, "it was not handled")
+			assert.Len(t, s.DefaultTeam().Keys(), 1, "the request was not handled")
 			assert.Len(t, s.Requests(), 1)
 		})
 	})

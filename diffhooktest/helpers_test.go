@@ -13,40 +13,39 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// reply is an answer that was read.
+// reply is a response with the body read.
 type reply struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// data returns the "data" of a reply.
+// data returns the "data" of an object.
 func (r reply) data(t *testing.T) map[string]any {
 	t.Helper()
-	var answer struct{ Data map[string]any }
-	require.NoError(t, json.Unmarshal([]byte(r.body), &answer), r.body)
-	require.NotNil(t, answer.Data, r.body)
-	return answer.Data
+	var resp struct{ Data map[string]any }
+	require.NoError(t, json.Unmarshal([]byte(r.body), &resp), r.body)
+	require.NotNil(t, resp.Data, r.body)
+	return resp.Data
 }
 
-// items returns the "data" of a list's reply.
+// items returns the "data" of a list.
 func (r reply) items(t *testing.T) []map[string]any {
 	t.Helper()
-	var answer struct{ Data []map[string]any }
-	require.NoError(t, json.Unmarshal([]byte(r.body), &answer), r.body)
-	require.NotNil(t, answer.Data, r.body)
-	return answer.Data
+	var resp struct{ Data []map[string]any }
+	require.NoError(t, json.Unmarshal([]byte(r.body), &resp), r.body)
+	require.NotNil(t, resp.Data, r.body)
+	return resp.Data
 }
 
-// bubble returns a server without sockets, which closes itself.
+// bubble returns a server without sockets, and closes it after the test.
 func bubble(t *testing.T) *diffhooktest.Server {
 	s := diffhooktest.New()
 	t.Cleanup(s.Close)
 	return s
 }
 
-// request makes a request without sending it. With a body, it says that the
-// body is JSON.
+// request returns a request without sending it. A body is declared as JSON.
 func request(t *testing.T, s *diffhooktest.Server, bearer, method, path, body string) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, strings.TrimSuffix(s.URL, "/api/")+path, strings.NewReader(body))
@@ -63,12 +62,12 @@ func request(t *testing.T, s *diffhooktest.Server, bearer, method, path, body st
 // send calls the server without a network.
 func send(t *testing.T, s *diffhooktest.Server, r *http.Request) reply {
 	t.Helper()
-	answer, err := diffhooktest.Transport(s).RoundTrip(r)
+	resp, err := diffhooktest.Transport(s).RoundTrip(r)
 	require.NoError(t, err)
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
-	return reply{answer.StatusCode, answer.Header, string(body)}
+	return reply{resp.StatusCode, resp.Header, string(body)}
 }
 
 // call makes and sends a request without a network.

@@ -9,13 +9,13 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Key is an API key of a team, as a test may look at it.
+// Key is an API key of a team, as a test sees it.
 type Key struct {
 	ID, Label string
-	Key       diffhook.APIKey // which the platform shows once, at creation
+	Key       diffhook.APIKey // the platform shows the text once, at creation
 
 	CreatedAt  time.Time
-	LastUsedAt time.Time // of the last request that it authenticated; zero: never
+	LastUsedAt time.Time // of the last authenticated request; zero if there was none
 	Revoked    bool
 }
 
@@ -29,11 +29,11 @@ type apiKey struct {
 
 const (
 	keyPrefix    = "dh_live_"
-	prefixLength = len(keyPrefix) + 4 // what a list shows of a key
+	prefixLength = len(keyPrefix) + 4 // of the part that lists show
 )
 
-// newCredential returns a random text that begins like an API key, as client
-// ids do too, and says what it is of.
+// newCredential returns a random API key or client id, which contains the word
+// emulator.
 func newCredential() string {
 	random := rand.Text()
 	return keyPrefix + random[:4] + "emulator" + random[4:]
@@ -46,21 +46,21 @@ func (t *Team) addKey(label string) *apiKey {
 	return k
 }
 
-// APIKey returns the key that the team had from the start, revoked or not.
+// APIKey returns the first key of the team, revoked or not.
 func (t *Team) APIKey() diffhook.APIKey {
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
 	return t.keys[0].shown().Key
 }
 
-// NewKey adds an API key, like POST /api/keys but not as a request.
+// NewKey adds an API key, like POST /api/keys but without a request.
 func (t *Team) NewKey(label string) Key {
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
 	return t.addKey(label).shown()
 }
 
-// Keys returns all keys that the team ever had, the oldest first.
+// Keys returns all keys of the team, oldest first, with the revoked keys.
 func (t *Team) Keys() []Key {
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
@@ -71,20 +71,19 @@ func (t *Team) Keys() []Key {
 	return keys
 }
 
-// RevokeKey revokes the key with the given id, as someone in the app might:
-// requests with it get 401 from now on. It panics where the team has no such
-// key.
+// RevokeKey revokes the key with the given id, like a person in the app: from now
+// on, requests with the key get 401. RevokeKey panics if the id is unknown.
 func (t *Team) RevokeKey(id string) { t.changeKey(id, func(k *apiKey) { k.revoked = true }) }
 
-// AgeKey makes the key with the given id as old as age, for tests of what is
-// done about old keys. It panics where the team has no such key.
+// AgeKey sets the creation of the key with the given id to age before now, for
+// tests with old keys. AgeKey panics if the id is unknown.
 func (t *Team) AgeKey(id string, age time.Duration) {
 	t.changeKey(id, func(k *apiKey) { k.created = t.server.clock.now().Add(-age) })
 }
 
-// SetKeyUsed sets when the key with the given id was last used; the zero time
-// means never. The next request with the key changes it again. It panics where
-// the team has no such key.
+// SetKeyUsed sets the time of the last use of the key with the given id; the zero
+// time means never. The next request with the key changes the time again.
+// SetKeyUsed panics if the id is unknown.
 func (t *Team) SetKeyUsed(id string, at time.Time) { t.changeKey(id, func(k *apiKey) { k.used = at }) }
 
 func (t *Team) changeKey(id string, change func(*apiKey)) {
@@ -92,7 +91,7 @@ func (t *Team) changeKey(id string, change func(*apiKey)) {
 	defer t.server.mu.Unlock()
 	i := slices.IndexFunc(t.keys, func(k *apiKey) bool { return k.id == id })
 	if i < 0 {
-		panic("diffhooktest: the team has no key with the id " + id)
+		panic("diffhooktest: the key " + id + " is not in the team; take an id from Team.Keys")
 	}
 	change(t.keys[i])
 }
@@ -105,7 +104,7 @@ func (k *apiKey) shown() Key {
 	return Key{ID: k.id, Label: k.label, Key: key, CreatedAt: k.created, LastUsedAt: k.used, Revoked: k.revoked}
 }
 
-// keyFields is the key as lists show it: without its text.
+// keyFields returns the key as lists show it, without the text.
 func (c *call) keyFields(k *apiKey) fields {
 	used := k.used
 	if c.server.settings.Terse {
@@ -120,7 +119,7 @@ func (c *call) keyFields(k *apiKey) fields {
 	}
 }
 
-func (c *call) listKeys() (*answer, *failure) {
+func (c *call) listKeys() (*response, *failure) {
 	n, failed := limitOf(c.query)
 	if failed != nil {
 		return nil, failed
@@ -134,7 +133,7 @@ func (c *call) listKeys() (*answer, *failure) {
 	return list(c.generation, items), nil
 }
 
-func (c *call) createKey() (*answer, *failure) {
+func (c *call) createKey() (*response, *failure) {
 	var label string
 	known := []field[string]{stringField("label", func(s *string) *string { return s })}
 	if _, failed := decode(c.body, &label, known, "label"); failed != nil {
@@ -146,7 +145,7 @@ func (c *call) createKey() (*answer, *failure) {
 	return data(http.StatusCreated, c.generation, f), nil
 }
 
-func (c *call) deleteKey() (*answer, *failure) {
+func (c *call) deleteKey() (*response, *failure) {
 	for _, k := range c.server.keys {
 		if k.id != c.id || k.revoked {
 			continue
@@ -155,7 +154,7 @@ func (c *call) deleteKey() (*answer, *failure) {
 			return nil, &failure{status: http.StatusForbidden, code: codeForbidden, message: "You do not have access to this API key"}
 		}
 		k.revoked = true
-		return newAnswer(http.StatusNoContent), nil
+		return newResponse(http.StatusNoContent), nil
 	}
 	return nil, &failure{status: http.StatusNotFound, code: codeNotFound, message: "API key not found"}
 }

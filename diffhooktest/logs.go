@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// logRecord is the record of one attempt. Records outlive their monitor.
+// logRecord is the record of an attempt, and outlives the monitor.
 type logRecord struct {
 	id, monitorID, url string
 	number             int // of the attempt, from 1
@@ -32,7 +32,7 @@ func (l *logRecord) fields() fields {
 	}
 }
 
-func (c *call) listLogs() (*answer, *failure) {
+func (c *call) listLogs() (*response, *failure) {
 	n, failed := limitOf(c.query)
 	if failed != nil {
 		return nil, failed

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// Monitor is a monitor of a team, as a test may set one up or look at it.
+// Monitor is a monitor of a team.
 type Monitor struct {
 	ID string
 
-	// Generation, 1 or 2, is that of the credential which created the monitor.
-	// It decides the form, header and schedule of its webhooks. By default, 1.
+	// Generation, 1 or 2, decides the form, header and schedule of the webhooks. A
+	// monitor from a request takes the generation of the credential. By default, 1.
 	Generation int
 
 	URL             string // by default, https://example.com/pricing
@@ -25,13 +25,13 @@ type Monitor struct {
 	JSRendering     bool
 	Paused          bool
 
-	// What generation 2 adds. Mail is never sent.
+	// Generation 2 only. Mail is never sent.
 	Email              string
 	JSONSelector       string
 	IdentityKey        string
 	TrackAdditionsOnly bool
 
-	CreatedAt, UpdatedAt time.Time // the server's; ignored by NewMonitor
+	CreatedAt, UpdatedAt time.Time // NewMonitor ignores both and sets them
 }
 
 type monitor struct {
@@ -41,16 +41,15 @@ type monitor struct {
 	detected time.Time // the last triggered_at
 }
 
-// NewMonitor adds a monitor, like POST /api/monitors but not as a request, so
-// that neither the limits of the plan nor the checks of the API apply. It
-// returns it with its id and the defaults filled in, and panics on a
-// generation that there is not.
+// NewMonitor adds a monitor, like POST /api/monitors but without a request: neither
+// the plan's limit nor the checks of the API apply. It returns the monitor with an
+// id and the defaults. NewMonitor panics if Generation is not 0, 1 or 2.
 func (t *Team) NewMonitor(m Monitor) Monitor {
 	if m.Generation == 0 {
 		m.Generation = 1
 	}
 	if m.Generation != 1 && m.Generation != 2 {
-		panic(fmt.Sprintf("diffhooktest: Monitor.Generation is %d; want 1 or 2", m.Generation))
+		panic(fmt.Sprintf("diffhooktest: Monitor.Generation is %d; use 1 or 2", m.Generation))
 	}
 	if m.URL == "" {
 		m.URL = "https://example.com/pricing"
@@ -70,7 +69,7 @@ func (t *Team) addMonitor(m Monitor, now time.Time) *monitor {
 	return added
 }
 
-// Monitors returns the team's monitors, the oldest first.
+// Monitors returns the team's monitors, oldest first.
 func (t *Team) Monitors() []Monitor {
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
@@ -115,8 +114,8 @@ func (m *monitor) fields(generation int) fields {
 	return f
 }
 
-// monitorFields returns the fields that a request of a generation may have,
-// and those that it needs to create a monitor.
+// monitorFields returns the fields for requests of a generation, and the names that
+// a creation requires.
 func monitorFields(generation int) (known []field[Monitor], required []string) {
 	known = []field[Monitor]{
 		urlField("url", func(m *Monitor) *string { return &m.URL }),
@@ -139,7 +138,7 @@ func monitorFields(generation int) (known []field[Monitor], required []string) {
 		stringField("css_selector", func(m *Monitor) *string { return &m.CSSSelector }),
 		boolField("js_rendering", func(m *Monitor) *bool { return &m.JSRendering }),
 		field[Monitor]{"notification_config", func(m *Monitor, value json.RawMessage) *failure {
-			_, failed := decode(value, m, notify) // a field that is not given stays as it is (assumed)
+			_, failed := decode(value, m, notify) // absent fields stay as they are (assumed)
 			return failed
 		}},
 		field[Monitor]{"json_selector", func(m *Monitor, value json.RawMessage) *failure {
@@ -154,7 +153,7 @@ func monitorFields(generation int) (known []field[Monitor], required []string) {
 	), []string{"url"}
 }
 
-func (c *call) listMonitors() (*answer, *failure) {
+func (c *call) listMonitors() (*response, *failure) {
 	n, failed := limitOf(c.query)
 	if failed != nil {
 		return nil, failed
@@ -168,7 +167,7 @@ func (c *call) listMonitors() (*answer, *failure) {
 	return list(c.generation, items), nil
 }
 
-func (c *call) createMonitor() (*answer, *failure) {
+func (c *call) createMonitor() (*response, *failure) {
 	known, required := monitorFields(c.generation)
 	m := Monitor{Generation: c.generation}
 	if _, failed := decode(c.body, &m, known, required...); failed != nil {
@@ -180,7 +179,7 @@ func (c *call) createMonitor() (*answer, *failure) {
 	return data(http.StatusCreated, c.generation, c.team.addMonitor(m, c.now).fields(c.generation)), nil
 }
 
-// monitor returns the monitor that the path names.
+// monitor returns the monitor with the id in the path.
 func (c *call) monitor() (*monitor, *failure) {
 	for _, t := range c.server.teams {
 		for _, m := range t.monitors {
@@ -196,8 +195,8 @@ func (c *call) monitor() (*monitor, *failure) {
 	return nil, &failure{status: http.StatusNotFound, code: codeNotFound, message: "Monitor not found"}
 }
 
-// withMonitor answers with the monitor after do.
-func (c *call) withMonitor(do func(*monitor) *failure) (*answer, *failure) {
+// withMonitor calls do, and returns the monitor as the response.
+func (c *call) withMonitor(do func(*monitor) *failure) (*response, *failure) {
 	m, failed := c.monitor()
 	if failed == nil {
 		failed = do(m)
@@ -208,11 +207,11 @@ func (c *call) withMonitor(do func(*monitor) *failure) (*answer, *failure) {
 	return data(http.StatusOK, c.generation, m.fields(c.generation)), nil
 }
 
-func (c *call) getMonitor() (*answer, *failure) {
+func (c *call) getMonitor() (*response, *failure) {
 	return c.withMonitor(func(*monitor) *failure { return nil })
 }
 
-func (c *call) updateMonitor() (*answer, *failure) {
+func (c *call) updateMonitor() (*response, *failure) {
 	return c.withMonitor(func(m *monitor) *failure {
 		known, _ := monitorFields(c.generation)
 		changed := m.Monitor
@@ -221,7 +220,7 @@ func (c *call) updateMonitor() (*answer, *failure) {
 			return failed
 		}
 		if n == 0 {
-			return &failure{status: http.StatusBadRequest, code: codeMissingFields, message: "There is no field to change"}
+			return &failure{status: http.StatusBadRequest, code: codeMissingFields, message: "The body has no field to change"}
 		}
 		m.Monitor = changed
 		m.UpdatedAt = c.now
@@ -229,10 +228,10 @@ func (c *call) updateMonitor() (*answer, *failure) {
 	})
 }
 
-func (c *call) pauseMonitor() (*answer, *failure)  { return c.setPaused(true) }
-func (c *call) resumeMonitor() (*answer, *failure) { return c.setPaused(false) }
+func (c *call) pauseMonitor() (*response, *failure)  { return c.setPaused(true) }
+func (c *call) resumeMonitor() (*response, *failure) { return c.setPaused(false) }
 
-func (c *call) setPaused(paused bool) (*answer, *failure) {
+func (c *call) setPaused(paused bool) (*response, *failure) {
 	return c.withMonitor(func(m *monitor) *failure {
 		if m.Paused != paused {
 			m.Paused, m.UpdatedAt = paused, c.now
@@ -241,9 +240,9 @@ func (c *call) setPaused(paused bool) (*answer, *failure) {
 	})
 }
 
-// triggerMonitor finds the page changed, every time. A monitor that is paused
-// or has no webhook is answered alike, and delivers nothing.
-func (c *call) triggerMonitor() (*answer, *failure) {
+// triggerMonitor finds a change every time. For a monitor without a webhook, or a
+// paused monitor, the response is the same and nothing is delivered.
+func (c *call) triggerMonitor() (*response, *failure) {
 	return c.withMonitor(func(m *monitor) *failure {
 		if !m.Paused && m.WebhookURL != "" {
 			c.server.detect(m, nil)
@@ -253,12 +252,12 @@ func (c *call) triggerMonitor() (*answer, *failure) {
 	})
 }
 
-func (c *call) deleteMonitor() (*answer, *failure) {
+func (c *call) deleteMonitor() (*response, *failure) {
 	m, failed := c.monitor()
 	if failed != nil {
 		return nil, failed
 	}
 	m.deleted = true
 	c.team.monitors = slices.DeleteFunc(c.team.monitors, func(other *monitor) bool { return other == m })
-	return newAnswer(http.StatusNoContent), nil
+	return newResponse(http.StatusNoContent), nil
 }

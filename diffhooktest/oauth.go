@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// tokenLifetime is how long an access token lives, as documented.
+// tokenLifetime is the documented lifetime of an access token.
 const tokenLifetime = 24 * time.Hour
 
 type oauthClient struct {
 	id, secret string
 	team       *Team
 	revoked    bool
-	requests   rateLog // over all its tokens
+	requests   rateLog // over all tokens of the client
 }
 
 type accessToken struct {
@@ -32,8 +32,8 @@ func (t *Team) addClient() *oauthClient {
 	return c
 }
 
-// ClientCredentials returns the id and secret of the OAuth client that the
-// team had from the start, the credentials of generation 2.
+// ClientCredentials returns the id and the secret of the team's first OAuth client,
+// the credentials of generation 2.
 func (t *Team) ClientCredentials() (id, secret string) {
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
@@ -48,21 +48,20 @@ func (t *Team) NewClientCredentials() (id, secret string) {
 	return c.id, c.secret
 }
 
-// RevokeClientCredentials revokes the OAuth client with the given id: it gets
-// no more tokens, and those that it has are answered with "Invalid API key".
-// It panics where the team has no such client.
+// RevokeClientCredentials revokes the OAuth client with the given id. The client
+// gets no more tokens, and requests with existing tokens get 401 "Invalid API key".
+// It panics if the id is unknown.
 func (t *Team) RevokeClientCredentials(id string) {
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
 	i := slices.IndexFunc(t.clients, func(c *oauthClient) bool { return c.id == id })
 	if i < 0 {
-		panic("diffhooktest: the team has no OAuth client with the given id")
+		panic("diffhooktest: the OAuth client is not in the team; take an id from NewClientCredentials")
 	}
 	t.clients[i].revoked = true
 }
 
-// ExpireTokens ends the life of all access tokens of the team, as the 24 hours
-// would.
+// ExpireTokens expires all access tokens of the team now.
 func (t *Team) ExpireTokens() {
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
@@ -73,15 +72,15 @@ func (t *Team) ExpireTokens() {
 	}
 }
 
-// principal is whom a request is authorized as.
+// principal is the authenticated sender of a request.
 type principal struct {
 	team       *Team
 	generation int
 	requests   *rateLog
 }
 
-// authenticate finds out who sent a request. The second result is the
-// generation in which to answer, also where the request is refused.
+// authenticate returns the sender of a request and the generation for the response.
+// After a failure, the generation is valid too.
 func (s *Server) authenticate(header http.Header, now time.Time) (*principal, int, *failure) {
 	token, ok := bearer(header)
 	if !ok {
@@ -105,8 +104,8 @@ func (s *Server) authenticate(header http.Header, now time.Time) (*principal, in
 	return &principal{t.client.team, 2, &t.client.requests}, 2, nil
 }
 
-// bearer returns the token of the one Authorization header, which must have
-// the documented form to the letter.
+// bearer returns the token of the only Authorization header, which must match the
+// documented form exactly.
 func bearer(header http.Header) (string, bool) {
 	values := header.Values("Authorization")
 	if len(values) != 1 {
@@ -116,8 +115,7 @@ func bearer(header http.Header) (string, bool) {
 	return token, ok && token != "" && !strings.ContainsAny(token, " \t,")
 }
 
-// generationOf guesses the generation that a request speaks, for answers that
-// come before it is authenticated.
+// generationOf guesses the generation of a request that is not authenticated.
 func generationOf(header http.Header) int {
 	if token, ok := bearer(header); ok && !strings.HasPrefix(token, keyPrefix) {
 		return 2
@@ -125,9 +123,9 @@ func generationOf(header http.Header) int {
 	return 1
 }
 
-// token answers the token endpoint, as RFC 6749 has it. It is under no request
-// limit (assumed).
-func (s *Server) token(method string, query string, header http.Header, body []byte, now time.Time) *answer {
+// token answers the token endpoint according to RFC 6749, without a request limit
+// (assumed).
+func (s *Server) token(method string, query string, header http.Header, body []byte, now time.Time) *response {
 	if method != http.MethodPost {
 		f := failure{status: http.StatusMethodNotAllowed, allow: http.MethodPost, code: codeMethodNotAllowed, message: "Method not allowed"}
 		return f.in(2)
@@ -145,18 +143,19 @@ func (s *Server) token(method string, query string, header http.Header, body []b
 	}
 	text := "emulator-token-" + rand.Text()
 	s.tokens[text] = &accessToken{client: c, expires: now.Add(tokenLifetime)}
-	a := jsonAnswer(http.StatusOK, map[string]any{"access_token": text, "token_type": "Bearer", "expires_in": seconds(tokenLifetime)})
+	a := jsonResponse(http.StatusOK, map[string]any{"access_token": text, "token_type": "Bearer", "expires_in": seconds(tokenLifetime)})
 	a.header.Set("Cache-Control", "no-store")
 	return a
 }
 
-func tokenError(status int, code, description string) *answer {
-	a := jsonAnswer(status, map[string]any{"error": code, "error_description": description})
+func tokenError(status int, code, description string) *response {
+	a := jsonResponse(status, map[string]any{"error": code, "error_description": description})
 	a.header.Set("Cache-Control", "no-store")
 	return a
 }
 
-// parseTokenForm returns what is wrong with the form, if anything.
+// parseTokenForm returns the form of a request for a token, or a description of the
+// fault.
 func parseTokenForm(query string, header http.Header, body []byte) (url.Values, string) {
 	if query != "" {
 		return nil, "The parameters must be in the body"
@@ -171,10 +170,10 @@ func parseTokenForm(query string, header http.Header, body []byte) (url.Values, 
 	want := []string{"grant_type", "client_id", "client_secret"}
 	for name, values := range form {
 		if !slices.Contains(want, name) {
-			return nil, "There is an unknown parameter"
+			return nil, "A parameter is unknown"
 		}
 		if len(values) > 1 {
-			return nil, "A parameter is there twice"
+			return nil, "A parameter appears twice"
 		}
 	}
 	for _, name := range want {

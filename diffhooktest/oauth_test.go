@@ -71,7 +71,7 @@ func TestTokenEndpoint(t *testing.T) {
 	})
 }
 
-// A token lives for 24 hours, by the clock.
+// A token expires after 24 hours on the clock.
 func TestTokensExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
@@ -79,7 +79,7 @@ func TestTokensExpire(t *testing.T) {
 		token := tokenFor(t, s, id, secret)
 		s.Advance(24*time.Hour - time.Nanosecond)
 		assert.Equal(t, http.StatusOK, call(t, s, token, "GET", "/api/keys", "").status)
-		<-time.After(time.Nanosecond) // the clock goes on by itself
+		<-time.After(time.Nanosecond) // the clock runs
 		got := call(t, s, token, "GET", "/api/keys", "")
 		assert.Equal(t, http.StatusUnauthorized, got.status)
 		assertError(t, got, 2, "", "Invalid or expired token")
@@ -104,6 +104,6 @@ func TestRevokedClient(t *testing.T) {
 	again := exchange(t, s, url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}.Encode())
 	assert.Equal(t, http.StatusUnauthorized, again.status)
 	assert.Contains(t, again.body, "invalid_client")
-	assert.Equal(t, http.StatusOK, call(t, s, other, "GET", "/api/keys", "").status, "the team's other client")
+	assert.Equal(t, http.StatusOK, call(t, s, other, "GET", "/api/keys", "").status, "another client of the team")
 	assert.Panics(t, func() { team.RevokeClientCredentials("dh_live_" + "unknown") })
 }

@@ -6,12 +6,11 @@ import (
 	"time"
 )
 
-// rateWindow is the time over which requests are counted.
+// rateWindow is the period of a rate limit.
 const rateWindow = time.Minute
 
-// rateLog is when the requests of one key, or one address, came that count at
-// the moment: those of the last minute. A request no longer counts exactly a
-// minute after it came.
+// rateLog contains the times of the counted requests of a key or an address in the
+// last minute. At exactly a minute of age, a request no longer counts.
 type rateLog struct{ times []time.Time }
 
 func (l *rateLog) prune(now time.Time) {
@@ -22,7 +21,7 @@ func (l *rateLog) prune(now time.Time) {
 	l.times = l.times[old:]
 }
 
-// wait returns how long until the log has room for one more; 0: it has now.
+// wait returns the time until a request fits into the limit; 0 means now.
 func (l *rateLog) wait(limit int, now time.Time) time.Duration {
 	if len(l.times) < limit {
 		return 0
@@ -30,13 +29,13 @@ func (l *rateLog) wait(limit int, now time.Time) time.Duration {
 	return l.times[len(l.times)-limit].Add(rateWindow).Sub(now)
 }
 
-// reset returns how long until the limit is whole again, for a log that is not
+// reset returns the time until the limit is fully available. The log must not be
 // empty.
 func (l *rateLog) reset(now time.Time) time.Duration {
 	return l.times[len(l.times)-1].Add(rateWindow).Sub(now)
 }
 
-// quota is one of the limits that a request is under.
+// quota is a limit with the log of the counted requests.
 type quota struct {
 	log   *rateLog
 	limit int
@@ -44,9 +43,9 @@ type quota struct {
 
 func (q quota) remaining() int { return max(0, q.limit-len(q.log.times)) }
 
-// admit counts a request under all quotas, or refuses it where one of them has
-// no room; a request that is refused does not count (assumed). The headers are
-// those of the quota that leaves the least.
+// admit counts a request in all quotas, or rejects it if a quota is used up. A
+// rejected request does not count (assumed). The headers describe the quota with
+// the least left.
 func admit(now time.Time, quotas ...quota) (http.Header, *failure) {
 	var wait time.Duration
 	for _, q := range quotas {

@@ -14,8 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// The 61st request in any 60 s is refused: the window slides, so requests at
-// the end of one minute count at the beginning of the next.
+// The 61st request in any 60 s is rejected. The window slides: requests at the end
+// of a minute count at the beginning of the next minute.
 func TestRateLimitIsExact(t *testing.T) {
 	for name, wait := range map[string]func(*diffhooktest.Server, time.Duration){
 		"the bubble's time": func(_ *diffhooktest.Server, d time.Duration) { <-time.After(d) },
@@ -27,7 +27,7 @@ func TestRateLimitIsExact(t *testing.T) {
 					s := bubble(t)
 					bearer := bearers(t, s, s.DefaultTeam())[generation]
 					get := func() reply { return call(t, s, bearer, "GET", "/api/keys", "") }
-					for i := range 60 { // one a second, so that they leave the window one by one
+					for i := range 60 { // with pauses, so that the requests leave the window singly
 						got := get()
 						require.Equal(t, http.StatusOK, got.status)
 						require.Equal(t, "60", got.header.Get("RateLimit-Limit"))
@@ -37,13 +37,13 @@ func TestRateLimitIsExact(t *testing.T) {
 							wait(s, time.Second)
 						}
 					}
-					refused := get() // 59 s after the first
-					require.Equal(t, http.StatusTooManyRequests, refused.status)
-					assert.Equal(t, "1", refused.header.Get("Retry-After"))
-					assert.Equal(t, "0", refused.header.Get("RateLimit-Remaining"))
-					assertError(t, refused, generation, "RATE_LIMITED", "Too many requests")
+					rejected := get() // 59 s after the first request
+					require.Equal(t, http.StatusTooManyRequests, rejected.status)
+					assert.Equal(t, "1", rejected.header.Get("Retry-After"))
+					assert.Equal(t, "0", rejected.header.Get("RateLimit-Remaining"))
+					assertError(t, rejected, generation, "RATE_LIMITED", "Too many requests")
 					var body map[string]any
-					require.NoError(t, json.Unmarshal([]byte(refused.body), &body))
+					require.NoError(t, json.Unmarshal([]byte(rejected.body), &body))
 					if generation == 2 {
 						assert.Equal(t, 1.0, body["retry_after_seconds"])
 					} else {
@@ -53,8 +53,8 @@ func TestRateLimitIsExact(t *testing.T) {
 					wait(s, time.Second-time.Nanosecond)
 					require.Equal(t, http.StatusTooManyRequests, get().status, "a nanosecond too early")
 					wait(s, time.Nanosecond)
-					require.Equal(t, http.StatusOK, get().status, "one has left the window, and refusals do not count")
-					require.Equal(t, http.StatusTooManyRequests, get().status, "one, not two")
+					require.Equal(t, http.StatusOK, get().status, "a request left the window, and rejected requests do not count")
+					require.Equal(t, http.StatusTooManyRequests, get().status, "only one request left the window")
 					wait(s, time.Minute)
 					for range 60 {
 						require.Equal(t, http.StatusOK, get().status)
@@ -75,7 +75,7 @@ func TestRateLimitComesBeforeRoutingAndAfterAuthorization(t *testing.T) {
 		assert.Equal(t, http.StatusBadRequest, call(t, s, key, "POST", "/api/keys", "x").status)
 		assert.Equal(t, http.StatusTooManyRequests, call(t, s, key, "GET", "/api/nothing", "").status, "both counted")
 		assert.Equal(t, http.StatusTooManyRequests, call(t, s, key, "POST", "/api/keys", `{"label":"x"}`).status)
-		assert.Len(t, team.Keys(), 1, "what is refused does nothing")
+		assert.Len(t, team.Keys(), 1, "rejected requests do nothing")
 		assert.Equal(t, http.StatusUnauthorized, call(t, s, key+"x", "GET", "/api/keys", "").status)
 		team.SetPlan(diffhooktest.Plan{RequestsPerMinute: 200})
 		assert.Equal(t, http.StatusOK, call(t, s, key, "GET", "/api/keys", "").status)
@@ -90,12 +90,12 @@ func TestRateLimitPerKeyAndPerIP(t *testing.T) {
 			r.RemoteAddr = ip + ":4711"
 			s.ServeHTTP(w, r)
 		}))
-		answer, err := rt.RoundTrip(r)
+		resp, err := rt.RoundTrip(r)
 		require.NoError(t, err)
-		got.status, got.header = answer.StatusCode, answer.Header
+		got.status, got.header = resp.StatusCode, resp.Header
 		return got
 	}
-	t.Run("an address is limited over all its keys", func(t *testing.T) {
+	t.Run("all keys of an address share a limit", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := bubble(t)
 			team := s.NewTeam(diffhooktest.Plan{RequestsPerMinute: 3})
@@ -107,7 +107,7 @@ func TestRateLimitPerKeyAndPerIP(t *testing.T) {
 			assert.Equal(t, 200, from(t, s, two, "192.0.2.2").status)
 		})
 	})
-	t.Run("a key is limited over all addresses", func(t *testing.T) {
+	t.Run("all addresses of a key share a limit", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := bubble(t)
 			key := s.NewTeam(diffhooktest.Plan{RequestsPerMinute: 2}).APIKey().Reveal()
@@ -131,7 +131,7 @@ func TestRateLimitPerKeyAndPerIP(t *testing.T) {
 	})
 }
 
-// All tokens of one OAuth client share its limit.
+// All tokens of an OAuth client share a limit.
 func TestRateLimitIsOfTheClientNotTheToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)

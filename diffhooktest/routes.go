@@ -4,18 +4,18 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
-// call is one authorized request to a handler, which runs with the server's
-// mutex held.
+// call is an authorized request to a handler. The handler runs while s.mu is held.
 type call struct {
 	server     *Server
 	team       *Team
 	generation int
 	now        time.Time
-	id         string // the element of the path, unescaped
+	id         string // the {id} in the path, unescaped
 	query      string
 	header     http.Header
 	body       []byte
@@ -25,10 +25,10 @@ type call struct {
 type route struct {
 	method, path string
 	input        input
-	handle       func(*call) (*answer, *failure)
+	handle       func(*call) (*response, *failure)
 }
 
-// input is what a request to a route has besides its path.
+// input is the part of a request that a route takes besides the path.
 type input int
 
 const (
@@ -39,8 +39,8 @@ const (
 
 const tokenPath = "/api/oauth/token"
 
-// routes returns the API but for the token endpoint, which has rules of its
-// own.
+// routes returns the endpoints of the API without the token endpoint, whose rules
+// differ.
 func routes() []route {
 	return []route{
 		{"GET", "/api/monitors", limit, (*call).listMonitors},
@@ -61,8 +61,8 @@ func routes() []route {
 	}
 }
 
-// find returns the route of a request and the id in its path, or the failure
-// to answer with.
+// find returns the route of a request and the id in the path, or a failure: 404, or
+// 405 with the methods of the path.
 func find(all []route, method, path string) (*route, string, *failure) {
 	var allow []string
 	for i, r := range all {
@@ -82,9 +82,8 @@ func find(all []route, method, path string) (*route, string, *failure) {
 	return nil, "", &failure{status: http.StatusMethodNotAllowed, code: codeMethodNotAllowed, message: "Method not allowed", allow: strings.Join(allow, ", ")}
 }
 
-// matchPath compares an escaped path with a pattern in which an element in
-// braces stands for any one that is not empty. It returns that element,
-// unescaped.
+// matchPath compares an escaped path with a pattern. An element in braces matches
+// any element that is not empty, and is returned unescaped.
 func matchPath(pattern, path string) (id string, ok bool) {
 	wants, gots := strings.Split(pattern, "/"), strings.Split(path, "/")
 	if len(wants) != len(gots) {
@@ -105,7 +104,7 @@ func matchPath(pattern, path string) (id string, ok bool) {
 	return id, true
 }
 
-// check refuses what a request to the route must not have.
+// check rejects a query, body or Content-Type that the route does not take.
 func (r *route) check(c *call) *failure {
 	if r.input != limit && c.query != "" {
 		return invalid("The endpoint takes no query")
@@ -119,8 +118,8 @@ func (r *route) check(c *call) *failure {
 	return invalid("The endpoint takes no body")
 }
 
-// routeName returns the pattern that names a request in recordings: the
-// method and path of its route, or "" where there is none.
+// routeName returns the method and pattern of the route of a request, or "" if no
+// route matches.
 func routeName(all []route, method, path string) string {
 	if path == tokenPath && method == http.MethodPost {
 		return "POST " + tokenPath
@@ -131,8 +130,8 @@ func routeName(all []route, method, path string) string {
 	return ""
 }
 
-// matchRoute reports whether a request is one that a pattern names: a method
-// and a path, either alone, or nothing, which is any.
+// matchRoute reports whether a request matches a pattern: a method and a path,
+// either of the two, or "", which matches every request.
 func matchRoute(pattern, method, path string) bool {
 	wantMethod, wantPath, both := strings.Cut(pattern, " ")
 	if !both && strings.HasPrefix(pattern, "/") {
@@ -148,7 +147,7 @@ func matchRoute(pattern, method, path string) bool {
 	return ok
 }
 
-// checkPattern panics on a pattern that can match nothing.
+// checkPattern panics if pattern cannot match any request.
 func checkPattern(pattern string) {
 	method, path, both := strings.Cut(pattern, " ")
 	if !both && strings.HasPrefix(pattern, "/") {
@@ -156,6 +155,6 @@ func checkPattern(pattern string) {
 	}
 	methods := []string{"", http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
 	if !slices.Contains(methods, method) || both && path == "" || path != "" && !strings.HasPrefix(path, "/api/") {
-		panic("diffhooktest: " + pattern + ` is not a route; write one as "POST /api/keys", "GET /api/monitors/{id}", "/api/keys" or "GET"`)
+		panic("diffhooktest: " + strconv.Quote(pattern) + ` is not a route; write a method, a path or both, such as "GET /api/monitors/{id}"`)
 	}
 }

@@ -13,37 +13,35 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// SenderOptions configures a [Sender]. The zero value, and a nil pointer, mean
-// every default.
+// SenderOptions configures a [Sender]. Nil and the zero value mean every default.
 type SenderOptions struct {
-	// Generation is the generation of the platform to act as, 1 or 2: it
-	// decides the signature's header and the schedule of retries. By default,
-	// 1.
+	// Generation, 1 or 2, decides the signature's header and the schedule of
+	// retries. By default, 1.
 	Generation int
 
-	// SignOnce signs an event once, when the change is detected (when Send is
-	// called), and keeps the signature for all attempts. The platform does
-	// not say whether it does so or signs each attempt anew: test with both.
-	// By default, each attempt is signed with the secret in force as it begins.
+	// SignOnce signs an event once, when Send is called, and keeps the signature
+	// for all attempts. Whether DiffHook does so is not documented: test both ways.
+	// By default, the secret that is current when an attempt begins signs the
+	// attempt.
 	SignOnce bool
 
-	// Retries are the waits before the second and each further attempt, in
-	// place of the generation's. Empty, but not nil, means no retries. By
-	// default, 5 s and 30 s (generation 1), or 1, 2, 4, … 512 minutes, each
-	// up to the next full minute (generation 2).
+	// Retries are the waits before the second and each later attempt. Empty but not
+	// nil means no retries. By default, the waits are 5 s and 30 s in generation 1.
+	// In generation 2, they are 1, 2, 4, … 512 minutes, each until the next full
+	// minute of the clock.
 	Retries []time.Duration
 
-	// HTTPClient sends to URLs. It is copied; redirects are never followed.
-	// By default, [http.DefaultClient].
+	// HTTPClient sends to URLs. It is copied and follows no redirects. By default,
+	// [http.DefaultClient].
 	HTTPClient *http.Client
 }
 
-// Sender delivers events as DiffHook does: one signed POST, which has succeeded
-// when it is answered with 2xx within [diffhook.DeliveryTimeout], and retries
-// of it. Every attempt is recorded in the [Result].
+// Sender delivers events as DiffHook does: a signed POST, and retries until a
+// response with 2xx arrives within [diffhook.DeliveryTimeout]. The [Result] records
+// every attempt.
 //
-// All methods are safe for concurrent use; to have several deliveries in
-// flight, send them on goroutines.
+// All methods are safe for concurrent use: for several deliveries in flight, call
+// Send from several goroutines.
 type Sender struct {
 	opts     SenderOptions
 	schedule schedule
@@ -53,8 +51,8 @@ type Sender struct {
 	secret diffhook.Secret
 }
 
-// NewSender returns a sender that signs with secret; with the zero Secret it
-// does not sign. It panics where opts names a generation that there is not.
+// NewSender returns a sender that signs with secret. The zero Secret means no
+// signature. NewSender panics if opts.Generation is not 0, 1 or 2.
 func NewSender(secret diffhook.Secret, opts *SenderOptions) *Sender {
 	s := &Sender{secret: secret}
 	if opts != nil {
@@ -66,7 +64,7 @@ func NewSender(secret diffhook.Secret, opts *SenderOptions) *Sender {
 		s.opts.Generation = 1
 	case 1, 2:
 	default:
-		panic(fmt.Sprintf("diffhooktest: SenderOptions.Generation is %d; want 1 or 2", s.opts.Generation))
+		panic(fmt.Sprintf("diffhooktest: SenderOptions.Generation is %d; use 1 or 2", s.opts.Generation))
 	}
 	s.schedule = scheduleOf(s.opts.Generation)
 	if s.opts.Retries != nil {
@@ -80,45 +78,44 @@ func NewSender(secret diffhook.Secret, opts *SenderOptions) *Sender {
 	return s
 }
 
-// Rotate makes next the secret in force, as rotating it at the platform does:
-// events, and unless SignOnce is set attempts, that begin from now on are
-// signed with it.
+// Rotate makes next the current secret, like a rotation on the platform. It signs
+// the events that begin from now on and, unless SignOnce is set, the attempts.
 func (s *Sender) Rotate(next diffhook.Secret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.secret = next
 }
 
-// Secret returns the secret in force.
+// Secret returns the current secret.
 func (s *Sender) Secret() diffhook.Secret {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.secret
 }
 
-// Result is what became of one event.
+// Result is the outcome of a delivery.
 type Result struct {
-	// Delivered reports that the last attempt succeeded.
+	// Delivered reports whether the last attempt succeeded.
 	Delivered bool
 
-	// Attempts are all attempts in their order, at least one.
+	// Attempts are all attempts in order, at least one from a Sender.
 	Attempts []Attempt
 
-	// Err is the context's error where it ended the delivery early.
+	// Err is the error of the context if the context ended the delivery early.
 	Err error
 }
 
-// Send delivers body to url over HTTP, and returns when an attempt succeeded,
-// the last one failed, or ctx ended.
+// Send delivers body to url over HTTP. It returns after an attempt succeeded, after
+// the last attempt, or when ctx ends.
 func (s *Sender) Send(ctx context.Context, url string, body []byte) Result {
 	return s.deliver(ctx, body, postTo(s.client, url, body))
 }
 
-// SendTo is [Sender.Send] straight to a handler, without a network: the
-// endpoint itself and not a mux around it, for requests have the path /. Each
-// attempt calls h on a goroutine of its own, which goes on after
-// DeliveryTimeout, with its context ended, if h does. Within a
-// [testing/synctest] bubble, the waits take no real time.
+// SendTo is [Sender.Send] to a handler, without a network. Pass the endpoint and
+// not a mux around it: requests have the path /. Each attempt calls h on a new
+// goroutine. After DeliveryTimeout, the context of the request ends and the next
+// attempt may begin, even if h still runs. In a [testing/synctest] bubble, the
+// waits take no real time.
 func (s *Sender) SendTo(ctx context.Context, h http.Handler, body []byte) Result {
 	return s.deliver(ctx, body, func(ctx context.Context, header http.Header) (int, error) {
 		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", bytes.NewReader(body))
@@ -131,7 +128,8 @@ func (s *Sender) SendTo(ctx context.Context, h http.Handler, body []byte) Result
 	})
 }
 
-// deliver makes attempts by post until one succeeds or none is left.
+// deliver makes attempts with post until success, the last attempt, or the end of
+// ctx.
 func (s *Sender) deliver(ctx context.Context, body []byte, post poster) (result Result) {
 	secret := s.Secret()
 	for {

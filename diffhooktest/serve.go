@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// maxBodyBytes is more than a request to the API can need.
+// maxBodyBytes bounds the body of a request to the API, far above any use.
 const maxBodyBytes = 1 << 20
 
-// incoming is a request that was read.
+// incoming is a request after the body was read.
 type incoming struct {
 	at                          time.Time
 	method, path, query, remote string
@@ -21,9 +21,8 @@ type incoming struct {
 	body                        []byte
 }
 
-// ServeHTTP answers one request to the API. It panics with
-// [http.ErrAbortHandler], as handlers of net/http do, to break off a
-// connection that it cannot hijack.
+// ServeHTTP answers a request to the API. To break a connection, ServeHTTP hijacks
+// it or, like other handlers of net/http, panics with [http.ErrAbortHandler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.enter() {
 		panic(http.ErrAbortHandler)
@@ -44,7 +43,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.fail(w, r, in, fault)
 }
 
-// fail answers a request that meets a fault.
+// fail answers a request with a fault.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, in *incoming, fault *Fault) {
 	if fault.Delay > 0 {
 		ctx, cancel := context.WithCancel(r.Context())
@@ -61,13 +60,13 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, in *incoming, faul
 		drop(w)
 		return
 	}
-	var a *answer
+	var a *response
 	if !fault.replaces() || fault.Handle {
 		a = s.handle(in)
 	}
 	if fault.replaces() {
-		a = fault.answer(in.path, in.header)
-		if !fault.HTML { // a proxy knows nothing of request ids
+		a = fault.response(in.path, in.header)
+		if !fault.HTML { // a proxy sets no request id
 			a.header.Set("X-Request-Id", newID("req"))
 		}
 	}
@@ -95,19 +94,18 @@ func (s *Server) enter() bool {
 	return true
 }
 
-// handle does what a request asks for: authenticate, count, route, validate,
-// act.
-func (s *Server) handle(in *incoming) *answer {
+// handle authenticates, counts, routes, validates and carries out a request.
+func (s *Server) handle(in *incoming) *response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.now()
-	a := s.answer(in, now)
+	a := s.respond(in, now)
 	a.header.Set("X-Request-Id", newID("req"))
-	a.header.Set("Date", now.UTC().Format(http.TimeFormat)) // by the clock that all times in the answer are of
+	a.header.Set("Date", now.UTC().Format(http.TimeFormat)) // by the server's clock, like the body
 	return a
 }
 
-func (s *Server) answer(in *incoming, now time.Time) *answer {
+func (s *Server) respond(in *incoming, now time.Time) *response {
 	if in.path == tokenPath {
 		return s.token(in.method, in.query, in.header, in.body, now)
 	}
@@ -116,7 +114,7 @@ func (s *Server) answer(in *incoming, now time.Time) *answer {
 		return failed.in(generation)
 	}
 	limits, failed := admit(now, s.quotas(p, in.remote)...)
-	var a *answer
+	var a *response
 	if failed == nil {
 		a, failed = s.act(in, p, now)
 	}
@@ -129,9 +127,9 @@ func (s *Server) answer(in *incoming, now time.Time) *answer {
 	return a
 }
 
-// quotas returns the limits that a request is under: that of its credential,
-// which for generation 2 is the OAuth client with all its tokens (assumed), and
-// that of the address it comes from.
+// quotas returns the limits for a request: of the credential and of the remote
+// address. For generation 2, the credential is the OAuth client with all tokens
+// (assumed).
 func (s *Server) quotas(p *principal, remote string) []quota {
 	perKey := p.team.plan.requestsPerMinute()
 	perIP := perKey
@@ -148,7 +146,7 @@ func (s *Server) quotas(p *principal, remote string) []quota {
 	return []quota{{p.requests, perKey}, {s.addresses[ip], perIP}}
 }
 
-func (s *Server) act(in *incoming, p *principal, now time.Time) (*answer, *failure) {
+func (s *Server) act(in *incoming, p *principal, now time.Time) (*response, *failure) {
 	route, id, failed := find(s.routes, in.method, in.path)
 	if failed != nil {
 		return nil, failed
@@ -163,20 +161,20 @@ func (s *Server) act(in *incoming, p *principal, now time.Time) (*answer, *failu
 	return route.handle(c)
 }
 
-func send(w http.ResponseWriter, a *answer) {
+func send(w http.ResponseWriter, a *response) {
 	writeHeader(w, a)
-	_, _ = w.Write(a.body) // fails where the client is gone
+	_, _ = w.Write(a.body) // fails only if the client is gone
 }
 
-// truncate sends the first half of an answer's body.
-func truncate(w http.ResponseWriter, a *answer) {
+// truncate sends half of the body, and breaks the connection.
+func truncate(w http.ResponseWriter, a *response) {
 	writeHeader(w, a)
 	_, _ = w.Write(a.body[:len(a.body)/2])
 	_ = http.NewResponseController(w).Flush()
 	panic(http.ErrAbortHandler)
 }
 
-func writeHeader(w http.ResponseWriter, a *answer) {
+func writeHeader(w http.ResponseWriter, a *response) {
 	for name, values := range a.header {
 		w.Header()[name] = values
 	}
@@ -186,16 +184,16 @@ func writeHeader(w http.ResponseWriter, a *answer) {
 	w.WriteHeader(a.status)
 }
 
-// drop breaks the connection. The first line of an answer goes first: net/http
-// sends some requests again, unasked, when a connection that was used before
-// ends without a byte, and the fault would then not be seen.
+// drop breaks the connection after the first line of a response. Without that line,
+// net/http would repeat some requests on a reused connection by itself, and hide
+// the fault.
 func drop(w http.ResponseWriter) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if errors.Is(err, http.ErrNotSupported) {
 		panic(http.ErrAbortHandler)
 	}
 	if err != nil {
-		return // the connection is broken already
+		return // the connection is already broken
 	}
 	_, _ = buffered.WriteString("HTTP/1.1 200 OK\r\n")
 	_ = buffered.Flush()

@@ -12,40 +12,38 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Server emulates the platform in memory: its REST API, and the webhooks that
-// it delivers. See the package comment for what it does and what of that is
-// assumed.
+// Server emulates the platform in memory: the REST API, and the delivery of
+// webhooks. The package comment lists the features and the assumptions.
 //
-// [NewServer] and [Start] listen on loopback; [New] does not listen, and is
-// called as the [http.Handler] that every Server is. All methods are safe for
-// concurrent use. No two servers share anything.
+// [NewServer] and [Start] listen on loopback. A server from [New] does not listen;
+// use it as an [http.Handler]. All methods are safe for concurrent use. Servers
+// share nothing.
 type Server struct {
-	// URL is the base URL of the API, with a slash at its end: what
-	// [diffhook.ClientOptions].BaseURL takes. For a server of New it is one
-	// where nobody listens.
+	// URL is the base URL of the API, for [diffhook.ClientOptions].BaseURL, and
+	// ends with a slash. For a server from New, nothing listens there.
 	URL string
 
 	routes      []route
 	clock       *clock
 	defaultTeam *Team
 
-	http   *http.Server // nil: it does not listen
+	http   *http.Server // nil for a server from New
 	conns  sync.WaitGroup
-	active sync.WaitGroup // requests, deliveries and timers; added to under mu while not closed
+	active sync.WaitGroup // requests, deliveries and timers; grows only under mu, before closed
 	ctx    context.Context
 	cancel context.CancelFunc
 	close  sync.Once
 
-	deliveries *http.Transport // by default
-	calls      *http.Transport // of clients made by Client
+	deliveries *http.Transport // for webhooks, unless Settings.Deliver is set
+	calls      *http.Transport // for the clients from Client
 
-	advance sync.Mutex // one Advance at a time; held before mu
+	advance sync.Mutex // held during Advance; locked before mu
 
 	mu        sync.Mutex
 	closed    bool
 	settings  Settings
 	teams     []*Team
-	keys      map[string]*apiKey // by text; revoked ones too
+	keys      map[string]*apiKey // by text, with the revoked keys
 	clients   map[string]*oauthClient
 	tokens    map[string]*accessToken
 	addresses map[string]*rateLog
@@ -53,43 +51,41 @@ type Server struct {
 	requests  []Request
 
 	sent      []*delivery // oldest first
-	pending   []*delivery // of sent: those that may have an attempt to come
-	timer     *time.Timer // for the attempt due first; nil: none, or Advance is at work
+	pending   []*delivery // the part of sent with attempts to come, and perhaps some without
+	timer     *time.Timer // for the earliest attempt; nil if there is none, or while Advance runs
 	advancing bool
 	inFlight  int
-	landed    *sync.Cond // on mu: inFlight fell
+	landed    *sync.Cond // on mu, after inFlight fell
 }
 
-// Settings are what [Server.Configure] sets. The zero value means every
-// default.
+// Settings are options for [Server.Configure]. The zero value means every default.
 type Settings struct {
-	// SignOnce signs a webhook once, when the change is detected, and keeps
-	// the signature for all attempts; see [SenderOptions].SignOnce. By
-	// default, each attempt is signed with the secret in force as it begins.
+	// SignOnce signs a webhook once, at the change, and keeps the signature for all
+	// attempts; see [SenderOptions].SignOnce. By default, the secret that is
+	// current when an attempt begins signs the attempt.
 	SignOnce bool
 
-	// Deliver sends the webhooks. [Transport] makes one that calls a handler,
-	// whatever the URL. By default, webhooks go over the network to loopback
-	// addresses, and attempts at any other fail: pass [http.DefaultTransport]
-	// to have them made.
+	// Deliver sends the webhooks. [Transport] returns a RoundTripper that calls a
+	// handler for every URL. By default, webhooks go over the network to loopback
+	// addresses, and attempts at other addresses fail. To reach any address, pass
+	// [http.DefaultTransport].
 	Deliver http.RoundTripper
 
-	// RequestsPerMinutePerIP is how many requests may come from one IP address
-	// in any 60 s, over all keys. By default, as many as the plan of the
-	// request's team allows for each key.
+	// RequestsPerMinutePerIP limits the requests of an IP address in any 60 s,
+	// over all keys. By default, the limit is the plan's limit per key.
 	RequestsPerMinutePerIP int
 
-	// Terse leaves out of answers what the platform may not tell: the text of
-	// the replaced signing secret, and when a key was last used. By default,
-	// both are told; neither is documented.
+	// Terse leaves out of responses two undocumented texts that the platform may
+	// not show: the previous signing secret, and the time of a key's last use. By
+	// default, responses contain both.
 	Terse bool
 
-	// OnExchange is called with every request to the API, before the answer to
-	// it is sent, on the goroutine that answers. By default, nothing is.
+	// OnExchange, if not nil, is called for every request to the API before the
+	// response is sent, on the goroutine of the request.
 	OnExchange func(Exchange)
 }
 
-// NewServer starts a server on loopback that closes itself when the test ends.
+// NewServer starts a server on loopback, and closes it when the test ends.
 func NewServer(tb testing.TB) *Server {
 	tb.Helper()
 	s, err := Start()
@@ -100,8 +96,8 @@ func NewServer(tb testing.TB) *Server {
 	return s
 }
 
-// Start starts a server on loopback, outside a test. [Server.Close] ends it.
-// It returns an error where it cannot listen.
+// Start starts a server on loopback, outside a test. [Server.Close] ends the
+// server. Start returns an error if it cannot listen.
 func Start() (*Server, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -114,10 +110,9 @@ func Start() (*Server, error) {
 	return s, nil
 }
 
-// New returns a server that does not listen: requests reach it through
-// [Transport], or as calls of ServeHTTP. It can so be used within a
-// [testing/synctest] bubble, where its clock goes by the bubble's time. Close
-// it there too, unless no webhook is in flight.
+// New returns a server that does not listen. Send requests through [Transport], or
+// call ServeHTTP. In a [testing/synctest] bubble, the clock follows the time of the
+// bubble. Close the server in the bubble too, unless no webhook is in flight.
 func New() *Server {
 	s := &Server{
 		URL:        "http://127.0.0.1:1/api/",
@@ -140,11 +135,10 @@ func newTransport() *http.Transport {
 	return &http.Transport{MaxIdleConnsPerHost: 64}
 }
 
-// Close ends the server: delays end, connections are closed, attempts under
-// way are cancelled and those due later never made. It returns when all
-// goroutines of the server have ended, so it must not be called from a hook or
-// an endpoint that one of them has called. Requests to a closed server are
-// aborted. Closing twice does nothing more.
+// Close ends the server: delays end, connections close, running attempts are
+// cancelled, and later attempts are not made. Requests to a closed server are
+// aborted. Close returns after all goroutines of the server have ended: a hook or an
+// endpoint must not call Close while the server calls it. A second call does nothing.
 func (s *Server) Close() {
 	s.close.Do(func() {
 		s.mu.Lock()
@@ -153,7 +147,7 @@ func (s *Server) Close() {
 		s.mu.Unlock()
 		s.cancel()
 		if s.http != nil {
-			_ = s.http.Close() // of the listener, which nothing else closes
+			_ = s.http.Close() // closes the listener, whose error helps nobody
 		}
 		s.active.Wait()
 		s.conns.Wait()
@@ -172,7 +166,7 @@ func (s *Server) countConn(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// Configure replaces all settings, for what begins from now on.
+// Configure replaces all settings, for the requests and attempts that follow.
 func (s *Server) Configure(settings Settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,11 +176,10 @@ func (s *Server) Configure(settings Settings) {
 // APIKey returns the API key of the default team.
 func (s *Server) APIKey() diffhook.APIKey { return s.defaultTeam.APIKey() }
 
-// ClientCredentials returns the OAuth client of the default team, for
-// generation 2.
+// ClientCredentials returns the OAuth client of the default team, for generation 2.
 func (s *Server) ClientCredentials() (id, secret string) { return s.defaultTeam.ClientCredentials() }
 
-// Secrets returns the signing secrets of the default team that are in force.
+// Secrets is [Team.Secrets] of the default team.
 func (s *Server) Secrets() diffhook.Secrets { return s.defaultTeam.Secrets() }
 
 // Rotate is [Team.Rotate] of the default team.

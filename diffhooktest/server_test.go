@@ -27,7 +27,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// stacks returns those of all goroutines with one of the texts in them.
+// stacks returns the stacks of all goroutines that contain one of the texts.
 func stacks(texts ...string) (found []string) {
 	buf := make([]byte, 1<<20)
 	for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
@@ -41,8 +41,8 @@ func stacks(texts ...string) (found []string) {
 	return found
 }
 
-// With connections idle and in use, a delayed request, a delivery under way
-// and one to be retried, nothing is left after Close.
+// Close ends everything: idle and used connections, a delayed request, a running
+// delivery, and a delivery that waits for a retry.
 func TestCloseLeavesNothingBehind(t *testing.T) {
 	s, err := diffhooktest.Start()
 	require.NoError(t, err)
@@ -59,16 +59,16 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	client := newClient(t)
 	key := s.APIKey().Reveal()
 	m := s.DefaultTeam().NewMonitor(diffhooktest.Monitor{WebhookURL: "https://hooks.example.com/"})
-	_, err = s.Change(m.ID, nil) // to be retried
+	_, err = s.Change(m.ID, nil) // waits for a retry
 	require.NoError(t, err)
 	block.Store(true)
 	got, err := overHTTP(t, client, request(t, s, key, "POST", "/api/monitors/"+m.ID+"/trigger", ""))
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, got.status)
-	<-called // under way
+	<-called // running
 
 	s.Fail(diffhooktest.Fault{Delay: time.Hour})
-	wrote := make(chan struct{}, 10) // the client may send it again when the connection ends
+	wrote := make(chan struct{}, 10) // the client may repeat the request when the connection ends
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { wrote <- struct{}{} }})
 	delayed := make(chan error)
 	r := request(t, s, key, "GET", "/api/keys", "").WithContext(ctx)
@@ -85,7 +85,7 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 		return len(stacks("diffhooktest.(*Server)", "http.(*conn).serve", "http.(*Server).Serve")) == 0
 	}, 5*time.Second, time.Millisecond, "%s", stacks("diffhooktest.(*Server)", "http.(*conn).serve"))
 
-	s.Close() // again
+	s.Close() // a second time
 	s.Advance(time.Hour)
 	assert.Len(t, s.Deliveries(), 2)
 	_, err = s.Change(m.ID, nil)
@@ -96,7 +96,7 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	require.Error(t, err)
 }
 
-// In a bubble, goroutines that are left over fail the test by themselves.
+// In a bubble, a leaked goroutine fails the test.
 func TestCloseInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := diffhooktest.New()
@@ -110,7 +110,7 @@ func TestCloseInABubble(t *testing.T) {
 	})
 }
 
-// A request that breaks off is not handled.
+// An incomplete request is not handled.
 func TestRequestsThatBreakOff(t *testing.T) {
 	s := bubble(t)
 	r := request(t, s, s.APIKey().Reveal(), "POST", "/api/keys", "x")
@@ -143,7 +143,7 @@ func TestStartAt(t *testing.T) {
 			assert.Equal(t, at, s.Now())
 			assert.Equal(t, at, s.DefaultTeam().Keys()[0].CreatedAt)
 			<-time.After(time.Minute)
-			assert.Equal(t, at.Add(time.Minute), s.Now(), "and on from there")
+			assert.Equal(t, at.Add(time.Minute), s.Now(), "and runs on")
 		}
 		call(t, s, s.APIKey().Reveal(), "GET", "/api/keys", "")
 		assert.Panics(t, func() { s.StartAt(time.Now()) })
@@ -160,7 +160,7 @@ func TestStartAt(t *testing.T) {
 	}
 }
 
-// Records show which credential was used and nothing of it.
+// Records identify the credential by a fingerprint.
 func TestRequestsShowNoCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
@@ -172,7 +172,7 @@ func TestRequestsShowNoCredentials(t *testing.T) {
 		call(t, s, key, "POST", "/api/keys", `{"label":"x"}`)
 		call(t, s, token, "GET", "/api/monitors/mon_1", "")
 		r := request(t, s, "", "GET", "/api/nothing", "")
-		r.Header.Set("Authorization", key) // not as it should be, and still no reason to show it
+		r.Header.Set("Authorization", key) // malformed, and still a secret
 		r.Header.Set("Cookie", "key="+key)
 		send(t, s, r)
 
@@ -220,7 +220,7 @@ func TestOnExchange(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		seen = append(seen, x)
-		s.Count("") // it may ask the server
+		s.Count("") // a hook may call the server
 	}})
 	client := newClient(t)
 	all := bearers(t, s, s.DefaultTeam())
@@ -239,13 +239,13 @@ func TestOnExchange(t *testing.T) {
 	form, err := url.ParseQuery(string(seen[0].Request.Body))
 	require.NoError(t, err)
 	_, secret := s.ClientCredentials()
-	assert.Equal(t, secret, form.Get("client_secret"), "bodies are whole")
+	assert.Equal(t, secret, form.Get("client_secret"), "complete bodies")
 	assert.Equal(t, 2, seen[0].Generation)
 	assert.Equal(t, []int{1, 201}, []int{seen[1].Generation, seen[1].Status})
 	assert.Equal(t, created.body, string(seen[1].Body))
 	assert.Equal(t, created.header.Get("X-Request-Id"), seen[1].Header.Get("X-Request-Id"))
 	assert.Equal(t, []int{2, 200}, []int{seen[2].Generation, seen[2].Status})
-	assert.True(t, json.Valid(seen[2].Body), "also what a fault truncates")
+	assert.True(t, json.Valid(seen[2].Body), "also if a fault truncates the response")
 	assert.True(t, seen[2].Request.Fault)
 	assert.Zero(t, seen[3].Status)
 	assert.Nil(t, seen[3].Body)
@@ -254,8 +254,7 @@ func TestOnExchange(t *testing.T) {
 	}
 }
 
-// Everything at once, for the race detector, and with an invariant: nobody
-// gets more than the limit.
+// Everything at once, for the race detector. Invariant: no key exceeds the limit.
 func TestConcurrency(t *testing.T) {
 	s := diffhooktest.NewServer(t)
 	s.Configure(diffhooktest.Settings{Deliver: diffhooktest.Transport(answering(500, 200)), RequestsPerMinutePerIP: 100000})
@@ -312,7 +311,7 @@ func TestClients(t *testing.T) {
 			began := time.Now()
 			_, err := s.Client(nil).Keys.List(t.Context(), nil)
 			require.NoError(t, err)
-			assert.Equal(t, 7*time.Second, time.Since(began), "the client waited as told")
+			assert.Equal(t, 7*time.Second, time.Since(began), "the client waited for Retry-After")
 			assert.Equal(t, 2, s.Count("GET /api/keys"))
 		})
 	})
@@ -329,18 +328,18 @@ func TestTransport(t *testing.T) {
 		}
 		return (&http.Client{Transport: diffhooktest.Transport(h)}).Do(r)
 	}
-	t.Run("the handler sees what a server would", func(t *testing.T) {
-		answer, err := get(t.Context(), func(w http.ResponseWriter, r *http.Request) {
+	t.Run("the request is server-side", func(t *testing.T) {
+		resp, err := get(t.Context(), func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
 			fmt.Fprint(w, r.Host, " ", r.RequestURI, " ", r.RemoteAddr, " ", len(body), " ", err)
 		})
 		require.NoError(t, err)
-		body, err := io.ReadAll(answer.Body)
+		body, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
 		assert.Equal(t, "example.com /a?b=c 127.0.0.1:1 0 <nil>", string(body))
-		assert.Equal(t, int64(len(body)), answer.ContentLength)
+		assert.Equal(t, int64(len(body)), resp.ContentLength)
 	})
-	t.Run("a context that has ended", func(t *testing.T) {
+	t.Run("an ended context", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := get(ctx, func(http.ResponseWriter, *http.Request) { t.Error("called") })
@@ -354,15 +353,15 @@ func TestTransport(t *testing.T) {
 		_, err := get(t.Context(), func(http.ResponseWriter, *http.Request) { runtime.Goexit() })
 		require.ErrorContains(t, err, "goroutine")
 	})
-	t.Run("an answer cut off", func(t *testing.T) {
-		answer, err := get(t.Context(), func(w http.ResponseWriter, _ *http.Request) {
+	t.Run("a response cut off", func(t *testing.T) {
+		resp, err := get(t.Context(), func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "10")
 			fmt.Fprint(w, "12345")
 			panic(http.ErrAbortHandler)
 		})
 		require.NoError(t, err)
-		assert.Equal(t, int64(10), answer.ContentLength)
-		body, err := io.ReadAll(answer.Body)
+		assert.Equal(t, int64(10), resp.ContentLength)
+		body, err := io.ReadAll(resp.Body)
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		assert.Equal(t, "12345", string(body))
 	})

@@ -7,8 +7,8 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Secrets returns the signing secrets in force: the current one and, from a
-// rotation until it is revoked, the one before it.
+// Secrets returns the valid signing secrets: the current secret and, after a
+// rotation and until it is revoked, the previous secret.
 func (t *Team) Secrets() diffhook.Secrets {
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
@@ -19,11 +19,11 @@ func (t *Team) secrets() diffhook.Secrets {
 	return diffhook.Secrets{Current: t.signing.current, Previous: t.signing.previous, NoPrevious: t.signing.previous.IsZero()}
 }
 
-// Rotate replaces the signing secret by a random one, like POST
-// /api/signing-secret/rotate but not as a request, and returns what is in
-// force now. Webhooks detected from now on are signed with it; whether those
-// in flight are is a matter of [Settings].SignOnce. A second rotation drops
-// the older secret (assumed).
+// Rotate replaces the signing secret by a random secret, like POST
+// /api/signing-secret/rotate but without a request, and returns the valid secrets.
+// The new secret signs the webhooks of later changes. [Settings].SignOnce decides
+// about the retries of webhooks in flight. A second rotation ends the older secret
+// (assumed).
 func (t *Team) Rotate() diffhook.Secrets {
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
@@ -35,17 +35,16 @@ func (t *Team) rotate(now time.Time) {
 	t.signing = signingSecret{current: NewSecret(), previous: t.signing.current, created: now}
 }
 
-// RevokePrevious ends the validity of the replaced secret, like DELETE
-// /api/signing-secret/previous. Where SignOnce is set, a delivery in flight
-// that was signed with it keeps its signature: that is what to wait for before
-// revoking.
+// RevokePrevious revokes the previous secret, like DELETE
+// /api/signing-secret/previous. If SignOnce is set, deliveries in flight keep their
+// old signature: wait for them first.
 func (t *Team) RevokePrevious() {
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
 	t.signing.previous = diffhook.Secret{}
 }
 
-func (c *call) getSigningSecret() (*answer, *failure) {
+func (c *call) getSigningSecret() (*response, *failure) {
 	now := c.team.signing
 	f := fields{"secret": now.current.Reveal(), "created_at": timestamp(now.created), "previous": nil}
 	if !now.previous.IsZero() {
@@ -58,12 +57,12 @@ func (c *call) getSigningSecret() (*answer, *failure) {
 	return data(http.StatusOK, c.generation, f), nil
 }
 
-func (c *call) rotateSigningSecret() (*answer, *failure) {
+func (c *call) rotateSigningSecret() (*response, *failure) {
 	c.team.rotate(c.now)
 	return c.getSigningSecret()
 }
 
-func (c *call) revokePreviousSecret() (*answer, *failure) {
+func (c *call) revokePreviousSecret() (*response, *failure) {
 	c.team.signing.previous = diffhook.Secret{}
-	return newAnswer(http.StatusNoContent), nil
+	return newResponse(http.StatusNoContent), nil
 }

@@ -8,25 +8,25 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Plan is what a team pays for. The zero value is the free plan.
+// Plan contains the limits of a team. The zero value is the free plan, without a
+// limit for monitors.
 type Plan struct {
-	// RequestsPerMinute is how many requests are allowed in any 60 s, per API
-	// key and per IP address. The free plan has 60, a paid one 200. By
-	// default, 60.
+	// RequestsPerMinute limits the requests in any 60 s, per API key and per IP
+	// address. The free plan allows 60, paid plans 200. By default, 60.
 	RequestsPerMinute int
 
-	// Monitors is how many monitors the team may have. The platform's numbers
-	// are not documented. By default, there is no limit.
+	// Monitors limits the number of monitors. The platform's numbers are not
+	// documented. By default, there is no limit.
 	Monitors int
 }
 
-// Team owns API keys, OAuth clients, monitors, logs and a signing secret, none
-// of which another team can see. [Server.DefaultTeam] and [Server.NewTeam]
-// return one. All methods are safe for concurrent use.
+// Team owns API keys, OAuth clients, monitors, logs and a signing secret, invisible
+// to other teams. [Server.DefaultTeam] and [Server.NewTeam] return a Team. All
+// methods are safe for concurrent use.
 type Team struct {
 	server *Server
 
-	// Under the server's mutex.
+	// Guarded by the server's mutex.
 	plan     Plan
 	keys     []*apiKey // oldest first
 	clients  []*oauthClient
@@ -35,14 +35,13 @@ type Team struct {
 	signing  signingSecret
 }
 
-// signingSecret is a team's secret and the one before it.
+// signingSecret is the current secret of a team and the previous secret, if any.
 type signingSecret struct {
 	current, previous diffhook.Secret
-	created           time.Time // when current came into force
+	created           time.Time // of current
 }
 
-// DefaultTeam returns the team that the server has from the start, on the free
-// plan.
+// DefaultTeam returns the team that exists from the start, on the free plan.
 func (s *Server) DefaultTeam() *Team { return s.defaultTeam }
 
 // NewTeam adds a team with an API key, an OAuth client and a signing secret.
@@ -60,15 +59,15 @@ func (s *Server) addTeam(plan Plan) *Team {
 	return t
 }
 
-// SetPlan moves the team to another plan. It holds for the requests that come
-// from now on, and takes no monitors away.
+// SetPlan moves the team to another plan, for the requests from now on. No monitor
+// is removed.
 func (t *Team) SetPlan(plan Plan) {
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
 	t.plan = plan
 }
 
-// requestsPerMinute is the plan's limit, with its default.
+// requestsPerMinute returns the plan's limit or the default.
 func (p Plan) requestsPerMinute() int {
 	if p.RequestsPerMinute <= 0 {
 		return 60

@@ -9,15 +9,14 @@ import (
 	"net/http/httptrace"
 )
 
-// Transport returns a transport that has every request, whatever its URL,
-// answered by h, without a network: for [http.Client], within a
-// [testing/synctest] bubble too. A [Server] is such a handler; the endpoint
-// under test, as [Settings].Deliver, another.
+// Transport returns a transport that passes every request to h, whatever the URL,
+// without a network. Use it in [http.Client] or [Settings].Deliver, with a [Server]
+// or the endpoint under test as h. It also works in a [testing/synctest] bubble.
 //
-// h is called on a goroutine of its own, which goes on after the request's
-// context has ended if h does. Where h panics with [http.ErrAbortHandler], the
-// connection seems to break: the answer, if h began one, is cut off there.
-// Requests come from 127.0.0.1. It is safe for concurrent use if h is.
+// h runs on a new goroutine, and may run on after the context of the request
+// ended. If h panics with [http.ErrAbortHandler], the connection seems to break:
+// the client reads the body so far and then an error. Requests come from 127.0.0.1.
+// The transport is safe for concurrent use if h is.
 func Transport(h http.Handler) http.RoundTripper { return handlerTransport{h} }
 
 type handlerTransport struct{ handler http.Handler }
@@ -40,17 +39,17 @@ func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if aborted && len(sent) == 0 {
 		return nil, fmt.Errorf("diffhooktest: the connection broke: %w", io.ErrUnexpectedEOF)
 	}
-	answer := w.Result()
-	answer.Request = r
+	resp := w.Result()
+	resp.Request = r
 	if aborted {
-		answer.Body = io.NopCloser(io.MultiReader(bytes.NewReader(sent), broken{}))
+		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(sent), broken{}))
 	} else {
-		answer.ContentLength = int64(len(sent))
+		resp.ContentLength = int64(len(sent))
 	}
-	return answer, nil
+	return resp, nil
 }
 
-// trace tells the hooks of httptrace what a connection would.
+// trace calls the hooks of httptrace as a connection would.
 func trace(r *http.Request) {
 	hooks := httptrace.ContextClientTrace(r.Context())
 	if hooks == nil {
@@ -67,7 +66,7 @@ func trace(r *http.Request) {
 	}
 }
 
-// serverSide returns a client's request as a server sees it.
+// serverSide returns a client's request in the form that a server receives.
 func serverSide(r *http.Request) *http.Request {
 	s := r.Clone(r.Context())
 	s.RequestURI = r.URL.RequestURI()
@@ -82,7 +81,7 @@ func serverSide(r *http.Request) *http.Request {
 	return s
 }
 
-// broken is the rest of a body whose connection broke.
+// broken is the rest of a body after the connection broke.
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

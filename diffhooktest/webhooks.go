@@ -12,42 +12,40 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Delivery is one webhook: a detected change, and the attempts to tell of it.
+// Delivery is a webhook: a detected change, and the attempts at its delivery.
 type Delivery struct {
 	MonitorID   string
 	Generation  int
-	URL         string // the monitor's webhook URL at the time of the change
+	URL         string // the webhook URL at the time of the change
 	Body        []byte
 	TriggeredAt time.Time
 
-	// Result is what has become of it so far. Its Err says why it was given
-	// up, where that was not for a lack of further attempts: the monitor was
-	// paused or deleted.
+	// Result is the outcome so far. Err is the reason for an early end: the monitor
+	// was paused or deleted.
 	Result
 
-	// Next is when the next attempt is due, by the server's clock; zero: there
-	// is none.
+	// Next is the time of the next attempt on the server's clock; zero if no
+	// attempt follows.
 	Next time.Time
 }
 
 type delivery struct {
 	Delivery
 	monitor *monitor
-	secret  diffhook.Secret // in force at detection
+	secret  diffhook.Secret // current at the detection
 	running bool
 }
 
-// Change plays that the monitor with the given id, of any team, finds its page
-// changed by diff: it makes the first attempt to deliver the webhook and
-// returns what came of it. Retries follow as the clock runs or is turned. A
-// nil diff is a change of a price. Generation 2 sends the new text only.
+// Change simulates a change of the page of a monitor, of any team. It makes the
+// first attempt at the delivery of the webhook and returns the outcome. Retries
+// follow with the clock. A nil diff means a change of a price. Generation 2 sends
+// only the new text.
 //
-// triggered_at is the time on the clock in whole seconds, moved on where the
-// monitor has found another change in the same second, since it is what tells
-// changes apart.
+// The time triggered_at identifies a change: the time of the clock in whole
+// seconds, or a later second if the monitor detected another change in this second.
 //
-// It returns an error where there is no such monitor, it is paused, or it has
-// no webhook URL, and after Close.
+// Change returns an error if the monitor does not exist, is paused or has no
+// webhook URL, and after Close.
 func (s *Server) Change(monitorID string, diff *diffhook.Diff) (Delivery, error) {
 	d, err := s.change(monitorID, diff)
 	if err != nil {
@@ -64,7 +62,7 @@ func (s *Server) change(monitorID string, diff *diffhook.Diff) (*delivery, error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, errors.New("diffhooktest: the server is closed")
+		return nil, errors.New("diffhooktest: Change: the server is closed")
 	}
 	for _, t := range s.teams {
 		i := slices.IndexFunc(t.monitors, func(m *monitor) bool { return m.ID == monitorID })
@@ -73,9 +71,9 @@ func (s *Server) change(monitorID string, diff *diffhook.Diff) (*delivery, error
 		}
 		switch m := t.monitors[i]; {
 		case m.Paused:
-			return nil, fmt.Errorf("diffhooktest: the monitor %s is paused", monitorID)
+			return nil, fmt.Errorf("diffhooktest: Change: the monitor %s is paused; resume it first", monitorID)
 		case m.WebhookURL == "":
-			return nil, fmt.Errorf("diffhooktest: the monitor %s has no webhook URL", monitorID)
+			return nil, fmt.Errorf("diffhooktest: Change: the monitor %s has no webhook URL; set Monitor.WebhookURL", monitorID)
 		default:
 			d := s.detect(m, diff)
 			s.begin(d)
@@ -83,10 +81,10 @@ func (s *Server) change(monitorID string, diff *diffhook.Diff) (*delivery, error
 			return d, nil
 		}
 	}
-	return nil, fmt.Errorf("diffhooktest: there is no monitor %s", monitorID)
+	return nil, fmt.Errorf("diffhooktest: Change: the monitor %s does not exist", monitorID)
 }
 
-// Deliveries returns all webhooks of all teams, the oldest first.
+// Deliveries returns all webhooks of all teams, oldest first.
 func (s *Server) Deliveries() []Delivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +102,7 @@ func (d *delivery) shown() Delivery {
 	return shown
 }
 
-// detect queues a webhook whose first attempt is due now. The mutex is held.
+// detect queues a webhook whose first attempt is due now. The caller holds s.mu.
 func (s *Server) detect(m *monitor, diff *diffhook.Diff) *delivery {
 	now := s.clock.now()
 	m.detected = later(now.Truncate(time.Second), m.detected.Add(time.Second))
@@ -134,9 +132,9 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// payload returns the documented body of a change just detected.
+// payload returns the documented body for the last detected change.
 func payload(m *monitor, diff *diffhook.Diff) []byte {
-	list := func(lines []string) []string { return append([]string{}, lines...) } // [], not null
+	list := func(lines []string) []string { return append([]string{}, lines...) } // JSON needs [], not null
 	var body any
 	if m.Generation == 2 {
 		body = struct {
@@ -168,14 +166,14 @@ func payload(m *monitor, diff *diffhook.Diff) []byte {
 	return encoded
 }
 
-// begin takes a delivery that is due out of the queue. The mutex is held.
+// begin takes a due delivery out of the queue. The caller holds s.mu.
 func (s *Server) begin(d *delivery) {
 	d.running = true
 	s.inFlight++
 }
 
-// attempt makes the attempt that is due at a delivery that has begun, and
-// queues the next one if it fails.
+// attempt makes the due attempt at a begun delivery, and queues the retry if it
+// fails.
 func (s *Server) attempt(d *delivery) {
 	ended := errors.New("diffhooktest: the transport ended its goroutine")
 	a := Attempt{Err: ended}
@@ -198,9 +196,9 @@ func (s *Server) attempt(d *delivery) {
 	}
 }
 
-// prepare decides how to make an attempt, or why not to. That a pause or a
-// deletion of the monitor ends its deliveries in flight, when their next
-// attempt is due, is assumed.
+// prepare returns the client and the secret for an attempt, or the reason to give
+// up. A pause or a deletion of the monitor ends the delivery at the next attempt
+// (assumed).
 func (s *Server) prepare(d *delivery) (client *http.Client, secret diffhook.Secret, giveUp error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,19 +219,19 @@ func (s *Server) prepare(d *delivery) (client *http.Client, secret diffhook.Secr
 	return noRedirects(&http.Client{Transport: transport}), secret, nil
 }
 
-// loopbackOnly keeps webhooks of tests from reaching other machines.
+// loopbackOnly keeps the webhooks of tests on this machine.
 type loopbackOnly struct{ next http.RoundTripper }
 
 func (t loopbackOnly) RoundTrip(r *http.Request) (*http.Response, error) {
 	host := r.URL.Hostname()
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		r.Body.Close()
-		return nil, errors.New("diffhooktest: webhooks go to loopback addresses only, unless Settings.Deliver is set")
+		return nil, errors.New("diffhooktest: the webhook URL is not a loopback address; set Settings.Deliver to reach it")
 	}
 	return t.next.RoundTrip(r)
 }
 
-// settle records an attempt and what follows from it. The mutex is held.
+// settle records an attempt and sets the time of the retry. The caller holds s.mu.
 func (s *Server) settle(d *delivery, a Attempt) {
 	now := s.clock.now()
 	d.Attempts = append(d.Attempts, a)
@@ -245,10 +243,10 @@ func (s *Server) settle(d *delivery, a Attempt) {
 	}
 }
 
-// due returns the delivery whose next attempt comes first; nil: there is none.
-// The mutex is held.
+// due returns the delivery with the earliest attempt, or nil. The caller holds
+// s.mu.
 func (s *Server) due() *delivery {
-	// Those that are over are most of them.
+	// Most deliveries are over: drop them from the search.
 	s.pending = slices.DeleteFunc(s.pending, func(d *delivery) bool { return !d.running && d.Next.IsZero() })
 	var first *delivery
 	for _, d := range s.pending {
@@ -259,8 +257,8 @@ func (s *Server) due() *delivery {
 	return first
 }
 
-// wake starts all attempts that are due, unless Advance does so, and sets the
-// timer for the next one. The mutex is held.
+// wake starts all due attempts, unless Advance does, and sets the timer for the
+// next attempt. The caller holds s.mu.
 func (s *Server) wake() {
 	for !s.closed && !s.advancing {
 		d := s.due()
@@ -273,8 +271,8 @@ func (s *Server) wake() {
 	s.arm()
 }
 
-// arm sets the timer for the attempt that comes first, or stops it where there
-// is none to be made in real time. The mutex is held.
+// arm sets the timer for the earliest attempt, or stops the timer if no attempt
+// needs it. The caller holds s.mu.
 func (s *Server) arm() {
 	if s.timer != nil && s.timer.Stop() {
 		s.active.Done()

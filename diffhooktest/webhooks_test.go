@@ -19,15 +19,15 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// endpoint is a customer's server: it answers with the statuses it is given,
-// the last one again and again, and keeps what came.
+// endpoint is a customer's server. It answers with statuses in order, repeats the
+// last status, and records the requests.
 type endpoint struct {
 	mu       sync.Mutex
 	statuses []int
 	bodies   []string
 	headers  []http.Header
 	urls     []string
-	on       func() // called before the answer
+	on       func() // called before the response
 }
 
 func answering(statuses ...int) *endpoint { return &endpoint{statuses: statuses} }
@@ -50,7 +50,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 }
 
-// signatures returns what came under a header.
+// signatures returns the received values of a header.
 func (e *endpoint) signatures(header string) (all []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -60,7 +60,7 @@ func (e *endpoint) signatures(header string) (all []string) {
 	return all
 }
 
-// delivering returns a server whose webhooks go straight to h, and a monitor
+// delivering returns a server that delivers webhooks directly to h, and a monitor
 // of a generation.
 func delivering(t *testing.T, h http.Handler, settings diffhooktest.Settings, generation int) (*diffhooktest.Server, diffhooktest.Monitor) {
 	s := bubble(t)
@@ -97,15 +97,15 @@ func TestChangeDelivers(t *testing.T) {
 			assert.Equal(t, []string{"POST http://hooks.example.com/d?team=a"}, e.urls)
 			names := map[int][]string{1: {diffhook.SignatureHeader, diffhook.SignatureHeaderGen2}, 2: {diffhook.SignatureHeaderGen2, diffhook.SignatureHeader}}[generation]
 			assert.Equal(t, s.Secrets().Current.Sign(d.Body), e.headers[0].Get(names[0]))
-			assert.Empty(t, e.headers[0].Get(names[1]), "the other generation's header")
+			assert.Empty(t, e.headers[0].Get(names[1]), "the header of the other generation")
 			assert.Equal(t, "application/json", e.headers[0].Get("Content-Type"))
 			assert.Empty(t, cmp.Diff(s.Deliveries()[0].Body, d.Body))
-			assert.Nil(t, diff.Removed, "the caller's diff is not changed")
+			assert.Nil(t, diff.Removed, "the caller's diff is unchanged")
 		})
 	}
 }
 
-// The monitor's generation is that of the credential that created it.
+// The credential at the creation decides a monitor's generation.
 func TestGenerationOfAMonitor(t *testing.T) {
 	for generation, header := range map[int]string{1: diffhook.SignatureHeader, 2: diffhook.SignatureHeaderGen2} {
 		e := answering(200)
@@ -127,7 +127,7 @@ func TestGenerationOfAMonitor(t *testing.T) {
 	}
 }
 
-// 17 hours pass in milliseconds, each attempt at its minute.
+// 17 hours pass in milliseconds, with each attempt on time.
 func TestSchedulesByTurningTheClock(t *testing.T) {
 	start := time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)
 	for generation, want := range map[int][]time.Duration{
@@ -153,7 +153,7 @@ func TestSchedulesByTurningTheClock(t *testing.T) {
 				d := s.Deliveries()[0]
 				assert.False(t, d.Delivered)
 				assert.NoError(t, d.Err)
-				assert.True(t, d.Next.IsZero(), "there is no further attempt")
+				assert.True(t, d.Next.IsZero(), "no further attempt")
 				for i, a := range d.Attempts {
 					assert.Equal(t, start.Add(want[i]), a.Began)
 				}
@@ -165,7 +165,7 @@ func TestSchedulesByTurningTheClock(t *testing.T) {
 	}
 }
 
-// With the clock left alone, retries come as real time passes.
+// Without Advance, retries follow in real time.
 func TestSchedulesInRealTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := answering(500)
@@ -184,7 +184,7 @@ func TestSchedulesInRealTime(t *testing.T) {
 	})
 }
 
-// Advance makes what has become due, and nothing else.
+// Advance makes only the due attempts.
 func TestAdvanceStopsWhereItIsToldTo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := answering(500, 500, 204)
@@ -204,7 +204,7 @@ func TestAdvanceStopsWhereItIsToldTo(t *testing.T) {
 	})
 }
 
-// Several deliveries are made in the order in which they are due.
+// Deliveries run in the order of their due times.
 func TestAdvanceKeepsTheOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := bubble(t)
@@ -226,8 +226,7 @@ func TestAdvanceKeepsTheOrder(t *testing.T) {
 	})
 }
 
-// An event in flight while the secret is rotated, in both ways in which the
-// documentation can be read.
+// A rotation while an event is in flight, with both kinds of signature.
 func TestRotationWithADeliveryInFlight(t *testing.T) {
 	for _, once := range []bool{false, true} {
 		for generation, header := range map[int]string{1: diffhook.SignatureHeader, 2: diffhook.SignatureHeaderGen2} {
@@ -246,14 +245,14 @@ func TestRotationWithADeliveryInFlight(t *testing.T) {
 
 				retry := after
 				if once {
-					retry = before // also after the old secret was revoked
+					retry = before // also after the revocation of the old secret
 				}
 				assert.Equal(t, []string{before.Sign(d.Body), retry.Sign(d.Body), retry.Sign(d.Body)}, e.signatures(header))
 				assert.True(t, s.Deliveries()[0].Delivered)
 
 				next, err := s.Change(m.ID, nil)
 				require.NoError(t, err)
-				assert.Equal(t, after.Fingerprint(), next.Attempts[0].SignedWith, "whatever is detected later")
+				assert.Equal(t, after.Fingerprint(), next.Attempts[0].SignedWith, "later changes")
 			})
 		}
 	}
@@ -279,12 +278,12 @@ func TestPausedMonitors(t *testing.T) {
 
 		pause(t, s, m.ID, "resume")
 		s.Advance(time.Hour)
-		assert.Empty(t, e.bodies, "nothing is made up for")
+		assert.Empty(t, e.bodies, "no delivery is made up for")
 		pause(t, s, m.ID, "trigger")
 		s.Advance(0)
 		assert.Len(t, e.bodies, 1)
 	})
-	t.Run("end what is in flight", func(t *testing.T) {
+	t.Run("end deliveries in flight", func(t *testing.T) {
 		e := answering(500)
 		s, m := delivering(t, e, diffhooktest.Settings{}, 1)
 		_, err := s.Change(m.ID, nil)
@@ -295,9 +294,9 @@ func TestPausedMonitors(t *testing.T) {
 		d := s.Deliveries()[0]
 		assert.ErrorContains(t, d.Err, "paused")
 		assert.True(t, d.Next.IsZero())
-		assert.Len(t, call(t, s, s.APIKey().Reveal(), "GET", "/api/logs", "").items(t), 1, "what was not attempted has no record")
+		assert.Len(t, call(t, s, s.APIKey().Reveal(), "GET", "/api/logs", "").items(t), 1, "no record without an attempt")
 	})
-	t.Run("not if they are resumed in time", func(t *testing.T) {
+	t.Run("but not after a resume in time", func(t *testing.T) {
 		e := answering(500, 204)
 		s, m := delivering(t, e, diffhooktest.Settings{}, 1)
 		_, err := s.Change(m.ID, nil)
@@ -325,7 +324,7 @@ func TestDeletedMonitors(t *testing.T) {
 	assert.ErrorContains(t, err, m.ID)
 }
 
-// A monitor may have no webhook in generation 2: then nothing is delivered.
+// A monitor of generation 2 without a webhook delivers nothing.
 func TestMonitorsWithoutWebhook(t *testing.T) {
 	s := bubble(t)
 	m := s.DefaultTeam().NewMonitor(diffhooktest.Monitor{Generation: 2, Email: "ops@example.com"})
@@ -345,7 +344,7 @@ func TestLogs(t *testing.T) {
 				<-time.After(1500 * time.Millisecond)
 				w.WriteHeader(502)
 			case 2:
-				<-r.Context().Done() // longer than the 10 s there are
+				<-r.Context().Done() // longer than 10 s
 			}
 		}), diffhooktest.Settings{}, 1)
 		_, err := s.Change(m.ID, nil)
@@ -354,7 +353,7 @@ func TestLogs(t *testing.T) {
 
 		all := bearers(t, s, s.DefaultTeam())
 		logs := call(t, s, all[1], "GET", "/api/logs", "").items(t)
-		require.Len(t, logs, 3, "one for each attempt")
+		require.Len(t, logs, 3, "a record for each attempt")
 		want := []map[string]any{
 			{"attempt": 3.0, "statusCode": 200.0, "success": true, "error": "", "durationMs": 0.0},
 			{"attempt": 2.0, "statusCode": 0.0, "success": false, "durationMs": 10000.0},
@@ -380,7 +379,7 @@ func TestLogs(t *testing.T) {
 	})
 }
 
-// An endpoint may call the API, play changes and rotate while it is called.
+// During a delivery, an endpoint may call the API, simulate changes and rotate.
 func TestEndpointsMayUseTheServer(t *testing.T) {
 	e := answering(204)
 	s, m := delivering(t, e, diffhooktest.Settings{}, 1)
@@ -404,7 +403,7 @@ func TestEndpointsMayUseTheServer(t *testing.T) {
 	}
 }
 
-// Two changes in one second are still two changes.
+// Two changes in a second have different times.
 func TestTriggeredAtTellsChangesApart(t *testing.T) {
 	s, m := delivering(t, answering(204), diffhooktest.Settings{}, 2)
 	seen := make(map[string]bool)
@@ -419,7 +418,7 @@ func TestTriggeredAtTellsChangesApart(t *testing.T) {
 	assert.Len(t, seen, 3)
 }
 
-// Over a network, to an endpoint that verifies.
+// Over a network, to an endpoint with a verifier.
 func TestDeliveryOverHTTP(t *testing.T) {
 	s := diffhooktest.NewServer(t)
 	v, err := diffhook.NewVerifier(t.Context(), s.Secrets(), nil)
@@ -428,7 +427,7 @@ func TestDeliveryOverHTTP(t *testing.T) {
 	hooks := httptest.NewServer(v.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d, _ := diffhook.DeliveryFromContext(r.Context())
 		got, _ = diffhook.ParseEvent(d.Body)
-		http.Redirect(w, r, "/elsewhere", http.StatusFound) // no success, and not followed
+		http.Redirect(w, r, "/elsewhere", http.StatusFound) // a failure, and not followed
 	})))
 	defer hooks.Close()
 	m := s.DefaultTeam().NewMonitor(diffhooktest.Monitor{WebhookURL: hooks.URL})
@@ -439,7 +438,7 @@ func TestDeliveryOverHTTP(t *testing.T) {
 	require.NotNil(t, got)
 	assert.Equal(t, m.ID, got.MonitorID)
 
-	hooks.Close() // nobody listens there now
+	hooks.Close() // nothing listens there now
 	s.Advance(time.Minute)
 	d = s.Deliveries()[0]
 	require.Len(t, d.Attempts, 3)
@@ -447,7 +446,7 @@ func TestDeliveryOverHTTP(t *testing.T) {
 	assert.Zero(t, d.Attempts[2].StatusCode)
 }
 
-// A test does not call other machines by mistake.
+// By default, webhooks stay on this machine.
 func TestDeliveryToLoopbackOnly(t *testing.T) {
 	s := bubble(t)
 	for _, url := range []string{"https://hooks.example.com/", "http://192.0.2.1/", "http://localhost.example.com/"} {
@@ -461,7 +460,7 @@ type roundTripFunc func(*http.Request) (*http.Response, error)
 
 func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// An endpoint or a transport may fail in any way without losing the delivery.
+// After any failure of an endpoint or a transport, the delivery is retried.
 func TestTransportsThatMisbehave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, m := delivering(t, nil, diffhooktest.Settings{}, 1)

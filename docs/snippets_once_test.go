@@ -13,7 +13,12 @@ import (
 
 // The snippets of once.md are here, letter for letter, so that they compile.
 
-var _ = []any{inTransaction, inOwnTransaction, withLease, sweepRecords, watchOutcomes}
+var _ = []any{openSQLite, inTransaction, inOwnTransaction, withLease, sweepRecords, watchOutcomes}
+
+func openSQLite() (*sql.DB, error) {
+	db, err := sql.Open("sqlite", "file:/var/lib/app/app.db?_pragma=busy_timeout(5000)&_txlock=immediate")
+	return db, err
+}
 
 func inTransaction(ctx context.Context, db *sql.DB, v *diffhook.Verifier, mux *http.ServeMux) error {
 	events, err := oncesql.New(ctx, db, oncesql.Postgres, nil)
@@ -38,7 +43,7 @@ func inOwnTransaction(ctx context.Context, events *oncesql.Store, tx *sql.Tx, e 
 }
 
 func withLease(ctx context.Context, db *sql.DB, v *diffhook.Verifier, mux *http.ServeMux) error {
-	store, err := oncesql.New(ctx, db, oncesql.Postgres, nil) // or once.NewMemory(0), in a single process
+	store, err := oncesql.New(ctx, db, oncesql.Postgres, nil) // or store := once.NewMemory(0), in a single process
 	if err != nil {
 		return err
 	}

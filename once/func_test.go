@@ -43,6 +43,7 @@ type faulty struct {
 	keep  time.Duration
 	lease time.Duration
 	ctx   context.Context // of the last Commit or Release
+	ended error           // its error during the call
 }
 
 func newFaulty() *faulty { return &faulty{Store: once.NewMemory(0)} }
@@ -53,7 +54,7 @@ func (s *faulty) Claim(ctx context.Context, k once.Key, token string, lease time
 }
 
 func (s *faulty) Commit(ctx context.Context, k once.Key, token string, keep time.Duration) error {
-	s.calls, s.keep, s.ctx = append(s.calls, "commit"), keep, ctx
+	s.calls, s.keep, s.ctx, s.ended = append(s.calls, "commit"), keep, ctx, ctx.Err()
 	if s.commit != nil {
 		return s.commit
 	}
@@ -61,7 +62,7 @@ func (s *faulty) Commit(ctx context.Context, k once.Key, token string, keep time
 }
 
 func (s *faulty) Release(ctx context.Context, k once.Key, token string) error {
-	s.calls, s.ctx = append(s.calls, "release"), ctx
+	s.calls, s.ctx, s.ended = append(s.calls, "release"), ctx, ctx.Err()
 	if s.release != nil {
 		return s.release
 	}
@@ -160,6 +161,7 @@ func TestFuncContexts(t *testing.T) {
 
 				require.Equal(t, []string{"claim", tc.settle}, s.calls)
 				require.Equal(t, 20*time.Second, s.lease)
+				require.NoError(t, s.ended, "it outlives the request")
 				require.Equal(t, "value", s.ctx.Value(key{}))
 				deadline, ok := s.ctx.Deadline()
 				require.True(t, ok, "a store that hangs does not hold the goroutine for ever")

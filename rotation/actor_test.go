@@ -36,6 +36,7 @@ type actor struct {
 	deprived bool      // the run has seen the lease of another run
 	asks     bool      // the run is about to see the server after a rejection
 	saw      string    // and what it saw
+	sees     string    // what it saw last
 }
 
 // call is a save or a request that waits.
@@ -44,7 +45,7 @@ type call struct {
 	result  string
 	doc     *docState // of a save
 	version string
-	ctx     context.Context // of a rejection, which may be over when it is chosen
+	ctx     context.Context // of a rejection, which ends the stop; nil: nothing does
 }
 
 func (a *actor) start() {
@@ -149,10 +150,22 @@ func (a *actor) stop(label string, c *call) error {
 	}
 	a.calls[label] = c
 	a.mu.Unlock()
-	if !<-c.wake {
-		return errCrash
+	var over <-chan struct{}
+	if c.ctx != nil {
+		over = c.ctx.Done()
 	}
-	return nil
+	select {
+	case on := <-c.wake:
+		if !on {
+			return errCrash
+		}
+		return nil
+	case <-over: // the same, whether the stop or the end of ctx came first
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.calls, label)
+		return c.ctx.Err()
+	}
 }
 
 // around stops before a request, and after a request that changes something: another

@@ -94,12 +94,9 @@ func (a *actor) state() string {
 	parts := []string{a.rename(a.step), a.rename(a.saw), strings.Join(a.done, ","), a.describe(a.last), a.describe(a.unseen), fmt.Sprint(a.run != "" && a.run == newest.Run, a.deprived)}
 	for _, label := range slices.Sorted(maps.Keys(a.calls)) {
 		c := a.calls[label]
-		text := label + " " + c.result
+		text := label + " " + a.rename(c.result)
 		if c.doc != nil {
 			text += " " + a.intent(c.doc)
-		}
-		if c.ctx != nil {
-			text += fmt.Sprint(c.ctx.Err())
 		}
 		if label == "save" {
 			text += fmt.Sprint(" ", c.version == fmt.Sprint(a.store.newest().version), left(c.doc.RunUntil))

@@ -32,10 +32,11 @@ func (g gated) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
 	return s, err
 }
 
-// see keeps the status after a rejection.
+// see keeps the last status, and the status after a rejection.
 func (a *actor) see(what string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.sees = what
 	if a.asks {
 		a.asks, a.saw = false, what
 	}
@@ -75,7 +76,10 @@ func (g gated) AcceptSuccessor(ctx context.Context, sealed string) error {
 
 // Reject is a stop, too: else a look and a heartbeat at the same time have two outcomes.
 func (g gated) Reject(ctx context.Context, fingerprint string) error {
-	if err := g.stop("reject", &call{ctx: ctx}); err != nil {
+	g.actor.mu.Lock()
+	before := g.sees // which decides whether the source is read
+	g.actor.mu.Unlock()
+	if err := g.stop("reject", &call{ctx: ctx, result: before}); err != nil {
 		return err
 	}
 	err := g.Receiver.Reject(ctx, fingerprint)

@@ -41,15 +41,14 @@ const (
 )
 
 // Key replaces the API key with the id old: in generation 2 the client id, and by hand
-// in generation 1 the label. After any error or crash, run it again: it continues. It
-// returns nil if old was replaced by the rotation that the document remembers.
+// in generation 1 the label. After any error or crash, run Key again: it continues.
+// Key returns nil if the rotation in the document has replaced old.
 //
-// Key asks p for a new key, whose label is saved before. When the new key works and
-// sees the same monitors as the old key, the document gives it to applications, see
-// [Watch]. When the old key has not been used for Quiet, Key deletes it, and waits
-// until a request with it gets 401. A key whose creation was interrupted is discarded
-// by its label, also by the next rotation: a request may arrive late. Key does not change
-// the credentials of any Client.
+// Key saves a label, and asks p for a new key with that label. If the new key works and
+// sees the monitors of the old key, the document names it to applications, see [Watch].
+// When the old key is unused for Quiet, Key deletes the old key, and waits until DiffHook
+// rejects it with 401. The next run, or the next rotation, discards a key of an
+// interrupted request by the label. Key changes no Client.
 //
 // Errors match those of [Secret], without receivers.
 func Key(ctx context.Context, old string, p KeyPlatform, s Store, opts *KeyOptions) error {

@@ -142,8 +142,8 @@ func (s *Store) settle(ctx context.Context, tx pgx.Tx, k once.Key, inserted int6
 	if inserted > 0 {
 		return nil
 	}
-	var isDone, ended, own bool
-	err := tx.QueryRow(ctx, s.sql.Look, txToken, k[:]).Scan(&isDone, &ended, &own)
+	var isDone, ended bool
+	err := tx.QueryRow(ctx, s.sql.Look, k[:]).Scan(&isDone, &ended)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows): // released since
 		return once.ErrInProgress
@@ -151,11 +151,9 @@ func (s *Store) settle(ctx context.Context, tx pgx.Tx, k once.Key, inserted int6
 		return claimProblem(err)
 	case isDone && !ended:
 		return once.ErrDone
-	case !ended:
-		return once.ErrInProgress
 	}
 	tag, err := tx.Exec(ctx, s.sql.Take, txToken, true, s.opts.Keep.Microseconds(), k[:], txToken)
-	if tag.RowsAffected() == 0 && err == nil { // another delivery was faster
+	if tag.RowsAffected() == 0 && err == nil { // another token claims k
 		return once.ErrInProgress
 	}
 	return claimProblem(err)

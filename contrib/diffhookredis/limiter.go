@@ -21,8 +21,9 @@ type LimiterOptions struct {
 	// "diffhook:limit:".
 	Prefix string
 
-	// Processes is how many processes share the limit, at most. While Redis is away,
-	// each starts this share of the plan. By default 20.
+	// Processes is how many processes share the limit, at most. While Redis is away
+	// for a process, it starts the Processes-th part of 94 % of the plan. If Redis is
+	// away for only some processes, these requests come on top. By default 20.
 	Processes int
 
 	// Logger gets a warning when Redis goes away, and a line when Redis is back. By

@@ -72,7 +72,7 @@ func TestReplicaTakesOver(t *testing.T) {
 	}
 	primary.kill()
 	client := newClient(t, replica.options())
-	require.NoError(t, client.SlaveOf(t.Context(), "NO", "ONE").Err())
+	require.NoError(t, client.ReplicaOf(t.Context(), "NO", "ONE").Err())
 	after := newStore(t, client)
 	for _, k := range done {
 		require.ErrorIs(t, after.Claim(t.Context(), k, "other", time.Minute), once.ErrDone)

@@ -24,8 +24,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// The functions below are compiled and not run: they need the real services. The
-// README shows parts of them, letter for letter.
+// These functions are compiled and not run: they need the real services. The README
+// shows parts of them, letter for letter.
 
 func awsStore(ctx context.Context) (rotation.Store, error) {
 	cfg, err := config.LoadDefaultConfig(ctx)

@@ -16,8 +16,9 @@ import (
 
 var errReset = errors.New("connection reset by peer")
 
-// faulty is a RoundTripper that breaks the requests with the numbers from first to
-// last, counted from 1: before they arrive, or after they have been handled.
+// faulty is a RoundTripper that breaks the requests number first to last, counted
+// from 1. A request breaks before it arrives or, if arrives is set, after it is
+// handled.
 type faulty struct {
 	next        http.RoundTripper
 	first, last int
@@ -42,17 +43,19 @@ func (f *faulty) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// begin counts anew and breaks from then on.
+// begin restarts the count with new numbers.
 func (f *faulty) begin(first, last int, arrives bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.requests, f.first, f.last, f.arrives = 0, first, last, arrives
 }
 
-// Whichever request of a Swap is broken, once or for good: the document is the old
-// or the new one, it is the new one if Swap says so, Swap never says conflict while
-// the old one stays, and a run that reads again can go on.
-func TestLostRequestsAndAnswers(t *testing.T) {
+// Any request of a Swap may break, once or for good:
+//   - The store keeps the old document or the new document.
+//   - If Swap returns nil, the store contains the new document.
+//   - If the old document stays, Swap does not return ErrConflict.
+//   - After another Get, Swap succeeds.
+func TestLostRequestsAndResponses(t *testing.T) {
 	const requests = 4 // more than any Swap sends without a fault
 	for place, open := range httpPlaces {
 		for _, arrives := range []bool{false, true} {
@@ -86,9 +89,9 @@ func testFault(t *testing.T, open httpPlace, first, last int, arrives bool) {
 			require.True(t, swapped, "Swap %d returned nil", i)
 		}
 		if errors.Is(swapErr, rotation.ErrConflict) {
-			require.True(t, swapped, "Swap %d returned ErrConflict, and nobody else wrote", i)
+			require.True(t, swapped, "Swap %d returned ErrConflict without a rival", i)
 		}
-		if !swapped { // as a run does that goes on
+		if !swapped { // as the next run does
 			require.NoError(t, store.Swap(ctx, newest, []byte(next)))
 			doc, newest, err = store.Get(ctx)
 			require.NoError(t, err)
@@ -98,8 +101,7 @@ func testFault(t *testing.T, open httpPlace, first, last int, arrives bool) {
 	}
 }
 
-// A rival that swaps while a Swap is under way wins or loses; it is never
-// overwritten.
+// A rival that swaps during a Swap wins or loses, and is never overwritten.
 func TestRivalBetweenTwoRequests(t *testing.T) {
 	for place, open := range httpPlaces {
 		for before := 1; before <= 2; before++ {
@@ -135,7 +137,7 @@ func TestRivalBetweenTwoRequests(t *testing.T) {
 	}
 }
 
-// rival is a RoundTripper that calls a function once, before the request with the
+// rival is a RoundTripper that calls a function once, before the request with a
 // given number.
 type rival struct {
 	next     http.RoundTripper

@@ -14,10 +14,10 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// Kubernetes is a store in a key of a Kubernetes Secret. The Secret must exist and may
-// be empty. Two requests of plain HTTP need no client-go.
+// Kubernetes is a store in a key of a Kubernetes Secret. The Secret must exist and
+// may be empty. Plain HTTP replaces client-go.
 type Kubernetes struct {
-	Client    *http.Client // trusts the cluster's ca.crt
+	Client    *http.Client // must trust the cluster's ca.crt
 	Server    string       // https://kubernetes.default.svc in a pod
 	TokenFile string       // /var/run/secrets/kubernetes.io/serviceaccount/token in a pod
 	Namespace string
@@ -33,7 +33,7 @@ type kubernetesSecret struct {
 	Data map[string][]byte `json:"data"` // base64 in JSON
 }
 
-// maxKubernetesSecret is above the size to which Kubernetes limits a Secret.
+// maxKubernetesSecret exceeds the size limit of Kubernetes for a Secret.
 const maxKubernetesSecret = 4 << 20
 
 // Get returns the document, and the resourceVersion of the whole Secret.
@@ -49,11 +49,11 @@ func (s Kubernetes) Get(ctx context.Context) ([]byte, string, error) {
 	return secret.Data[s.Key], secret.Metadata.ResourceVersion, nil
 }
 
-// Swap patches the key. Kubernetes answers 409 unless the resourceVersion in the patch
-// is the newest, also after a change of another key or of a label.
+// Swap patches the key. Kubernetes answers 409 unless the resourceVersion in the
+// patch is the newest, even if only another key or a label changed.
 func (s Kubernetes) Swap(ctx context.Context, version string, doc []byte) error {
 	if version == "" {
-		return fmt.Errorf("write the Secret %s: no resourceVersion; pass the one from Get", s.Name)
+		return fmt.Errorf("write the Secret %s: the version is empty; pass the version from Get", s.Name)
 	}
 	patch := kubernetesSecret{Data: map[string][]byte{s.Key: doc}}
 	patch.Metadata.ResourceVersion = version
@@ -67,8 +67,8 @@ func (s Kubernetes) Swap(ctx context.Context, version string, doc []byte) error 
 	return nil
 }
 
-// do sends a request for the Secret and returns the body of a 200. The token is
-// read each time, since Kubernetes replaces it every hour.
+// do sends a request for the Secret and returns the body of a 200. It reads the
+// token each time, since Kubernetes replaces the token every hour.
 func (s Kubernetes) do(ctx context.Context, method string, body []byte) ([]byte, error) {
 	token, err := os.ReadFile(s.TokenFile)
 	if err != nil {

@@ -22,11 +22,11 @@ import (
 // opener returns a store for the document with the given name.
 type opener func(name string) (rotation.Store, error)
 
-// httpPlace makes an empty secrets manager, and returns what opens stores in it.
-// The stores send their requests through the RoundTripper that wrap returns.
+// httpPlace makes an empty secrets manager, and returns an opener of stores. The
+// stores send requests through the RoundTripper from wrap.
 type httpPlace func(t *testing.T, wrap func(http.RoundTripper) http.RoundTripper) opener
 
-// httpPlaces are the secrets managers that are reached through HTTP.
+// httpPlaces are the secrets managers with an HTTP API.
 var httpPlaces = map[string]httpPlace{
 	"AWS Secrets Manager": func(_ *testing.T, wrap func(http.RoundTripper) http.RoundTripper) opener {
 		return openAWS(wrap(inProcess{&awsEmulator{firstIsCurrent: true}}))
@@ -42,7 +42,7 @@ var httpPlaces = map[string]httpPlace{
 	},
 }
 
-// allPlaces make each secrets manager, empty.
+// allPlaces are all secrets managers, each empty at first.
 var allPlaces = func() map[string]func(t *testing.T) opener {
 	all := map[string]func(t *testing.T) opener{"SQL": openSQL}
 	for name, place := range httpPlaces {

@@ -19,9 +19,9 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// Whole rotations of generation 1 through every secrets manager, by a person, with
-// two servers that get an event a second. An interrupted rotation ends at its first
-// question, then at the second, and so on, and its store loses answers.
+// Whole rotations of generation 1 by a person, in every secrets manager, with two
+// servers and an event a second. An interrupted rotation stops at the first question,
+// then at the second, and so on, and the store loses results.
 func TestRotationOfASecret(t *testing.T) {
 	for _, interrupted := range []bool{false, true} {
 		for name, place := range allPlaces {
@@ -76,8 +76,8 @@ func testRotationOfASecret(t *testing.T, open opener, interrupted bool) {
 	}
 }
 
-// A rotation for generation 2, whose wait of 18 h saves no version: it stays within the
-// quota of AWS.
+// A rotation of generation 2 stays within the quota of AWS: the wait of 18 h saves no
+// versions.
 func TestQuotaOfVersionsInAWS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newApp()
@@ -102,7 +102,7 @@ func newServer(t *testing.T, store rotation.Store) *diffhook.Verifier {
 
 var errStopped = errors.New("the person stops")
 
-// app is DiffHook's app with a person in front of it, and signs deliveries.
+// app is DiffHook's app with a person, and signs deliveries.
 type app struct {
 	sender  *diffhooktest.Sender
 	clicks  int
@@ -111,8 +111,8 @@ type app struct {
 
 func newApp() *app { return &app{sender: diffhooktest.NewSender(diffhooktest.NewSecret(), nil)} }
 
-// person answers questions, each after half a minute. The person stops at the
-// question with the given number, after the click for which it asks; 0 means never.
+// person returns an Asker for a person who needs half a minute for each answer. The
+// person stops at the question number stopAt, after the click; 0 means never.
 func (a *app) person(stopAt int) rotation.Asker {
 	asked := 0
 	return func(_ context.Context, q rotation.Question) (string, error) {
@@ -121,7 +121,7 @@ func (a *app) person(stopAt int) rotation.Asker {
 		case strings.Contains(q.Text, "click Rotate signing secret, once") && a.clicks == 0:
 			a.clicks++
 			a.sender.Rotate(diffhooktest.NewSecret())
-			time.Sleep(45 * time.Second) // longer than generation 1 retries
+			time.Sleep(45 * time.Second) // longer than the retries of generation 1
 		case q.Confirm:
 			a.revoked = true
 		}
@@ -129,7 +129,7 @@ func (a *app) person(stopAt int) rotation.Asker {
 			return "", errStopped
 		}
 		if strings.Contains(q.Text, "copy the old secret") {
-			return "", nil // the app does not show it
+			return "", nil // the app does not show the old secret
 		}
 		return a.sender.Secret().Reveal(), nil
 	}
@@ -157,7 +157,7 @@ func (a *app) sendEverySecond(t *testing.T, servers []*diffhook.Verifier) (lost 
 	}
 }
 
-// unreliableStore loses the answer of every third Swap, and every fourth Get.
+// unreliableStore loses the result of every third Swap, and fails every fourth Get.
 type unreliableStore struct {
 	rotation.Store
 	gets, swaps atomic.Int64
@@ -178,8 +178,8 @@ func (s *unreliableStore) Swap(ctx context.Context, version string, doc []byte) 
 	return err
 }
 
-// A key of generation 1 is replaced by a person, and an application that watches
-// the document has a working key throughout.
+// A person rotates a key of generation 1. An application with Watch always uses a valid
+// key.
 func TestRotationOfAKey(t *testing.T) {
 	for name, place := range allPlaces {
 		t.Run(name, func(t *testing.T) {

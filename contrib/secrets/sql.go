@@ -10,8 +10,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// SQLSchema creates the table of [SQL]. Encryption at rest does not keep secrets from
-// other users of the database: give the table its own roles.
+// SQLSchema creates the table of [SQL]. Encryption at rest does not hide secrets
+// from other users of the database: restrict access to the table by roles.
 const SQLSchema = `CREATE TABLE IF NOT EXISTS diffhook_documents (
 	name     VARCHAR(100) PRIMARY KEY,
 	version  BIGINT       NOT NULL,
@@ -28,10 +28,10 @@ const (
 // SQL is a store in a row of a table.
 type SQL struct {
 	DB   *sql.DB
-	Name string
+	Name string // of the document
 }
 
-// Get returns the document of the row, and its version.
+// Get returns the document and the version of the row.
 func (s SQL) Get(ctx context.Context) ([]byte, string, error) {
 	var version int64
 	var doc []byte
@@ -44,15 +44,14 @@ func (s SQL) Get(ctx context.Context) ([]byte, string, error) {
 	return doc, strconv.FormatInt(version, 10), nil
 }
 
-// Swap updates the row if its version is the given one. Without a version it
-// inserts the row.
+// Swap updates the row if version is current. An empty version inserts the row.
 func (s SQL) Swap(ctx context.Context, version string, doc []byte) error {
 	if version == "" {
 		return s.insert(ctx, doc)
 	}
 	n, err := strconv.ParseInt(version, 10, 64)
 	if err != nil {
-		return fmt.Errorf("write the document %s: the version %q is not a number", s.Name, version)
+		return fmt.Errorf("write the document %s: the version %q is not a number; pass the version from Get", s.Name, version)
 	}
 	result, err := s.DB.ExecContext(ctx, updateDocument, string(doc), s.Name, n)
 	if err != nil {
@@ -68,8 +67,8 @@ func (s SQL) Swap(ctx context.Context, version string, doc []byte) error {
 	return nil
 }
 
-// insert relies on the primary key. Drivers report a duplicate in ways of their
-// own, so insert looks for the row.
+// insert relies on the primary key. Each driver reports a duplicate differently, so
+// insert looks for the row after an error.
 func (s SQL) insert(ctx context.Context, doc []byte) error {
 	_, err := s.DB.ExecContext(ctx, insertDocument, s.Name, string(doc))
 	if err == nil {

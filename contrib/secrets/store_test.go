@@ -23,8 +23,8 @@ func TestStoresKeepTheRules(t *testing.T) {
 	}
 }
 
-// A place that does not exist is an error that a person sees before a rotation
-// begins: a document in a new place would be one that nobody reads.
+// A missing secret is an error before a rotation begins: no server would read a
+// document in a new place.
 func TestSecretThatDoesNotExist(t *testing.T) {
 	for _, place := range []string{"AWS Secrets Manager", "Kubernetes"} {
 		t.Run(place, func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestSecretThatDoesNotExist(t *testing.T) {
 	}
 }
 
-// Vault remembers the version of a deleted document. The next first document names it.
+// After a deletion in Vault, the next document must name the deleted version.
 func TestDeletedDocumentInVault(t *testing.T) {
 	server := newVaultServer(t)
 	store, err := openVault(inProcess{server})("document")
@@ -58,7 +58,7 @@ func TestDeletedDocumentInVault(t *testing.T) {
 	require.NoError(t, store.Swap(ctx, version, []byte(`{"n":2}`)))
 }
 
-// A fault of Vault that has the status of a conflict is not called one.
+// A fault of Vault with the status of a conflict is not a conflict.
 func TestBadRequestThatIsNoConflict(t *testing.T) {
 	server := newVaultServer(t)
 	store, err := openVault(badWrites{inProcess{server}})("document")
@@ -74,13 +74,13 @@ type badWrites struct{ next http.RoundTripper }
 
 func (b badWrites) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method != http.MethodGet {
-		return refusing(http.StatusBadRequest).RoundTrip(r)
+		return rejecting(http.StatusBadRequest).RoundTrip(r)
 	}
 	return b.next.RoundTrip(r)
 }
 
-// A secrets manager that does not answer holds a run up no longer than its context.
-func TestServerThatDoesNotAnswer(t *testing.T) {
+// A silent secrets manager delays a call only until the context ends.
+func TestSilentServer(t *testing.T) {
 	for name, place := range httpPlaces {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -104,14 +104,14 @@ func (silent) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, r.Context().Err()
 }
 
-// An answer that is neither a document nor a conflict is an error: a store that
-// takes a refusal for an absent document begins a new one.
-func TestServerThatRefuses(t *testing.T) {
+// Any other status is an error. A store must not take a rejection for an absent
+// document, and begin a new document.
+func TestRejectedRequests(t *testing.T) {
 	for name, place := range httpPlaces {
 		for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError} {
 			t.Run(name+"/"+http.StatusText(status), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					store, err := place(t, func(http.RoundTripper) http.RoundTripper { return refusing(status) })("document")
+					store, err := place(t, func(http.RoundTripper) http.RoundTripper { return rejecting(status) })("document")
 					require.NoError(t, err)
 					_, _, err = store.Get(t.Context())
 					require.Error(t, err)
@@ -124,9 +124,9 @@ func TestServerThatRefuses(t *testing.T) {
 	}
 }
 
-// refusing answers every request with a status.
-type refusing int
+// rejecting answers every request with a status.
+type rejecting int
 
-func (s refusing) RoundTrip(r *http.Request) (*http.Response, error) {
+func (s rejecting) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: int(s), Body: http.NoBody, Header: http.Header{}, Request: r}, nil
 }

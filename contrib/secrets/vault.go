@@ -13,16 +13,17 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// Vault is a store in a KV engine of version 2. The fields of the document become the
-// fields of the secret: templates of Vault Agent and other programs read them by name.
+// Vault is a store in a KV engine of version 2. The fields of the document become
+// fields of the secret, so that templates of Vault Agent and other programs can
+// read them by name.
 type Vault struct {
 	Client *api.Client
-	Mount  string // secret, say
-	Path   string // diffhook/signing, say
+	Mount  string // such as secret
+	Path   string // such as diffhook/signing
 }
 
-// Get returns the newest version. After a deletion, Get returns no document and the
-// version of the deletion, which the next write must name.
+// Get returns the newest version. After a deletion, Get returns no document, and
+// the version of the deletion for the next write.
 func (s Vault) Get(ctx context.Context) ([]byte, string, error) {
 	secret, err := s.Client.KVv2(s.Mount).Get(ctx, s.Path)
 	if errors.Is(err, api.ErrSecretNotFound) {
@@ -43,11 +44,11 @@ func (s Vault) Get(ctx context.Context) ([]byte, string, error) {
 }
 
 // Swap writes with check-and-set. Vault answers 400 if version is not the newest,
-// and for other faults as well: then Swap reads the version.
+// but also for other faults. After a 400, Swap therefore reads the version.
 func (s Vault) Swap(ctx context.Context, version string, doc []byte) error {
 	cas, err := strconv.Atoi(version)
 	if err != nil {
-		return fmt.Errorf("write %s: the version %q is not a number", s.Path, version)
+		return fmt.Errorf("write %s: the version %q is not a number; pass the version from Get", s.Path, version)
 	}
 	var fields map[string]any
 	if err := json.Unmarshal(doc, &fields); err != nil {

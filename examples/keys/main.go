@@ -1,10 +1,10 @@
-// Keys lists a team's API keys, marks those that are due for rotation, creates
-// one and deletes it again. To replace a key that applications use, see
-// package rotation and examples/rotate-key.
+// Keys lists a team's API keys, marks the keys that are due for rotation, and
+// creates and deletes a key. To rotate a key that applications use, see package
+// rotation and examples/rotate-key.
 //
-// With credentials in the environment (DIFFHOOK_API_KEY, or DIFFHOOK_CLIENT_ID
-// and DIFFHOOK_CLIENT_SECRET) it calls DiffHook; without, an emulator that it
-// starts itself. It says which.
+// With DIFFHOOK_API_KEY, or DIFFHOOK_CLIENT_ID and DIFFHOOK_CLIENT_SECRET, the
+// program calls DiffHook. Without these variables, it starts an emulator. The first
+// line of the output names the choice.
 //
 //	go run ./examples/keys
 package main
@@ -46,17 +46,17 @@ func run(ctx context.Context, out io.Writer) error {
 		show(out, key)
 	}
 	if len(keys) >= diffhook.MaxListLimit {
-		fmt.Fprintln(out, "There may be more keys than the API lists.")
+		fmt.Fprintln(out, "The list is full: the team may have more keys.")
 	}
 
 	key, secret, err := client.Keys.Create(ctx, "example")
 	if errors.Is(err, diffhook.ErrOutcomeUnknown) {
-		return fmt.Errorf("%w\nLook for a key named example, created just now, and delete it", err)
+		return fmt.Errorf("%w; in the app, look for a new key with the label example, and delete it", err)
 	}
 	if err != nil {
 		return err
 	}
-	// This is where you store secret.Reveal(): it is shown this once.
+	// Store secret.Reveal() here: no later response shows the key.
 	fmt.Fprintf(out, "Created %s (%v).\n", key.ID, secret)
 	if err := client.Keys.Delete(ctx, key.ID); err != nil {
 		return err
@@ -65,14 +65,14 @@ func run(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// connect returns a client, and what to call when it is no longer needed.
+// connect returns a client, and a function to call after the last request.
 func connect(out io.Writer) (*diffhook.Client, func(), error) {
 	if os.Getenv("DIFFHOOK_API_KEY") != "" || os.Getenv("DIFFHOOK_CLIENT_ID") != "" {
-		fmt.Fprintln(out, "Calling DiffHook with the credentials in the environment.")
+		fmt.Fprintln(out, "Calling DiffHook with the credentials of the environment.")
 		client, err := diffhook.NewClient(diffhook.EnvCredentials(), nil)
 		return client, func() {}, err
 	}
-	fmt.Fprintln(out, "Calling an emulator on this machine: there are no credentials in the environment.")
+	fmt.Fprintln(out, "Calling an emulator on this machine: the environment contains no credentials.")
 	server, err := diffhooktest.Start()
 	if err != nil {
 		return nil, nil, err
@@ -89,7 +89,7 @@ func show(out io.Writer, key diffhook.Key) {
 	}
 	due := ""
 	if key.Stale(0) {
-		due = "  older than 90 days: replace it (examples/rotate-key)"
+		due = ", older than 90 days: rotate the key (examples/rotate-key)"
 	}
 	fmt.Fprintf(out, "%s  %-20s %s…  created %s, %s%s\n", key.ID, key.Label, key.Prefix, key.CreatedAt.Format(time.DateOnly), used, due)
 }

@@ -16,13 +16,13 @@ func TestKeysOnEmulator(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, run(t.Context(), &out))
 	assert.Contains(t, out.String(), "Calling an emulator")
-	assert.Regexp(t, `ci-pipeline .* older than 90 days: replace it \(examples/rotate-key\)`, out.String())
+	assert.Regexp(t, `ci-pipeline .* older than 90 days: rotate the key \(examples/rotate-key\)`, out.String())
 	assert.NotRegexp(t, `default .* older than 90 days`, out.String())
 	assert.Regexp(t, `Created key_\w+ \(dh_live_…\w{4}\)\.\nDeleted key_`, out.String())
 }
 
-// With credentials in the environment it is DiffHook that would be called: with
-// bad ones, nobody is.
+// Credentials in the environment select DiffHook. With malformed credentials, no
+// request is sent.
 func TestKeysWithBadCredentials(t *testing.T) {
 	t.Setenv("DIFFHOOK_API_KEY", "not a key")
 	var out bytes.Buffer

@@ -187,6 +187,7 @@ func TestRestartedDatabase(t *testing.T) {
 				})
 			}
 			group.Wait()
+			r.db = d.open(t, r.dsn) // without connections to the dead server
 			for i := range 40 {
 				require.Equal(t, 1, r.count(t, numbered(i)))
 			}

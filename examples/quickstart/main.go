@@ -1,7 +1,7 @@
-// Quickstart shows the main job on real HTTP, with nothing to configure and no
-// network but loopback: it starts a receiver, has deliveries sent to it as
-// DiffHook sends them, attacks it, and rotates the signing secret while
-// deliveries are in flight. It exits 1 if anything does not go as told.
+// Quickstart shows the main job over real HTTP, without configuration, on loopback
+// only. It starts a receiver, sends deliveries as DiffHook does, attacks the
+// receiver, and rotates the signing secret while deliveries are in flight. It exits
+// 1 after any unexpected result.
 //
 //	go run ./examples/quickstart
 package main
@@ -27,15 +27,15 @@ func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := run(ctx); err != nil {
-		fmt.Println("\nThis did not go as told:", err)
+		fmt.Println("\nThe demonstration failed:", err)
 		os.Exit(1)
 	}
 }
 
-// rotationWindow is short, so that its end can be watched. The default is 24 h.
+// rotationWindow is short, for the demonstration. The default is 24 h.
 const rotationWindow = 2 * time.Second
 
-// vault stands for where your server gets its secret from.
+// vault stands for the place of your server's secret, such as a secrets manager.
 type vault struct {
 	secret atomic.Pointer[diffhook.Secret]
 }
@@ -44,13 +44,13 @@ func (v *vault) Load(context.Context) (diffhook.Secrets, error) {
 	return diffhook.Secrets{Current: *v.secret.Load()}, nil
 }
 
-// receiver is your server: a verifier, and a function for events.
+// receiver is your server: a verifier and a function for events.
 type receiver struct {
 	url     string
 	v       *diffhook.Verifier
-	down    atomic.Bool  // the function fails
-	handled atomic.Int64 // events that it took
-	failed  atomic.Int64
+	down    atomic.Bool  // makes the function fail
+	handled atomic.Int64 // events
+	failed  atomic.Int64 // rejected events
 }
 
 func newReceiver(ctx context.Context, source diffhook.SecretSource) (*receiver, error) {
@@ -91,17 +91,17 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// As DiffHook sends: signed, with retries, each keeping the signature that
-	// was made when the change was detected. The waits are shortened.
+	// The sender acts like DiffHook, with shorter waits. With SignOnce, retries
+	// keep the signature of the first attempt.
 	sender := diffhooktest.NewSender(before, &diffhooktest.SenderOptions{
 		SignOnce: true,
 		Retries:  []time.Duration{300 * time.Millisecond, 300 * time.Millisecond},
 	})
 	body := diffhooktest.PageChanged()
 
-	fmt.Printf("A receiver listens at %s\nIt verifies with the signing secret %s.\n", r.url, before.Fingerprint())
+	fmt.Printf("A receiver listens at %s\nThe fingerprint of the signing secret is %s.\n", r.url, before.Fingerprint())
 
-	fmt.Println("\n1. A delivery, and three that DiffHook did not send")
+	fmt.Println("\n1. A delivery from DiffHook, and three attacks")
 	if err := expect("a page changed, signed", sender.Send(ctx, r.url, body), http.StatusNoContent); err != nil {
 		return err
 	}
@@ -114,38 +114,38 @@ func run(ctx context.Context) error {
 		return err
 	}
 
-	fmt.Println("\n3. The rotation window is over")
+	fmt.Println("\n3. The rotation window ends")
 	old := diffhooktest.NewSender(before, &diffhooktest.SenderOptions{Retries: []time.Duration{}})
 	if err := expect("signed with the old secret, in the window", old.Send(ctx, r.url, body), http.StatusNoContent); err != nil {
 		return err
 	}
 	time.Sleep(time.Until(r.v.Status().Previous.Expires))
-	if err := expect("signed with the old secret, after it", old.Send(ctx, r.url, body), http.StatusUnauthorized); err != nil {
+	if err := expect("signed with the old secret, after the window", old.Send(ctx, r.url, body), http.StatusUnauthorized); err != nil {
 		return err
 	}
 	if err := expect("signed with the new secret", sender.Send(ctx, r.url, body), http.StatusNoContent); err != nil {
 		return err
 	}
 
-	fmt.Println("\n4. What the verifier says of itself")
+	fmt.Println("\n4. The status of the verifier")
 	status, err := json.MarshalIndent(r.v.Status(), "   ", "  ")
 	if err != nil {
 		return err
 	}
-	fmt.Printf("   %s\n\nAll went as told.\n", status)
+	fmt.Printf("   %s\n\nEverything went as expected.\n", status)
 	return nil
 }
 
-// attack sends what anybody on the internet could send.
+// attack sends requests as anybody on the internet could.
 func attack(ctx context.Context, r *receiver, secret diffhook.Secret) error {
 	body := diffhooktest.PageChanged()
 	tampered := []byte(strings.Replace(string(body), "$49", "$1", 1))
 	for _, a := range []struct {
-		what, signature string
+		name, signature string
 		body            []byte
 	}{
-		{"forged: signed with a made-up secret", diffhooktest.NewSecret().Sign(body), body},
-		{"tampered: a right signature, another body", secret.Sign(body), tampered},
+		{"forged: signed with another secret", diffhooktest.NewSecret().Sign(body), body},
+		{"tampered: a valid signature, another body", secret.Sign(body), tampered},
 		{"unsigned", "", body},
 	} {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url, strings.NewReader(string(a.body)))
@@ -160,27 +160,28 @@ func attack(ctx context.Context, r *receiver, secret diffhook.Secret) error {
 			return err
 		}
 		response.Body.Close()
-		fmt.Printf("   %-44s %d\n", a.what, response.StatusCode)
+		fmt.Printf("   %-44s %d\n", a.name, response.StatusCode)
 		if response.StatusCode != http.StatusUnauthorized {
-			return fmt.Errorf("%s: answered %d", a.what, response.StatusCode)
+			return fmt.Errorf("%s: status %d, not %d", a.name, response.StatusCode, http.StatusUnauthorized)
 		}
 	}
 	if n := r.handled.Load(); n != 1 {
-		return fmt.Errorf("%d events were handled, not the one", n)
+		return fmt.Errorf("%d events were handled, not 1", n)
 	}
 	return nil
 }
 
-// rotate brings deliveries into flight, rotates, and sees all of them arrive.
+// rotate brings deliveries into flight, rotates, and checks that all deliveries
+// arrive.
 func rotate(ctx context.Context, r *receiver, source *vault, sender *diffhooktest.Sender, next diffhook.Secret) error {
 	const each = 20
 	var wg sync.WaitGroup
 	var delivered [2]atomic.Int64 // signed with the old secret, and with the new
-	send := func(which int) {
+	send := func(secret int) {
 		for range each {
 			wg.Go(func() {
 				if sender.Send(ctx, r.url, diffhooktest.PageChanged()).Delivered {
-					delivered[which].Add(1)
+					delivered[secret].Add(1)
 				}
 			})
 		}
@@ -192,19 +193,19 @@ func rotate(ctx context.Context, r *receiver, source *vault, sender *diffhooktes
 	for r.failed.Load() < each && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
-	fmt.Printf("   %d deliveries have failed once, for the receiver's database is down\n", each)
+	fmt.Printf("   %d deliveries failed once: the receiver's database is down\n", each)
 
 	sender.Rotate(next)
 	source.secret.Store(&next)
 	r.down.Store(false)
-	fmt.Printf("   rotated to %s; the receiver has not been told\n", next.Fingerprint())
+	fmt.Printf("   the secret is now %s; the receiver learns it from a delivery\n", next.Fingerprint())
 	send(1)
 	wg.Wait()
 
-	was, is := delivered[0].Load(), delivered[1].Load()
-	fmt.Printf("   accepted, signed with the old secret: %d of %d\n", was, each)
-	fmt.Printf("   accepted, signed with the new secret: %d of %d\n", is, each)
-	if lost := 2*each - was - is; lost != 0 {
+	old, fresh := delivered[0].Load(), delivered[1].Load()
+	fmt.Printf("   accepted, signed with the old secret: %d of %d\n", old, each)
+	fmt.Printf("   accepted, signed with the new secret: %d of %d\n", fresh, each)
+	if lost := 2*each - old - fresh; lost != 0 {
 		return fmt.Errorf("%d deliveries were lost", lost)
 	}
 	if n := r.handled.Load() - handled; n != 2*each {
@@ -213,12 +214,13 @@ func rotate(ctx context.Context, r *receiver, source *vault, sender *diffhooktes
 	return nil
 }
 
-// expect prints the answer to the last attempt, and compares it.
-func expect(what string, result diffhooktest.Result, status int) error {
+// expect prints the status of the last attempt, and returns an error if status
+// differs.
+func expect(name string, result diffhooktest.Result, status int) error {
 	last := result.Attempts[len(result.Attempts)-1]
-	fmt.Printf("   %-44s %d\n", what, last.StatusCode)
+	fmt.Printf("   %-44s %d\n", name, last.StatusCode)
 	if last.Err != nil || last.StatusCode != status {
-		return fmt.Errorf("%s: answered %d (%v), not %d", what, last.StatusCode, last.Err, status)
+		return fmt.Errorf("%s: status %d (%v), not %d", name, last.StatusCode, last.Err, status)
 	}
 	return nil
 }

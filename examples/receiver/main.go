@@ -1,10 +1,10 @@
-// Receiver is the small production server to copy: it verifies DiffHook's
-// webhooks and logs the changes they report.
+// Receiver is the small production server to copy: it verifies DiffHook's webhooks
+// and logs the reported changes.
 //
-// The signing secret comes from the file or directory named by
-// DIFFHOOK_SECRET_PATH (a mounted Kubernetes secret, say), else from the
-// environment variable DIFFHOOK_SIGNING_SECRET. It listens on ADDR, by default
-// 127.0.0.1:8080, at POST /webhooks/diffhook; GET /healthz answers 204.
+// The signing secret comes from the file or directory in DIFFHOOK_SECRET_PATH, such
+// as a mounted Kubernetes secret, or else from DIFFHOOK_SIGNING_SECRET. The server
+// listens on ADDR, by default 127.0.0.1:8080. Webhooks go to POST
+// /webhooks/diffhook; GET /healthz answers 204.
 package main
 
 import (
@@ -41,8 +41,9 @@ func run(ctx context.Context, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	// Not needed to learn of a new secret, which a delivery signed with it
-	// brings about too; it is what makes a revoked one end in time.
+	// With Watch, the server rejects a revoked secret in time. A new secret needs
+	// no Watch: the first delivery signed with it makes the verifier read the
+	// source.
 	go v.Watch(ctx, time.Minute)
 
 	mux := http.NewServeMux()
@@ -66,10 +67,10 @@ func run(ctx context.Context, logger *slog.Logger) error {
 	return serve(ctx, server, listener)
 }
 
-// newReceiver returns what is done with each event. It must be done within 10
-// seconds: put what takes longer into a queue. An error makes DiffHook send
-// the event again, and so can an answer that is lost on its way: where that
-// matters, keep the event's DedupKey with what it caused, in one transaction.
+// newReceiver returns the function for events. The function must return within 10
+// seconds: move longer work to a queue. After an error or a lost response, DiffHook
+// sends the event again. If a repetition matters, save the event's DedupKey and the
+// effects in a single transaction, or use package once.
 func newReceiver(logger *slog.Logger) func(context.Context, *diffhook.Event) error {
 	return func(ctx context.Context, e *diffhook.Event) error {
 		logger.InfoContext(ctx, "page changed", "monitor", e.MonitorID, "url", e.URL, "key", e.DedupKey())
@@ -77,7 +78,7 @@ func newReceiver(logger *slog.Logger) func(context.Context, *diffhook.Event) err
 	}
 }
 
-// serve serves until ctx ends, and then lets the deliveries in progress finish.
+// serve serves until ctx ends, and then lets running deliveries finish.
 func serve(ctx context.Context, server *http.Server, listener net.Listener) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

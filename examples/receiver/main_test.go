@@ -16,8 +16,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// start runs the server until stop is called, and returns its URL and what it
-// logs.
+// start runs the server until stop is called, and returns the URL and the log.
 func start(t *testing.T) (url string, lines *json.Decoder, stop func() error) {
 	t.Setenv("ADDR", "127.0.0.1:0")
 	r, w := io.Pipe()

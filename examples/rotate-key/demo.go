@@ -20,7 +20,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// world is all that there is in reality around a rotation.
+// world simulates the surroundings of a rotation: the platform, an application and
+// a person.
 type world struct {
 	out     io.Writer
 	team    *diffhooktest.Team
@@ -38,7 +39,7 @@ func demonstrate(ctx context.Context, out io.Writer) error {
 		HTTPClient: &http.Client{Transport: diffhooktest.Transport(platform)},
 		Limiter:    rate.NewLimiter(rate.Inf, 1),
 	}}
-	w.team.SetPlan(diffhooktest.Plan{RequestsPerMinute: 1_000_000}) // the application is busy
+	w.team.SetPlan(diffhooktest.Plan{RequestsPerMinute: 1_000_000}) // the application calls without pause
 	w.old = w.team.NewKey("production-server")
 	w.team.AgeKey(w.old.ID, 100*24*time.Hour)
 	dir, err := os.MkdirTemp("", "rotate-key")
@@ -51,7 +52,7 @@ func demonstrate(ctx context.Context, out io.Writer) error {
 		return err
 	}
 
-	fmt.Fprintf(out, "An application calls the API with the key %s, and goes on while a person replaces it:\n\n", w.old.Label)
+	fmt.Fprintf(out, "An application calls the API with the key %s while a person rotates the key:\n\n", w.old.Label)
 	app, err := w.startApplication(ctx, store)
 	if err != nil {
 		return err
@@ -66,15 +67,16 @@ func demonstrate(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nThe application made %d calls, of which %d failed.\n", calls, failed)
+	fmt.Fprintf(out, "\nThe application made %d calls; %d failed.\n", calls, failed)
 	if failed > 0 || calls == 0 {
-		return errors.New("the application noticed")
+		return errors.New("the rotation disturbed the application")
 	}
 	return w.check()
 }
 
-// startApplication starts an application that calls the API all the time. The
-// returned function stops it, and returns how many calls it made and how many failed.
+// startApplication starts an application that calls the API continuously. The
+// returned function stops the application, and returns the number of calls and of
+// failures.
 func (w *world) startApplication(ctx context.Context, store rotation.Store) (stop func() (calls, failed int), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	client, err := diffhook.NewClient(w.old.Key, &w.options)
@@ -103,23 +105,23 @@ func (w *world) startApplication(ctx context.Context, store rotation.Store) (sto
 
 var labelAsked = regexp.MustCompile(`with the label (\S+?)\.`)
 
-// answer is the person.
+// answer plays the person, and does the task of the question in the app.
 func (w *world) answer(_ context.Context, q rotation.Question) (string, error) {
 	fmt.Fprintf(w.out, "  asked   %s\n", q.Text)
 	switch {
 	case strings.Contains(q.Text, "click New API key"):
 		label := labelAsked.FindStringSubmatch(q.Text)
 		if label == nil {
-			return "", errors.New("no label was asked for")
+			return "", errors.New("the question names no label")
 		}
 		return w.team.NewKey(label[1]).Key.Reveal(), nil
 	case strings.Contains(q.Text, "delete the old key"):
 		w.team.RevokeKey(w.old.ID)
 	}
-	return "no", nil // the old key has not been used since
+	return "no", nil // no use of the old key since
 }
 
-// check looks at the keys as the app shows them.
+// check compares the keys in the app.
 func (w *world) check() error {
 	var left []string
 	for _, key := range w.team.Keys() {
@@ -129,7 +131,7 @@ func (w *world) check() error {
 	}
 	fmt.Fprintf(w.out, "The app shows the keys %s.\n", strings.Join(left, ", "))
 	if len(left) != 2 || left[1] == w.old.Label { // default is the other
-		return errors.New("the app does not show the new key in place of the old one")
+		return errors.New("the app does not show the new key instead of the old key")
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,10 +18,10 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// demonstrate prints how many events are lost if the person is slow.
+// demonstrate prints the number of lost events if the person is slow.
 func demonstrate(ctx context.Context, out io.Writer) error {
-	fmt.Fprintf(out, "Two servers, and a person who rotates the secret in the app. Of %d events after the click are lost:\n\n", events)
-	fmt.Fprintln(out, "  the new secret is pasted    without a hold    with a hold")
+	fmt.Fprintf(out, "A person rotates the secret of two servers in the app. Events lost, of %d after the click:\n\n", events)
+	fmt.Fprintln(out, "  new secret pasted           without a hold    with a hold")
 	for _, slow := range []time.Duration{45 * time.Second, 10 * time.Minute} {
 		without, err := lostIn(ctx, io.Discard, slow, -1)
 		if err != nil {
@@ -37,7 +36,7 @@ func demonstrate(ctx context.Context, out io.Writer) error {
 			return fmt.Errorf("%d events were lost with a hold", with)
 		}
 	}
-	fmt.Fprintln(out, "\nThe questions and the steps of the last one:")
+	fmt.Fprintln(out, "\nThe steps and the questions with a hold:")
 	lost, err := lostIn(ctx, out, 10*time.Minute, time.Hour)
 	if err == nil && lost > 0 {
 		err = fmt.Errorf("%d events were lost with a hold", lost)
@@ -45,21 +44,22 @@ func demonstrate(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// events is how many events follow a click.
+// events is the number of events after a click.
 const events = 500
 
-// world is all that there is in reality around a rotation.
+// world simulates the surroundings of a rotation: the platform, two servers and a
+// person.
 type world struct {
 	out      io.Writer
 	platform *diffhooktest.Server
 	monitor  string
-	slow     time.Duration // from the click until the person pastes, by the platform's clock
+	slow     time.Duration // from the click to the paste, on the platform's clock
 	mu       sync.Mutex
-	handled  map[string]bool // events by DedupKey
+	handled  map[string]bool // by DedupKey
 }
 
-// lostIn rotates in a world of its own and returns how many events are lost. A
-// negative hold means none.
+// lostIn rotates in a new world and returns the number of lost events. A negative
+// hold means no hold.
 func lostIn(ctx context.Context, out io.Writer, slow, hold time.Duration) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -93,7 +93,7 @@ func lostIn(ctx context.Context, out io.Writer, slow, hold time.Duration) (int, 
 	return w.lost()
 }
 
-// start starts two servers, which take turns.
+// start starts two servers behind a balancer.
 func (w *world) start(ctx context.Context, store rotation.Store) (map[string]rotation.Receiver, error) {
 	token := rand.Text()
 	receivers := make(map[string]rotation.Receiver)
@@ -122,7 +122,7 @@ func (w *world) handle(_ context.Context, e *diffhook.Event) error {
 	return nil
 }
 
-// answer is the person.
+// answer plays the person, and does the task of the question in the app.
 func (w *world) answer(_ context.Context, q rotation.Question) (string, error) {
 	fmt.Fprintf(w.out, "  asked    %s\n", q.Text)
 	switch {
@@ -140,7 +140,8 @@ func (w *world) answer(_ context.Context, q rotation.Question) (string, error) {
 	return w.platform.Secrets().Current.Reveal(), nil
 }
 
-// lost lets DiffHook make all retries, and returns how many events no server handled.
+// lost lets DiffHook make all retries, and returns the number of events that no
+// server handled.
 func (w *world) lost() (lost int, err error) {
 	w.platform.Advance(35 * time.Second)
 	w.mu.Lock()
@@ -155,7 +156,7 @@ func (w *world) lost() (lost int, err error) {
 		}
 	}
 	if len(w.platform.Deliveries()) != events {
-		return 0, errors.New("the page did not change as often as told")
+		return 0, fmt.Errorf("the page changed %d times, not %d", len(w.platform.Deliveries()), events)
 	}
 	return lost, nil
 }

@@ -99,8 +99,8 @@ func errDialect(dialect string) error {
 type Statements struct {
 	Version string // a query of this database only
 	Insert  string // id, token, done, microseconds
-	Look    string // token, id: selects done, whether the time is over, whether token is the token
-	Take    string // token, done, microseconds, id, token
+	Look    string // id: selects done, and whether the time is over
+	Take    string // token, done, microseconds, id, token: takes an ended record, or a claim of token
 	Commit  string // microseconds, id, token
 	Release string // id, token
 	Sweep   string
@@ -123,7 +123,7 @@ func NewStatements(dialect, table string) (Statements, error) {
 	return Statements{
 		Version: d.version,
 		Insert:  fill("INSERT INTO {table} (id, token, done, expires_at) VALUES (?, ?, ?, {after}) {skip}"),
-		Look:    fill("SELECT done, expires_at <= {now}, token = ? FROM {table} WHERE id = ? {share}"),
+		Look:    fill("SELECT done, expires_at <= {now} FROM {table} WHERE id = ? {share}"),
 		Take:    fill("UPDATE {table} SET token = ?, done = ?, expires_at = {after} WHERE id = ? AND (expires_at <= {now} OR token = ? AND NOT done)"),
 		Commit:  fill("UPDATE {table} SET done = TRUE, expires_at = {after} WHERE id = ? AND token = ?"),
 		Release: fill("DELETE FROM {table} WHERE id = ? AND token = ? AND NOT done"),

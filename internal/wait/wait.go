@@ -1,4 +1,4 @@
-// Package wait waits, and returns the reason if a wait ends early.
+// Package wait waits, and returns the reason for an early end.
 package wait
 
 import (
@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// For waits for d. If ctx ends before that, it returns an error at once.
+// For waits for d. It returns an error when ctx ends, or at once if the deadline of
+// ctx is too early.
 func For(ctx context.Context, d time.Duration) error {
 	if ctx.Err() != nil {
 		return Ended(ctx)
@@ -27,8 +28,8 @@ func For(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Ended returns the reason why ctx has ended: an error that matches the error of ctx
-// and the cause.
+// Ended returns the reason for the end of ctx: an error that matches ctx.Err and
+// the cause.
 func Ended(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if cause == nil || errors.Is(cause, err) {

@@ -67,7 +67,9 @@ func (s *Store) checkTable(ctx context.Context) error {
 	_, _ = rand.Read(k[:])
 	record := func(q querier) error { return s.record(ctx, q, k, rand.Text(), true, time.Minute) }
 	err := s.rolledBack(ctx, func(tx *sql.Tx) error {
-		if err := record(tx); err != nil {
+		if err := record(tx); errors.Is(err, once.ErrInProgress) {
+			return err // a lock
+		} else if err != nil {
 			return wrong("is not of this version", err)
 		}
 		switch err := record(tx); {

@@ -55,8 +55,8 @@ func (s *Store) record(ctx context.Context, q querier, k once.Key, token string,
 	if err != nil && !oncetable.IsDuplicateKey(err) {
 		return claimProblem(err)
 	}
-	var isDone, ended, own bool
-	err = q.QueryRowContext(ctx, s.sql.Look, token, k[:]).Scan(&isDone, &ended, &own)
+	var isDone, ended bool
+	err = q.QueryRowContext(ctx, s.sql.Look, k[:]).Scan(&isDone, &ended)
 	switch {
 	case errors.Is(err, sql.ErrNoRows): // released since
 		return once.ErrInProgress
@@ -64,11 +64,9 @@ func (s *Store) record(ctx context.Context, q querier, k once.Key, token string,
 		return claimProblem(err)
 	case isDone && !ended:
 		return once.ErrDone
-	case !ended && !own:
-		return once.ErrInProgress
 	}
 	n, err = s.exec(ctx, q, s.sql.Take, token, done, d.Microseconds(), k[:], token)
-	if n == 0 && err == nil { // another delivery was faster
+	if n == 0 && err == nil { // another token claims k
 		return once.ErrInProgress
 	}
 	return claimProblem(err)

@@ -9,31 +9,31 @@ import (
 	"time"
 )
 
-// answer is a whole answer before it is sent.
-type answer struct {
+// response is a complete response before it is sent.
+type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-func newAnswer(status int) *answer { return &answer{status: status, header: make(http.Header)} }
+func newResponse(status int) *response { return &response{status: status, header: make(http.Header)} }
 
-// jsonAnswer returns an answer with v as its body.
-func jsonAnswer(status int, v any) *answer {
+// jsonResponse returns a response with v as the body.
+func jsonResponse(status int, v any) *response {
 	body, err := json.Marshal(v)
 	if err != nil {
-		panic("diffhooktest: " + err.Error()) // everything answered can be marshalled
+		panic("diffhooktest: " + err.Error()) // every v of this package can be marshalled
 	}
-	a := newAnswer(status)
+	a := newResponse(status)
 	a.header.Set("Content-Type", "application/json")
 	a.body = body
 	return a
 }
 
-// fields is a JSON object under its generation 2 names.
+// fields is a JSON object with the names of generation 2.
 type fields map[string]any
 
-// in returns the object under the names of a generation.
+// in returns the object with the names of a generation.
 func (f fields) in(generation int) fields {
 	if generation == 2 {
 		return f
@@ -56,24 +56,24 @@ func camelCase(name string) string {
 	return strings.Join(words, "")
 }
 
-// data returns the answer of success.
-func data(status, generation int, f fields) *answer {
-	return jsonAnswer(status, map[string]any{"data": f.in(generation)})
+// data returns a success with f in the envelope.
+func data(status, generation int, f fields) *response {
+	return jsonResponse(status, map[string]any{"data": f.in(generation)})
 }
 
-// list returns the answer of a list.
-func list(generation int, items []fields) *answer {
-	named := make([]fields, len(items)) // not nil: an empty list is [], not null
+// list returns a success with a list in the envelope.
+func list(generation int, items []fields) *response {
+	named := make([]fields, len(items)) // not nil: JSON needs [], not null
 	for i, item := range items {
 		named[i] = item.in(generation)
 	}
-	return jsonAnswer(http.StatusOK, map[string]any{"data": named})
+	return jsonResponse(http.StatusOK, map[string]any{"data": named})
 }
 
-// timestamp is how the API writes times.
+// timestamp returns t in the format of the API.
 func timestamp(t time.Time) string { return t.UTC().Truncate(time.Second).Format(time.RFC3339) }
 
-// timestampOrNull is timestamp, and null for the zero time.
+// timestampOrNull returns null for the zero time, and else the timestamp.
 func timestampOrNull(t time.Time) any {
 	if t.IsZero() {
 		return nil
@@ -81,7 +81,7 @@ func timestampOrNull(t time.Time) any {
 	return timestamp(t)
 }
 
-// failure is a refusal, which either generation writes in its own form.
+// failure is the rejection of a request, in a form for both generations.
 type failure struct {
 	status     int
 	code       string // generation 1 only
@@ -90,7 +90,7 @@ type failure struct {
 	allow      string
 }
 
-// The documented codes, and two of the emulator's own.
+// The codes of errors. DiffHook documents all but the last two.
 const (
 	codeUnauthorized    = "UNAUTHORIZED"
 	codeInvalidAPIKey   = "INVALID_API_KEY"
@@ -111,17 +111,17 @@ func invalid(format string, args ...any) *failure {
 	return &failure{status: http.StatusBadRequest, code: codeInvalidRequest, message: fmt.Sprintf(format, args...)}
 }
 
-// in returns the answer in the form of a generation.
-func (f *failure) in(generation int) *answer {
-	var a *answer
+// in returns the failure as a response of a generation.
+func (f *failure) in(generation int) *response {
+	var a *response
 	if generation == 2 {
 		body := map[string]any{"error": f.message}
 		if f.retryAfter > 0 && f.status == http.StatusTooManyRequests {
 			body["retry_after_seconds"] = seconds(f.retryAfter)
 		}
-		a = jsonAnswer(f.status, body)
+		a = jsonResponse(f.status, body)
 	} else {
-		a = jsonAnswer(f.status, map[string]any{"error": map[string]any{"code": f.code, "message": f.message}})
+		a = jsonResponse(f.status, map[string]any{"error": map[string]any{"code": f.code, "message": f.message}})
 	}
 	if f.retryAfter > 0 {
 		a.header.Set("Retry-After", strconv.Itoa(seconds(f.retryAfter)))
