@@ -111,7 +111,7 @@ func TestKeys(t *testing.T) {
 	})
 }
 
-// TestRevocation: from then on every call is a 401.
+// TestRevocation: after the revocation, every call is a 401 with its causes.
 func TestRevocation(t *testing.T) {
 	inBothGenerations(t, func(t *testing.T, generation int, s *diffhooktest.Server, c *diffhook.Client) {
 		require.NoError(t, listKeys(t.Context(), c))
@@ -124,6 +124,9 @@ func TestRevocation(t *testing.T) {
 		require.ErrorIs(t, err, diffhook.ErrUnauthorized)
 		for _, other := range []error{diffhook.ErrForbidden, diffhook.ErrNotFound, diffhook.ErrInvalidRequest, diffhook.ErrServer} {
 			assert.NotErrorIs(t, err, other)
+		}
+		for _, cause := range []string{"missing", "malformed", "revoked"} {
+			assert.ErrorContains(t, err, cause)
 		}
 		var api *diffhook.APIError
 		require.ErrorAs(t, err, &api)

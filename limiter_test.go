@@ -295,6 +295,7 @@ func TestRefusalForTooLong(t *testing.T) {
 					var api *diffhook.APIError
 					require.ErrorAs(t, err, &api)
 					assert.Equal(t, retryAfter, api.RetryAfter)
+					assert.ErrorContains(t, err, retryAfter.String())
 					assert.Equal(t, http.StatusTooManyRequests, api.StatusCode)
 				}
 				requireRateLimited(10 * time.Minute)

@@ -145,6 +145,8 @@ func TestMonitorLimit(t *testing.T) {
 		require.ErrorIs(t, err, diffhook.ErrMonitorLimit)
 		require.ErrorIs(t, err, diffhook.ErrForbidden)
 		assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown)
+		assert.ErrorContains(t, err, "plan", "the remedy")
+		assert.NotContains(t, err.Error(), "team", "the remedy of any other 403")
 	})
 }
 
@@ -338,6 +340,9 @@ func TestMonitorOfAnother(t *testing.T) {
 				require.ErrorIs(t, err, diffhook.ErrForbidden)
 				assert.NotErrorIs(t, err, diffhook.ErrMonitorLimit)
 				assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown)
+				for _, word := range []string{"valid", "access", "team"} {
+					assert.ErrorContains(t, err, word, "the remedy")
+				}
 				var api *diffhook.APIError
 				require.ErrorAs(t, err, &api)
 				assert.Equal(t, http.StatusForbidden, api.StatusCode)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -211,6 +212,12 @@ func TestSent(t *testing.T) {
 						is = append(slices.Clone(is), diffhook.ErrOutcomeUnknown)
 					}
 					assertMatches(t, err, is...)
+					assert.Equal(t, failure.unknown && !call.repeatable, strings.Contains(err.Error(), "look before repeating"), err.Error())
+					if want > 1 {
+						assert.ErrorContains(t, err, strconv.Itoa(want)+" attempts")
+					} else {
+						assert.NotContains(t, err.Error(), "attempts")
+					}
 					if failure.status == 0 {
 						assert.NotErrorAs(t, err, new(*diffhook.APIError))
 						assert.ErrorContains(t, err, call.method+" "+call.route+": ")

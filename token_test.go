@@ -414,7 +414,9 @@ func requireInvalidClient(t *testing.T, err error) {
 	assert.Equal(t, http.StatusUnauthorized, api.StatusCode)
 	assert.Equal(t, "invalid_client", api.Code)
 	assert.Equal(t, "oauth/token", api.Route)
-	assert.Equal(t, 1, api.Attempts, "asking again does not help")
+	assert.Equal(t, 1, api.Attempts, "no retry")
+	assert.ErrorContains(t, err, "client id", "the remedy")
+	assert.ErrorContains(t, err, "client secret", "the remedy")
 }
 
 func TestWrongClient(t *testing.T) {
