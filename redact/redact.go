@@ -27,20 +27,19 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// Writer is an [io.Writer] to put under a logger. It passes on the text with
-// dh_live_… in place of each API key, and a placeholder in place of each of its
-// signing secrets. The package comment lists the escaped forms that a Writer
-// recognizes.
+// Writer is an [io.Writer] to put under a logger. It passes the text on with dh_live_…
+// in place of each API key, and a placeholder in place of each signing secret. The
+// package comment lists the escaped forms that a Writer recognizes.
 //
 // The output does not depend on the cuts between writes: the beginning of a key or a
-// secret waits for the next write. A line that ends in a newline passes at once,
-// unless a secret contains a newline.
+// secret waits for the next write. A line that ends in a newline passes at once, unless
+// a secret contains a newline.
 //
-// All methods are safe for concurrent use. A logger that writes a line in several
-// parts needs a Writer of its own. A Writer is opaque as a [diffhook.Secret] is. The
-// zero value discards all text.
+// All methods are safe for concurrent use. A logger that writes a line in several parts
+// needs a Writer of its own. Like a [diffhook.Secret], a Writer is opaque. The zero
+// value discards all text.
 type Writer struct {
-	state func() *redact.Redactor // behind a function, as the key of a Secret
+	state func() *redact.Redactor // behind a function, like the key of a Secret
 }
 
 // NewWriter returns a writer that redacts API keys and the given secrets, and writes
@@ -63,8 +62,8 @@ func (w *Writer) redactor() *redact.Redactor {
 	return w.state()
 }
 
-// Add adds secrets, as after a rotation: they are redacted from the next write on.
-// Zero and known secrets are ignored. No secret can be removed, because a replaced
+// Add adds secrets, for example after a rotation. They are redacted from the next write
+// on. Zero and known secrets are ignored. No secret can be removed, because a replaced
 // secret may still turn up. Each secret slows down every write.
 func (w *Writer) Add(secrets ...diffhook.Secret) {
 	var texts []string
