@@ -77,7 +77,7 @@ func TestWindowThatIsOverStaysSo(t *testing.T) {
 	}
 }
 
-// A directory goes through two rotations. Its files are written in every order and read
+// A directory goes through two rotations. The files are written in every order and read
 // after each write. The secret whose window is over never comes back, and the secret in
 // use before the second rotation is never lost.
 func TestDirectoryWrittenInAnyOrder(t *testing.T) {
@@ -386,7 +386,7 @@ func TestRejectedCurrentIsAnswered503(t *testing.T) {
 	})
 }
 
-// A fixed set never has another secret.
+// A fixed set never names another secret.
 func TestRejectOfFixedSecrets(t *testing.T) {
 	v := newVerifier(t, diffhook.Secrets{Current: letter(t, "B"), Previous: letter(t, "A")}, nil)
 	require.NoError(t, v.Reject(letter(t, "B").Fingerprint()))
@@ -428,7 +428,7 @@ func TestRejectDuringRead(t *testing.T) {
 	})
 }
 
-// The status keeps a rejected secret, with its state and its count of uses.
+// The status keeps a rejected secret, with the state and the count of uses.
 func TestRejectInStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}

@@ -25,7 +25,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// slowGroup is a set of cases that end after the same time, with the same response.
+// slowGroup is a set of cases with the same end and the same response.
 type slowGroup struct {
 	name  string
 	cases []slowCase
@@ -212,7 +212,7 @@ func (w *deadlineWriter) SetReadDeadline(at time.Time) error {
 	return nil
 }
 
-// TestCutoffTime checks the exact moment, and that a body in time sets no deadline:
+// TestCutoffTime checks the exact moment, and no deadline after a body in time:
 // net/http would end the context of the handler.
 func TestCutoffTime(t *testing.T) {
 	for _, tc := range []struct {
@@ -250,7 +250,7 @@ func TestCutoffTime(t *testing.T) {
 	}
 }
 
-// TestTimeoutHandler: its ResponseWriter supports no deadlines. The shorter time
+// TestTimeoutHandler: the ResponseWriter supports no deadlines. The shorter time
 // answers, and the server's ReadTimeout bounds a stalled body.
 func TestTimeoutHandler(t *testing.T) {
 	for _, tc := range []struct {
@@ -487,7 +487,7 @@ func TestDelivery(t *testing.T) {
 		_, ok := diffhook.DeliveryFromContext(r.Context())
 		require.False(t, ok, "the incoming request changed")
 	}
-	// Compared last: a later delivery reuses no memory of an earlier one.
+	// Compared last: a later delivery reuses no memory of an earlier delivery.
 	require.Equal(t, []*diffhook.Delivery{
 		{Body: []byte(set.Current.Fingerprint())},
 		{Body: []byte(set.Previous.Fingerprint()), SignedByPrevious: true},
@@ -553,7 +553,7 @@ func TestMemoryOfPromises(t *testing.T) {
 	}
 }
 
-// connectionCost bounds the heap of a connection and its request, apart from the body.
+// connectionCost bounds the heap of a connection with a request, apart from the body.
 const connectionCost = 24 << 10
 
 // Errors of readers other than net/http's.
@@ -616,7 +616,7 @@ func (panickingIsError) Is(error) bool    { panic("not comparable") }
 func (brokenUnwrapError) Error() string   { return "wraps nothing" }
 func (brokenUnwrapError) Unwrap() []error { return []error{nil, nil} }
 
-// failingRequest is signed, and its body fails with err after a few bytes.
+// failingRequest is signed, and the body fails with err after a few bytes.
 func failingRequest(t *testing.T, err error) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, target, io.MultiReader(strings.NewReader("{"), iotest.ErrReader(err)))
 	r.ContentLength = -1
@@ -624,8 +624,7 @@ func failingRequest(t *testing.T, err error) *http.Request {
 	return r
 }
 
-// TestBodyErrorKinds: a reader before the verifier may have a limit or a timeout of its
-// own.
+// TestBodyErrorKinds: a reader before the verifier may have a limit or a timeout too.
 func TestBodyErrorKinds(t *testing.T) {
 	var nilPointer *codeError
 	tooLarge := &codeError{Code: http.StatusRequestEntityTooLarge}

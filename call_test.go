@@ -45,7 +45,7 @@ const (
 	codeCalm          = 11 // ENHANCE_YOUR_CALM
 )
 
-// h2conn is a connection of HTTP/2 that a test answers frame by frame.
+// h2conn is a connection of HTTP/2, answered by a test frame by frame.
 type h2conn struct{ net.Conn }
 
 func (c h2conn) frame(kind, flags byte, stream uint32, payload ...byte) {
@@ -229,7 +229,7 @@ func TestSentOnceAfterIdle(t *testing.T) {
 }
 
 // TestConnectionsOfOthersStay: an attempt that ends before a second request closes no
-// HTTP/2 connection that other calls use.
+// HTTP/2 connection of other calls.
 func TestConnectionsOfOthersStay(t *testing.T) {
 	slow, started := make(chan struct{}), make(chan struct{})
 	var first atomic.Bool
@@ -291,7 +291,7 @@ func proxyAnswering(t *testing.T, tries *atomic.Int64, status string) *http.Tran
 }
 
 // TestWhatNeverLeftIsNotOfUnknownOutcome: a failure before there is a connection is not
-// of unknown outcome, and the client tries again unless that is hopeless.
+// of unknown outcome, and the client tries again unless a retry is hopeless.
 func TestWhatNeverLeftIsNotOfUnknownOutcome(t *testing.T) {
 	silent := func(t *testing.T) string {
 		return rawServer(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })[len("http://"):]
@@ -462,7 +462,7 @@ func TestConnectionOverBeforeTheStream(t *testing.T) {
 }
 
 // TestStreamsAboveTheLimit: a server that allows a single stream at a time refuses
-// streams sent before its settings arrive. net/http then asks for further connections
+// streams sent before the settings arrive. net/http then asks for further connections
 // before it sends. Every call succeeds and arrives once.
 func TestStreamsAboveTheLimit(t *testing.T) {
 	var arrived atomic.Int64

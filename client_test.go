@@ -94,8 +94,7 @@ func TestClientDo(t *testing.T) {
 	}
 }
 
-// Credentials that cannot be right are an error of NewClient, not a panic at the first
-// call.
+// Impossible credentials are an error of NewClient, not a panic at the first call.
 func TestNewClientRefusesCredentials(t *testing.T) {
 	var none *diffhook.APIKey
 	for name, test := range map[string]struct {
@@ -122,7 +121,7 @@ func TestNewClientRefusesCredentials(t *testing.T) {
 
 // A hostile or broken server, transport or caller.
 
-// The connection of a 101 belongs to the caller, and no context ends its reads.
+// The connection of a 101 belongs to the caller, and no context ends the reads.
 func TestSwitchingProtocolsDoesNotHang(t *testing.T) {
 	release := make(chan struct{})
 	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -159,8 +158,8 @@ func TestLongTokenIsNotShown(t *testing.T) {
 	}
 }
 
-// Failed exchanges, and exchanges for tokens that are rejected, are calls of the API
-// too: all stay within the plan.
+// Failed exchanges, and exchanges for rejected tokens, are calls of the API too: all
+// stay within the plan.
 func TestExchangesStayWithinThePlan(t *testing.T) {
 	for name, exchanged := range map[string]func(r *http.Request) *http.Response{
 		"wrong client":   func(*http.Request) *http.Response { return replyJSON(401, `{"error":"invalid_client"}`) },
@@ -195,7 +194,7 @@ func TestExchangesStayWithinThePlan(t *testing.T) {
 	}
 }
 
-// Many waiters that give up free their turns.
+// If many waiters give up, their turns are free.
 func TestLeavingTheLineFreesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limiter := diffhook.PlanLimiter(diffhook.FreePlan)
@@ -214,7 +213,7 @@ func TestLeavingTheLineFreesIt(t *testing.T) {
 }
 
 // Limits are counted per minute, so a longer wait is not credible: it does not stop the
-// other calls for that long.
+// other calls for so long.
 func TestPauseIsCredible(t *testing.T) {
 	for _, c := range []struct {
 		name, header, value string
@@ -263,8 +262,7 @@ func TestSetCredentialsWhileExchanging(t *testing.T) {
 	})
 }
 
-// A retry with credentials of the other generation uses the field names of that
-// generation.
+// A retry with credentials of the other generation uses the other field names.
 func TestRetrySpeaksTheNewGeneration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var bodies []string
@@ -302,7 +300,7 @@ func TestListIsBounded(t *testing.T) {
 	})
 }
 
-// A 404 of a proxy does not prove that a key is gone.
+// A 404 of a proxy does not prove a deletion.
 func TestDeleteBelievesTheAPIOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		html := func(status int) http.HandlerFunc { return answering(status, "text/html", "<html>") }
@@ -320,8 +318,8 @@ func TestManyAttempts(t *testing.T) {
 	})
 }
 
-// A transport that panics, or ends its goroutine as a failing test does, fails only
-// that exchange: the process and later calls go on.
+// A transport that panics, or ends its goroutine as a failing test does, fails only the
+// one exchange: the process and later calls go on.
 func TestExchangeSurvivesItsTransport(t *testing.T) {
 	for name, breaks := range map[string]func(){"ends": runtime.Goexit, "panics": func() { panic("broken transport") }} {
 		t.Run(name, func(t *testing.T) {
@@ -384,7 +382,7 @@ func TestDoRefusesMethodsAndQueries(t *testing.T) {
 	require.ErrorIs(t, err, diffhook.ErrInvalidOptions)
 }
 
-// countNew returns a hook that counts new connections.
+// countNew returns a hook to count new connections.
 func countNew(n *atomic.Int64) func(net.Conn, http.ConnState) {
 	return func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
@@ -393,7 +391,7 @@ func countNew(n *atomic.Int64) func(net.Conn, http.ConnState) {
 	}
 }
 
-// countOpen returns a hook that counts open connections.
+// countOpen returns a hook to count open connections.
 func countOpen(n *atomic.Int64) func(net.Conn, http.ConnState) {
 	return func(_ net.Conn, state http.ConnState) {
 		switch state {

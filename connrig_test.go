@@ -29,7 +29,7 @@ import (
 // machine needs, and half of DeliveryTimeout.
 const patience = 5 * time.Second
 
-// moment is the wait to see that nothing happens.
+// moment is the wait after which nothing has happened.
 const moment = 200 * time.Millisecond
 
 // pause waits without a socket: in a synctest bubble, the clock moves on.
@@ -104,8 +104,8 @@ func (l *memoryListener) dial(context.Context, string, string) (net.Conn, error)
 	}
 }
 
-// rawConn is the client's end of an HTTP/1.1 connection. Tests drive it by hand, so
-// that a request can stop at any byte.
+// rawConn is the client's end of an HTTP/1.1 connection. Tests drive it by hand, to
+// stop a request at any byte.
 type rawConn struct {
 	net.Conn
 	tb testing.TB
@@ -182,7 +182,7 @@ func (c *rawConn) requireClosed(clean bool) {
 	require.ErrorIs(c.tb, err, io.EOF)
 }
 
-// requireReusable requires that alive accepts a delivery on the same connection.
+// requireReusable requires an answer of alive to a delivery on the same connection.
 func (c *rawConn) requireReusable() {
 	c.tb.Helper()
 	c.send(delivery(c.tb, "{}"))
@@ -190,8 +190,8 @@ func (c *rawConn) requireReusable() {
 	require.Equal(c.tb, "200 alive", fmt.Sprint(resp.StatusCode, " ", body))
 }
 
-// alive answers whether the context of its request is alive, also after an earlier
-// request on the connection was rejected.
+// alive reports in the answer whether the context of the request is alive, also after
+// an earlier request on the connection was rejected.
 var alive = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	if err := r.Context().Err(); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -213,7 +213,7 @@ func denyPatiently(w http.ResponseWriter, r *http.Request, err error) {
 	_, _ = io.WriteString(w, said)
 }
 
-// counted is middleware that counts the bytes of the body read by next. It leaves the
+// counted is middleware to count the bytes of the body read by next. It leaves the
 // server's own request alone, and so how net/http treats the rest of a body.
 func counted(n *atomic.Int64, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -246,7 +246,7 @@ func consumed(restore bool, next http.Handler) http.Handler {
 	})
 }
 
-// lockedBuffer is a buffer that goroutines may share.
+// lockedBuffer is a buffer for several goroutines.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -264,7 +264,7 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// timed is the result of a request and its time.
+// timed is the result of a request, with the time.
 type timed struct {
 	status int
 	body   string
@@ -272,8 +272,8 @@ type timed struct {
 	after  time.Duration
 }
 
-// slowCase is a request that takes its time. start begins the request on a connection
-// of its own: nil if the connection is not HTTP/1.1.
+// slowCase is a slow request. start begins the request on a new connection: nil if the
+// connection is not HTTP/1.1.
 type slowCase struct {
 	name      string
 	start     func(t *testing.T, srv *httptest.Server) (<-chan timed, *rawConn)
@@ -299,8 +299,8 @@ func http1(request, drip string) func(*testing.T, *httptest.Server) (<-chan time
 	}
 }
 
-// http2 sends a body that begins with text and goes on with drip once a second, unless
-// drip is empty. The body ends only if whole is set.
+// http2 sends a body of text and then drip once a second, unless drip is empty. The
+// body ends only if whole is set.
 func http2(signature, text, drip string, whole bool) func(*testing.T, *httptest.Server) (<-chan timed, *rawConn) {
 	return func(t *testing.T, srv *httptest.Server) (<-chan timed, *rawConn) {
 		body, sender := io.Pipe()
@@ -351,7 +351,7 @@ func finish(start time.Time, resp *http.Response, err error) timed {
 	return result
 }
 
-// arriving is a body that calls done once left bytes of it are read.
+// arriving is a body. It calls done once left bytes were read.
 type arriving struct {
 	io.ReadCloser
 	left int

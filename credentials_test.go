@@ -25,7 +25,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// Made-up keys. longKeyText is long enough to show its last four characters, and
+// Made-up keys. longKeyText is long enough to show the last four characters, and
 // shortKeyText is not.
 const (
 	longKeyText  = "dh_live_violetWALRUS-plays_THEquartz7wxyz"
@@ -277,7 +277,7 @@ func TestClientOpacity(t *testing.T) {
 }
 
 // TestLiveClientIsOpaque prints clients with open connections while other goroutines
-// use them. The buffers of the connections hold the last request with its token.
+// use them. The buffers of the connections hold the last request with the token.
 func TestLiveClientIsOpaque(t *testing.T) {
 	const tokenText = "copper-octopus-reads-the-tidal-gazette"
 	detector := newLeakDetector(longKeyText[1:], opaqueText, tokenText)

@@ -181,7 +181,7 @@ func TestParseEventAccepts(t *testing.T) {
 
 func TestParseEventRefuses(t *testing.T) {
 	for name, body := range map[string]string{
-		// Anything but exactly one JSON object.
+		// Anything but a single JSON object.
 		"nothing":                       ``,
 		"white space":                   " \t\r\n",
 		"null":                          `null`,
@@ -287,7 +287,7 @@ func TestDedupKeyEmpty(t *testing.T) {
 }
 
 // TestDedupKeyDiffersBetweenChanges: ids that look like the end of another key must not
-// make one change pass for another.
+// make a change pass for another.
 func TestDedupKeyDiffersBetweenChanges(t *testing.T) {
 	times := []string{
 		"2026-03-16T14:22:00Z", "2026-03-16T14:22:01Z", "2026-03-16T14:22:00.1Z", "2026-03-16T14:22:00.01Z",

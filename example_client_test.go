@@ -195,7 +195,7 @@ func ExampleClient_Do() {
 	// Output: 404 NOT_FOUND true
 }
 
-// A verifier learns of a rotation by itself if its secrets come from the API.
+// A verifier with secrets from the API learns of a rotation by itself.
 func ExampleSigningSecretService_Load() {
 	server := exampleServer()
 	defer server.Close()

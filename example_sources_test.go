@@ -161,7 +161,7 @@ func dopplerSecrets(api, token string) diffhook.SecretSource {
 }
 
 // Doppler does not address versions by name: keep the previous secret beside the
-// current one during a rotation.
+// current secret during a rotation.
 func ExampleSecretSourceFunc_doppler() {
 	doppler := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"DIFFHOOK_SIGNING_SECRET":"test-signing-secret-current-0001",`+

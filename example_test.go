@@ -30,7 +30,7 @@ func Example() {
 	log.Fatal(http.ListenAndServe(":8080", nil))
 }
 
-// exampleVerifier returns a verifier and its secret.
+// exampleVerifier returns a verifier and the secret.
 func exampleVerifier() (*diffhook.Verifier, diffhook.Secret) {
 	secret := diffhooktest.NewSecret()
 	v, err := diffhook.NewVerifier(context.Background(), diffhook.Secrets{Current: secret}, nil)
@@ -155,7 +155,7 @@ type routerContext struct {
 	Status  func(code int)
 }
 
-// A router that writes its own answers takes the status from HTTPStatus.
+// A router that writes the answers takes the status from HTTPStatus.
 func ExampleHTTPStatus() {
 	v, secret := exampleVerifier()
 
@@ -317,7 +317,7 @@ func ExampleSecret() {
 	// ec7ee23f8fd725e1
 }
 
-// Metrics: each delivery has an observation, with a label from a fixed set.
+// Metrics: an observation for each delivery, with a label from a fixed set.
 func ExampleVerifierOptions() {
 	counts := map[diffhook.Result]int{} // in production, a counter with a label; safe for concurrent use
 	secret := diffhooktest.NewSecret()

@@ -63,8 +63,8 @@ func FuzzParseSignature(f *testing.F) {
 	})
 }
 
-// illegalSecret and plainSecret repeat NewSecret in other words: texts that are never
-// secrets, and texts that always are.
+// illegalSecret and plainSecret repeat NewSecret in other words: illegal texts, and
+// legal texts.
 func illegalSecret(text string) bool {
 	first, _ := utf8.DecodeRuneInString(text)
 	last, _ := utf8.DecodeLastRuneInString(text)
@@ -75,7 +75,7 @@ func illegalSecret(text string) bool {
 
 var plainSecret = regexp.MustCompile(`^(whsec_|test-)?[0-9A-Za-z+/]*[0-9][0-9A-Za-z+/]*[2-9]=*$`)
 
-// FuzzVerify: the verifier accepts exactly the signatures that crypto/hmac computes.
+// FuzzVerify: the verifier accepts exactly the signatures of crypto/hmac.
 func FuzzVerify(f *testing.F) {
 	for _, v := range fuzzVectors(f) {
 		f.Add(v.body, v.secret, v.signatures["python"])
@@ -153,7 +153,7 @@ func FuzzParseEvent(f *testing.F) {
 }
 
 // TestFuzzSeedsAreLoaded runs the targets over the seeds as go test does, and counts
-// the runs. A file that does not parse fails its target.
+// the runs. A malformed file fails the target.
 func TestFuzzSeedsAreLoaded(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)

@@ -369,7 +369,7 @@ func TestHeldDeliveryIsTriedThreeTimes(t *testing.T) {
 	}
 }
 
-// If the function ends its goroutine, as a failing test does, there is no second call.
+// If the function ends the goroutine, as a failing test does, there is no second call.
 func TestHeldDeliveryWhoseFunctionExits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHoldTest(t, diffhook.VerifierOptions{})
@@ -413,7 +413,7 @@ func TestHeldDeliveriesAreHandled16AtATime(t *testing.T) {
 func TestHoldEnds(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		holds map[time.Duration]time.Duration // duration of each hold by its time
+		holds map[time.Duration]time.Duration // duration of each hold by start
 		end   time.Duration
 	}{
 		{"by itself", nil, 10 * time.Minute},

@@ -64,8 +64,8 @@ func requireLastRequest(t *testing.T, s *diffhooktest.Server, line, body string)
 	assert.JSONEq(t, body, string(r.Body))
 }
 
-// answerWith returns a client that gets the same answer to every request, and a count
-// of the requests.
+// answerWith returns a client with the same answer to every request, and a count of the
+// requests.
 func answerWith(t *testing.T, resp func() *http.Response) (*diffhook.Client, *int) {
 	t.Helper()
 	n := new(int)
@@ -111,7 +111,7 @@ func TestKeys(t *testing.T) {
 	})
 }
 
-// TestRevocation: after the revocation, every call is a 401 with its causes.
+// TestRevocation: after the revocation, every call is a 401 with the causes.
 func TestRevocation(t *testing.T) {
 	inBothGenerations(t, func(t *testing.T, generation int, s *diffhooktest.Server, c *diffhook.Client) {
 		require.NoError(t, listKeys(t.Context(), c))
@@ -153,7 +153,7 @@ func TestKeyLabelIsRequired(t *testing.T) {
 	})
 }
 
-// TestKeyCreateWithoutKey: a key that nobody holds may exist now, and the library must
+// TestKeyCreateWithoutKey: a key without a holder may exist now, and the library must
 // not create another.
 func TestKeyCreateWithoutKey(t *testing.T) {
 	created := func(body string) func() *http.Response {
@@ -311,7 +311,7 @@ func TestKeyMatchesPrefix(t *testing.T) {
 	}
 }
 
-// lists are the endpoints that return a list, each as the length of the list.
+// lists are the endpoints of lists, each as the length of the list.
 var lists = []struct {
 	path string
 	list func(t *testing.T, c *diffhook.Client, opts *diffhook.ListOptions) (int, error)

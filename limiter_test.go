@@ -24,7 +24,7 @@ import (
 )
 
 // demand runs goroutines that repeat a call for d, and waits for all calls. It returns
-// the number of failed calls and an example error. A goroutine ends at its first error.
+// the number of failed calls and an example error. A goroutine ends at the first error.
 func demand(goroutines int, d time.Duration, call func() error) (failed int, example error) {
 	var mu sync.Mutex
 	var callers sync.WaitGroup
@@ -434,7 +434,7 @@ func TestLimiterIsAskedOncePerAttempt(t *testing.T) {
 // waitNumber is the context key for the name of a call.
 type waitNumber struct{}
 
-// TestOneCallAtTheLimiter: the calls of a client enter its limiter singly and in order.
+// TestOneCallAtTheLimiter: the calls of a client enter the limiter singly and in order.
 // Urgent calls go first, but an ordinary call passes between two of them, so that none
 // waits for ever.
 func TestOneCallAtTheLimiter(t *testing.T) {
@@ -696,7 +696,7 @@ func TestSigningSecretPassesTheLine(t *testing.T) {
 }
 
 // TestVerifierLearnsBehindACrowd: a verifier on a busy client learns of a rotation by
-// its first miss, and by Watch if nothing misses.
+// the first miss, and by Watch if nothing misses.
 func TestVerifierLearnsBehindACrowd(t *testing.T) {
 	body := diffhooktest.PageChanged()
 	t.Run("by the first miss", func(t *testing.T) {
@@ -790,11 +790,11 @@ func TestSigningSecretInAPause(t *testing.T) {
 	}
 }
 
-// TestReceiversUnderForgeries: receivers read the secret from the API, each in its own
-// process, with the same key and address. All start at once, under a flood of forgeries
-// for ten minutes. Halfway, just after all have read it, the secret is rotated: the
-// worst moment. The documentation of SigningSecretService.Load recommends intervals by
-// these results.
+// TestReceiversUnderForgeries: receivers in separate processes read the secret from the
+// API, with the same key and address. All start at once, under a flood of forgeries for
+// ten minutes. Halfway, just after all have read it, the secret is rotated: the worst
+// moment. The documentation of SigningSecretService.Load recommends intervals by these
+// results.
 func TestReceiversUnderForgeries(t *testing.T) {
 	cases := []struct {
 		name      string
@@ -901,7 +901,7 @@ func (f *floodedReceivers) receive(t *testing.T, ctx context.Context, host strin
 	}
 }
 
-// ServeHTTP passes a delivery to its receiver.
+// ServeHTTP passes a delivery to the receiver.
 func (f *floodedReceivers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h, ok := f.receivers.Load(r.Host); ok {
 		h.(http.Handler).ServeHTTP(w, r)

@@ -24,7 +24,7 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// A delivery with a text that must appear nowhere else, and its target, whose path and
+// A delivery with a text that must appear nowhere else, and the target, whose path and
 // query must not be logged.
 const (
 	pageText   = "what-the-page-said"
@@ -274,8 +274,8 @@ func TestHandlerPassesRequestOn(t *testing.T) {
 
 type outerKey struct{}
 
-// TestRouterThatAnswersItself is a router with its own contexts, like gin and echo:
-// VerifyRequest and HTTPStatus are enough.
+// TestRouterThatAnswersItself is a router with contexts of another kind, like gin and
+// echo: VerifyRequest and HTTPStatus are enough.
 func TestRouterThatAnswersItself(t *testing.T) {
 	type routerContext struct {
 		Request *http.Request
@@ -406,8 +406,8 @@ func TestEventHandlerContext(t *testing.T) {
 	}
 }
 
-// TestEventHandlerTellsLateness: a function that succeeds after its context ended has
-// done its work, but DiffHook counted a failure.
+// TestEventHandlerTellsLateness: a function that succeeds after the end of the context
+// has done the work, but DiffHook counted a failure.
 func TestEventHandlerTellsLateness(t *testing.T) {
 	failed := errors.New("failed")
 	for _, tc := range []struct {

@@ -202,7 +202,7 @@ func TestGenerationOfTheClient(t *testing.T) {
 	assert.Equal(t, snake, names(t, s, teamClient(s.DefaultTeam(), 1, &diffhook.ClientOptions{Generation: 2})))
 	assert.Equal(t, camel, names(t, s, teamClient(s.DefaultTeam(), 2, &diffhook.ClientOptions{Generation: 1})))
 
-	// The error of such a client is about its credentials, not about its generation.
+	// The error of such a client is about the credentials, not about the generation.
 	c = teamClient(s.DefaultTeam(), 2, nil)
 	c.SetCredentials(diffhook.ClientCredentials(id, ""))
 	_, err := c.Monitors.Update(t.Context(), "mon_abc123", diffhook.MonitorUpdate{Email: new("ops@example.com")})

@@ -150,7 +150,7 @@ func showJSON(x any) string {
 	return fmt.Sprintf("%s\n%s\n%s\n%s\n%v", plain, indented, &encoded, text, err)
 }
 
-// failures is an assert.TestingT that keeps the texts of failed asserts.
+// failures is an assert.TestingT for the texts of failed asserts.
 type failures struct{ strings.Builder }
 
 func (f *failures) Errorf(format string, args ...any) { fmt.Fprintf(f, format, args...) }
@@ -242,7 +242,7 @@ func assertOpaque(t *testing.T, detector leakDetector, x, y any) {
 }
 
 // TestLiveVerifierIsOpaque: programs that print by reflection, such as a failing test,
-// reach no state that changes: no map, counter or logger.
+// reach no changing state: no map, counter or logger.
 func TestLiveVerifierIsOpaque(t *testing.T) {
 	source := &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}
 	var logged bytes.Buffer

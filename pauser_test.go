@@ -39,8 +39,8 @@ func (p *sharedPause) Pause(ctx context.Context, d time.Duration) {
 	p.until, p.pauses, p.ctxErr = time.Now().Add(d), append(p.pauses, d), ctx.Err()
 }
 
-// TestPauserSharesARefusal: a client without a 429 of its own stops for the 429 of
-// another client. It fails at once if the pause is longer than MaxRetryWait.
+// TestPauserSharesARefusal: a client stops for the 429 of another client. If the pause
+// is longer than MaxRetryWait, the client fails at once.
 func TestPauserSharesARefusal(t *testing.T) {
 	for _, test := range []struct {
 		name         string

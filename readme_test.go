@@ -20,7 +20,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// Parts of the README's programs, letter for letter, so that they compile.
+// Parts of the README's programs, letter for letter, to compile them.
 
 func readmeClient(ctx context.Context) error {
 	client, err := diffhook.NewClient(diffhook.EnvCredentials(), nil) // DIFFHOOK_API_KEY

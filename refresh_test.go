@@ -23,8 +23,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// slowSource answers like settableSource, after a delay or the end of its context. If
-// hang is set, it ignores the context until hang is closed.
+// slowSource answers like settableSource, after a delay or the end of the context. If
+// hang is set, the source ignores the context until hang is closed.
 type slowSource struct {
 	settableSource
 	delay   time.Duration
@@ -162,8 +162,8 @@ func TestReadIsDetachedFromRequests(t *testing.T) {
 	})
 }
 
-// A hung source delays a delivery by 5 s, once, and is not read again while it hangs.
-// Its late answer still counts.
+// A hung source delays a delivery by 5 s, once, and is not read again meanwhile. The
+// late answer still counts.
 func TestHungSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{hang: make(chan struct{})}
@@ -216,8 +216,8 @@ func TestSourceThatBreaks(t *testing.T) {
 	}
 }
 
-// The answer is 503 while the source fails: the missing secret may have signed. It is
-// 401 once the source has answered without the secret.
+// The answer is 503 while the source fails: the missing secret may have signed. The
+// answer is 401 after an answer of the source without the secret.
 func TestMissWhileSourceFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}
@@ -368,7 +368,7 @@ func TestSlowSourceTurnsNobodyAway(t *testing.T) {
 }
 
 // A forgery a second uses up the reads as they return. The secret is rotated 20 times,
-// and 10 s of genuine deliveries follow, 5 a second. A delivery misses its first
+// and 10 s of genuine deliveries follow, 5 a second. A delivery misses the first
 // attempt only in the first seconds after a read.
 func TestForgeriesDoNotUseUpReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -502,7 +502,7 @@ func TestRefreshServesThoseThatWait(t *testing.T) {
 	})
 }
 
-// No delivery waits longer than 8 s, or than its context, whatever the source does.
+// No delivery waits longer than 8 s, or than the context, whatever the source does.
 func TestMissWaitsEightSecondsAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{}

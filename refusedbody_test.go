@@ -21,8 +21,8 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// smuggled is a body that is also a request. A proxy that forbids /admin passes it on
-// as a body.
+// smuggled is a body that is also a request. A proxy may forbid /admin, and pass this
+// on as a body.
 const smuggled = "GET /admin HTTP/1.1\r\nHost: test\r\n\r\n"
 
 // fullDuplex is middleware that lets handlers answer before reading the body, as for
@@ -36,7 +36,7 @@ func fullDuplex(next http.Handler) http.Handler {
 	})
 }
 
-// recovering is middleware that answers after a panic of the handler.
+// recovering is middleware for a panic of the handler: it answers.
 func recovering(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -239,8 +239,8 @@ func TestFullDuplexSmugglesByItself(t *testing.T) {
 	<-admin
 }
 
-// TestRefusedBodyThereKeepsConnection: a body that has arrived is discarded, also under
-// full duplex, and later requests are served.
+// TestRefusedBodyThereKeepsConnection: an arrived body is discarded, also under full
+// duplex, and later requests are served.
 func TestRefusedBodyThereKeepsConnection(t *testing.T) {
 	t.Parallel()
 	quietly := func(w http.ResponseWriter, _ *http.Request, err error) { w.WriteHeader(diffhook.HTTPStatus(err)) }
@@ -305,7 +305,7 @@ const (
 	givenUp   = 1 << 20
 )
 
-// early are the rejections that need no byte of the body.
+// early are the rejections without a byte of the body.
 var early = []struct {
 	name, signature string // a header line, or empty
 	status          int
@@ -520,7 +520,7 @@ func TestRejectionLeavesContextsAlone(t *testing.T) {
 	}
 }
 
-// worksAfter is middleware that goes on after the answer, as for keeping records.
+// worksAfter is middleware with work after the answer, as for keeping records.
 func worksAfter(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r)

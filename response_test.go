@@ -21,7 +21,7 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// readers are calls that read a response, each with a good response and its result.
+// readers are calls that read a response, each with a good response and the result.
 var readers = []struct {
 	name, body, want string
 	read             func(ctx context.Context, c *diffhook.Client) (string, error)
@@ -229,7 +229,7 @@ func TestCreatedKeyIsNotThrownAway(t *testing.T) {
 	}
 }
 
-// TestOneItemDoesNotSpoilAList: an unreadable item is zero, and the list keeps its
+// TestOneItemDoesNotSpoilAList: an unreadable item is zero, and the list keeps the
 // length.
 func TestOneItemDoesNotSpoilAList(t *testing.T) {
 	const items = `{"data":[{"id":"a"},null,7,"x",[],{},{"id":{}},{"id":8,"label":[],"createdAt":"never"},{"id":"b"}]}`
@@ -258,7 +258,7 @@ func TestOneItemDoesNotSpoilAList(t *testing.T) {
 	}
 }
 
-// TestListLength: a list longer than its limit is returned in full, up to a length that
+// TestListLength: a list longer than the limit is returned in full, up to a length that
 // takes about as much memory as the longest response.
 func TestListLength(t *testing.T) {
 	listOf := func(n int) func() *http.Response {
@@ -301,7 +301,7 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// TestDoReadsIntoTheLibrarysTypes: Do reads into the library's types as its services
+// TestDoReadsIntoTheLibrarysTypes: Do reads into the library's types as the services
 // do, and into the caller's types as encoding/json does. Only the caller knows the
 // important fields.
 func TestDoReadsIntoTheLibrarysTypes(t *testing.T) {

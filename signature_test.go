@@ -140,8 +140,8 @@ func TestHeaderNames(t *testing.T) {
 	assert.Equal(t, gen2Header, diffhook.SignatureHeaderGen2)
 }
 
-// TestVerdictOfBothProtocols sends the same request over HTTP/1.1, where net/http trims
-// the space around a value, and over HTTP/2, where it does not.
+// TestVerdictOfBothProtocols sends the same request over HTTP/1.1 and over HTTP/2.
+// net/http trims the space around a value only in HTTP/1.1.
 func TestVerdictOfBothProtocols(t *testing.T) {
 	const body = "{}"
 	right := referenceSignature(currentText, []byte(body))
@@ -355,7 +355,7 @@ func mismatchForgeries(t *testing.T, right string) []forgery {
 }
 
 // headerForgeries differ in their headers. With two headers for a signature, an
-// attacker tries to have one checked and the other read.
+// attacker tries to get the first checked and the second read.
 func headerForgeries(right string) []forgery {
 	wrong := referenceSignature(otherText, []byte(signedBody))
 	h := func(pairs ...string) http.Header {

@@ -146,8 +146,8 @@ func TestSigningSecretDecoding(t *testing.T) {
 	}
 }
 
-// TestSigningSecretIsASource: the first delivery that misses makes a verifier learn of
-// a rotation, so that no delivery is lost.
+// TestSigningSecretIsASource: a verifier learns of a rotation by the first miss, and
+// loses no delivery.
 func TestSigningSecretIsASource(t *testing.T) {
 	inBothGenerations(t, func(t *testing.T, generation int, s *diffhooktest.Server, c *diffhook.Client) {
 		v := newVerifier(t, c.SigningSecret, &diffhook.VerifierOptions{MinRefreshInterval: -1})
@@ -199,7 +199,7 @@ func TestSigningSecretIsASource(t *testing.T) {
 	})
 }
 
-// TestSigningSecretSourceFails: a verifier whose key was revoked keeps its secrets.
+// TestSigningSecretSourceFails: a verifier whose key was revoked keeps the secrets.
 func TestSigningSecretSourceFails(t *testing.T) {
 	inBothGenerations(t, func(t *testing.T, _ int, s *diffhooktest.Server, c *diffhook.Client) {
 		v := newVerifier(t, c.SigningSecret, &diffhook.VerifierOptions{MinRefreshInterval: -1})

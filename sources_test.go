@@ -80,7 +80,7 @@ func TestEnvSecrets(t *testing.T) {
 var apiKeyText = "dh_live_" + strings.Repeat("x", 24)
 
 // checkLoad loads a source and compares the answer. An error must name the place and
-// repeat none of its content.
+// repeat no content.
 func checkLoad(t *testing.T, source diffhook.SecretSource, want diffhook.Secrets, wantErr error, names string) {
 	t.Helper()
 	got, err := source.Load(t.Context())
@@ -194,7 +194,7 @@ func TestFileSecretsDirectory(t *testing.T) {
 }
 
 // mountedSecret is a directory in the form of the kubelet for a mounted secret. Each
-// version is in a directory of its own. The link ..data to the version in force is
+// version is in a separate directory. The link ..data to the version in force is
 // replaced by a rename, and the files are links through ..data. The old version is
 // removed as soon as the new version is in place.
 type mountedSecret struct {
@@ -401,7 +401,7 @@ func countOrders(files [][]write) int {
 	return count
 }
 
-// writtenDir is a directory for FileSecrets, and the contents of its files.
+// writtenDir is a directory for FileSecrets, and the contents of the files.
 type writtenDir struct {
 	t     *testing.T
 	path  string
@@ -441,8 +441,8 @@ func (d *writtenDir) midWrite() bool {
 	return slices.Contains(slices.Collect(maps.Values(d.files)), "")
 }
 
-// reader is a process that reads the directory: its verifier, and the last answer of
-// its source.
+// reader is a process that reads the directory: the verifier, and the last answer of
+// the source.
 type reader struct {
 	*diffhook.Verifier
 	answer     diffhook.Secrets

@@ -21,7 +21,7 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// statusServer is a verifier with its source and its status handler.
+// statusServer is a verifier with a source and a status handler.
 type statusServer struct {
 	source  *settableSource
 	v       *diffhook.Verifier
@@ -308,7 +308,7 @@ func TestStatusHandlerOrders(t *testing.T) {
 	}
 }
 
-// The source's errors quote its secrets, and an operator sends a secret in place of the
+// The source's errors quote secrets, and an operator sends a secret in place of the
 // fingerprint: no answer shows a secret.
 func TestStatusHandlerShowsNoSecret(t *testing.T) {
 	current, previous, next := mustSecret(t, opaqueText), mustSecret(t, opaqueText2), mustSecret(t, "jasmine.otter.under-a-birch-tree")

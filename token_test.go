@@ -78,7 +78,7 @@ func TestExchangeRequest(t *testing.T) {
 	assert.Equal(t, 2, exchanges[1].Generation, "the call carries the token, not the id")
 }
 
-// TestExchangeBelowBaseURL: the secret goes to the host of the base URL, below its
+// TestExchangeBelowBaseURL: the secret goes to the host of the base URL, below the
 // path.
 func TestExchangeBelowBaseURL(t *testing.T) {
 	for base, want := range map[string]string{
@@ -509,7 +509,7 @@ func TestExchangeIsRetried(t *testing.T) {
 }
 
 // TestExchangeGivesUp: waiting calls get the same typed error of the exchange, and do
-// not each begin its retries again.
+// not each begin the retries again.
 func TestExchangeGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -536,8 +536,8 @@ func TestExchangeGivesUp(t *testing.T) {
 	})
 }
 
-// TestExchangeAnswers: an answer without a token is an error of its own kind, and is
-// not kept: the next call asks again.
+// TestExchangeAnswers: an answer without a token is a special error, and is not kept:
+// the next call asks again.
 func TestExchangeAnswers(t *testing.T) {
 	for _, c := range []struct {
 		name string

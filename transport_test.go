@@ -74,7 +74,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	assert.Zero(t, elsewhere.Load())
 }
 
-// TestBaseURL: the hosts that may get a credential.
+// TestBaseURL: the hosts allowed to get a credential.
 func TestBaseURL(t *testing.T) {
 	key, err := diffhook.NewAPIKey(testKeyText)
 	require.NoError(t, err)
@@ -159,7 +159,7 @@ func TestBaseURL(t *testing.T) {
 	}
 }
 
-// roundTripper is a function that is an http.RoundTripper.
+// roundTripper is an http.RoundTripper of a function.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
@@ -219,8 +219,7 @@ func TestDoPaths(t *testing.T) {
 	})
 }
 
-// TestIDsStayOneElement: an id may come from anybody, and reaches no endpoint but its
-// own.
+// TestIDsStayOneElement: an id may come from anybody, and reaches no other endpoint.
 func TestIDsStayOneElement(t *testing.T) {
 	var seen atomic.Pointer[[2]string]
 	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -336,7 +335,7 @@ func TestCallersHTTPClient(t *testing.T) {
 	assert.Nil(t, given.Jar)
 	assert.Equal(t, before.Timeout, given.Timeout)
 
-	// Changed later, the original has no effect on the client.
+	// Changed later, the original does not affect on the client.
 	given.Transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("the wrong transport") })
 	require.NoError(t, c.Do(t.Context(), "GET", "monitors", nil, nil))
 
@@ -387,7 +386,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestUserAgentThatIsNoHeader: an illegal UserAgent must not become headers of its own.
+// TestUserAgentThatIsNoHeader: an illegal UserAgent must not become further headers.
 func TestUserAgentThatIsNoHeader(t *testing.T) {
 	var sent atomic.Int64
 	server := serve(t, counting(&sent, answeringJSON(200, `{"data": {"id": "mon_1"}}`)), nil)
@@ -517,7 +516,7 @@ func TestNothingIsShown(t *testing.T) {
 					var out struct {
 						A string
 						B string
-						// A time's own error quotes its input.
+						// The error of a time quotes the input.
 						At time.Time
 					}
 					err := c.Do(t.Context(), method, "things?q="+queryText, map[string]string{"a": bodyText}, &out)
@@ -586,7 +585,7 @@ func TestServersMessages(t *testing.T) {
 	}
 }
 
-// TestBadAnswers: each kind of undocumented answer has an error of its own.
+// TestBadAnswers: each kind of undocumented answer has a different error.
 func TestBadAnswers(t *testing.T) {
 	const json = "application/json"
 	texts := map[string]string{} // texts of the errors by status and kind
@@ -758,7 +757,7 @@ func assertBounded(t *testing.T, server *httptest.Server, status int) {
 }
 
 // TestLongMessage: the discarded part of a server's message costs no work. Reading and
-// decoding take 5 times its size, and scrubbing all of it would take 16 times.
+// decoding allocate 5 times the size, and scrubbing the whole would allocate 16 times.
 func TestLongMessage(t *testing.T) {
 	body := `{"error": "` + strings.Repeat("bearer dh_live_ ", 15<<16) + `"}`
 	c := newHandlerClient(t, answeringJSON(400, body), &diffhook.ClientOptions{MaxAttempts: 1})

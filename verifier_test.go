@@ -342,7 +342,7 @@ func TestStatus(t *testing.T) {
 		require.NoError(t, json.Unmarshal(encoded, &decoded))
 		assert.Empty(t, cmp.Diff(want, decoded))
 
-		// Current again, the secret goes on from its own count.
+		// Current again, the secret goes on from the earlier count.
 		r.says("A", "")
 		use("A", 1)
 		assert.EqualValues(t, 6, r.v.Status().Current.Uses)

@@ -19,7 +19,7 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// encoders write a text as it appears in a log, between delimiters of their own.
+// encoders write a text in the form of a log, between delimiters.
 var encoders = map[string]func(testing.TB, string) string{
 	"url.QueryEscape": func(_ testing.TB, s string) string { return url.QueryEscape(s) },
 	"url.PathEscape":  func(_ testing.TB, s string) string { return url.PathEscape(s) },
@@ -70,7 +70,7 @@ func between(tb testing.TB, s, before, after string) string {
 	return s[len(before) : len(s)-len(after)]
 }
 
-// escapedAnyhow escapes some characters of s, each in a way of its own.
+// escapedAnyhow escapes some characters of s, each in a different way.
 func escapedAnyhow(s string) string {
 	var out strings.Builder
 	for _, char := range characters(s) {

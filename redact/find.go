@@ -8,10 +8,10 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// Find yields every text that looks like an API key, and its offset in bytes: dh_live_
-// with the letters, digits, - and _ behind, at least one. Client ids of generation 2
-// look the same. Printing the [diffhook.APIKey] does not leak the key again. text must
-// not change during the iteration.
+// Find yields every text that looks like an API key, and the offset in bytes: dh_live_
+// followed by letters, digits, - and _, at least a single character. Client ids of
+// generation 2 look the same. Printing the [diffhook.APIKey] does not leak the key
+// again. text must not change during the iteration.
 //
 // DiffHook's page "API Keys" says: "If a key appears in a public repository or log,
 // revoke it immediately". [diffhook.Key.MatchesPrefix] reports whether a key of the

@@ -18,7 +18,7 @@ import (
 	"github.com/diffhook/diffhook-go/redact"
 )
 
-// apart reports whether a placeholder and its neighbours can never form the secret. If
+// apart reports whether a placeholder and the text around can never form the secret. If
 // they can, the output may contain the secret.
 func apart(secret string) bool {
 	return !strings.ContainsAny(secret, "[]") && !strings.Contains(secret, "\xe2") && !strings.Contains(secret, "\xa6") &&
@@ -93,8 +93,8 @@ func FuzzWriter(f *testing.F) {
 	})
 }
 
-// TestFuzzSeedsAreLoaded runs the target over its seeds as go test does, and counts
-// the seeds. A file that does not parse fails the target.
+// TestFuzzSeedsAreLoaded runs the target over the seeds as go test does, and counts the
+// seeds. A file that does not parse fails the target.
 func TestFuzzSeedsAreLoaded(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("testdata", "fuzz", "FuzzWriter", "*"))
 	require.NoError(t, err)

@@ -34,8 +34,8 @@ func (w *writes) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// redacted returns the output for the parts, written in order. It checks the promises
-// of every write.
+// redacted returns the output for the parts, written in order. redacted checks the
+// promises of every write.
 func redacted(tb testing.TB, secrets []diffhook.Secret, parts ...string) string {
 	tb.Helper()
 	var out writes
@@ -111,7 +111,7 @@ var redactions = []struct {
 	{"the same, cut off", []string{"abababababababab"}, strings.Repeat("ab", 9) + "a", hiddenSecret},
 	{"a secret of a single letter", []string{strings.Repeat("a", 16)}, strings.Repeat("a", 15) + "b" + strings.Repeat("a", 40) + "\n", strings.Repeat("a", 15) + "b" + hiddenSecret + "\n"},
 
-	// A key goes on as long as its characters do.
+	// A key goes on over all legal characters.
 	{"a key followed by a secret", []string{currentText}, testKeyText + currentText + "more\n", hiddenKey + "\n"},
 	{"a key that ends within a secret", []string{"0123456789abcdef!0123456789"}, testKeyText + "0123456789abcdef!0123456789.\n", hiddenKey + ".\n"},
 	{"a key that ends in a secret's beginning", []string{"0123456789abcdef!0123456789"}, testKeyText + "0123456789abcdef!.\n", hiddenKey + "!.\n"},

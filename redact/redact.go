@@ -1,9 +1,9 @@
 // Package redact keeps credentials out of logs: a [Writer] replaces API keys and
 // signing secrets in the output of a logger, and [Find] finds API keys in a text.
 //
-// # What a Writer recognizes
+// # Recognized forms
 //
-// Each character of a key or a secret may be plain or escaped in one of these ways,
+// Each character of a key or a secret may be plain or escaped in any of these ways,
 // with letters in either case:
 //   - in URLs: %2F, and + for a space;
 //   - in strings of JSON, Go, C, JavaScript, Rust and shells: \/, \n, \x2F, \057,
@@ -13,7 +13,7 @@
 //   - for a byte that is not ASCII, U+FFFD.
 //
 // The characters of an escape may be escaped again, up to three deep, as by JSON in
-// JSON in a query. Matches that overlap or touch are replaced by one placeholder.
+// JSON in a query. Matches that overlap or touch are replaced by a single placeholder.
 //
 // A Writer does not recognize base64, hex, compression, Punycode, other character
 // sets, letters in the other case, a secret that line breaks or styles divide, nor a

@@ -239,7 +239,7 @@ func TestWriterDiscards(t *testing.T) {
 	}
 }
 
-// failing fails according to its fields, and records the bytes it takes.
+// failing fails according to the fields, and records the bytes taken.
 type failing struct {
 	writes
 	takes int // bytes taken of the next write; negative: all
@@ -432,7 +432,7 @@ func (r *redactingByHand) Write(p []byte) (int, error) {
 }
 
 // BenchmarkWriter compares the writer with no writer, and with redactingByHand. Part is
-// a line without its newline, whose end may begin a secret.
+// a line without a newline, whose end may begin a secret.
 func BenchmarkWriter(b *testing.B) {
 	for _, w := range []struct {
 		name string

@@ -10,8 +10,8 @@ import (
 )
 
 // reference finds secrets and keys in a complete text: it tries each place, each
-// character and each escape. It is slow, and shares no code and no method with the
-// library.
+// character and each escape. reference is slow, and shares no code and no method with
+// the library.
 type reference struct {
 	text string
 	memo map[formAt]formEnds
@@ -157,7 +157,7 @@ func (r *reference) key(at int) (ends []int) {
 
 // referenceRedaction returns the output for text with a Flush at the end. A byte is
 // hidden if a match covers it, or if it may belong to a secret that is cut off after 8
-// bytes or more. A run of hidden bytes has the placeholder of its first byte, set by
+// bytes or more. A run of hidden bytes has the placeholder of the first byte, set by
 // the first match to end.
 func referenceRedaction(text string, secrets ...string) string {
 	type match struct {

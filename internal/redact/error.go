@@ -7,16 +7,17 @@ import (
 )
 
 // Error is an error with a public text and a hidden cause: a failure of the network, of
-// the API or of the customer's code. Only errors.Is and errors.As reach the cause. Its
-// text and fields may contain credentials, so the cause is hidden from reflection and
-// from programs that print wrapped errors.
+// the API or of the customer's code. Only errors.Is and errors.As reach the cause. The
+// text and the fields of the cause may contain credentials, so reflection, and programs
+// that print wrapped errors, cannot reach the cause.
 type Error struct {
 	text  string
 	kind  error        // result of Unwrap, such as a sentinel; nil: none
 	cause func() error // behind a function: fmt and reflection cannot call it
 }
 
-// NewError returns an error that matches kind and cause. Both may be nil.
+// NewError returns an error with the text, which matches kind and cause. Both may be
+// nil.
 func NewError(text string, kind, cause error) *Error {
 	return &Error{text: text, kind: kind, cause: func() error { return cause }}
 }

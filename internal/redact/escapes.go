@@ -56,7 +56,7 @@ var byteEscapes = sync.OnceValue(func() *[256][]string {
 	return &table
 })
 
-// runeEscapes returns the escapes of r by its number.
+// runeEscapes returns the escapes of r by number.
 func runeEscapes(r rune) []string {
 	escapes := []string{fmt.Sprintf(`\U%08x`, r), fmt.Sprintf(`\u{%x}`, r)}
 	if high, low := utf16.EncodeRune(r); r > 0xffff {
@@ -70,7 +70,7 @@ func runeEscapes(r rune) []string {
 	return escapes
 }
 
-// eitherCase returns c, and its other case if the letter at i of an escape may be in
+// eitherCase returns c, and the other case if the letter at i of an escape may be in
 // either case. A letter after a backslash may not: \u is not \U, and \n is not \N.
 func eitherCase(escape string, i int) (c, other byte) {
 	c = escape[i]

@@ -11,7 +11,7 @@ type node struct {
 	edges   []edge   // in the order of their symbols
 	escapes *node    // the tree of the escapes of the symbols of edges; nil until needed
 	stands  []symbol // symbols whose escapes end here
-	match   byte     // mark of the pattern with its end here, if any
+	match   byte     // mark of the pattern that ends here, if any
 	depth   int      // number of bytes up to here
 	turn    uint64   // last turn of a thread here, outside escapes,
 	thread  int      // and the index of the thread in next

@@ -19,7 +19,7 @@ type Redactor struct {
 	// The state of the text.
 	held     []byte // end of the text, perhaps the beginning of a match
 	marks    []byte // marks of the bytes of held; empty without a match
-	answered int    // length of the part of held that was written, in an earlier match or by Flush
+	answered int    // length of the written part of held, in an earlier match or by Flush
 	redacted bool   // the written text ends within a match, whose placeholder is written
 
 	out []byte // kept for its capacity
@@ -44,9 +44,9 @@ func (r *Redactor) Add(secrets ...string) {
 	r.merge(before)
 }
 
-// Write writes p, redacted, with at most one write. It returns len(p) and the error
-// of the underlying writer, or [io.ErrShortWrite]. A count below len(p) is that of
-// the underlying writer. p is neither changed nor kept.
+// Write writes p, redacted, with at most one write. It returns len(p) and the error of
+// the underlying writer, or [io.ErrShortWrite]. A count below len(p) comes from the
+// underlying writer. p is neither changed nor kept.
 func (r *Redactor) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -60,7 +60,7 @@ func (r *Redactor) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	// The state moves on even after an error. Otherwise, the end of a secret could pass
-	// in a second write, without its held beginning.
+	// in a second write, without the held beginning.
 	_, err := r.send(r.out)
 	return len(p), err
 }
@@ -78,8 +78,8 @@ func (r *Redactor) Flush() error {
 }
 
 // redact sets out to the text to write now, from p and the held text before it, and
-// holds the rest. If exactly p is to be written, redact sets nothing, and reports
-// that p is clean.
+// holds the rest. If exactly p is to be written, redact sets nothing, and reports p as
+// clean.
 func (r *Redactor) redact(p []byte) (clean bool) {
 	text, seen := p, len(r.held)
 	if seen > 0 {
@@ -97,8 +97,8 @@ func (r *Redactor) redact(p []byte) (clean bool) {
 	return false
 }
 
-// redactRest sets out to the held text. All of that text stays held, to recognise a
-// secret that goes on.
+// redactRest sets out to the held text. All of the text stays held, to recognize the
+// rest of a secret.
 func (r *Redactor) redactRest() {
 	const least = 8 // fewer bytes of a secret occur by chance, and reveal little
 	r.growMarks(len(r.held))
