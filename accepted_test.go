@@ -217,12 +217,12 @@ func (r rotationTest) saysInVain(current, previous string) {
 // all of them.
 func (r rotationTest) verdicts() string {
 	var accepted strings.Builder
-	refused := map[int]bool{}
+	rejected := map[int]bool{}
 	for _, name := range []string{"A", "B", "C", "D"} {
 		body := []byte("a body signed by " + name)
 		d, err := r.v.VerifyRequest(signedRequest(body, letter(r, name).Sign(body)))
 		if err != nil {
-			refused[diffhook.HTTPStatus(err)] = true
+			rejected[diffhook.HTTPStatus(err)] = true
 			continue
 		}
 		accepted.WriteString(name)
@@ -230,11 +230,11 @@ func (r rotationTest) verdicts() string {
 			accepted.WriteString("!")
 		}
 	}
-	require.Len(r, refused, 1)
-	if refused[http.StatusServiceUnavailable] {
+	require.Len(r, rejected, 1)
+	if rejected[http.StatusServiceUnavailable] {
 		return accepted.String() + " 503"
 	}
-	require.True(r, refused[http.StatusUnauthorized])
+	require.True(r, rejected[http.StatusUnauthorized])
 	return accepted.String() + " 401"
 }
 
@@ -454,7 +454,7 @@ func TestRejectInStatus(t *testing.T) {
 
 // A text that is no fingerprint may be a secret: Reject returns an error that does not
 // repeat the text.
-func TestRejectRefusesBadFingerprints(t *testing.T) {
+func TestRejectOfBadFingerprints(t *testing.T) {
 	secret := letter(t, "A")
 	v := newVerifier(t, diffhook.Secrets{Current: secret}, nil)
 	for name, text := range map[string]string{
@@ -492,17 +492,17 @@ func TestRejectConcurrently(t *testing.T) {
 	a, b, c := letter(t, "A"), letter(t, "B"), letter(t, "C")
 	source := &settableSource{answer: diffhook.Secrets{Current: b, Previous: a}}
 	v := newVerifier(t, source, nil)
-	var rejected, stop atomic.Bool
-	var accepted, refused atomic.Int64
+	var ended, stop atomic.Bool
+	var accepted, rejected atomic.Int64
 	var work, forgeries sync.WaitGroup
 	for range 4 {
 		forgeries.Go(func() {
-			for refused.Load() < 300 && t.Context().Err() == nil {
-				before := rejected.Load()
+			for rejected.Load() < 300 && t.Context().Err() == nil {
+				before := ended.Load()
 				err := verifySigned(t, t.Context(), v, "A")
 				switch {
 				case err != nil && before:
-					refused.Add(1)
+					rejected.Add(1)
 				case err == nil && !before:
 					accepted.Add(1)
 				case err == nil:
@@ -535,7 +535,7 @@ func TestRejectConcurrently(t *testing.T) {
 		require.NoError(t, verifySigned(t, t.Context(), v, "B"))
 	}
 	require.NoError(t, v.Reject(a.Fingerprint()))
-	rejected.Store(true)
+	ended.Store(true)
 	forgeries.Wait()
 	stop.Store(true)
 	work.Wait()
@@ -744,7 +744,7 @@ func TestSealedSuccessorIsOpaque(t *testing.T) {
 
 // Threat: an attacker between the rotation and the server changes the text, or joins
 // parts of several. No such text is accepted, and no error shows a secret.
-func TestAcceptSuccessorRefusesChangedTexts(t *testing.T) {
+func TestAcceptSuccessorRejectsChangedTexts(t *testing.T) {
 	sealed, other := seal(t, "A", "B"), seal(t, "A", "C")
 	cut := strings.LastIndexByte(sealed, '.')
 	texts := map[string]string{

@@ -86,7 +86,7 @@ func BenchmarkVerify(b *testing.B) {
 		run("floor", func() { sha256.Sum256(body) })
 		run("byhand", func() {
 			if !byHand([]byte(benchCurrent), body, signature) {
-				b.Fatal("refused")
+				b.Fatal("rejected")
 			}
 		})
 		run("verify", verify(benchVerifier(b, false)))

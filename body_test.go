@@ -672,7 +672,7 @@ func TestBodyErrorKinds(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 			_, err := v.VerifyRequest(failingRequest(t, tc.cause))
-			requireRefused(t, err, tc.kind)
+			requireRejected(t, err, tc.kind)
 			w := httptest.NewRecorder()
 			v.Handler(alive).ServeHTTP(w, failingRequest(t, tc.cause))
 			require.Equal(t, diffhook.HTTPStatus(tc.kind), w.Code)
@@ -723,7 +723,7 @@ func TestBodyErrorHasOneVerdict(t *testing.T) {
 	for other := range receiveErrors {
 		v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 		_, err := v.VerifyRequest(failingRequest(t, fmt.Errorf("a verifier before: %w", other)))
-		requireRefused(t, err, diffhook.ErrBodyRead)
+		requireRejected(t, err, diffhook.ErrBodyRead)
 	}
 }
 

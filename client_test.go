@@ -95,7 +95,7 @@ func TestClientDo(t *testing.T) {
 }
 
 // Impossible credentials are an error of NewClient, not a panic at the first call.
-func TestNewClientRefusesCredentials(t *testing.T) {
+func TestNewClientRejectsCredentials(t *testing.T) {
 	var none *diffhook.APIKey
 	for name, test := range map[string]struct {
 		creds diffhook.Credentials
@@ -368,7 +368,7 @@ func TestPrintingWhileInUse(t *testing.T) {
 	users.Wait()
 }
 
-func TestDoRefusesMethodsAndQueries(t *testing.T) {
+func TestDoRejectsMethodsAndQueries(t *testing.T) {
 	client := newTransportClient(t, respond(func(*http.Request) (*http.Response, error) {
 		t.Error("sent")
 		return nil, errors.New("sent")

@@ -37,9 +37,9 @@ type APIKey struct {
 	text func() string // behind a function, as the key of a Secret
 }
 
-// NewAPIKey returns the API key with the given text: dh_live_ and at least one
-// letter, digit, - or _. Keys are made at App → Settings → API Keys, which shows a
-// key once, at its creation.
+// NewAPIKey returns the API key with the given text: dh_live_ and at least one letter,
+// digit, - or _. Keys are made at App → Settings → API Keys, which shows a key once, at
+// the creation.
 //
 // For any other text, the error matches [ErrInvalidCredentials] and does not repeat
 // the text.
@@ -110,10 +110,10 @@ func redactAPIKey(text string) string {
 	return apiKeyPrefix + "…" + text[len(text)-shown:]
 }
 
-// ClientCredentials returns the credentials of generation 2: a client id, which
-// begins with dh_live_, and its secret. Each [Client] exchanges them for an access
-// token of its own, at api/oauth/token of its base URL, keeps the token while it
-// lives (24 h), and gets a new token shortly before.
+// ClientCredentials returns the credentials of generation 2: a client id, which begins
+// with dh_live_, and a client secret. Each [Client] exchanges them for a separate
+// access token, at api/oauth/token of the base URL, keeps the token while it lives (24
+// h), and gets a new token shortly before.
 func ClientCredentials(id, secret string) Credentials {
 	secret = strings.Clone(secret)
 	return clientCredentials{id: id, secret: func() string { return secret }}

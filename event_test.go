@@ -179,7 +179,7 @@ func TestParseEventAccepts(t *testing.T) {
 	}
 }
 
-func TestParseEventRefuses(t *testing.T) {
+func TestParseEventRejects(t *testing.T) {
 	for name, body := range map[string]string{
 		// Anything but a single JSON object.
 		"nothing":                       ``,

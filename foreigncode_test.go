@@ -523,7 +523,7 @@ func (w *deadlineRecorder) SetReadDeadline(time.Time) error { w.deadlines++; ret
 
 // A sender whose body is rejected unread gets the answer, not a connection reset in the
 // middle of sending.
-func TestRefusedSendersGetTheirAnswer(t *testing.T) {
+func TestRejectedSendersGetTheirAnswer(t *testing.T) {
 	v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 	wrapped := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = struct{ io.ReadCloser }{r.Body}

@@ -52,11 +52,11 @@ func FuzzParseSignature(f *testing.F) {
 		err := v.Verify(t.Context(), body, signature)
 		switch signature = strings.Trim(signature, " \t"); {
 		case signature == "":
-			requireRefused(t, err, diffhook.ErrNoSignature)
+			requireRejected(t, err, diffhook.ErrNoSignature)
 		case !wellFormed.MatchString(signature):
-			requireRefused(t, err, diffhook.ErrMalformedSignature)
+			requireRejected(t, err, diffhook.ErrMalformedSignature)
 		case signature != right:
-			requireRefused(t, err, diffhook.ErrSignatureMismatch)
+			requireRejected(t, err, diffhook.ErrSignatureMismatch)
 		default:
 			require.NoError(t, err)
 		}
@@ -101,7 +101,7 @@ func FuzzVerify(f *testing.F) {
 		}
 		require.Error(t, err)
 		require.Equal(t, 401, diffhook.HTTPStatus(err))
-		requireRefused(t, v.Verify(t.Context(), append(bytes.Clone(body), 0), right), diffhook.ErrSignatureMismatch)
+		requireRejected(t, v.Verify(t.Context(), append(bytes.Clone(body), 0), right), diffhook.ErrSignatureMismatch)
 	})
 }
 

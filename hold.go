@@ -102,7 +102,7 @@ func (v *verifierState) startHold(d time.Duration) {
 	var timer *time.Timer
 	timer = time.AfterFunc(d, func() {
 		v.mu.Lock()
-		if h.timer.Load() != timer { // another Hold has replaced the end
+		if h.timer.Load() != timer { // another Hold replaced the end
 			v.mu.Unlock()
 			return
 		}
@@ -138,9 +138,9 @@ func (v *verifierState) endHold(unlock func()) {
 	}
 }
 
-// Drain waits until every verified delivery of a hold is handled, or dropped after
-// the last failure. Call Drain after Hold(0) and after the server has shut down: the
-// end of the process loses the deliveries that are not handled.
+// Drain waits until every verified delivery of a hold is handled, or dropped after the
+// last failure. Call Drain after Hold(0) and after the shutdown of the server: the end
+// of the process loses the deliveries that are not handled.
 //
 // The error matches the error of ctx and its cause if ctx ends first, and
 // [ErrSecretsUnavailable] if the Verifier is zero.
@@ -192,7 +192,7 @@ func (a *attempt) holdUnder(set *secretSet, miss error) error {
 	switch {
 	case v.set.Load() != set:
 		return nil
-	case h.timer.Load() == nil: // the hold has ended
+	case h.timer.Load() == nil: // the hold is over
 		return miss
 	case h.bytes+int64(len(a.body))+heldOverhead > v.opts.MaxHeldBytes:
 		h.full++
@@ -245,8 +245,8 @@ func (v *verifierState) handleHeld(d *heldDelivery) {
 	}
 }
 
-// callHeld waits for a slot and calls the customer's function, unless the secret has
-// been rejected. The context has no values of the request.
+// callHeld waits for a slot and calls the customer's function, unless the secret is
+// rejected. The context holds no values of the request.
 func (v *verifierState) callHeld(d *heldDelivery) (err error) {
 	v.hold.slots <- struct{}{}
 	defer func() {

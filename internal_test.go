@@ -309,8 +309,8 @@ func TestMatchTakesNoLock(t *testing.T) {
 	s := v.live()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refused.mu.Lock()
-	defer s.refused.mu.Unlock()
+	s.rejections.mu.Lock()
+	defer s.rejections.mu.Unlock()
 	body := []byte("{}")
 	require.NoError(t, v.Verify(t.Context(), body, secret.Sign(body)))
 }
@@ -446,7 +446,7 @@ func TestLogHintCostsNothing(t *testing.T) {
 	verdict := work(silent)
 
 	logged := verifier(slog.LevelWarn)
-	for range refusalLogLines {
+	for range rejectionLogLines {
 		assert.Greater(t, work(logged), verdict, "a line with a hint")
 	}
 	assert.Equal(t, verdict, work(logged), "no more lines in this minute")

@@ -89,7 +89,7 @@ func TestHoldAllocatesNothingForOthers(t *testing.T) {
 				return handler(v)
 			}
 			require.Equal(t, allocs(false, genuine, plain), allocs(true, genuine, handler), "accepted")
-			require.Equal(t, allocs(false, forged, plain), allocs(false, forged, handler), "refused")
+			require.Equal(t, allocs(false, forged, plain), allocs(false, forged, handler), "rejected")
 		})
 	}
 }
@@ -160,7 +160,7 @@ func TestFloodFillsAHoldAndNoMore(t *testing.T) {
 			wg.Wait()
 			held := memoryHeld() - before
 			status := v.Status().Hold
-			t.Logf("%d forgeries of %d bytes held in %.1f MiB, %d refused", status.Held, size, float64(held)/(1<<20), status.Full)
+			t.Logf("%d forgeries of %d bytes held in %.1f MiB, %d rejected", status.Held, size, float64(held)/(1<<20), status.Full)
 			require.NotZero(t, status.Full, "the forgeries are a flood")
 			require.Less(t, held, int64(bound))
 

@@ -24,8 +24,8 @@ const (
 	maxWaitingBytes = 64 << 20
 	waitOverhead    = 8 << 10
 
-	// maxWaitedReads bounds the reads for one delivery. The first read may begin
-	// before the delivery arrives, and miss the secret.
+	// maxWaitedReads bounds the reads for a delivery. The first read may begin before
+	// the delivery arrives, and miss the secret.
 	maxWaitedReads = 2
 )
 
@@ -71,7 +71,7 @@ func (a *attempt) bufferedBytes() int {
 	return len(a.body)
 }
 
-// sourceWait is the wait of one delivery for the source.
+// sourceWait is the wait of a delivery for the source.
 type sourceWait struct {
 	v       *verifierState
 	bytes   int64
@@ -82,7 +82,7 @@ type sourceWait struct {
 	again bool       // another look may help
 }
 
-// waitLimit ends the wait of all deliveries of one waitStep.
+// waitLimit ends the wait of all deliveries of a waitStep.
 type waitLimit struct {
 	ends time.Time
 	over chan struct{} // closed at ends

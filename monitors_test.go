@@ -99,9 +99,9 @@ func TestMonitorCreate(t *testing.T) {
 	}
 }
 
-// TestMonitorCreateRefused: the platform's error, in the words of either generation,
+// TestMonitorCreateRejected: the platform's error, in the words of either generation,
 // becomes the same sentinel.
-func TestMonitorCreateRefused(t *testing.T) {
+func TestMonitorCreateRejected(t *testing.T) {
 	good := diffhook.MonitorParams{URL: "https://example.com/", WebhookURL: "https://hooks.example.org/d", IntervalMinutes: 60}
 	with := func(change func(*diffhook.MonitorParams)) diffhook.MonitorParams {
 		p := good

@@ -350,19 +350,19 @@ func TestSlowSourceTurnsNobodyAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{delay: 2200 * time.Millisecond}
 		v := atA(t, source, nil, diffhook.Secrets{Current: letter(t, "B"), Previous: letter(t, "A")})
-		var refused atomic.Int32
+		var rejected atomic.Int32
 		var wg sync.WaitGroup
 		for range 221 {
 			wg.Go(func() {
 				if verifySigned(t, t.Context(), v, "B") != nil {
-					refused.Add(1)
+					rejected.Add(1)
 				}
 			})
 			pause(25 * time.Millisecond)
 		}
 		wg.Wait()
-		t.Logf("%d of 221 rejected", refused.Load())
-		assert.Zero(t, refused.Load())
+		t.Logf("%d of 221 rejected", rejected.Load())
+		assert.Zero(t, rejected.Load())
 		assert.Equal(t, 2, source.count())
 	})
 }
@@ -706,7 +706,7 @@ func TestRotationUnderLoad(t *testing.T) {
 
 	var oldest, newest, dead atomic.Int64 // valid: oldest…newest; rejected: below dead
 	var done atomic.Bool
-	var accepted, refused atomic.Int64
+	var accepted, rejected atomic.Int64
 	var wg sync.WaitGroup
 	for worker := range 64 {
 		wg.Go(func() {
@@ -722,7 +722,7 @@ func TestRotationUnderLoad(t *testing.T) {
 				case i >= first && i >= oldest.Load():
 					t.Errorf("valid throughout, and rejected: %v", err)
 				default:
-					refused.Add(1)
+					rejected.Add(1)
 					assert.ErrorIs(t, err, diffhook.ErrSignatureMismatch)
 				}
 				err = v.Verify(t.Context(), body, secrets[rotations+1].Sign(body))
@@ -752,5 +752,5 @@ func TestRotationUnderLoad(t *testing.T) {
 	}
 	done.Store(true)
 	wg.Wait()
-	assert.Positive(t, refused.Load())
+	assert.Positive(t, rejected.Load())
 }

@@ -68,32 +68,32 @@ func (l *logged) WithAttrs([]slog.Attr) slog.Handler { return l }
 func (l *logged) WithGroup(string) slog.Handler      { return l }
 
 const (
-	refusedLine = "diffhook: delivery refused"
-	summaryLine = "diffhook: more deliveries refused than logged one by one"
+	rejectedLine = "diffhook: delivery rejected"
+	summaryLine  = "diffhook: more deliveries rejected than logged one by one"
 )
 
 // count returns the number of rejections in the lines, by result, and how many lines
 // are about a single rejection.
-func (l *logged) count() (refusals map[string]uint64, single int) {
-	refusals = make(map[string]uint64)
+func (l *logged) count() (rejections map[string]uint64, single int) {
+	rejections = make(map[string]uint64)
 	for _, line := range l.lines() {
 		switch line["msg"] {
-		case refusedLine:
+		case rejectedLine:
 			single++
-			refusals[line["result"].(string)]++
+			rejections[line["result"].(string)]++
 		case summaryLine:
 			for result, n := range line {
 				if n, ok := n.(uint64); ok {
-					refusals[result] += n
+					rejections[result] += n
 				}
 			}
 		}
 	}
-	return refusals, single
+	return rejections, single
 }
 
-// TestLogRefusals: a line is enough to act on, and repeats no secret.
-func TestLogRefusals(t *testing.T) {
+// TestLogRejections: a line is enough to act on, and repeats no secret.
+func TestLogRejections(t *testing.T) {
 	for _, o := range outcomes(t) {
 		t.Run(o.name, func(t *testing.T) {
 			logs := new(logged)
@@ -103,13 +103,13 @@ func TestLogRefusals(t *testing.T) {
 			r := o.request()
 			v.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(httptest.NewRecorder(), r)
 
-			lines := slices.DeleteFunc(logs.lines(), func(line map[string]any) bool { return line["msg"] != refusedLine })
+			lines := slices.DeleteFunc(logs.lines(), func(line map[string]any) bool { return line["msg"] != rejectedLine })
 			if o.err == nil {
 				require.Empty(t, logs.lines())
 				return
 			}
 			want := map[string]any{
-				"level": "WARN", "msg": refusedLine,
+				"level": "WARN", "msg": rejectedLine,
 				"result":     o.result,
 				"error":      o.err,
 				"body_bytes": int64(o.read),
@@ -274,8 +274,8 @@ func TestLogFlood(t *testing.T) {
 		summary := logs.lines()[kinds*10]
 		require.Equal(t, "WARN", summary["level"])
 		require.Equal(t, summaryLine, summary["msg"])
-		refusals, _ := logs.count()
-		require.Empty(t, cmp.Diff(of(25_000), refusals))
+		rejections, _ := logs.count()
+		require.Empty(t, cmp.Diff(of(25_000), rejections))
 		asked := logs.asked.Load()
 		accept()
 		pause(time.Hour)
@@ -292,8 +292,8 @@ func TestLogFlood(t *testing.T) {
 		require.Len(t, logs.lines(), kinds*10+1+5*kinds*10+4)
 		flood(t.Context(), v, 1)
 		require.Len(t, logs.lines(), kinds*10+1+5*kinds*10+5+kinds)
-		refusals, _ = logs.count()
-		require.Empty(t, cmp.Diff(of(30_001), refusals))
+		rejections, _ = logs.count()
+		require.Empty(t, cmp.Diff(of(30_001), rejections))
 	})
 }
 
@@ -362,8 +362,8 @@ func TestLogFloodConcurrent(t *testing.T) {
 			pause(time.Minute)
 		}
 		require.NoError(t, v.Verify(t.Context(), nil, secret.Sign(nil)))
-		refusals, _ := logs.count()
-		require.Empty(t, cmp.Diff(of(goroutines*minutes*each), refusals))
+		rejections, _ := logs.count()
+		require.Empty(t, cmp.Diff(of(goroutines*minutes*each), rejections))
 	})
 }
 
@@ -382,17 +382,17 @@ func TestLogCostsNothing(t *testing.T) {
 			logs := &logged{least: tc.least}
 			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{Logger: logs.logger()})
 			ctx := t.Context()
-			refuse := func() {
+			reject := func() {
 				if v.Verify(ctx, nil, "sha256=zz") == nil {
 					panic("accepted")
 				}
 			}
 			for range tc.before {
-				refuse()
+				reject()
 			}
 			require.Len(t, logs.lines(), tc.before)
 			asked := logs.asked.Load()
-			require.Zero(t, testing.AllocsPerRun(1000, refuse))
+			require.Zero(t, testing.AllocsPerRun(1000, reject))
 			require.Len(t, logs.lines(), tc.before)
 			require.EqualValues(t, 1001, logs.asked.Load()-asked, "Enabled decides, and is asked once")
 		})
@@ -440,7 +440,7 @@ func TestLogHandlerAsksVerifier(t *testing.T) {
 	go v.Refresh(t.Context())
 	requireLine("diffhook: reading the secret source failed; the secrets in force stay", second)
 	go v.Verify(t.Context(), nil, "")
-	requireLine(refusedLine, second)
+	requireLine(rejectedLine, second)
 	answers <- diffhook.Secrets{Current: third, NoPrevious: true}
 	go v.Refresh(t.Context())
 	requireLine(changed, third)

@@ -100,9 +100,9 @@ func wrapping(wrap func(http.ResponseWriter) http.ResponseWriter) func(http.Hand
 	}
 }
 
-// TestRefusedBodyIsNoRequest: the body of a rejected request arrives after the answer,
+// TestRejectedBodyIsNoRequest: the body of a rejected request arrives after the answer,
 // and must not be read as a request (request smuggling).
-func TestRefusedBodyIsNoRequest(t *testing.T) {
+func TestRejectedBodyIsNoRequest(t *testing.T) {
 	t.Parallel()
 	type deny = func(http.ResponseWriter, *http.Request, error)
 	type layer = func(http.Handler) http.Handler
@@ -112,7 +112,7 @@ func TestRefusedBodyIsNoRequest(t *testing.T) {
 		return func(w http.ResponseWriter, r *http.Request, err error) {
 			before(w, r)
 			w.WriteHeader(diffhook.HTTPStatus(err))
-			_, _ = io.WriteString(w, "refused")
+			_, _ = io.WriteString(w, "denied")
 			_ = http.NewResponseController(w).Flush()
 		}
 	}
@@ -239,9 +239,9 @@ func TestFullDuplexSmugglesByItself(t *testing.T) {
 	<-admin
 }
 
-// TestRefusedBodyThereKeepsConnection: an arrived body is discarded, also under full
+// TestRejectedBodyThereKeepsConnection: an arrived body is discarded, also under full
 // duplex, and later requests are served.
-func TestRefusedBodyThereKeepsConnection(t *testing.T) {
+func TestRejectedBodyThereKeepsConnection(t *testing.T) {
 	t.Parallel()
 	quietly := func(w http.ResponseWriter, _ *http.Request, err error) { w.WriteHeader(diffhook.HTTPStatus(err)) }
 	for name, deny := range map[string]func(http.ResponseWriter, *http.Request, error){"default": nil, "Deny": quietly, "Deny that takes time": denyPatiently} {
@@ -266,9 +266,9 @@ func TestRefusedBodyThereKeepsConnection(t *testing.T) {
 	}
 }
 
-// TestRefusalWithoutDeadlines: if no deadline can be set, the answer still comes at
+// TestRejectionWithoutDeadlines: if no deadline can be set, the answer still comes at
 // once, and the connection closes after the body.
-func TestRefusalWithoutDeadlines(t *testing.T) {
+func TestRejectionWithoutDeadlines(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 	c := dial(t, serve(t, http.TimeoutHandler(v.Handler(alive), patience, "late"), nil))

@@ -70,7 +70,7 @@ func NewSecret(s string) (Secret, error) {
 	case fault != "":
 		return Secret{}, fmt.Errorf("%w: it %s", ErrInvalidSecret, fault)
 	case strings.HasPrefix(s, apiKeyPrefix):
-		return Secret{}, fmt.Errorf("%w: it is an API key (%s…); the signing secret is a credential of its own, at App → Settings → API Keys → Signing secret", ErrInvalidSecret, apiKeyPrefix)
+		return Secret{}, fmt.Errorf("%w: it is an API key (%s…); copy the signing secret, another credential, from App → Settings → API Keys → Signing secret", ErrInvalidSecret, apiKeyPrefix)
 	case len(s) < minSecretBytes:
 		return Secret{}, fmt.Errorf("%w: it has %d bytes and must have at least %d; copy it whole from App → Settings → API Keys", ErrInvalidSecret, len(s), minSecretBytes)
 	}

@@ -19,8 +19,8 @@ const (
 	SignatureHeaderGen2 = "X-Signature"          // generation 2
 )
 
-// signaturePrefix names the algorithm. It is fixed: nothing in a request chooses
-// another algorithm.
+// signaturePrefix names the algorithm. The algorithm is fixed: nothing in a request
+// chooses another.
 const signaturePrefix = "sha256="
 
 // tag is the 32 bytes of an HMAC-SHA256, decoded.
@@ -62,7 +62,7 @@ var hexValue = func() (values [256]byte) {
 	return values
 }()
 
-// trimBlanks returns a header's value without the spaces and tabs around it.
+// trimBlanks returns a header's value without spaces and tabs at the ends.
 func trimBlanks(s string) string { return strings.Trim(s, " \t") }
 
 // signatureFrom returns the signature in a request's header, and whether it is in the
@@ -101,12 +101,12 @@ func addValues(last string, n int, values []string) (string, int) {
 	return last, n
 }
 
-// hintBytes bounds the bytes to hash and transform for a hint. It allows all forms
-// of an ordinary body, and the first few of the longest body.
+// hintBytes bounds the bytes to hash and transform for a hint: all forms of an ordinary
+// body, and the first few of the longest body.
 const hintBytes = 4 * DefaultMaxBodyBytes
 
-// hint returns a likely reason for a signature mismatch, or "". It is for the log
-// alone: no sender sees it, and no delivery is accepted because of it.
+// hint returns a likely reason for a signature mismatch, or "". The hint is for the log
+// alone: no sender sees it, and it accepts no delivery.
 func (a *attempt) hint() string {
 	if a.err != ErrSignatureMismatch {
 		return ""

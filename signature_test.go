@@ -46,9 +46,9 @@ var receiveErrors = map[error]int{
 
 var hexRun = regexp.MustCompile("[0-9a-fA-F]{16}")
 
-// requireRefused requires that err is want and no other sentinel, and that
+// requireRejected requires that err is want and no other sentinel, and that
 // its text shows no signature.
-func requireRefused(t *testing.T, err, want error) {
+func requireRejected(t *testing.T, err, want error) {
 	t.Helper()
 	require.ErrorIs(t, err, want)
 	for other := range receiveErrors {
@@ -79,13 +79,13 @@ func TestVectors(t *testing.T) {
 					changed = changed[:len(c.body)]
 					changed[at] ^= 1
 				}
-				requireRefused(t, v.Verify(t.Context(), changed, signature), diffhook.ErrSignatureMismatch)
+				requireRejected(t, v.Verify(t.Context(), changed, signature), diffhook.ErrSignatureMismatch)
 			}
 			for _, at := range []int{len("sha256="), len("sha256=") + 32, len(signature) - 1} {
-				requireRefused(t, v.Verify(t.Context(), c.body, flipDigit(signature, at)), diffhook.ErrSignatureMismatch)
+				requireRejected(t, v.Verify(t.Context(), c.body, flipDigit(signature, at)), diffhook.ErrSignatureMismatch)
 			}
 			other := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, c.secret+"1")}, nil)
-			requireRefused(t, other.Verify(t.Context(), c.body, signature), diffhook.ErrSignatureMismatch)
+			requireRejected(t, other.Verify(t.Context(), c.body, signature), diffhook.ErrSignatureMismatch)
 		})
 	}
 }
@@ -189,12 +189,12 @@ func TestZeroVerifierVerdicts(t *testing.T) {
 	body := []byte(signedBody)
 	for _, signature := range []string{"", "sha256=", referenceSignature(currentText, body), referenceSignature("", body)} {
 		header := http.Header{gen1Canonical: {signature}}
-		requireRefused(t, v.Verify(t.Context(), body, signature), diffhook.ErrSecretsUnavailable)
-		requireRefused(t, v.VerifyHeader(t.Context(), body, header), diffhook.ErrSecretsUnavailable)
+		requireRejected(t, v.Verify(t.Context(), body, signature), diffhook.ErrSecretsUnavailable)
+		requireRejected(t, v.VerifyHeader(t.Context(), body, header), diffhook.ErrSecretsUnavailable)
 		r := httptest.NewRequest(http.MethodPost, "/hooks", bytes.NewReader(body))
 		r.Header = header
 		_, err := v.VerifyRequest(r)
-		requireRefused(t, err, diffhook.ErrSecretsUnavailable)
+		requireRejected(t, err, diffhook.ErrSecretsUnavailable)
 	}
 }
 
@@ -428,12 +428,12 @@ func TestForgeries(t *testing.T) {
 				return r
 			}
 
-			requireRefused(t, v.VerifyHeader(t.Context(), []byte(signedBody), c.header), c.want)
+			requireRejected(t, v.VerifyHeader(t.Context(), []byte(signedBody), c.header), c.want)
 			if c.signature != "" {
-				requireRefused(t, v.Verify(t.Context(), []byte(signedBody), c.signature), c.want)
+				requireRejected(t, v.Verify(t.Context(), []byte(signedBody), c.signature), c.want)
 			}
 			delivery, err := v.VerifyRequest(request())
-			requireRefused(t, err, c.want)
+			requireRejected(t, err, c.want)
 			require.Nil(t, delivery)
 
 			observed = nil
@@ -444,7 +444,7 @@ func TestForgeries(t *testing.T) {
 			require.Equal(t, http.StatusUnauthorized, answer.Code)
 			require.Equal(t, "Unauthorized\n", answer.Body.String())
 			require.Len(t, observed, 1)
-			requireRefused(t, observed[0], c.want)
+			requireRejected(t, observed[0], c.want)
 		})
 	}
 }

@@ -333,7 +333,7 @@ func TestFileSecretsRotates(t *testing.T) {
 
 // A secret leaks, and a server without an order reads the store. Without the word none,
 // the server would accept the replaced secret for 24 h.
-func TestFileSecretsRefusesReplaced(t *testing.T) {
+func TestFileSecretsRejectsReplaced(t *testing.T) {
 	dir := t.TempDir()
 	writeFiles(t, dir, map[string]string{"current": previousText})
 	v := newVerifier(t, diffhook.FileSecrets(dir), nil)

@@ -76,9 +76,9 @@ func canOpen(path string) bool {
 	return err == nil
 }
 
-// TestFileSecretsRefusesPipes: a pipe, as of a shell's <(…), is empty at the second
+// TestFileSecretsRejectsPipes: a pipe, as of a shell's <(…), is empty at the second
 // read, and opening a pipe blocks. The source rejects it at the start, unopened.
-func TestFileSecretsRefusesPipes(t *testing.T) {
+func TestFileSecretsRejectsPipes(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))

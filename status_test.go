@@ -154,7 +154,7 @@ func TestStatusHandlerRejectsBeforeItReads(t *testing.T) {
 }
 
 // A text that cannot be a fingerprint may be a pasted secret.
-func TestStatusHandlerRefusesBadFingerprints(t *testing.T) {
+func TestStatusHandlerRejectsBadFingerprints(t *testing.T) {
 	for name, text := range map[string]string{
 		"the secret itself": letter(t, "A").Reveal(),
 		"too short":         letter(t, "A").Fingerprint()[1:],
@@ -210,11 +210,11 @@ func TestStatusHandlerTakesNoOrderForRefresh(t *testing.T) {
 }
 
 // Threat: another site's page, in the browser of a logged-in person, sends the order.
-func TestStatusHandlerRefusesOtherSites(t *testing.T) {
+func TestStatusHandlerRejectsOtherSites(t *testing.T) {
 	for _, test := range []struct {
-		name    string
-		headers []string
-		refused bool
+		name     string
+		headers  []string
+		rejected bool
 	}{
 		{"not a browser", nil, false},
 		{"typed into the browser", []string{"Sec-Fetch-Site", "none"}, false},
@@ -234,7 +234,7 @@ func TestStatusHandlerRefusesOtherSites(t *testing.T) {
 			post := s.ask(http.MethodPost, target, "reject="+letter(t, "A").Fingerprint(), headers...)
 			get := s.ask(http.MethodGet, target, "", test.headers...)
 			assert.Equal(t, 200, get.Code, "a GET changes nothing, and the other site cannot read the answer")
-			if !test.refused {
+			if !test.rejected {
 				assert.Equal(t, 200, post.Code)
 				require.ErrorIs(t, verifySigned(t, t.Context(), s.v, "A"), diffhook.ErrSignatureMismatch)
 				return

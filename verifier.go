@@ -143,11 +143,11 @@ type Verifier struct {
 
 // verifierState is the state behind a Verifier.
 type verifierState struct {
-	opts    VerifierOptions // defaults filled in
-	load    func(context.Context) (Secrets, error)
-	fixed   bool // the source is a Secrets, which never changes
-	since   time.Time
-	refused refusals
+	opts       VerifierOptions // defaults filled in
+	load       func(context.Context) (Secrets, error)
+	fixed      bool // the source is a Secrets, which never changes
+	since      time.Time
+	rejections rejections
 
 	set atomic.Pointer[secretSet] // nil in the state of a zero Verifier only
 
@@ -365,7 +365,7 @@ func (v *verifierState) checkAge(body []byte, arrived time.Time) (*Event, error)
 func (a *attempt) conclude() error {
 	v := a.v
 	if v.opts.Logger != nil {
-		v.refused.log(a.ctx, v.opts.Logger, a)
+		v.rejections.log(a.ctx, v.opts.Logger, a)
 	}
 	if v.opts.Observe != nil {
 		v.opts.Observe(a.ctx, Observation{

@@ -356,7 +356,7 @@ func TestStatus(t *testing.T) {
 }
 
 // A rejected delivery is not a use of any secret.
-func TestStatusDoesNotCountRefusals(t *testing.T) {
+func TestStatusDoesNotCountRejections(t *testing.T) {
 	v := newVerifier(t, diffhook.Secrets{Current: letter(t, "A"), Previous: letter(t, "B")}, nil)
 	body := []byte("body")
 	require.ErrorIs(t, v.Verify(t.Context(), body, letter(t, "C").Sign(body)), diffhook.ErrSignatureMismatch)
