@@ -82,7 +82,7 @@ func (e *APIError) advice() string {
 	case e.Code == "invalid_client":
 		return "check the client id and the client secret"
 	case e.Is(ErrUnauthorized):
-		return "the key is missing, malformed or revoked: check the credentials that the client was given"
+		return "the key is missing, malformed or revoked: check the credentials of the client"
 	case e.Is(ErrMonitorLimit):
 		return "delete a monitor or change the plan"
 	case e.Is(ErrForbidden):

@@ -258,7 +258,7 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 			return nil, "", err
 		}
 		if !isToken(token) {
-			return nil, "", fmt.Errorf("%w: the Credentials gave a token that is empty or has characters that no header can have", ErrInvalidCredentials)
+			return nil, "", fmt.Errorf("%w: the token of the Credentials is empty, or contains a character illegal in a header", ErrInvalidCredentials)
 		}
 		return auth, token, nil
 	}

@@ -221,7 +221,7 @@ func (c *core) fill() (err error) {
 	case strings.ContainsFunc(o.UserAgent, func(r rune) bool { return r < ' ' || r >= 0x7f }):
 		return fmt.Errorf("%w: UserAgent must be printable ASCII", ErrInvalidOptions)
 	case o.Generation < 0 || o.Generation > 2:
-		return fmt.Errorf("%w: Generation is %d; want 1, 2, or 0 for that of the credentials", ErrInvalidOptions, o.Generation)
+		return fmt.Errorf("%w: Generation is %d; want 1, 2, or 0 for the generation of the credentials", ErrInvalidOptions, o.Generation)
 	}
 	if o.MaxAttempts == 0 {
 		o.MaxAttempts = defaultMaxAttempts
@@ -252,7 +252,7 @@ func parseBaseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
 	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.C, r) }):
-		return nil, fmt.Errorf("%w: BaseURL has white space or another character that no URL can have; trim it", ErrInvalidOptions)
+		return nil, fmt.Errorf("%w: BaseURL contains white space or another character illegal in a URL; trim the text", ErrInvalidOptions)
 	case err != nil:
 		// Not err itself, which quotes the URL.
 		return nil, fmt.Errorf("%w: BaseURL is not a URL", ErrInvalidOptions)

@@ -55,7 +55,7 @@ func NewAPIKey(s string) (APIKey, error) {
 	case rest == "":
 		return APIKey{}, fmt.Errorf("%w: nothing follows %s; copy it whole", ErrInvalidCredentials, apiKeyPrefix)
 	case strings.ContainsFunc(rest, func(r rune) bool { return !redact.IsKeyRune(r) }):
-		return APIKey{}, fmt.Errorf("%w: it has characters other than letters, digits, - and _; copy it from where it was shown at creation", ErrInvalidCredentials)
+		return APIKey{}, fmt.Errorf("%w: it contains characters other than letters, digits, - and _; copy the key again, as shown at the creation", ErrInvalidCredentials)
 	}
 	s = strings.Clone(s)
 	return APIKey{text: func() string { return s }}, nil
@@ -139,11 +139,11 @@ func (c clientCredentials) check() error {
 	case !strings.HasPrefix(c.id, apiKeyPrefix):
 		return fmt.Errorf("%w: the client id does not begin with %s", ErrInvalidCredentials, apiKeyPrefix)
 	case strings.ContainsFunc(c.id, func(r rune) bool { return !redact.IsKeyRune(r) }):
-		return fmt.Errorf("%w: the client id has characters other than letters, digits, - and _", ErrInvalidCredentials)
+		return fmt.Errorf("%w: the client id contains characters other than letters, digits, - and _; copy the id again from App → Settings → API Keys", ErrInvalidCredentials)
 	case c.secret() == "":
 		return fmt.Errorf("%w: the client secret is empty", ErrInvalidCredentials)
 	case strings.HasPrefix(c.secret(), apiKeyPrefix):
-		return fmt.Errorf("%w: the client secret begins with %s, as a client id does; pass the secret that was shown once at its creation", ErrInvalidCredentials, apiKeyPrefix)
+		return fmt.Errorf("%w: the client secret begins with %s, as a client id does; pass the secret shown once, at the creation", ErrInvalidCredentials, apiKeyPrefix)
 	}
 	if fault := textFault(c.secret()); fault != "" {
 		return fmt.Errorf("%w: the client secret %s", ErrInvalidCredentials, fault)

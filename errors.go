@@ -40,11 +40,11 @@ var (
 
 	// ErrBodyRead is returned if the body broke off or could not be read.
 	// [errors.Is] and [errors.As] find the error of the reader.
-	ErrBodyRead = errors.New("diffhook: body not read: it broke off before its end, or its reader failed")
+	ErrBodyRead = errors.New("diffhook: body not read: it broke off before the end, or the reader failed")
 
 	// ErrBodyConsumed is returned if the body is shorter than the Content-Length and
 	// did not break off: other code read it first.
-	ErrBodyConsumed = errors.New("diffhook: body consumed: something read or replaced the request's body before the verifier; mount the verifier before it")
+	ErrBodyConsumed = errors.New("diffhook: body consumed: other code read or replaced the request's body; mount the verifier before that code")
 
 	// ErrSecretsUnavailable is returned if the source of secrets fails, because a
 	// secret that only the source names may have signed the delivery, and by every

@@ -27,7 +27,7 @@ var (
 	errCannotHold   = fmt.Errorf("%w: Hold: nothing can hold a delivery; set HandleHeld or use EventHandler", ErrInvalidOptions)
 	errHoldFull     = fmt.Errorf("%w: the hold is full; rotate sooner, or raise MaxHeldBytes", ErrSecretsUnavailable)
 	errHeldRejected = redact.NewError("diffhook: held delivery: its secret was rejected before the delivery was handled", ErrSignatureMismatch, nil)
-	errHeldExited   = errors.New("the function ended its goroutine")
+	errHeldExited   = errors.New("the function ended the goroutine")
 )
 
 // heldDelivery is a delivery after the answer 202. It is held until it is verified,

@@ -31,7 +31,7 @@ const (
 
 var (
 	errNoRoom     = fmt.Errorf("%w: waiting deliveries already take %d MiB", ErrSecretsUnavailable, maxWaitingBytes>>20)
-	errWaitedLong = fmt.Errorf("%w: the source was not read within the %v that a delivery can wait", ErrSecretsUnavailable, maxWait)
+	errWaitedLong = fmt.Errorf("%w: the source was not read within %v, the longest wait of a delivery", ErrSecretsUnavailable, maxWait)
 )
 
 // decideMiss handles a miss: no secret in set signed the delivery, but the source may

@@ -47,8 +47,8 @@ type sourceCall struct {
 }
 
 var (
-	errReadTimeout = plainSourceError(fmt.Errorf("the source has not answered within %v", readTimeout))
-	errReadExited  = errors.New("the source ended its goroutine")
+	errReadTimeout = plainSourceError(fmt.Errorf("the source did not answer within %v", readTimeout))
+	errReadExited  = errors.New("the source ended the goroutine")
 )
 
 // Refresh reads the source now and puts the answer in force. After an error, the

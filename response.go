@@ -78,7 +78,7 @@ func (c *core) rejected(ctx context.Context, call *call, e *APIError, resp *http
 	case resp.StatusCode < 400:
 		o.maybeDone = true // 303 would mean that the request was carried out
 		e.unexpected, e.unknown = true, !call.repeatable
-		e.Message = "the response is a redirect, which is not followed, or has another undocumented status; check BaseURL"
+		e.Message = "the response is a redirect, never followed, or has another undocumented status; check BaseURL"
 	}
 	return o
 }
@@ -133,7 +133,7 @@ func readSuccess(call *call, resp *http.Response, body []byte, readErr error, to
 	switch {
 	case valid:
 		if err := readResponse(response, call.out); err != nil {
-			return "the response is not what the API documents: " + describeResponseError(err), nil
+			return "the response is undocumented: " + describeResponseError(err), nil
 		}
 		return "", nil
 	case readErr != nil:
@@ -256,19 +256,19 @@ type responseError string
 
 const (
 	errNotJSON            responseError = "it is not valid JSON"
-	errNoEnvelope         responseError = `it has no data: the field "data" is missing`
-	errNoDataInResponse   responseError = "it has no data"
-	errNoObjectInResponse responseError = "its data is not an object"
-	errNoListInResponse   responseError = "its data is not a list"
-	errLongListInResponse responseError = "it has far more items than the API lists"
-	errNoIDInResponse     responseError = "it has no id"
-	errNoKeyInResponse    responseError = "it has no API key"
-	errNoSecretInResponse responseError = "it has no signing secret, or none that can be one"
-	errNoTokenInResponse  responseError = "it has no access_token, or none that a header can have"
+	errNoEnvelope         responseError = `it contains no data: the field "data" is missing`
+	errNoDataInResponse   responseError = "it contains no data"
+	errNoObjectInResponse responseError = "the data is not an object"
+	errNoListInResponse   responseError = "the data is not a list"
+	errLongListInResponse responseError = "it contains far more items than the API documents"
+	errNoIDInResponse     responseError = "it contains no id"
+	errNoKeyInResponse    responseError = "it contains no API key"
+	errNoSecretInResponse responseError = "it contains no valid signing secret"
+	errNoTokenInResponse  responseError = "it contains no access_token legal in a header"
 )
 
 func (e responseError) Error() string {
-	return "diffhook: decode: the JSON is not what the API documents: " + string(e)
+	return "diffhook: decode: the JSON is undocumented: " + string(e)
 }
 
 // describeResponseError describes an error of readResponse without any text of the

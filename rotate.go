@@ -40,7 +40,7 @@ func (v *verifierState) rotate(next Secret, window time.Duration) error {
 	case set == nil:
 		return errZeroVerifier
 	case v.isRejected(next.Fingerprint()):
-		return fmt.Errorf("%w: Rotate to %s, which has been rejected", ErrInvalidSecret, next.Fingerprint())
+		return fmt.Errorf("%w: Rotate: the secret %s is rejected; rotate to another secret", ErrInvalidSecret, next.Fingerprint())
 	case next.Equal(set.current):
 		return nil
 	}
@@ -105,7 +105,7 @@ var (
 	errSealZero      = fmt.Errorf("%w: SealSuccessor: a secret is zero, or both are the same", ErrInvalidSecret)
 	errNotSealed     = fmt.Errorf("%w: AcceptSuccessor: the text is not a result of SealSuccessor, or was changed; copy it whole", ErrInvalidSecret)
 	errSealedAnother = fmt.Errorf("%w: AcceptSuccessor: the text is not sealed under the current secret; compare Verifier.Status", ErrInvalidSecret)
-	errSealedReject  = fmt.Errorf("%w: AcceptSuccessor: the old or the new secret has been rejected", ErrInvalidSecret)
+	errSealedReject  = fmt.Errorf("%w: AcceptSuccessor: the old or the new secret is rejected", ErrInvalidSecret)
 )
 
 // AcceptSuccessor makes the sealed secret current and accepts the replaced secret for
@@ -167,7 +167,7 @@ func (v *verifierState) isBehind(set *secretSet, answer Secrets) bool {
 var (
 	errNoCurrent       = errors.New("the source answered without a current secret")
 	errBadExpiry       = errors.New("the source answered with a PreviousExpires outside the years 0 to 9999")
-	errRejectedCurrent = errors.New("the current secret has been rejected, and the source names no other")
+	errRejectedCurrent = errors.New("the current secret is rejected, and the source names no other")
 )
 
 // apply puts an answer of the source in force. The caller holds v.mu.

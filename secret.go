@@ -72,7 +72,7 @@ func NewSecret(s string) (Secret, error) {
 	case strings.HasPrefix(s, apiKeyPrefix):
 		return Secret{}, fmt.Errorf("%w: it is an API key (%s…); copy the signing secret, another credential, from App → Settings → API Keys → Signing secret", ErrInvalidSecret, apiKeyPrefix)
 	case len(s) < minSecretBytes:
-		return Secret{}, fmt.Errorf("%w: it has %d bytes and must have at least %d; copy it whole from App → Settings → API Keys", ErrInvalidSecret, len(s), minSecretBytes)
+		return Secret{}, fmt.Errorf("%w: it is %d bytes long, and a secret at least %d; copy the whole secret from App → Settings → API Keys", ErrInvalidSecret, len(s), minSecretBytes)
 	}
 	key := newSigningKey(s)
 	return Secret{key: func() *signingKey { return key }}, nil
@@ -140,7 +140,7 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // The error does not repeat s, which may be a secret.
 func checkFingerprint(s string) error {
 	if len(s) != 2*fingerprintBytes || strings.Trim(s, "0123456789abcdef") != "" {
-		return fmt.Errorf("%w: a fingerprint is %d digits of 0-9 and a-f, as Secret.Fingerprint and Verifier.Status have it", ErrInvalidOptions, 2*fingerprintBytes)
+		return fmt.Errorf("%w: a fingerprint is %d digits of 0-9 and a-f, as from Secret.Fingerprint and Verifier.Status", ErrInvalidOptions, 2*fingerprintBytes)
 	}
 	return nil
 }

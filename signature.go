@@ -113,10 +113,10 @@ func (a *attempt) hint() string {
 	}
 	set := a.v.set.Load()
 	if len(a.body) == 0 {
-		return "the body is empty: was it read before it was verified?"
+		return "the body is empty: did other code read it before the verifier?"
 	}
 	if hasHeader(a.header, "Content-Encoding") {
-		return "Content-Encoding is set: the signature is over the body before anything decodes or encodes it"
+		return "Content-Encoding is set: the signature is over the body before any decoding or encoding"
 	}
 	if !set.previous.IsZero() && !set.acceptsPrevious() && set.previous.key().signed(a.body, &a.tag) {
 		return "it is signed with the previous secret, whose rotation window is over"

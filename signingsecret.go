@@ -36,7 +36,7 @@ func (s *SigningSecretService) ask(ctx context.Context, c *call, path ...string)
 	c.out = &answer
 	err := s.call(ctx, c, path...)
 	if errors.Is(err, ErrNotFound) {
-		err = fmt.Errorf("%w; this endpoint is assumed, and may not be there: do it in the app", err)
+		err = fmt.Errorf("%w; the endpoint is assumed and may not exist: use the app", err)
 	}
 	if err != nil {
 		return Secrets{}, err

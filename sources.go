@@ -257,7 +257,7 @@ func (s fileSource) readDirectory(path string) (Secrets, error) {
 		text, err := readSecretFile(filepath.Join(path, name))
 		named := namedText{filepath.Join(s.path, name), text}
 		if err == nil && strings.TrimSpace(text) == "" {
-			err = fmt.Errorf("%w: %s is empty, as in the middle of a write; write its content%s", ErrInvalidSecret, named.name, ifNone[name])
+			err = fmt.Errorf("%w: %s is empty, as in the middle of a write; write the content%s", ErrInvalidSecret, named.name, ifNone[name])
 		}
 		return named, err
 	}
