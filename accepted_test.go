@@ -63,15 +63,7 @@ func TestWindowThatIsOverStaysSo(t *testing.T) {
 			{"rotated back to by hand", func(r rotationTest) { r.rotate("A", time.Hour); r.rotate("C", time.Hour) }, "A!C"},
 		} {
 			t.Run(name+", "+test.name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
-					r.v = newVerifier(t, r.source, &diffhook.VerifierOptions{MinRefreshInterval: 1<<63 - 1})
-					r.accepted() // spends the refreshes on a miss
-					end(r)
-					require.Equal(t, "B", r.accepted())
-					test.do(r)
-					assert.Equal(t, test.want, r.accepted())
-				})
+				tellStory(t, diffhook.VerifierOptions{}, rotationTest.accepted, storyStep{end, "B"}, storyStep{test.do, test.want})
 			})
 		}
 	}
@@ -242,97 +234,84 @@ func (r rotationTest) verdicts() string {
 // The source answers only "A" at first.
 func TestReject(t *testing.T) {
 	const day = 24 * time.Hour
-	type step struct {
-		do   func(rotationTest)
-		want string
-	}
 	for _, test := range []struct {
 		name  string
-		steps []step
+		steps []storyStep
 	}{
-		{"the current secret, until the source names another", []step{
+		{"the current secret, until the source names another", []storyStep{
 			{func(r rotationTest) { r.reject("A") }, " 503"},
 			{func(r rotationTest) { r.saysInVain("A", "") }, " 503"},
 			{func(r rotationTest) { r.says("B", "") }, "B 401"},
 		}},
-		{"the current secret, then named as previous by the source", []step{
+		{"the current secret, then named as previous by the source", []storyStep{
 			{func(r rotationTest) { r.reject("A") }, " 503"},
 			{func(r rotationTest) { r.says("B", "A") }, "B 401"},
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(day)) }, "B 401"},
 		}},
-		{"the current secret, while the previous secret stays", []step{
+		{"the current secret, while the previous secret stays", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("B") }, "A! 503"},
 			{func(r rotationTest) { r.later(1000 * day) }, "A! 503"},
 			{func(r rotationTest) { r.says("C", "A") }, "A!C 401"},
 		}},
-		{"the current secret, then the previous secret ends", []step{
+		{"the current secret, then the previous secret ends", []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.reject("B") }, "A! 503"},
 			{func(r rotationTest) { r.later(time.Hour) }, " 503"},
 		}},
-		{"both", []step{
+		{"both", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("B"); r.reject("A") }, " 503"},
 			{func(r rotationTest) { r.says("C", "B") }, "C 401"},
 		}},
-		{"the previous secret", []step{
+		{"the previous secret", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("A") }, "B 401"},
 			{func(r rotationTest) { r.says("B", "") }, "B 401"},
 			{func(r rotationTest) { r.says("C", "A") }, "B!C 401"}, // no statement about B
 			{func(r rotationTest) { r.says("D", "") }, "C!D 401"},  // other secrets work as before
 		}},
-		{"an unknown secret, then named as current", []step{
+		{"an unknown secret, then named as current", []storyStep{
 			{func(r rotationTest) { r.reject("B") }, "A 401"},
 			{func(r rotationTest) { r.saysInVain("B", "") }, "A 503"}, // the source's true answer is unknown
 			{func(r rotationTest) { r.saysInVain("B", "A") }, "A 503"},
 			{func(r rotationTest) { r.says("C", "") }, "A!C 401"},
 		}},
-		{"an unknown secret, then named as previous", []step{
+		{"an unknown secret, then named as previous", []storyStep{
 			{func(r rotationTest) { r.reject("B") }, "A 401"},
 			{func(r rotationTest) { r.says("A", "B") }, "A 401"},
 			{func(r rotationTest) { r.says("C", "B") }, "C 401"},
 		}},
-		{"the source names the rejected secret again", []step{
+		{"the source names the rejected secret again", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("A") }, "B 401"},
 			{func(r rotationTest) { r.saysInVain("A", "") }, "B 503"},
 			{func(r rotationTest) { r.saysInVain("A", "B") }, "B 503"},
 			{func(r rotationTest) { r.says("B", "") }, "B 401"},
 		}},
-		{"Rotate opens no window for a rejected secret", []step{
+		{"Rotate opens no window for a rejected secret", []storyStep{
 			{func(r rotationTest) { r.reject("A"); r.rotate("B", time.Hour) }, "B 401"},
 		}},
-		{"twice", []step{
+		{"twice", []storyStep{
 			{func(r rotationTest) { r.reject("A"); r.reject("A") }, " 503"},
 			{func(r rotationTest) { r.says("B", ""); r.reject("A") }, "B 401"},
 		}},
-		{"the secret stays rejected after any other step", []step{
+		{"the secret stays rejected after any other step", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("A"); r.reject("A") }, "B 401"},
 			{func(r rotationTest) { r.rotate("C", time.Hour) }, "B!C 401"},
 			{func(r rotationTest) { r.later(1000 * day); r.says("D", "A") }, "C!D 401"}, // no statement about C
 			{func(r rotationTest) { r.saysInVain("A", "") }, "C!D 503"},
 		}},
-		{"a running window keeps its end", []step{
+		{"a running window keeps its end", []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.later(59 * time.Minute); r.reject("C") }, "A!B 401"},
 			{func(r rotationTest) { r.reject("B") }, "A! 503"},
 			{func(r rotationTest) { r.later(time.Minute) }, " 503"},
 		}},
 		// The leaked secret came by Rotate. The source answered A throughout, and A was
 		// not rejected.
-		{"the source repeats another secret, not rejected", []step{
+		{"the source repeats another secret, not rejected", []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.reject("B") }, "A! 503"},
 			{func(r rotationTest) { r.says("A", "") }, "A 401"},
 			{func(r rotationTest) { r.later(time.Hour) }, "A 401"},
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
-				// No refresh on a miss, so that only the step changes the verdicts.
-				r.v = newVerifier(t, r.source, &diffhook.VerifierOptions{MinRefreshInterval: 1<<63 - 1})
-				r.verdicts() // uses up the only refresh on a miss
-				for i, step := range test.steps {
-					step.do(r)
-					assert.Equal(t, step.want, r.verdicts(), "after step %d", i+1)
-				}
-			})
+			tellStory(t, diffhook.VerifierOptions{}, rotationTest.verdicts, test.steps...)
 		})
 	}
 }
@@ -571,31 +550,27 @@ func (r rotationTest) requireSource(name string) {
 // source answers only "A" at first.
 func TestAcceptSuccessor(t *testing.T) {
 	const day = 24 * time.Hour
-	type step struct {
-		do   func(rotationTest)
-		want string
-	}
 	for _, test := range []struct {
 		name  string
-		steps []step
+		steps []storyStep
 	}{
-		{"both are accepted, the old secret for the window", []step{
+		{"both are accepted, the old secret for the window", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.requireSource("A") }, "A!B 401"},
 			{func(r rotationTest) { r.later(day - 1) }, "A!B 401"},
 			{func(r rotationTest) { r.later(1) }, "B 401"},
 		}},
-		{"twice is as once", []step{
+		{"twice is as once", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.later(day / 2); r.push("A", "B") }, "A!B 401"},
 			{func(r rotationTest) { r.later(day / 2) }, "B 401"},
 		}},
-		{"the source is behind", []step{
+		{"the source is behind", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.says("A", "") }, "A!B 401"},
 			{func(r rotationTest) { r.says("A", "D"); r.requireSource("A") }, "A!B 401"},
 			{func(r rotationTest) { r.saysUntil("A", "D", time.Now().Add(time.Hour)) }, "A!B 401"},
 			{func(r rotationTest) { r.saysNoPrevious("A", "") }, "A!B 401"},
 			{func(r rotationTest) { r.later(day); r.says("A", "D") }, "B 401"},
 		}},
-		{"the source fails, and is behind", []step{
+		{"the source fails, and is behind", []storyStep{
 			{func(r rotationTest) {
 				r.push("A", "B")
 				r.source.set(diffhook.Secrets{}, errors.New("vault is sealed"))
@@ -604,78 +579,70 @@ func TestAcceptSuccessor(t *testing.T) {
 				r.says("A", "D")
 			}, "A!B 401"},
 		}},
-		{"the source has the successor", []step{
+		{"the source has the successor", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.says("B", ""); r.requireSource("B") }, "A!B 401"},
 			{func(r rotationTest) { r.later(day) }, "B 401"},
 		}},
-		{"the source has the successor and states no previous secret", []step{
+		{"the source has the successor and states no previous secret", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.saysNoPrevious("B", "") }, "B 401"},
 		}},
-		{"the source has the successor, and later states no previous secret", []step{
+		{"the source has the successor, and later states no previous secret", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.says("B", "") }, "A!B 401"},
 			{func(r rotationTest) { r.saysNoPrevious("B", "") }, "B 401"},
 		}},
-		{"the source has the successor and the end of the previous secret", []step{
+		{"the source has the successor and the end of the previous secret", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.saysUntil("B", "A", time.Now().Add(time.Hour)) }, "A!B 401"},
 			{func(r rotationTest) { r.later(time.Hour) }, "B 401"},
 		}},
-		{"the source had the successor before", []step{
+		{"the source had the successor before", []storyStep{
 			{func(r rotationTest) { r.says("B", ""); r.push("A", "B") }, "A!B 401"},
 			{func(r rotationTest) { r.says("A", "D") }, "AD! 401"}, // the source decides as before
 		}},
-		{"the source has the successor and goes back", []step{
+		{"the source has the successor and goes back", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.says("B", ""); r.says("A", "") }, "AB! 401"},
 		}},
-		{"the source has a third secret", []step{
+		{"the source has a third secret", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.says("C", "B") }, "B!C 401"},
 			{func(r rotationTest) { r.says("A", "") }, "AC! 401"},
 		}},
-		{"a successor of the successor", []step{
+		{"a successor of the successor", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.push("B", "C") }, "B!C 401"},
 			{func(r rotationTest) { r.says("A", "D") }, "B!C 401"},
 			{func(r rotationTest) { r.pushInVain("A", "B") }, "B!C 401"}, // replayed
 			{func(r rotationTest) { r.says("C", ""); r.pushInVain("A", "B"); r.pushInVain("B", "A") }, "B!C 401"},
 		}},
-		{"a wrong successor is corrected", []step{
+		{"a wrong successor is corrected", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.reject("B") }, "A! 503"},
 			{func(r rotationTest) { r.pushInVain("B", "C") }, "A! 503"}, // the wrong text may be public
 			{func(r rotationTest) { r.says("A", "") }, "A 401"},
 			{func(r rotationTest) { r.push("A", "C"); r.pushInVain("A", "B") }, "A!C 401"},
 			{func(r rotationTest) { r.says("A", "D") }, "A!C 401"},
 		}},
-		{"the old secret is rejected after the push", []step{
+		{"the old secret is rejected after the push", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.reject("A") }, "B 401"},
 			{func(r rotationTest) { r.saysInVain("A", ""); r.requireSource("A") }, "B 503"},
 			{func(r rotationTest) { r.says("B", "A"); r.requireSource("B") }, "B 401"},
 			{func(r rotationTest) { r.saysInVain("A", ""); r.requireSource("A") }, "B 503"}, // the source lost B again
 		}},
-		{"no rejected successor, and none under a rejected secret", []step{
+		{"no rejected successor, and none under a rejected secret", []storyStep{
 			{func(r rotationTest) { r.reject("B"); r.pushInVain("A", "B") }, "A 401"},
 			{func(r rotationTest) { r.reject("A"); r.pushInVain("A", "C") }, " 503"},
 			{func(r rotationTest) { r.says("C", ""); r.pushInVain("A", "C") }, "C 401"},
 		}},
-		{"not under the previous secret, nor under an unknown one", []step{
+		{"not under the previous secret, nor under an unknown one", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.pushInVain("A", "C"); r.pushInVain("D", "C") }, "A!B 401"},
 		}},
-		{"Rotate after the push lasts until the next answer", []step{
+		{"Rotate after the push lasts until the next answer", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.rotate("C", time.Hour) }, "B!C 401"},
 			{func(r rotationTest) { r.saysNoPrevious("A", "") }, "A 401"},
 		}},
-		{"after Rotate", []step{
+		{"after Rotate", []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.push("B", "C") }, "B!C 401"},
 			{func(r rotationTest) { r.says("A", "D") }, "B!C 401"},
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
-				r.v = newVerifier(t, r.source, &diffhook.VerifierOptions{MinRefreshInterval: 1<<63 - 1})
-				r.verdicts() // uses up the reads on a miss
-				for i, step := range test.steps {
-					step.do(r)
-					assert.Equal(t, step.want, r.verdicts(), "after step %d", i+1)
-				}
-			})
+			tellStory(t, diffhook.VerifierOptions{}, rotationTest.verdicts, test.steps...)
 		})
 	}
 }

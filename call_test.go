@@ -204,20 +204,9 @@ func TestSentAgainByTheClient(t *testing.T) {
 // TestSentOnceAfterIdle: an HTTP/1.1 server closes the connection after the second
 // request. net/http would repeat a GET by itself.
 func TestSentOnceAfterIdle(t *testing.T) {
-	const answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n{\"data\":{\"id\":\"mon_1\"}}"
 	for _, call := range apiCalls {
 		var seconds, conns atomic.Int64
-		origin := rawServer(t, func(conn net.Conn) {
-			conns.Add(1)
-			buffered := bufio.NewReader(conn)
-			if readRequest(buffered) != nil {
-				return
-			}
-			_, _ = io.WriteString(conn, answer)
-			if readRequest(buffered) == nil {
-				seconds.Add(1)
-			}
-		})
+		origin := closingOnSecond(t, &conns, &seconds)
 		c := defaultClient(t, origin, diffhook.ClientOptions{MaxAttempts: 1})
 		require.NoError(t, c.Do(t.Context(), "GET", "things", nil, new(any)), call.name)
 		err := call.do(t.Context(), c)

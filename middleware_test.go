@@ -391,14 +391,7 @@ func TestEventHandlerContext(t *testing.T) {
 					ended, why = time.Since(start), ctx.Err()
 					return nil
 				})
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				if tc.hangsUp > 0 {
-					time.AfterFunc(tc.hangsUp, cancel)
-				}
-				r := httptest.NewRequestWithContext(ctx, http.MethodPost, target, after(tc.slow, eventBody))
-				r.Header.Set(diffhook.SignatureHeader, mustSecret(t, currentText).Sign([]byte(eventBody)))
-				h.ServeHTTP(httptest.NewRecorder(), r)
+				deliverSlowly(t, h, tc.slow, tc.hangsUp)
 				require.Equal(t, tc.ends, ended)
 				require.ErrorIs(t, why, tc.err)
 			})
@@ -433,16 +426,7 @@ func TestEventHandlerTellsLateness(t *testing.T) {
 					pause(tc.takes)
 					return tc.err
 				})
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				if tc.hangsUp > 0 {
-					time.AfterFunc(tc.hangsUp, cancel)
-				}
-				r := httptest.NewRequestWithContext(ctx, http.MethodPost, target, after(tc.slow, eventBody))
-				r.Header.Set(diffhook.SignatureHeader, mustSecret(t, currentText).Sign([]byte(eventBody)))
-				r.Pattern = "POST /hooks/{token}"
-				w := httptest.NewRecorder()
-				h.ServeHTTP(w, r)
+				w := deliverSlowly(t, h, tc.slow, tc.hangsUp)
 
 				if tc.err == nil {
 					require.Equal(t, http.StatusNoContent, w.Code)
@@ -456,13 +440,32 @@ func TestEventHandlerTellsLateness(t *testing.T) {
 				require.Equal(t, tc.level, line["level"])
 				require.ErrorIs(t, line["error"].(error), tc.cause)
 				require.Equal(t, "mon_abc123@2026-03-16T14:22:00Z", line["event"])
-				require.Equal(t, r.Pattern, line["route"])
+				require.Equal(t, slowPattern, line["route"])
 				if tc.took > 0 {
 					require.Equal(t, tc.took, line["took"])
 				}
 			})
 		})
 	}
+}
+
+// slowPattern is the pattern of the requests of deliverSlowly.
+const slowPattern = "POST /hooks/{token}"
+
+// deliverSlowly delivers an event whose body arrives after slow. If hangsUp is not 0,
+// the context of the request ends then.
+func deliverSlowly(t *testing.T, h http.Handler, slow, hangsUp time.Duration) *httptest.ResponseRecorder {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if hangsUp > 0 {
+		time.AfterFunc(hangsUp, cancel)
+	}
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, target, after(slow, eventBody))
+	r.Header.Set(diffhook.SignatureHeader, mustSecret(t, currentText).Sign([]byte(eventBody)))
+	r.Pattern = slowPattern
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
 }
 
 // after is a body that arrives after d.

@@ -284,6 +284,26 @@ func readRequest(from *bufio.Reader) error {
 	return err
 }
 
+// rawAnswer is an answer with a monitor.
+const rawAnswer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n{\"data\":{\"id\":\"mon_1\"}}"
+
+// closingOnSecond serves HTTP/1.1: it answers the first request of a connection, and
+// closes the connection after the second. It counts the connections and the second
+// requests, and returns the base of URLs.
+func closingOnSecond(t *testing.T, conns, seconds *atomic.Int64) string {
+	return rawServer(t, func(conn net.Conn) {
+		conns.Add(1)
+		buffered := bufio.NewReader(conn)
+		if readRequest(buffered) != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, rawAnswer)
+		if readRequest(buffered) == nil {
+			seconds.Add(1)
+		}
+	})
+}
+
 // ownTransport returns a transport that shares no connection.
 func ownTransport(t testing.TB) *http.Transport {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -383,14 +403,13 @@ func TestSentOverSockets(t *testing.T) {
 // a POST that may have arrived.
 func TestConnectionClosedWhileIdle(t *testing.T) {
 	t.Parallel()
-	const answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"data\": 1}"
 	t.Run("closed at once", func(t *testing.T) {
 		t.Parallel()
 		var arrived atomic.Int64
 		c := newClientAt(t, rawServer(t, func(conn net.Conn) {
 			if readRequest(bufio.NewReader(conn)) == nil {
 				arrived.Add(1)
-				_, _ = io.WriteString(conn, answer)
+				_, _ = io.WriteString(conn, rawAnswer)
 			}
 		}), &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: ownTransport(t)}, MaxAttempts: 1})
 		for range 200 {
@@ -411,17 +430,8 @@ func TestConnectionClosedWhileIdle(t *testing.T) {
 			if call.repeatable {
 				continue
 			}
-			var seconds atomic.Int64
-			c := newClientAt(t, rawServer(t, func(conn net.Conn) {
-				buffered := bufio.NewReader(conn)
-				if readRequest(buffered) != nil {
-					return
-				}
-				_, _ = io.WriteString(conn, answer)
-				if readRequest(buffered) == nil {
-					seconds.Add(1)
-				}
-			}), &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: ownTransport(t)}})
+			var conns, seconds atomic.Int64
+			c := newClientAt(t, closingOnSecond(t, &conns, &seconds), &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: ownTransport(t)}})
 			require.NoError(t, c.Do(t.Context(), "GET", "things", nil, new(any)), call.name)
 			require.ErrorIs(t, call.do(t.Context(), c), diffhook.ErrOutcomeUnknown, call.name)
 			require.EqualValues(t, 1, seconds.Load(), call.name)

@@ -108,150 +108,158 @@ func (r rotationTest) accepted() string {
 	return accepted
 }
 
+// storyStep is a step of a story, and the verdicts after it.
+type storyStep struct {
+	do   func(rotationTest)
+	want string
+}
+
+// tellStory runs the steps in a bubble, and compares the verdicts after each. The source
+// answers only "A" at first.
+func tellStory(t *testing.T, opts diffhook.VerifierOptions, verdicts func(rotationTest) string, steps ...storyStep) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
+		// No refresh on a miss, so that only the step changes the verdicts.
+		opts.MinRefreshInterval = 1<<63 - 1
+		r.v = newVerifier(t, r.source, &opts)
+		verdicts(r) // uses up the refreshes on a miss
+		for i, step := range steps {
+			step.do(r)
+			require.Equal(t, step.want, verdicts(r), "after step %d", i+1)
+		}
+	})
+}
+
 // Every promise about the window as a story: the steps, and the secrets accepted after
 // each. The source answers only "A" at first.
 func TestRotationWindow(t *testing.T) {
 	const day = 24 * time.Hour
-	type step struct {
-		do   func(rotationTest)
-		want string
-	}
 	tests := []struct {
 		name  string
 		opts  diffhook.VerifierOptions
-		steps []step
+		steps []storyStep
 	}{
-		{"a replaced secret is kept for the default window, to the instant", diffhook.VerifierOptions{}, []step{
+		{"a replaced secret is kept for the default window, to the instant", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.later(day - time.Nanosecond) }, "A!B"},
 			{func(r rotationTest) { r.later(time.Nanosecond) }, "B"},
 		}},
-		{"a window of another length", diffhook.VerifierOptions{RotationWindow: time.Minute}, []step{
+		{"a window of another length", diffhook.VerifierOptions{RotationWindow: time.Minute}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.later(time.Minute) }, "B"},
 		}},
-		{"a negative window keeps nothing", diffhook.VerifierOptions{RotationWindow: -1}, []step{
+		{"a negative window keeps nothing", diffhook.VerifierOptions{RotationWindow: -1}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "B"},
 		}},
-		{"the same answer again does not prolong the window", diffhook.VerifierOptions{}, []step{
+		{"the same answer again does not prolong the window", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.later(20 * time.Hour); r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.later(4 * time.Hour) }, "B"},
 		}},
-		{"the source names the previous secret without an end", diffhook.VerifierOptions{RotationWindow: time.Minute}, []step{
+		{"the source names the previous secret without an end", diffhook.VerifierOptions{RotationWindow: time.Minute}, []storyStep{
 			{func(r rotationTest) { r.says("B", "A") }, "A!B"},
 			{func(r rotationTest) { r.later(1000 * day) }, "A!B"},
 			{func(r rotationTest) { r.says("B", "") }, "B"}, // no longer named
 		}},
-		{"the source's end counts, without a refresh", diffhook.VerifierOptions{}, []step{
+		{"the source's end counts, without a refresh", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(time.Hour)) }, "A!B"},
 			{func(r rotationTest) { r.later(time.Hour - 1) }, "A!B"},
 			{func(r rotationTest) { r.later(1) }, "B"},
 		}},
-		{"an end in the past", diffhook.VerifierOptions{}, []step{
+		{"an end in the past", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(-time.Hour)) }, "B"},
 		}},
-		{"the source moves the end", diffhook.VerifierOptions{}, []step{
+		{"the source moves the end", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(time.Hour)) }, "A!B"},
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(day)) }, "A!B"},
 			{func(r rotationTest) { r.later(2 * time.Hour) }, "A!B"},
 		}},
-		{"the source names a previous secret that was never current here", diffhook.VerifierOptions{}, []step{
+		{"the source names a previous secret that was never current here", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("C", "B") }, "B!C"}, // the verifier missed a rotation: A is two behind
 		}},
-		{"no longer named while the current secret changes: the replaced secret gets a window", diffhook.VerifierOptions{}, []step{
+		{"no longer named while the current secret changes: the replaced secret gets a window", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "A") }, "A!B"},
 			{func(r rotationTest) { r.says("C", "") }, "B!C"},
 		}},
-		{"NoPrevious rejects the replaced secret at once", diffhook.VerifierOptions{}, []step{
+		{"NoPrevious rejects the replaced secret at once", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.saysNoPrevious("B", "") }, "B"},
 		}},
-		{"NoPrevious ends a window", diffhook.VerifierOptions{}, []step{
+		{"NoPrevious ends a window", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.saysNoPrevious("B", "") }, "B"},
 			{func(r rotationTest) { r.says("B", "") }, "B"},
 		}},
-		{"NoPrevious wins over a previous secret in the same answer", diffhook.VerifierOptions{}, []step{
+		{"NoPrevious wins over a previous secret in the same answer", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.saysNoPrevious("B", "A") }, "B"},
 		}},
-		{"previous equal to current counts as none", diffhook.VerifierOptions{}, []step{
+		{"previous equal to current counts as none", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "B") }, "A!B"}, // so B replaced A
 		}},
-		{"previous equal to current, with nothing replaced", diffhook.VerifierOptions{}, []step{
+		{"previous equal to current, with nothing replaced", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("A", "A") }, "A"},
 		}},
-		{"a rotation is taken back", diffhook.VerifierOptions{}, []step{
+		{"a rotation is taken back", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.says("A", "") }, "AB!"},
 		}},
-		{"a second rotation inside a window drops the older secret", diffhook.VerifierOptions{}, []step{
+		{"a second rotation inside a window drops the older secret", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.says("C", "") }, "B!C"},
 		}},
 
-		{"Rotate keeps the old secret for the window", diffhook.VerifierOptions{}, []step{
+		{"Rotate keeps the old secret for the window", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour) }, "A!B"},
 			{func(r rotationTest) { r.later(time.Hour) }, "B"},
 		}},
-		{"Rotate with a window of 0 rejects the old secret at once", diffhook.VerifierOptions{}, []step{
+		{"Rotate with a window of 0 rejects the old secret at once", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", 0) }, "B"},
 		}},
-		{"Rotate to the current secret changes nothing, also with 0", diffhook.VerifierOptions{}, []step{
+		{"Rotate to the current secret changes nothing, also with 0", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour) }, "A!B"},
 			{func(r rotationTest) { r.rotate("B", 0) }, "A!B"},
 			{func(r rotationTest) { r.later(59 * time.Minute); r.rotate("B", time.Hour) }, "A!B"},
 			{func(r rotationTest) { r.later(time.Minute) }, "B"},
 		}},
-		{"a second Rotate inside a window drops the older secret", diffhook.VerifierOptions{}, []step{
+		{"a second Rotate inside a window drops the older secret", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.rotate("C", time.Hour) }, "B!C"},
 		}},
-		{"a window without an end in sight", diffhook.VerifierOptions{}, []step{
+		{"a window without an end in sight", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", 1<<63-1) }, "A!B"},
 		}},
-		{"manual steps stand while the source repeats itself", diffhook.VerifierOptions{}, []step{
+		{"manual steps stand while the source repeats itself", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("A", "") }, "A!B"},
 			{func(r rotationTest) { r.says("C", "") }, "B!C"},
 			{func(r rotationTest) { r.reject("B"); r.says("C", "") }, "C"},
 		}},
-		{"the source catches up with a manual rotation", diffhook.VerifierOptions{}, []step{
+		{"the source catches up with a manual rotation", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.later(time.Hour) }, "B"},
 		}},
-		{"the source overtakes a manual rotation", diffhook.VerifierOptions{}, []step{
+		{"the source overtakes a manual rotation", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("C", "") }, "B!C"},
 		}},
 
-		{"Reject takes effect at once", diffhook.VerifierOptions{}, []step{
+		{"Reject takes effect at once", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", ""); r.reject("A") }, "B"},
 		}},
-		{"a rejected secret does not come back by the source's word", diffhook.VerifierOptions{}, []step{
+		{"a rejected secret does not come back by the source's word", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("A") }, "B"},
 			{func(r rotationTest) { r.says("B", "") }, "B"},
 			{func(r rotationTest) { r.says("B", "A") }, "B"},
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(day)) }, "B"},
 			{func(r rotationTest) { r.says("C", "A") }, "B!C"}, // no statement about B
 		}},
-		{"a rejected secret does not come back by being replaced", diffhook.VerifierOptions{}, []step{
+		{"a rejected secret does not come back by being replaced", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", ""); r.reject("B"); r.says("C", "") }, "C"},
 		}},
-		{"Reject counts for a secret whose window is over, too", diffhook.VerifierOptions{}, []step{
+		{"Reject counts for a secret whose window is over, too", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.later(2 * time.Hour); r.reject("A") }, "B"},
 			{func(r rotationTest) { r.says("B", "A") }, "B"},
 		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
-				// No refresh on a miss, so that only the step changes the verdicts.
-				test.opts.MinRefreshInterval = 1<<63 - 1
-				r.v = newVerifier(t, r.source, &test.opts)
-				r.accepted() // uses up the only refresh on a miss
-				for i, step := range test.steps {
-					step.do(r)
-					assert.Equal(t, step.want, r.accepted(), "after step %d", i+1)
-				}
-			})
+			tellStory(t, test.opts, rotationTest.accepted, test.steps...)
 		})
 	}
 }

@@ -202,23 +202,19 @@ func TestWriterAdd(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, hiddenSecret+" "+previousText+"\n"+hiddenSecret+" "+hiddenSecret+"\n", out.String())
 
-	// Secrets can be added within a key.
-	out.Reset()
-	_, err = io.WriteString(w, "dh_live_a")
-	require.NoError(t, err)
-	w.Add(mustSecret(t, "a third signing secret"))
-	_, err = io.WriteString(w, "bc a third signing secret\n")
-	require.NoError(t, err)
-	assert.Equal(t, hiddenKey+" "+hiddenSecret+"\n", out.String())
-
-	// Secrets can be added while text is held.
-	out.Reset()
-	_, err = io.WriteString(w, "dh_")
-	require.NoError(t, err)
-	w.Add(mustSecret(t, "dh_another-secret"))
-	_, err = io.WriteString(w, "another-secret\n")
-	require.NoError(t, err)
-	assert.Equal(t, hiddenSecret+"\n", out.String())
+	// Within a key, and while text is held.
+	for _, c := range []struct{ before, added, after, want string }{
+		{"dh_live_a", "a third signing secret", "bc a third signing secret\n", hiddenKey + " " + hiddenSecret + "\n"},
+		{"dh_", "dh_another-secret", "another-secret\n", hiddenSecret + "\n"},
+	} {
+		out.Reset()
+		_, err = io.WriteString(w, c.before)
+		require.NoError(t, err)
+		w.Add(mustSecret(t, c.added))
+		_, err = io.WriteString(w, c.after)
+		require.NoError(t, err)
+		assert.Equal(t, c.want, out.String())
+	}
 }
 
 // TestWriterDiscards: without an underlying writer, no write fails.
