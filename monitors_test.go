@@ -145,7 +145,7 @@ func TestMonitorLimit(t *testing.T) {
 		require.ErrorIs(t, err, diffhook.ErrMonitorLimit)
 		require.ErrorIs(t, err, diffhook.ErrForbidden)
 		assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown)
-		assert.ErrorContains(t, err, "plan", "the remedy")
+		assert.ErrorContains(t, err, "delete a monitor", "the remedy")
 		assert.NotContains(t, err.Error(), "team", "the remedy of any other 403")
 	})
 }
