@@ -34,8 +34,8 @@ type slowGroup struct {
 	cut   bool // whether the server closes the connection
 }
 
-// slowGroups are senders that hold a connection by sending slowly or not at all, and
-// handlers that work for longer than DeliveryTimeout.
+// slowGroups are senders that send slowly or not at all, and handlers at work for
+// longer than DeliveryTimeout.
 func slowGroups(t *testing.T) []slowGroup {
 	const (
 		chunked = "Transfer-Encoding: chunked"

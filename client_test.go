@@ -318,8 +318,8 @@ func TestManyAttempts(t *testing.T) {
 	})
 }
 
-// A transport that panics, or ends its goroutine as a failing test does, fails only the
-// one exchange: the process and later calls go on.
+// A transport that panics, or ends its goroutine as a failing test does, fails the
+// exchange alone: the process and later calls go on.
 func TestExchangeSurvivesItsTransport(t *testing.T) {
 	for name, breaks := range map[string]func(){"ends": runtime.Goexit, "panics": func() { panic("broken transport") }} {
 		t.Run(name, func(t *testing.T) {

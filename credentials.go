@@ -21,7 +21,7 @@ type Credentials interface {
 	Token(ctx context.Context) (string, error)
 }
 
-// CredentialsFunc is a function that is [Credentials], for a key that is kept
+// CredentialsFunc is an adapter: a function as [Credentials], for a key that is kept
 // elsewhere and may change. It should return a token from memory.
 type CredentialsFunc func(ctx context.Context) (string, error)
 
@@ -112,8 +112,8 @@ func redactAPIKey(text string) string {
 
 // ClientCredentials returns the credentials of generation 2: a client id, which begins
 // with dh_live_, and a client secret. Each [Client] exchanges them for a separate
-// access token, at api/oauth/token of the base URL, keeps the token while it lives (24
-// h), and gets a new token shortly before.
+// access token, at api/oauth/token of the base URL. A token lives 24 h, and the client
+// gets a new token shortly before the end.
 func ClientCredentials(id, secret string) Credentials {
 	secret = strings.Clone(secret)
 	return clientCredentials{id: id, secret: func() string { return secret }}

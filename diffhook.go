@@ -41,7 +41,7 @@
 // flood of such deliveries starts a read per [VerifierOptions].MinRefreshInterval on
 // average. [Verifier.Rotate] and [Verifier.Reject] change the secrets by hand, and
 // [Verifier.Status] shows whether the old secret is still in use. [Verifier.Hold] keeps
-// deliveries of generation 1 while the new secret is on the way to a server, and
+// deliveries of generation 1 while the new secret is on the way to a server.
 // [Verifier.AcceptSuccessor] accepts the new secret before the source names it.
 //
 // If the source names the previous secret too, such as a directory with the files

@@ -63,8 +63,8 @@ func FuzzParseSignature(f *testing.F) {
 	})
 }
 
-// illegalSecret and plainSecret repeat NewSecret in other words: illegal texts, and
-// legal texts.
+// illegalSecret and plainSecret repeat NewSecret in other words: certainly illegal, and
+// certainly legal texts.
 func illegalSecret(text string) bool {
 	first, _ := utf8.DecodeRuneInString(text)
 	last, _ := utf8.DecodeLastRuneInString(text)

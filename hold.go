@@ -65,9 +65,9 @@ type holdRoom struct {
 // them for 17 h.
 //
 // If the secret of a held delivery comes into force, the [EventFunc] is called with the
-// event or, for [Verifier.Handler] and [Verifier.VerifyRequest], HandleHeld of
-// [VerifierOptions] with the delivery. Other held deliveries are dropped at the end of
-// the hold. SECURITY.md in the repository describes the risks.
+// event. For [Verifier.Handler] and [Verifier.VerifyRequest], HandleHeld of
+// [VerifierOptions] is called with the delivery. Other held deliveries are dropped at
+// the end of the hold. SECURITY.md in the repository describes the risks.
 //
 // Errors match [ErrInvalidOptions] if d is out of range or nothing can hold, and
 // [ErrSecretsUnavailable] if the Verifier is zero.

@@ -311,7 +311,7 @@ func TestHeldDeliveryHasAContextOfItsOwn(t *testing.T) {
 	})
 }
 
-// textless is an error whose text panics, with a value whose text panics too.
+// textless is an error whose text panics. The text of the panic's value panics too.
 type textless struct{}
 
 func (textless) Error() string { panic(textless{}) }
@@ -329,7 +329,7 @@ func TestHeldDeliveryIsTriedThreeTimes(t *testing.T) {
 		{"panic", func() error { panic(boom) }, "boom"},
 		{"panic whose text panics", func() error { panic(textless{}) }, "panic"},
 	} {
-		for succeeds := range 4 { // number of failures first
+		for succeeds := range 4 { // number of failures before a success
 			t.Run(test.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := newHoldTest(t, diffhook.VerifierOptions{})
@@ -840,8 +840,8 @@ func (g *lossRig) run(r rotation) (lost int) {
 }
 
 // Generation 1 gives up 35 s after the first attempt. If a new secret reaches the
-// servers later, earlier deliveries are lost, unless a hold keeps them or the secret is
-// pushed to the servers at once.
+// servers later, earlier deliveries are lost. A hold, or a push of the secret at once,
+// saves them.
 func TestHoldAndSuccessorLoseNothing(t *testing.T) {
 	for _, late := range []time.Duration{45 * time.Second, time.Minute, 10 * time.Minute} {
 		for _, once := range []bool{false, true} {

@@ -90,8 +90,8 @@ func (s *KeyService) List(ctx context.Context, opts *ListOptions) ([]Key, error)
 // label names the use of the key, such as production-server. Unreadable fields of the
 // [Key] are zero, even the id.
 //
-// Create is not safe to repeat. An error that matches [ErrOutcomeUnknown] may have
-// left a live key that nobody holds: list the keys and look for the label.
+// Create is not safe to repeat. An error may leave a live key without a holder if it
+// matches [ErrOutcomeUnknown]: list the keys and look for the label.
 func (s *KeyService) Create(ctx context.Context, label string) (Key, APIKey, error) {
 	if strings.TrimSpace(label) == "" {
 		return Key{}, APIKey{}, fmt.Errorf("%w: the label of the key is empty; pass a label such as production-server", ErrInvalidRequest)

@@ -222,8 +222,8 @@ func (g *gate) turn(ctx context.Context, limiter Limiter, urgent bool) (taken bo
 	return true, limiter.Wait(ctx)
 }
 
-// limiterError makes the error of a limiter match the error of the context, also if a
-// rate.Limiter saw in advance that the turn comes after the deadline.
+// limiterError makes the error of a limiter match the error of the context. A
+// rate.Limiter may see in advance that the turn comes after the deadline.
 func limiterError(ctx context.Context, limiter Limiter, err error) error {
 	if ctx.Err() != nil {
 		return contextError(ctx)

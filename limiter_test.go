@@ -359,7 +359,7 @@ type limiterFunc func(context.Context) error
 
 func (f limiterFunc) Wait(ctx context.Context) error { return f(ctx) }
 
-// TestRateLimiterIsALimiter: every attempt takes a turn, and so do retries.
+// TestRateLimiterIsALimiter: every attempt takes a turn, retries too.
 func TestRateLimiterIsALimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -477,8 +477,8 @@ func TestClientOfManyBubbles(t *testing.T) {
 	}
 }
 
-// TestLineSurvivesItsLimiter: a limiter that fails a call, in any way, fails only that
-// call.
+// TestLineSurvivesItsLimiter: if a limiter fails a call, in any way, later calls still
+// succeed.
 func TestLineSurvivesItsLimiter(t *testing.T) {
 	errBudget := errors.New("the budget is spent")
 	for name, fails := range map[string]func(context.Context) error{

@@ -24,8 +24,8 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// A delivery with a text that must appear nowhere else, and the target, whose path and
-// query must not be logged.
+// A delivery with a text that must appear nowhere else. The path and the query of the
+// target must not be logged.
 const (
 	pageText   = "what-the-page-said"
 	eventBody  = `{"event":"page.changed","monitor_id":"mon_abc123","url":"https://example.com/","triggered_at":"2026-03-16T14:22:00Z","content":"` + pageText + `"}`

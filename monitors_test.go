@@ -328,8 +328,8 @@ var onMonitor = []struct {
 	}},
 }
 
-// TestMonitorOfAnother: a 403 means that the key is valid and the resource another
-// team's, a 404 that there is no such resource.
+// TestMonitorOfAnother: a 403 means a valid key and another team's resource, a 404 no
+// such resource.
 func TestMonitorOfAnother(t *testing.T) {
 	for _, m := range onMonitor {
 		t.Run(m.name, func(t *testing.T) {

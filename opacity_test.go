@@ -109,7 +109,7 @@ func showVerbs(x any) string {
 	return out.String()
 }
 
-// showPanic returns the text of a panic with x: by the runtime, which calls Error or
+// showPanic returns the text of a panic with x: by the runtime, through Error or
 // String, and by code that recovers.
 func showPanic(x any) (out string) {
 	defer func() {

@@ -91,9 +91,9 @@ func (v *verifierState) refresh(ctx context.Context) error {
 
 // Watch calls [Verifier.Refresh] about every interval until ctx ends, and then returns:
 // run it on a separate goroutine. The reads are spread by a tenth of the interval, so
-// that servers that started together do not read together. Zero and less mean one
-// minute. A failure is logged and shown by [Verifier.Status], and the next read is
-// tried all the same.
+// servers that started together do not read together. Zero and less mean one minute. A
+// failure is logged and shown by [Verifier.Status], and the next read is tried all the
+// same.
 func (v *Verifier) Watch(ctx context.Context, every time.Duration) {
 	if every <= 0 {
 		every = defaultWatchInterval

@@ -23,8 +23,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// slowSource answers like settableSource, after a delay or the end of the context. If
-// hang is set, the source ignores the context until hang is closed.
+// slowSource answers like settableSource after a delay, or returns the error of the
+// context. If hang is set, the source ignores the context until hang is closed.
 type slowSource struct {
 	settableSource
 	delay   time.Duration
@@ -692,9 +692,9 @@ func TestFloodDuringRotation(t *testing.T) {
 	})
 }
 
-// 64 goroutines verify while the secret is rotated, refreshed and rejected. A secret
-// counts as valid after the step that makes it valid, and until before the step that
-// ends it. A valid secret must be accepted, and an ended secret rejected.
+// 64 goroutines verify while the secret is rotated, refreshed and rejected. The test
+// publishes a secret after it becomes valid, and withdraws the secret before the end. A
+// valid secret must be accepted, and an ended secret rejected.
 func TestRotationUnderLoad(t *testing.T) {
 	rotations := int64(sampled(24, 100))
 	secrets := make([]diffhook.Secret, rotations+2)

@@ -56,8 +56,8 @@ func closing(next http.Handler) http.Handler {
 	})
 }
 
-// replacing is middleware that replaces the body by a reader, which may end before the
-// body. Afterwards the read deadline passes, as if ReadTimeout ended while net/http
+// replacing is middleware that replaces the body by a reader. The reader may end before
+// the body. Afterwards the read deadline passes, as if ReadTimeout ended while net/http
 // waits for the body.
 func replacing(replace func(body io.ReadCloser) io.Reader) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {

@@ -90,8 +90,8 @@ func isTransient(status int) bool {
 	return status >= 500 && status != http.StatusNotImplemented && status != http.StatusHTTPVersionNotSupported
 }
 
-// readError fills e from a response other than 2xx, in any of the three forms that the
-// platform documents, and reports whether the response is in such a form.
+// readError fills e from a response other than 2xx, and reports whether the response is
+// in any of the three documented forms.
 func readError(call *call, e *APIError, resp *http.Response, body []byte, token string) (documented bool) {
 	var failure value
 	var description, wait string

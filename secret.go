@@ -32,16 +32,15 @@ type Secret struct {
 	key func() *signingKey
 }
 
-// minSecretBytes is less than the length of every secret that DiffHook issues, and
-// more than that of a placeholder or a truncated paste. A shorter HMAC key can be
-// guessed.
+// minSecretBytes is less than the length of every secret from DiffHook, and more than
+// the length of a placeholder or a truncated paste. A shorter HMAC key can be guessed.
 const minSecretBytes = 16
 
 // apiKeyPrefix begins every API key, the other credential of the platform.
 const apiKeyPrefix = redact.KeyPrefix
 
-// redactedSecret is the text that a Secret prints as, and shownZero that of a zero
-// Secret or APIKey.
+// redactedSecret is the printed text of a Secret, and shownZero the printed text of a
+// zero Secret or APIKey.
 const (
 	redactedSecret = redact.SecretPlaceholder
 	shownZero      = "(none)"

@@ -66,10 +66,9 @@ var hexValue = func() (values [256]byte) {
 func trimBlanks(s string) string { return strings.Trim(s, " \t") }
 
 // signatureFrom returns the signature in a request's header, and whether it is in the
-// header of generation 1, which comes first. Blank values count as absent. Names
-// match in any case: a map that net/http did not fill, such as that of a Lambda
-// event, need not have canonical keys. Several values under one name are malformed: a
-// proxy in front may have read any of them.
+// header of generation 1, which comes first. Blank values count as absent. Names match
+// in any case: the map of a Lambda event, say, need not have canonical keys. Several
+// values under one name are malformed: a proxy in front may have read any of them.
 func signatureFrom(h http.Header) (signature string, isGen1 bool, err error) {
 	var gen1, gen2 string
 	var n1, n2 int

@@ -46,8 +46,8 @@ var receiveErrors = map[error]int{
 
 var hexRun = regexp.MustCompile("[0-9a-fA-F]{16}")
 
-// requireRejected requires that err is want and no other sentinel, and that
-// its text shows no signature.
+// requireRejected requires that err is want and no other sentinel, without a signature
+// in the text.
 func requireRejected(t *testing.T, err, want error) {
 	t.Helper()
 	require.ErrorIs(t, err, want)

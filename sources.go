@@ -21,12 +21,12 @@ import (
 // after 5 s. An answer without a Current secret counts as an error, as does a panic.
 // Errors are logged and shown in [VerifierStatus]: keep secrets out of the text. A new
 // answer comes into force if it differs from the last answer, so PreviousExpires must
-// be a fixed time and not count from each call.
+// be a fixed time, not counted from each call.
 type SecretSource interface {
 	Load(ctx context.Context) (Secrets, error)
 }
 
-// SecretSourceFunc makes a function a [SecretSource].
+// SecretSourceFunc is an adapter: a function as a [SecretSource].
 type SecretSourceFunc func(ctx context.Context) (Secrets, error)
 
 // Load calls f.
@@ -38,9 +38,8 @@ type Secrets struct {
 	// Current is the secret that DiffHook signs with now.
 	Current Secret
 
-	// Previous is the secret that DiffHook signed with before the last rotation, and
-	// that deliveries in flight still carry. A Previous equal to Current counts as
-	// absent.
+	// Previous is the secret before the last rotation. Deliveries in flight may still
+	// carry its signatures. A Previous equal to Current counts as absent.
 	Previous Secret
 
 	// PreviousExpires is the time from which Previous is rejected. The zero time

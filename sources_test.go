@@ -246,7 +246,7 @@ func (l *linkedSecret) publish(t testing.TB, files map[string]string) {
 
 // While versions are swapped, every answer is a single version. A current secret never
 // comes with the previous secret of another version, and a previous secret in removal
-// is never taken for a secret that is not named.
+// is never taken for an unnamed secret.
 func TestFileSecretsReadsOneVersion(t *testing.T) {
 	mounted := &mountedSecret{dir: t.TempDir()}
 	linked := &linkedSecret{dir: t.TempDir()}

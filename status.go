@@ -25,9 +25,9 @@ type VerifierStatus struct {
 	// [Verifier.Rotate].
 	Source string `json:"source,omitempty"`
 
-	// SourcePrevious is the fingerprint of the secret that the source named as previous
-	// in that answer, unless its window is over. A verifier that starts now accepts
-	// that secret, even if this verifier rejected it.
+	// SourcePrevious is the fingerprint of the previous secret in the source's last
+	// answer, unless the window is over. A verifier that starts now accepts the secret,
+	// even if this verifier rejected it.
 	SourcePrevious string `json:"sourcePrevious,omitempty"`
 
 	// Current and Previous are the secrets in force. Without a previous secret,
@@ -53,14 +53,14 @@ type HoldStatus struct {
 	// Until is when the hold ends. The zero time means no hold.
 	Until time.Time `json:"until,omitzero"`
 
-	// Held counts the deliveries that no secret in force signed, and Pending the
-	// verified deliveries that are not handled yet.
+	// Held counts the deliveries signed by no secret in force, and Pending the verified
+	// deliveries still to be handled.
 	Held    int `json:"held"`
 	Pending int `json:"pending"`
 
-	// Handled counts the handled deliveries. Dropped counts the deliveries that no
-	// secret had signed when a hold ended, and those whose handling failed. Full counts
-	// the deliveries that did not fit into MaxHeldBytes.
+	// Handled counts the handled deliveries. Dropped counts the deliveries signed by no
+	// secret in force at the end of a hold, and deliveries whose handling failed. Full
+	// counts the deliveries that did not fit into MaxHeldBytes.
 	Handled uint64 `json:"handled"`
 	Dropped uint64 `json:"dropped"`
 	Full    uint64 `json:"full"`
@@ -141,8 +141,8 @@ func (u *usage) lastUse(since, now time.Time) time.Time {
 	return now.Add(time.Duration(at) - now.Sub(since)).UTC()
 }
 
-// begin returns an earlier time, such as the beginning of a count, as a date of the
-// clock of now, in case the clock was set since.
+// begin returns an earlier time, such as the beginning of a count, as a date of now's
+// clock: the clock may have been set since.
 func begin(since, now time.Time) time.Time {
 	counted := now.Sub(since)
 	if set := now.Round(0).Sub(since.Round(0)) - counted; set.Abs() > time.Second {

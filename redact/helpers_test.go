@@ -135,7 +135,7 @@ var redactions = []struct {
 	{"in a URL in JSON", []string{"a+b/c=d e&f-and-long"}, `"/a+b%2Fc=d%20e\u0026f-and-long"` + "\n", `"/` + hiddenSecret + `"` + "\n"},
 	{"in %q in JSON", []string{`quo"ted\and-long`}, `{"at \"quo\\\"ted\\\\and-long\""}` + "\n", `{"at \"` + hiddenSecret + `\""}` + "\n"},
 
-	// Each character escaped on its own, in any form and in either case.
+	// Single characters escaped, in any form and in either case.
 	{"escapes in lower case", []string{"a+b/c=d e&f-and-long"}, "?s=a%2bb%2fc%3dd%20e%26f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
 	{"escapes in either case", []string{"a+b/c=d e&f-and-long"}, "?s=a%2bb%2Fc%3Dd+e%26f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
 	{"JSON in upper case", []string{"<angled>&-and-long"}, `{"\u003Cangled\u003E\u0026-and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},

@@ -52,7 +52,7 @@ func (n *node) link(by symbol, to *node) {
 }
 
 // child returns the node behind an edge, and adds the edge if missing. If the node is
-// run, shared by other nodes, a copy takes its place.
+// run, shared by other nodes, a copy replaces the node.
 func (m *matcher) child(n *node, by symbol) *node {
 	i, found := n.find(by)
 	if !found {
