@@ -51,7 +51,7 @@ type ClientOptions struct {
 	// share a key should share a limiter. By default, PlanLimiter(FreePlan).
 	Limiter Limiter
 
-	// MaxAttempts bounds how many times a repeatable request is sent. 1 means no
+	// MaxAttempts bounds how many times a request is sent, retries included. 1 means no
 	// retries. By default, 4.
 	MaxAttempts int
 
@@ -94,7 +94,7 @@ type Client struct {
 // defaults. It does no I/O.
 //
 // Errors match [ErrInvalidCredentials] for impossible credentials, and name the
-// environment variable of their origin, and [ErrInvalidOptions] for an option out of
+// environment variable, if any. They match [ErrInvalidOptions] for an option out of
 // range.
 func NewClient(creds Credentials, opts *ClientOptions) (*Client, error) {
 	core := &core{}

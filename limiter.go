@@ -19,7 +19,7 @@ import (
 // the error of the call then matches [context.DeadlineExceeded].
 //
 // A client calls Wait for one call at a time, and the next calls queue behind it. So
-// Wait must not wait for the needs of a single call.
+// Wait must not wait for anything else, such as the needs of a single call.
 type Limiter interface {
 	Wait(ctx context.Context) error
 }

@@ -169,9 +169,9 @@ func (a *attempt) receive(w http.ResponseWriter) {
 }
 
 // passOn calls handle with a copy of the request, whose body is in. After the handler,
-// net/http looks at the body of its own request, to decide whether to keep the
-// connection: it must not change. net/http removes the files of its own form only, so
-// passOn removes the files of the copy's form.
+// net/http looks at the body of the original request to decide whether to keep the
+// connection, so the original must not change. net/http removes the files of the
+// original form only, so passOn removes the files of the copy's form.
 func (a *attempt) passOn(ctx context.Context, in *incoming, handle func(*http.Request)) {
 	r := a.request.WithContext(ctx)
 	r.Body = in
@@ -224,7 +224,7 @@ func (a *attempt) deny(w http.ResponseWriter) {
 	reject(w, a.request, in, answer)
 }
 
-// A rejected HTTP/1 request must not leave a part of its body on the connection:
+// A rejected HTTP/1 request must not leave a part of the body on the connection:
 // net/http would parse the part as the next request, unchecked by a proxy in front.
 // net/http itself prevents this, except after EnableFullDuplex and a passed read
 // deadline.

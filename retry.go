@@ -246,8 +246,8 @@ func isHopeless(err error) bool {
 }
 
 // isCertificateAlert reports whether the server asked for a certificate of the client
-// and rejected it, or its absence. In TLS 1.3 the client learns so after it sent the
-// request, which such a server does not read.
+// and rejected it, or its absence. In TLS 1.3 the alert comes after the request was
+// sent, but such a server does not read the request.
 func isCertificateAlert(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "remote error" && op.Err != nil && strings.Contains(op.Err.Error(), "certificate")

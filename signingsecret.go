@@ -18,8 +18,8 @@ type SigningSecretService struct{ client *Client }
 // NoPrevious is set if the API says that there is no previous secret.
 //
 // Load does not queue behind the client's other calls: it starts within two turns of
-// the limiter, 2.2 s on the free plan. A pause after a 429 holds too. If the pause is
-// longer than ctx allows, the error comes at once.
+// the limiter, 2.2 s on the free plan. A pause after a 429 applies to Load too. If the
+// pause is longer than ctx allows, the error comes at once.
 //
 // All receivers share the limit of the plan. Under a flood of forgeries, each
 // receiver reads once per [VerifierOptions].MinRefreshInterval. The default, 10 s,

@@ -92,7 +92,7 @@ var redactions = []struct {
 	{"a secret at the end", []string{currentText}, "secret=" + currentText, "secret=" + hiddenSecret},
 	{"two secrets", []string{currentText, previousText}, currentText + "," + previousText + "," + currentText, hiddenSecret + "," + hiddenSecret + "," + hiddenSecret},
 
-	// From a secret that is cut off, the rest may be guessed.
+	// The rest of a truncated secret may be guessed.
 	{"all but the last byte of a secret", []string{currentText}, "is " + currentText[:len(currentText)-1], "is " + hiddenSecret},
 	{"8 bytes of a secret", []string{currentText}, "is " + currentText[:8], "is " + hiddenSecret},
 	{"7 bytes of a secret", []string{currentText}, "is " + currentText[:7], "is " + currentText[:7]},

@@ -59,8 +59,8 @@ func (r *Redactor) Write(p []byte) (int, error) {
 	if len(r.out) == 0 {
 		return len(p), nil
 	}
-	// The state moves on even after an error. Otherwise, the end of a secret could pass
-	// in a second write, without the held beginning.
+	// The state has moved on, also after an error, and so the count is len(p). In a
+	// second write of p, the end of a secret could pass without the held beginning.
 	_, err := r.send(r.out)
 	return len(p), err
 }
