@@ -3,6 +3,7 @@ package main
 import (
 	"database/sql"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -63,5 +64,27 @@ func TestFirst(t *testing.T) {
 				require.NoError(t, err)
 			}
 		})
+	})
+}
+
+// TestFirstByTheClockOfTheStatement: a lease that ends while a transaction is open is over
+// for the transaction. In PostgreSQL, now() is the time of BEGIN.
+func TestFirstByTheClockOfTheStatement(t *testing.T) {
+	forEach(t, func(t *testing.T, d database) {
+		if d.dialect == oncesql.SQLite {
+			return // the open transaction keeps claims out
+		}
+		r, e := newRig(t, d), numbered(1)
+		s := r.store(t, nil)
+		tx, err := r.db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+		require.NoError(t, err)
+		defer func() { _ = tx.Rollback() }()
+		_, err = tx.Exec("SELECT 1")
+		require.NoError(t, err)
+		require.NoError(t, s.Claim(t.Context(), once.KeyOf("", e), "token", 20*time.Millisecond))
+		time.Sleep(100 * time.Millisecond) // by the clock of the database
+		first, err := s.First(t.Context(), tx, e)
+		require.NoError(t, err)
+		require.True(t, first)
 	})
 }
