@@ -63,7 +63,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 // TestNewRefusesMariaDB: a lock that is waited for longer than DiffHook waits for the
-// answer, a table that forgets no rollback, and a column that cuts keys.
+// answer, statements that are not committed, a table that forgets no rollback, and a column that cuts keys.
 func TestNewRefusesMariaDB(t *testing.T) {
 	d := databases[1]
 	db := d.open(t, d.dsn(t))
@@ -72,6 +72,11 @@ func TestNewRefusesMariaDB(t *testing.T) {
 	_, err := oncesql.New(t.Context(), long, d.dialect, &oncesql.Options{Table: table})
 	require.ErrorIs(t, err, oncesql.ErrSetup)
 	require.ErrorContains(t, err, "innodb_lock_wait_timeout=5")
+
+	manual := d.open(t, d.dsn(t)+"&autocommit=0") // claims would never be committed
+	_, err = oncesql.New(t.Context(), manual, d.dialect, &oncesql.Options{Table: table})
+	require.ErrorIs(t, err, oncesql.ErrSetup)
+	require.ErrorContains(t, err, "autocommit")
 
 	execute(t, db, "ALTER TABLE "+table+" ENGINE = MyISAM")
 	_, err = oncesql.New(t.Context(), db, d.dialect, &oncesql.Options{Table: table})
