@@ -190,6 +190,28 @@ func TestTurnIsKept(t *testing.T) {
 	})
 }
 
+// TestLateTurnIsLost: a turn kept for longer than the plan allows is not used. Else the
+// processes of a fleet could use old turns at the same instant.
+func TestLateTurnIsLost(t *testing.T) {
+	eachServer(t, func(t *testing.T, url string) {
+		name, client := randomName(), newClient(t, options(t, url))
+		l := newLimiter(t, url, name, 60, 6*time.Second, diffhookredis.LimiterOptions{}) // a turn in 106 ms, good for 100 ms
+		turns := func() string { return client.HGet(t.Context(), "diffhook:limit:{"+name+"}", "tat").Val() }
+		require.NoError(t, l.Wait(t.Context()))
+		before := turns()
+		leaving, leave := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() { left <- l.Wait(leaving) }()
+		eventually(t, "the caller has a turn", func() bool { return turns() != before })
+		leave()
+		<-left
+		kept := turns()
+		time.Sleep(300 * time.Millisecond) // by the clock of the server
+		require.NoError(t, l.Wait(t.Context()))
+		require.NotEqual(t, kept, turns(), "the next caller takes another turn")
+	})
+}
+
 // logLines is a log for reading while it grows.
 type logLines struct {
 	mu  sync.Mutex
@@ -268,6 +290,25 @@ func TestRedisStalls(t *testing.T) {
 		return log.count("Redis is back") == 1
 	})
 	assert.False(t, canStartBefore(t, l, 300*time.Millisecond))
+}
+
+// TestRedisStallsForHastyCallers: callers whose deadlines come before the end of a call
+// do not wait in vain for as long as Redis is away.
+func TestRedisStallsForHastyCallers(t *testing.T) {
+	o := options(t, serverURL(t, "DIFFHOOK_TEST_REDIS"))
+	p := startProxy(t, o.Addr)
+	l := newLimiter(t, "redis://"+p.addr, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{Processes: 1})
+	require.NoError(t, l.Wait(t.Context()))
+	p.fail(hold, 1000)
+	started := 0
+	for range 10 {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		if l.Wait(ctx) == nil {
+			started++
+		}
+		cancel()
+	}
+	require.Positive(t, started)
 }
 
 // TestClockSetBack: a state of the future stops nobody.
