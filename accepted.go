@@ -11,11 +11,11 @@ type secretSet struct {
 	current, previous Secret  // previous may be zero
 	window            *window // of previous; nil: it never ends
 
-	// rejected is matchCurrent if the current secret has been rejected and the source
-	// names no newer secret.
+	// rejected is matchCurrent if the current secret is rejected and the source names
+	// no newer secret.
 	rejected int
 
-	// usages has the usage of the secret for each result of match.
+	// usages holds the usage of the secret for each result of match.
 	usages [4]*usage
 }
 
@@ -172,7 +172,7 @@ func (v *verifierState) usageOf(s Secret) *usage {
 	return u
 }
 
-// isRejected reports whether the secret with the fingerprint, known or not, has been
+// isRejected reports whether the secret with the fingerprint, known or not, is
 // rejected. The caller holds v.mu.
 func (v *verifierState) isRejected(fingerprint string) bool {
 	if u := v.known[fingerprint]; u != nil {

@@ -22,19 +22,19 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// A secret whose window is over stays out as the previous one, whatever the
-// source says of it. The source says only "A" at first.
+// A previous secret whose window is over stays rejected, whatever the source answers.
+// The source answers only "A" at first.
 func TestWindowThatIsOverStaysSo(t *testing.T) {
 	const day = 24 * time.Hour
 	over := map[string]func(rotationTest){
-		"by the source's end": func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(time.Hour)); r.later(time.Hour) },
-		"before it was named": func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(-time.Hour)) },
-		"by RotationWindow":   func(r rotationTest) { r.says("B", ""); r.later(day) },
-		"by Rotate":           func(r rotationTest) { r.rotate("B", time.Hour); r.later(time.Hour) },
-		"by Rotate with 0":    func(r rotationTest) { r.rotate("B", 0) },
-		"after an extension":  func(r rotationTest) { r.says("B", ""); r.saysUntil("B", "A", time.Now().Add(2*day)); r.later(2 * day) },
-		"while nobody looked": func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(time.Hour)); r.later(1000 * day) },
-		"after a shorter one": func(r rotationTest) {
+		"by the source's end":                func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(time.Hour)); r.later(time.Hour) },
+		"before the source named the secret": func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(-time.Hour)) },
+		"by RotationWindow":                  func(r rotationTest) { r.says("B", ""); r.later(day) },
+		"by Rotate":                          func(r rotationTest) { r.rotate("B", time.Hour); r.later(time.Hour) },
+		"by Rotate with 0":                   func(r rotationTest) { r.rotate("B", 0) },
+		"after an extension":                 func(r rotationTest) { r.says("B", ""); r.saysUntil("B", "A", time.Now().Add(2*day)); r.later(2 * day) },
+		"while no delivery came":             func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(time.Hour)); r.later(1000 * day) },
+		"after a shorter window": func(r rotationTest) {
 			r.says("B", "")
 			r.saysUntil("B", "A", time.Now().Add(time.Hour))
 			r.later(time.Hour)
@@ -57,38 +57,30 @@ func TestWindowThatIsOverStaysSo(t *testing.T) {
 			{"named after NoPrevious", func(r rotationTest) { r.saysNoPrevious("B", ""); r.says("B", "A") }, "B"},
 			{"named beside the next secret", func(r rotationTest) { r.says("C", "A") }, "B!C"},
 			{"named beside the next secret, with a later end", func(r rotationTest) { r.saysUntil("C", "A", time.Now().Add(day)) }, "B!C"},
-			{"and the next one's window is over too", func(r rotationTest) { r.says("C", "A"); r.later(day); r.says("C", "B") }, "C"},
-			{"as current it comes back", func(r rotationTest) { r.says("A", "B") }, "AB!"},
-			{"and has a window of its own again", func(r rotationTest) { r.says("A", "B"); r.says("B", "A") }, "A!B"},
+			{"the window of the next secret is over too", func(r rotationTest) { r.says("C", "A"); r.later(day); r.says("C", "B") }, "C"},
+			{"named as current, the secret comes back", func(r rotationTest) { r.says("A", "B") }, "AB!"},
+			{"after that, a new window opens", func(r rotationTest) { r.says("A", "B"); r.says("B", "A") }, "A!B"},
 			{"rotated back to by hand", func(r rotationTest) { r.rotate("A", time.Hour); r.rotate("C", time.Hour) }, "A!C"},
 		} {
 			t.Run(name+", "+test.name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
-					r.v = newVerifier(t, r.source, &diffhook.VerifierOptions{MinRefreshInterval: 1<<63 - 1})
-					r.accepted() // spends the refreshes on a miss
-					end(r)
-					require.Equal(t, "B", r.accepted())
-					test.do(r)
-					assert.Equal(t, test.want, r.accepted())
-				})
+				tellStory(t, diffhook.VerifierOptions{}, rotationTest.accepted, storyStep{end, "B"}, storyStep{test.do, test.want})
 			})
 		}
 	}
 }
 
-// A directory goes through two rotations and is written file by file, in every
-// order, and read after each file. The secret whose window is over never comes
-// back, and the secret in use before the second rotation is never lost.
+// A directory goes through two rotations. The files are written in every order and read
+// after each write. The secret whose window is over never comes back, and the secret in
+// use before the second rotation is never lost.
 func TestDirectoryWrittenInAnyOrder(t *testing.T) {
 	first, second := time.Now().Add(time.Hour), time.Now().Add(100*time.Hour)
 	const remove = "(removed)"
 	text := func(name string) string { return letter(t, name).Reveal() }
 	for name, steps := range map[string][][2]string{
-		"with an end":              {{"current", text("C")}, {"previous", text("B")}, {"previous_expires", second.Format(time.RFC3339)}},
-		"without an end":           {{"current", text("C")}, {"previous", text("B")}, {"previous_expires", remove}},
-		"the end is removed first": {{"current", text("C")}, {"previous", text("B")}, {"previous_expires", remove}, {"previous_expires", second.Format(time.RFC3339)}},
-		"the old one is removed":   {{"current", text("C")}, {"previous", remove}, {"previous", text("B")}, {"previous_expires", second.Format(time.RFC3339)}},
+		"with an end":               {{"current", text("C")}, {"previous", text("B")}, {"previous_expires", second.Format(time.RFC3339)}},
+		"without an end":            {{"current", text("C")}, {"previous", text("B")}, {"previous_expires", remove}},
+		"the end is removed first":  {{"current", text("C")}, {"previous", text("B")}, {"previous_expires", remove}, {"previous_expires", second.Format(time.RFC3339)}},
+		"the old secret is removed": {{"current", text("C")}, {"previous", remove}, {"previous", text("B")}, {"previous_expires", second.Format(time.RFC3339)}},
 	} {
 		for _, order := range permutations(len(steps)) {
 			if !keepsOrder(steps, order) {
@@ -97,7 +89,7 @@ func TestDirectoryWrittenInAnyOrder(t *testing.T) {
 			for _, fresh := range []bool{false, true} {
 				synctest.Test(t, func(t *testing.T) {
 					dir := directory{t.TempDir()}
-					now := time.Now() // of the bubble
+					now := time.Now() // the clock of the bubble
 					shift := func(text string) string { return shiftTime(text, first.Add(-time.Hour), now) }
 					dir.write(t, "current", text("A"))
 					v := newVerifier(t, diffhook.FileSecrets(dir.path), nil)
@@ -107,7 +99,7 @@ func TestDirectoryWrittenInAnyOrder(t *testing.T) {
 					require.NoError(t, v.Refresh(t.Context()))
 					require.NoError(t, verifySigned(t, t.Context(), v, "A"))
 					pause(2 * time.Hour)
-					if fresh { // the process has not seen the window
+					if fresh { // a process started after the window
 						v = newVerifier(t, diffhook.FileSecrets(dir.path), nil)
 					}
 					var done []string
@@ -129,7 +121,7 @@ func TestDirectoryWrittenInAnyOrder(t *testing.T) {
 	}
 }
 
-// keepsOrder reports whether an order leaves the steps of each file in theirs.
+// keepsOrder reports whether order keeps the steps of each file in sequence.
 func keepsOrder(steps [][2]string, order []int) bool {
 	for i, a := range order {
 		for _, b := range order[i:] {
@@ -141,7 +133,7 @@ func keepsOrder(steps [][2]string, order []int) bool {
 	return true
 }
 
-// directory is a plain directory with a secret in files.
+// directory is a plain directory with secrets in files.
 type directory struct{ path string }
 
 func (d directory) write(t testing.TB, name, content string) {
@@ -154,8 +146,8 @@ func (d directory) remove(t testing.TB, name string) {
 	}
 }
 
-// shiftTime moves a time that is counted from one moment to another moment, and
-// leaves any other text alone.
+// shiftTime moves a time from one origin to another. It returns any other text
+// unchanged.
 func shiftTime(text string, from, to time.Time) string {
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
@@ -167,9 +159,9 @@ func shiftTime(text string, from, to time.Time) string {
 // acceptsLetter reports whether v accepts the named secret, in a bubble.
 func acceptsLetter(t testing.TB, v *diffhook.Verifier, name string) bool {
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // a miss waits for nothing,
+	cancel() // a miss does not wait,
 	err := verifySigned(t, ctx, v, name)
-	synctest.Wait() // but starts a read, which must not meet the next write
+	synctest.Wait() // but starts a read: it ends before the next write
 	return err == nil
 }
 
@@ -186,14 +178,14 @@ func permutations(n int) (all [][]int) {
 	return all
 }
 
-// A Reject names the secret: whatever answer came just before, the new secret is
-// not refused by it.
+// Reject names a secret by its fingerprint, so an answer just before the call cannot
+// redirect it to the new secret.
 func TestRejectNamesTheSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
 		r.v = newVerifier(t, r.source, nil)
 		r.rotate("B", time.Hour)
-		r.says("A", "B") // a replica that is behind names the new secret as previous
+		r.says("A", "B") // a stale replica names the new secret as previous
 		r.reject("A")
 		r.says("B", "A")
 		assert.Equal(t, "B", strings.Trim(r.accepted(), "!"))
@@ -205,8 +197,7 @@ func (r rotationTest) reject(name string) {
 	require.NoError(r, r.v.Reject(letter(r, name).Fingerprint()))
 }
 
-// saysInVain makes the source answer with what the verifier must not put in
-// force.
+// saysInVain makes the source return an answer that the verifier must not put in force.
 func (r rotationTest) saysInVain(current, previous string) {
 	r.source.set(diffhook.Secrets{Current: letter(r, current), Previous: letter(r, previous)}, nil)
 	err := r.v.Refresh(r.Context())
@@ -214,16 +205,16 @@ func (r rotationTest) saysInVain(current, previous string) {
 	require.Equal(r, err.Error(), r.v.Status().RefreshError)
 }
 
-// verdicts is what accepted returns, and how the others are refused: with 401
-// or, all of them, with 503.
+// verdicts returns the accepted secrets, and the status of all others: 401, or 503 for
+// all of them.
 func (r rotationTest) verdicts() string {
 	var accepted strings.Builder
-	refused := map[int]bool{}
+	rejected := map[int]bool{}
 	for _, name := range []string{"A", "B", "C", "D"} {
 		body := []byte("a body signed by " + name)
 		d, err := r.v.VerifyRequest(signedRequest(body, letter(r, name).Sign(body)))
 		if err != nil {
-			refused[diffhook.HTTPStatus(err)] = true
+			rejected[diffhook.HTTPStatus(err)] = true
 			continue
 		}
 		accepted.WriteString(name)
@@ -231,116 +222,103 @@ func (r rotationTest) verdicts() string {
 			accepted.WriteString("!")
 		}
 	}
-	require.Len(r, refused, 1)
-	if refused[http.StatusServiceUnavailable] {
+	require.Len(r, rejected, 1)
+	if rejected[http.StatusServiceUnavailable] {
 		return accepted.String() + " 503"
 	}
-	require.True(r, refused[http.StatusUnauthorized])
+	require.True(r, rejected[http.StatusUnauthorized])
 	return accepted.String() + " 401"
 }
 
-// What Reject promises, as stories: what is done, and which secrets are accepted
-// after it. The source says only "A" at first.
+// The promises of Reject as stories: the steps, and the secrets accepted after each.
+// The source answers only "A" at first.
 func TestReject(t *testing.T) {
 	const day = 24 * time.Hour
-	type step struct {
-		do   func(rotationTest)
-		want string
-	}
 	for _, test := range []struct {
 		name  string
-		steps []step
+		steps []storyStep
 	}{
-		{"the current one, until the source knows another", []step{
+		{"the current secret, until the source names another", []storyStep{
 			{func(r rotationTest) { r.reject("A") }, " 503"},
 			{func(r rotationTest) { r.saysInVain("A", "") }, " 503"},
 			{func(r rotationTest) { r.says("B", "") }, "B 401"},
 		}},
-		{"the current one, and a source that names it as previous next", []step{
+		{"the current secret, then named as previous by the source", []storyStep{
 			{func(r rotationTest) { r.reject("A") }, " 503"},
 			{func(r rotationTest) { r.says("B", "A") }, "B 401"},
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(day)) }, "B 401"},
 		}},
-		{"the current one, while the previous one goes on", []step{
+		{"the current secret, while the previous secret stays", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("B") }, "A! 503"},
 			{func(r rotationTest) { r.later(1000 * day) }, "A! 503"},
 			{func(r rotationTest) { r.says("C", "A") }, "A!C 401"},
 		}},
-		{"the current one, and then the previous one ends", []step{
+		{"the current secret, then the previous secret ends", []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.reject("B") }, "A! 503"},
 			{func(r rotationTest) { r.later(time.Hour) }, " 503"},
 		}},
-		{"both", []step{
+		{"both", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("B"); r.reject("A") }, " 503"},
 			{func(r rotationTest) { r.says("C", "B") }, "C 401"},
 		}},
-		{"the previous one", []step{
+		{"the previous secret", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("A") }, "B 401"},
 			{func(r rotationTest) { r.says("B", "") }, "B 401"},
-			{func(r rotationTest) { r.says("C", "A") }, "B!C 401"}, // which says nothing of B
-			{func(r rotationTest) { r.says("D", "") }, "C!D 401"},  // others go on as ever
+			{func(r rotationTest) { r.says("C", "A") }, "B!C 401"}, // no statement about B
+			{func(r rotationTest) { r.says("D", "") }, "C!D 401"},  // other secrets work as before
 		}},
-		{"one that is not known, and comes as current", []step{
+		{"an unknown secret, then named as current", []storyStep{
 			{func(r rotationTest) { r.reject("B") }, "A 401"},
-			{func(r rotationTest) { r.saysInVain("B", "") }, "A 503"}, // who knows what it should have said
+			{func(r rotationTest) { r.saysInVain("B", "") }, "A 503"}, // the source's true answer is unknown
 			{func(r rotationTest) { r.saysInVain("B", "A") }, "A 503"},
 			{func(r rotationTest) { r.says("C", "") }, "A!C 401"},
 		}},
-		{"one that is not known, and comes as previous", []step{
+		{"an unknown secret, then named as previous", []storyStep{
 			{func(r rotationTest) { r.reject("B") }, "A 401"},
 			{func(r rotationTest) { r.says("A", "B") }, "A 401"},
 			{func(r rotationTest) { r.says("C", "B") }, "C 401"},
 		}},
-		{"the source goes back to it", []step{
+		{"the source names the rejected secret again", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("A") }, "B 401"},
 			{func(r rotationTest) { r.saysInVain("A", "") }, "B 503"},
 			{func(r rotationTest) { r.saysInVain("A", "B") }, "B 503"},
 			{func(r rotationTest) { r.says("B", "") }, "B 401"},
 		}},
-		{"Rotate away from it does not keep it for the window", []step{
+		{"Rotate opens no window for a rejected secret", []storyStep{
 			{func(r rotationTest) { r.reject("A"); r.rotate("B", time.Hour) }, "B 401"},
 		}},
-		{"twice", []step{
+		{"twice", []storyStep{
 			{func(r rotationTest) { r.reject("A"); r.reject("A") }, " 503"},
 			{func(r rotationTest) { r.says("B", ""); r.reject("A") }, "B 401"},
 		}},
-		{"it stays so, whatever else is done", []step{
+		{"the secret stays rejected after any other step", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("A"); r.reject("A") }, "B 401"},
 			{func(r rotationTest) { r.rotate("C", time.Hour) }, "B!C 401"},
-			{func(r rotationTest) { r.later(1000 * day); r.says("D", "A") }, "C!D 401"}, // which says nothing of C
+			{func(r rotationTest) { r.later(1000 * day); r.says("D", "A") }, "C!D 401"}, // no statement about C
 			{func(r rotationTest) { r.saysInVain("A", "") }, "C!D 503"},
 		}},
-		{"a window that is running keeps its end", []step{
+		{"a running window keeps its end", []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.later(59 * time.Minute); r.reject("C") }, "A!B 401"},
 			{func(r rotationTest) { r.reject("B") }, "A! 503"},
 			{func(r rotationTest) { r.later(time.Minute) }, " 503"},
 		}},
-		// The secret that was rotated to by hand is the one that leaked. The source
-		// has said A all the time, and A has not been rejected.
-		{"the source repeats another, which nobody has rejected", []step{
+		// The leaked secret came by Rotate. The source answered A throughout, and A was
+		// not rejected.
+		{"the source repeats another secret, not rejected", []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.reject("B") }, "A! 503"},
 			{func(r rotationTest) { r.says("A", "") }, "A 401"},
 			{func(r rotationTest) { r.later(time.Hour) }, "A 401"},
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
-				// Without refreshes on a miss: what changes is what the step does.
-				r.v = newVerifier(t, r.source, &diffhook.VerifierOptions{MinRefreshInterval: 1<<63 - 1})
-				r.verdicts() // spends the one refresh on a miss there is
-				for i, step := range test.steps {
-					step.do(r)
-					assert.Equal(t, step.want, r.verdicts(), "after step %d", i+1)
-				}
-			})
+			tellStory(t, diffhook.VerifierOptions{}, rotationTest.verdicts, test.steps...)
 		})
 	}
 }
 
-// Where the secret in force has leaked, a forger and DiffHook are told apart by
-// nobody: both are answered 503, and DiffHook comes again. It is let in as soon
-// as the source knows what it signs with, which its delivery brings about.
+// If the secret in force leaked, no verifier can distinguish a forger from DiffHook:
+// both get 503, and DiffHook retries. A retry is accepted as soon as the source has the
+// new secret, and the delivery itself makes the verifier read the source.
 func TestRejectedCurrentIsAnswered503(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}
@@ -357,7 +335,7 @@ func TestRejectedCurrentIsAnswered503(t *testing.T) {
 		}
 		require.Equal(t, 204, deliver("A"))
 		for range 3 {
-			require.Equal(t, 401, deliver("B"), "not known yet; the source is read, and has nothing new")
+			require.Equal(t, 401, deliver("B"), "the secret is unknown; the source was read and has nothing new")
 		}
 		require.NoError(t, v.Reject(letter(t, "A").Fingerprint()))
 		require.Equal(t, 503, deliver("A"), "and the source, read often enough, is not asked again")
@@ -365,15 +343,15 @@ func TestRejectedCurrentIsAnswered503(t *testing.T) {
 		require.Equal(t, 4, source.count())
 
 		pause(10 * time.Second)
-		require.Equal(t, 503, deliver("A"), "it is asked, and knows no other")
+		require.Equal(t, 503, deliver("A"), "the source was read and names no other secret")
 		require.Equal(t, 5, source.count())
 		assert.NotEmpty(t, v.Status().RefreshError)
-		assert.Zero(t, v.Status().LastRefresh.Compare(time.Now().Add(-10*time.Second).UTC()), "that is no success")
+		assert.Zero(t, v.Status().LastRefresh.Compare(time.Now().Add(-10*time.Second).UTC()), "the read was no success")
 
 		source.set(diffhook.Secrets{Current: letter(t, "B")}, nil)
 		pause(10 * time.Second)
 		require.Equal(t, 204, deliver("B"))
-		require.Equal(t, 401, deliver("A"), "now it is known to be a forgery")
+		require.Equal(t, 401, deliver("A"), "now the verifier can tell a forgery")
 		assert.Empty(t, v.Status().RefreshError)
 
 		var results []string
@@ -387,7 +365,7 @@ func TestRejectedCurrentIsAnswered503(t *testing.T) {
 	})
 }
 
-// A fixed set knows no other, for ever.
+// A fixed set never names another secret.
 func TestRejectOfFixedSecrets(t *testing.T) {
 	v := newVerifier(t, diffhook.Secrets{Current: letter(t, "B"), Previous: letter(t, "A")}, nil)
 	require.NoError(t, v.Reject(letter(t, "B").Fingerprint()))
@@ -404,15 +382,15 @@ func TestRotateToRejected(t *testing.T) {
 	require.NoError(t, v.Reject(letter(t, "B").Fingerprint()))
 	for _, window := range []time.Duration{0, time.Hour} {
 		require.ErrorIs(t, v.Rotate(letter(t, "B"), window), diffhook.ErrInvalidSecret)
-		require.NoError(t, verifySigned(t, t.Context(), v, "A"), "nothing has changed")
+		require.NoError(t, verifySigned(t, t.Context(), v, "A"), "nothing changed")
 		require.ErrorIs(t, verifySigned(t, t.Context(), v, "B"), diffhook.ErrSignatureMismatch)
 	}
 	require.NoError(t, v.Reject(letter(t, "A").Fingerprint()))
-	require.ErrorIs(t, v.Rotate(letter(t, "A"), time.Hour), diffhook.ErrInvalidSecret, "to the current one is no exception")
+	require.ErrorIs(t, v.Rotate(letter(t, "A"), time.Hour), diffhook.ErrInvalidSecret, "also if the secret is current")
 	require.True(t, v.Status().Current.Rejected)
 }
 
-// A read that began before the secret was rejected brings it afterwards.
+// A read that began before Reject returns the rejected secret afterwards.
 func TestRejectDuringRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{delay: time.Second}
@@ -421,7 +399,7 @@ func TestRejectDuringRead(t *testing.T) {
 		wg.Go(func() {
 			assert.ErrorIs(t, verifySigned(t, t.Context(), v, "B"), diffhook.ErrSecretsUnavailable)
 		})
-		synctest.Wait() // the delivery waits for the read that knows B
+		synctest.Wait() // the delivery waits for a read of B
 		require.NoError(t, v.Reject(letter(t, "B").Fingerprint()))
 		wg.Wait()
 		require.NoError(t, verifySigned(t, t.Context(), v, "A"))
@@ -429,8 +407,7 @@ func TestRejectDuringRead(t *testing.T) {
 	})
 }
 
-// The status goes on showing what it was, for those who ask whether it is still
-// accepted, and how often it was.
+// The status keeps a rejected secret, with the state and the count of uses.
 func TestRejectInStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
@@ -454,22 +431,22 @@ func TestRejectInStatus(t *testing.T) {
 	})
 }
 
-// A text that is no fingerprint may be the secret: it is refused, and the error
-// does not repeat it.
-func TestRejectRefusesBadFingerprints(t *testing.T) {
+// A text that is no fingerprint may be a secret: Reject returns an error that does not
+// repeat the text.
+func TestRejectOfBadFingerprints(t *testing.T) {
 	secret := letter(t, "A")
 	v := newVerifier(t, diffhook.Secrets{Current: secret}, nil)
 	for name, text := range map[string]string{
-		"empty":                      "",
-		"the secret itself":          secret.Reveal(),
-		"another text of its length": "amber-pelican-16",
-		"too short":                  secret.Fingerprint()[1:],
-		"too long":                   secret.Fingerprint() + "0",
-		"upper case":                 "ABCDEF0123456789",
-		"a letter too far":           "0123456789abcdeg",
-		"in the middle":              "01234567-9abcdef",
-		"white space":                " " + secret.Fingerprint()[1:],
-		"not ASCII":                  strings.Repeat("\u0660", 8),
+		"empty":                           "",
+		"the secret itself":               secret.Reveal(),
+		"another text of the same length": "amber-pelican-16",
+		"too short":                       secret.Fingerprint()[1:],
+		"too long":                        secret.Fingerprint() + "0",
+		"upper case":                      "ABCDEF0123456789",
+		"a letter too far":                "0123456789abcdeg",
+		"in the middle":                   "01234567-9abcdef",
+		"white space":                     " " + secret.Fingerprint()[1:],
+		"not ASCII":                       strings.Repeat("\u0660", 8),
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := v.Reject(text)
@@ -488,27 +465,27 @@ func TestRejectOfZeroVerifier(t *testing.T) {
 	require.ErrorIs(t, v.Reject("no fingerprint"), diffhook.ErrInvalidOptions)
 }
 
-// Once Reject has returned, no delivery that comes is accepted by the secret, on
-// whatever way it comes back; the others go on being accepted all the while.
+// Once Reject has returned, no new delivery is accepted by the secret, whichever way
+// the secret comes back. The other secrets stay accepted throughout.
 func TestRejectConcurrently(t *testing.T) {
 	a, b, c := letter(t, "A"), letter(t, "B"), letter(t, "C")
 	source := &settableSource{answer: diffhook.Secrets{Current: b, Previous: a}}
 	v := newVerifier(t, source, nil)
-	var rejected, stop atomic.Bool
-	var accepted, refused atomic.Int64
+	var ended, stop atomic.Bool
+	var accepted, rejected atomic.Int64
 	var work, forgeries sync.WaitGroup
 	for range 4 {
 		forgeries.Go(func() {
-			for refused.Load() < 300 && t.Context().Err() == nil {
-				before := rejected.Load()
+			for rejected.Load() < 300 && t.Context().Err() == nil {
+				before := ended.Load()
 				err := verifySigned(t, t.Context(), v, "A")
 				switch {
 				case err != nil && before:
-					refused.Add(1)
+					rejected.Add(1)
 				case err == nil && !before:
 					accepted.Add(1)
 				case err == nil:
-					assert.Fail(t, "accepted after it was rejected")
+					assert.Fail(t, "accepted after Reject")
 					return
 				}
 			}
@@ -533,11 +510,11 @@ func TestRejectConcurrently(t *testing.T) {
 		assert.NoError(t, v.Reject(c.Fingerprint()))
 		assert.NotEqual(t, c.Fingerprint(), v.Status().Current.Fingerprint)
 	})
-	for accepted.Load() < 100 { // it has been in use
+	for accepted.Load() < 100 { // the secret is in use
 		require.NoError(t, verifySigned(t, t.Context(), v, "B"))
 	}
 	require.NoError(t, v.Reject(a.Fingerprint()))
-	rejected.Store(true)
+	ended.Store(true)
 	forgeries.Wait()
 	stop.Store(true)
 	work.Wait()
@@ -545,7 +522,8 @@ func TestRejectConcurrently(t *testing.T) {
 	require.Error(t, verifySigned(t, t.Context(), v, "A"))
 }
 
-// seal returns the text that hands the secret next to verifiers at old.
+// seal returns the text that transfers the secret next to verifiers with the secret
+// old.
 func seal(tb testing.TB, old, next string) string {
 	tb.Helper()
 	sealed, err := letter(tb, old).SealSuccessor(letter(tb, next))
@@ -563,40 +541,36 @@ func (r rotationTest) pushInVain(old, next string) {
 	require.Equal(r, before, r.v.Status().Changed)
 }
 
-// requireSource requires what the source is shown to have.
+// requireSource requires that the status shows the named secret as the source's.
 func (r rotationTest) requireSource(name string) {
 	require.Equal(r, letter(r, name).Fingerprint(), r.v.Status().Source)
 }
 
-// What a pushed successor does, as stories: what is done, and which secrets are
-// accepted after it. The source says only "A" at first.
+// A pushed successor as stories: the steps, and the secrets accepted after each. The
+// source answers only "A" at first.
 func TestAcceptSuccessor(t *testing.T) {
 	const day = 24 * time.Hour
-	type step struct {
-		do   func(rotationTest)
-		want string
-	}
 	for _, test := range []struct {
 		name  string
-		steps []step
+		steps []storyStep
 	}{
-		{"both are accepted, the old one for the window", []step{
+		{"both are accepted, the old secret for the window", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.requireSource("A") }, "A!B 401"},
 			{func(r rotationTest) { r.later(day - 1) }, "A!B 401"},
 			{func(r rotationTest) { r.later(1) }, "B 401"},
 		}},
-		{"twice is as once", []step{
+		{"twice is as once", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.later(day / 2); r.push("A", "B") }, "A!B 401"},
 			{func(r rotationTest) { r.later(day / 2) }, "B 401"},
 		}},
-		{"the source is behind", []step{
+		{"the source is behind", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.says("A", "") }, "A!B 401"},
 			{func(r rotationTest) { r.says("A", "D"); r.requireSource("A") }, "A!B 401"},
 			{func(r rotationTest) { r.saysUntil("A", "D", time.Now().Add(time.Hour)) }, "A!B 401"},
 			{func(r rotationTest) { r.saysNoPrevious("A", "") }, "A!B 401"},
 			{func(r rotationTest) { r.later(day); r.says("A", "D") }, "B 401"},
 		}},
-		{"the source fails, and is behind", []step{
+		{"the source fails, and is behind", []storyStep{
 			{func(r rotationTest) {
 				r.push("A", "B")
 				r.source.set(diffhook.Secrets{}, errors.New("vault is sealed"))
@@ -605,78 +579,70 @@ func TestAcceptSuccessor(t *testing.T) {
 				r.says("A", "D")
 			}, "A!B 401"},
 		}},
-		{"the source has it", []step{
+		{"the source has the successor", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.says("B", ""); r.requireSource("B") }, "A!B 401"},
 			{func(r rotationTest) { r.later(day) }, "B 401"},
 		}},
-		{"the source has it and states that there is no previous one", []step{
+		{"the source has the successor and states no previous secret", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.saysNoPrevious("B", "") }, "B 401"},
 		}},
-		{"the source has it, and states later that there is no previous one", []step{
+		{"the source has the successor, and later states no previous secret", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.says("B", "") }, "A!B 401"},
 			{func(r rotationTest) { r.saysNoPrevious("B", "") }, "B 401"},
 		}},
-		{"the source has it and the end of the previous one", []step{
+		{"the source has the successor and the end of the previous secret", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.saysUntil("B", "A", time.Now().Add(time.Hour)) }, "A!B 401"},
 			{func(r rotationTest) { r.later(time.Hour) }, "B 401"},
 		}},
-		{"the source had it before", []step{
+		{"the source had the successor before", []storyStep{
 			{func(r rotationTest) { r.says("B", ""); r.push("A", "B") }, "A!B 401"},
-			{func(r rotationTest) { r.says("A", "D") }, "AD! 401"}, // the source decides as ever
+			{func(r rotationTest) { r.says("A", "D") }, "AD! 401"}, // the source decides as before
 		}},
-		{"the source has it and goes back", []step{
+		{"the source has the successor and goes back", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.says("B", ""); r.says("A", "") }, "AB! 401"},
 		}},
-		{"the source has yet another", []step{
+		{"the source has a third secret", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.says("C", "B") }, "B!C 401"},
 			{func(r rotationTest) { r.says("A", "") }, "AC! 401"},
 		}},
-		{"a successor of the successor", []step{
+		{"a successor of the successor", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.push("B", "C") }, "B!C 401"},
 			{func(r rotationTest) { r.says("A", "D") }, "B!C 401"},
 			{func(r rotationTest) { r.pushInVain("A", "B") }, "B!C 401"}, // replayed
 			{func(r rotationTest) { r.says("C", ""); r.pushInVain("A", "B"); r.pushInVain("B", "A") }, "B!C 401"},
 		}},
-		{"a wrong one is corrected", []step{
+		{"a wrong successor is corrected", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.reject("B") }, "A! 503"},
-			{func(r rotationTest) { r.pushInVain("B", "C") }, "A! 503"}, // the wrong one may be known to many
+			{func(r rotationTest) { r.pushInVain("B", "C") }, "A! 503"}, // the wrong text may be public
 			{func(r rotationTest) { r.says("A", "") }, "A 401"},
 			{func(r rotationTest) { r.push("A", "C"); r.pushInVain("A", "B") }, "A!C 401"},
 			{func(r rotationTest) { r.says("A", "D") }, "A!C 401"},
 		}},
-		{"the old one is rejected after it", []step{
+		{"the old secret is rejected after the push", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.reject("A") }, "B 401"},
 			{func(r rotationTest) { r.saysInVain("A", ""); r.requireSource("A") }, "B 503"},
 			{func(r rotationTest) { r.says("B", "A"); r.requireSource("B") }, "B 401"},
-			{func(r rotationTest) { r.saysInVain("A", ""); r.requireSource("A") }, "B 503"}, // it lost it again
+			{func(r rotationTest) { r.saysInVain("A", ""); r.requireSource("A") }, "B 503"}, // the source lost B again
 		}},
-		{"nothing that was rejected, nor under what was", []step{
+		{"no rejected successor, and none under a rejected secret", []storyStep{
 			{func(r rotationTest) { r.reject("B"); r.pushInVain("A", "B") }, "A 401"},
 			{func(r rotationTest) { r.reject("A"); r.pushInVain("A", "C") }, " 503"},
 			{func(r rotationTest) { r.says("C", ""); r.pushInVain("A", "C") }, "C 401"},
 		}},
-		{"not under the previous one, nor under a stranger", []step{
+		{"not under the previous secret, nor under an unknown one", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.pushInVain("A", "C"); r.pushInVain("D", "C") }, "A!B 401"},
 		}},
-		{"Rotate after it lasts until the next answer, as ever", []step{
+		{"Rotate after the push lasts until the next answer", []storyStep{
 			{func(r rotationTest) { r.push("A", "B"); r.rotate("C", time.Hour) }, "B!C 401"},
 			{func(r rotationTest) { r.saysNoPrevious("A", "") }, "A 401"},
 		}},
-		{"after Rotate", []step{
+		{"after Rotate", []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.push("B", "C") }, "B!C 401"},
 			{func(r rotationTest) { r.says("A", "D") }, "B!C 401"},
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
-				r.v = newVerifier(t, r.source, &diffhook.VerifierOptions{MinRefreshInterval: 1<<63 - 1})
-				r.verdicts() // spends the reads that misses start
-				for i, step := range test.steps {
-					step.do(r)
-					assert.Equal(t, step.want, r.verdicts(), "after step %d", i+1)
-				}
-			})
+			tellStory(t, diffhook.VerifierOptions{}, rotationTest.verdicts, test.steps...)
 		})
 	}
 }
@@ -714,9 +680,9 @@ func TestSealSuccessorErrors(t *testing.T) {
 }
 
 // The form is fixed: a verifier of another version may have to open it. Python's
-// package cryptography sealed this text: AES-256-GCM with the nonce 00 to 0b in
-// front, and a key of HKDF-SHA-256 without salt, with the text before the last dot
-// as info.
+// package cryptography sealed this text by AES-256-GCM, with the nonce 00 to 0b in
+// front. The key is HKDF-SHA-256 without salt, with the text before the last dot as
+// info.
 func TestSealedSuccessorForm(t *testing.T) {
 	const sealed = "diffhook-successor-v1.3c01685fd7b8fdff.8298e8d966c9826a." +
 		"AAECAwQFBgcICQoL6THG5aCJyCVc9JuxCWEmKNAZtysVxLsF3jXjuMDUlmHzdR28BZjJr47ACYY"
@@ -743,25 +709,25 @@ func TestSealedSuccessorIsOpaque(t *testing.T) {
 	}
 }
 
-// Threat: somebody between the rotation and the server changes the text, or makes one
-// of pieces. Nothing of it is accepted, and no error shows a secret.
-func TestAcceptSuccessorRefusesChangedTexts(t *testing.T) {
+// Threat: an attacker between the rotation and the server changes the text, or joins
+// parts of several. No such text is accepted, and no error shows a secret.
+func TestAcceptSuccessorRejectsChangedTexts(t *testing.T) {
 	sealed, other := seal(t, "A", "B"), seal(t, "A", "C")
 	cut := strings.LastIndexByte(sealed, '.')
 	texts := map[string]string{
-		"empty":                              "",
-		"the secret itself":                  letter(t, "B").Reveal(),
-		"another version":                    strings.Replace(sealed, "v1", "v2", 1),
-		"another ciphertext":                 sealed[:cut] + other[cut:],
-		"another head":                       other[:cut] + sealed[cut:],
-		"upper case":                         strings.ToUpper(sealed[:cut]) + sealed[cut:],
-		"no ciphertext":                      sealed[:cut+1],
-		"a short ciphertext":                 sealed[:cut+5],
-		"cut off":                            sealed[:len(sealed)-4],
-		"a part more":                        sealed + "." + sealed[cut+1:],
-		"padded":                             sealed + "=",
-		"the beginning of the next one's":    sealed[:cut+10] + other[cut+10:],
-		"the old fingerprint as the new one": strings.Replace(sealed, letter(t, "B").Fingerprint(), letter(t, "A").Fingerprint(), 1) + "A",
+		"empty":                         "",
+		"the secret itself":             letter(t, "B").Reveal(),
+		"another version":               strings.Replace(sealed, "v1", "v2", 1),
+		"another ciphertext":            sealed[:cut] + other[cut:],
+		"another head":                  other[:cut] + sealed[cut:],
+		"upper case":                    strings.ToUpper(sealed[:cut]) + sealed[cut:],
+		"no ciphertext":                 sealed[:cut+1],
+		"a short ciphertext":            sealed[:cut+5],
+		"cut off":                       sealed[:len(sealed)-4],
+		"a part more":                   sealed + "." + sealed[cut+1:],
+		"padded":                        sealed + "=",
+		"the beginning of another text": sealed[:cut+10] + other[cut+10:],
+		"the old fingerprint in place of the new": strings.Replace(sealed, letter(t, "B").Fingerprint(), letter(t, "A").Fingerprint(), 1) + "A",
 	}
 	for i := range sealed {
 		for _, c := range []byte{'A', 'b', '0', '_'} {
@@ -775,7 +741,7 @@ func TestAcceptSuccessorRefusesChangedTexts(t *testing.T) {
 	for name, text := range texts {
 		err := v.AcceptSuccessor(text)
 		if strings.Contains(name, "old fingerprint") {
-			assert.NoError(t, err, "it is the current secret: nothing is done")
+			assert.NoError(t, err, "already current: no change")
 		} else if !assert.ErrorIs(t, err, diffhook.ErrInvalidSecret, name) {
 			continue
 		} else {
@@ -787,8 +753,8 @@ func TestAcceptSuccessorRefusesChangedTexts(t *testing.T) {
 	require.NoError(t, v.AcceptSuccessor(sealed))
 }
 
-// Deliveries that either secret signed are accepted all the while, whatever a source
-// that is behind answers.
+// Deliveries signed by either secret are accepted throughout, whatever a stale source
+// answers.
 func TestAcceptSuccessorConcurrently(t *testing.T) {
 	source := &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}
 	v := newVerifier(t, source, nil)
@@ -817,8 +783,8 @@ func TestAcceptSuccessorConcurrently(t *testing.T) {
 	require.Equal(t, letter(t, "A").Fingerprint(), v.Status().Source)
 }
 
-// A verifier that starts anew accepts the previous secret of its source, whatever the
-// process before it has rejected. The status names that secret.
+// A verifier after a restart accepts the previous secret of the source, whatever the
+// earlier process rejected. The status names that secret.
 func TestStatusNamesThePreviousSecretOfTheSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &settableSource{answer: diffhook.Secrets{Current: letter(t, "B"), Previous: letter(t, "A")}}

@@ -11,7 +11,7 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// Codes of errors that generation 1 documents.
+// Error codes of generation 1.
 const (
 	codeInvalidAPIKey = "INVALID_API_KEY"
 	codeMonitorLimit  = "MONITOR_LIMIT"
@@ -19,22 +19,21 @@ const (
 )
 
 // APIError is a response of the API other than success. With Attempts 0, it is a 429
-// for a request that was not sent: an earlier response asked for a longer wait than
-// MaxRetryWait. The text names the remedy, and never holds a credential: texts of the
-// server are bounded, and cleared of control characters and of anything that looks
-// like a key.
+// for an unsent request: an earlier response asked for a longer wait than MaxRetryWait.
+// The text names the remedy, and never holds a credential: texts of the server are
+// bounded, and cleared of control characters and of possible keys.
 type APIError struct {
 	StatusCode int
 	Code       string // such as NOT_FOUND; generation 1, and the token endpoint
 	Message    string // the message of the server, or the fault of the response
 	RequestID  string // the X-Request-Id header, for DiffHook's support; assumed
 
-	// RetryAfter is the wait that the API asked for. 0: none.
+	// RetryAfter is the wait in the response. 0: none.
 	RetryAfter time.Duration
 
 	Method   string
 	Route    string // the path, without ids except in [Client.Do]
-	Attempts int    // number of times that the request was sent
+	Attempts int    // number of times the request was sent
 
 	unexpected bool  // matches ErrUnexpectedResponse
 	unknown    bool  // matches ErrOutcomeUnknown
@@ -83,7 +82,7 @@ func (e *APIError) advice() string {
 	case e.Code == "invalid_client":
 		return "check the client id and the client secret"
 	case e.Is(ErrUnauthorized):
-		return "the key is missing, malformed or revoked: check the credentials that the client was given"
+		return "the key is missing, malformed or revoked: check the credentials of the client"
 	case e.Is(ErrMonitorLimit):
 		return "delete a monitor or change the plan"
 	case e.Is(ErrForbidden):
@@ -108,7 +107,7 @@ func (e *APIError) Is(target error) bool {
 	case ErrRateLimited:
 		return e.StatusCode == http.StatusTooManyRequests
 	case ErrInvalidRequest:
-		return e.refusesRequest()
+		return e.isInvalidRequest()
 	case ErrServer:
 		return e.StatusCode >= 500
 	case ErrUnexpectedResponse:
@@ -120,13 +119,13 @@ func (e *APIError) Is(target error) bool {
 }
 
 // namesRevokedKey reports whether a 401 says that the API key, or the client, is
-// revoked. Generation 2 has no codes.
+// revoked. Generation 2 sends no codes.
 func (e *APIError) namesRevokedKey() bool {
 	return e.Code == codeInvalidAPIKey || strings.Contains(strings.ToLower(e.Message), "invalid api key")
 }
 
-// refusesRequest reports whether the status is a 4xx without a sentinel of its own.
-func (e *APIError) refusesRequest() bool {
+// isInvalidRequest reports whether the status is a 4xx without another sentinel.
+func (e *APIError) isInvalidRequest() bool {
 	switch e.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone, http.StatusTooManyRequests:
 		return false
@@ -134,8 +133,8 @@ func (e *APIError) refusesRequest() bool {
 	return e.StatusCode >= 400 && e.StatusCode < 500
 }
 
-// As finds target in the error of reading the response, if any. That error is not
-// unwrapped: its text may show a credential.
+// As finds target in the error of reading the response, if any. The error is not
+// unwrapped: the text may show a credential.
 func (e *APIError) As(target any) bool { return errors.As(e.cause, target) }
 
 // transportError returns the error of a request without a response. The text shows

@@ -28,7 +28,7 @@ const (
 	benchPrevious = "test-signing-secret-previous-0001"
 )
 
-// byHand is the verifier that people write by hand.
+// byHand is the verifier as commonly written by hand.
 func byHand(secret, body []byte, signature string) bool {
 	mac := hmac.New(sha256.New, secret)
 	mac.Write(body)
@@ -59,8 +59,8 @@ func benchVerifier(b *testing.B, window bool) *diffhook.Verifier {
 	return v
 }
 
-// BenchmarkVerify compares the verifier with the floor, which is hashing the
-// body once, and with the verifier written by hand.
+// BenchmarkVerify compares the verifier with the floor, a single hash of the body, and
+// with the verifier written by hand.
 func BenchmarkVerify(b *testing.B) {
 	for _, size := range []int{512, 4 << 10, 64 << 10, 1 << 20} {
 		body := bytes.Repeat([]byte("x"), size)
@@ -86,7 +86,7 @@ func BenchmarkVerify(b *testing.B) {
 		run("floor", func() { sha256.Sum256(body) })
 		run("byhand", func() {
 			if !byHand([]byte(benchCurrent), body, signature) {
-				b.Fatal("refused")
+				b.Fatal("rejected")
 			}
 		})
 		run("verify", verify(benchVerifier(b, false)))
@@ -126,7 +126,7 @@ func BenchmarkVerifyParallel(b *testing.B) {
 	})
 }
 
-// byHandMiddleware reads, verifies and restores a body as it is done by hand.
+// byHandMiddleware reads, verifies and restores a body as commonly written by hand.
 func byHandMiddleware(secret []byte, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, diffhook.DefaultMaxBodyBytes))
@@ -143,7 +143,7 @@ func byHandMiddleware(secret []byte, next http.Handler) http.Handler {
 	})
 }
 
-// BenchmarkHandler compares the middleware with one written by hand.
+// BenchmarkHandler compares the middleware with byHandMiddleware.
 func BenchmarkHandler(b *testing.B) {
 	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -173,7 +173,7 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// discardResponse costs nothing, so that the middleware's own work is seen.
+// discardResponse costs nothing, so that the benchmark shows the middleware's own work.
 type discardResponse struct{ header http.Header }
 
 func (w discardResponse) Header() http.Header             { return w.header }
@@ -198,12 +198,12 @@ func BenchmarkParseEvent(b *testing.B) {
 	}
 }
 
-// monitorJSON is a monitor as generation 1 shows it.
+// monitorJSON is a monitor in the form of generation 1.
 const monitorJSON = `{"data": {"id": "mon_abc123", "status": "active", "url": "https://example.com/pricing", "label": "Pricing page",
 	"webhookUrl": "https://hooks.example.com/diffhook", "intervalMinutes": 15, "cssSelector": "main .price", "jsRendering": true,
 	"createdAt": "2026-03-16T14:22:00Z", "updatedAt": "2026-03-17T09:00:00Z"}}`
 
-// plainMonitor is what one decodes a monitor into by hand.
+// plainMonitor is the struct of a decoder written by hand.
 type plainMonitor struct {
 	ID              string    `json:"id"`
 	Status          string    `json:"status"`
@@ -217,8 +217,8 @@ type plainMonitor struct {
 	UpdatedAt       time.Time `json:"updatedAt"`
 }
 
-// getByHand is a GET of a monitor as one writes it without the library: with a
-// timeout, the status looked at and the body read whole.
+// getByHand gets a monitor without the library: with a timeout, a check of the status,
+// and the body read to the end.
 func getByHand(ctx context.Context, client *http.Client, base, token, id string) (m plainMonitor, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -246,8 +246,7 @@ func getByHand(ctx context.Context, client *http.Client, base, token, id string)
 	return answer.Data, err
 }
 
-// BenchmarkGetMonitor compares the client with the same request by hand, to the
-// same server.
+// BenchmarkGetMonitor compares the client with getByHand, on the same server.
 func BenchmarkGetMonitor(b *testing.B) {
 	server := serve(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

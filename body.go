@@ -14,8 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// incoming is a delivery whose body has been read. From then on, incoming is the body
-// of the request.
+// incoming is a delivery whose body was read. From then on, incoming is the body of the
+// request.
 type incoming struct {
 	Delivery
 	err    error
@@ -34,7 +34,7 @@ func unread(r *http.Request, err error) *incoming {
 	return &incoming{err: err, rest: r.Body}
 }
 
-// Read reads the bytes that were read before, and then the rest.
+// Read reads the bytes read before again, and then the rest.
 func (in *incoming) Read(p []byte) (int, error) {
 	if in.reader.Len() > 0 || in.err == nil {
 		return in.reader.Read(p)
@@ -58,8 +58,8 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) *incoming {
 		in.read(w, r, limit)
 	}
 	if in.err == nil && int64(len(in.Body)) < r.ContentLength {
-		// net/http reports a body that broke off. A body that ends early without an
-		// error has been read or replaced by other code.
+		// net/http reports a broken body. If a body ends early without an error, other
+		// code read or replaced it.
 		in.err = ErrBodyConsumed
 	}
 	in.reader.Reset(in.Body)
@@ -81,7 +81,7 @@ func (in *incoming) read(w http.ResponseWriter, r *http.Request, limit int64) {
 	in.Body, in.whole, in.err = readAll(r.Body, r.ContentLength, limit)
 }
 
-// firstRead bounds the memory that is allocated before a byte has arrived.
+// firstRead bounds the memory allocated before a byte arrives.
 const firstRead = 8 << 10
 
 // maxEmptyReads bounds the reads without a byte and without an error: a broken reader
@@ -89,10 +89,10 @@ const firstRead = 8 << 10
 const maxEmptyReads = 100
 
 // readAll reads body to the end, and reports whether the end was seen. length is the
-// length that the sender promises, or not positive. A promise by itself takes no
-// memory: a full buffer grows to four times its size.
+// length promised by the sender, or not positive. A promise by itself takes no memory:
+// a full buffer grows to four times its size.
 func readAll(body io.Reader, length, limit int64) (_ []byte, whole bool, _ error) {
-	most := limit + 1 // the last byte shows that a body is too long
+	most := limit + 1 // the last byte shows a body over the limit
 	size := min(firstRead, most)
 	if length > 0 {
 		size = min(size, length+1)
@@ -130,11 +130,11 @@ func readAll(body io.Reader, length, limit int64) (_ []byte, whole bool, _ error
 	}
 }
 
-// cutoff ends the read of a body after DeliveryTimeout: it makes the read deadline
-// pass at that moment. A deadline in advance would be simpler, and wrong twice. It
-// would replace a shorter deadline of the server. And if the deadline passed with
-// nothing left to read, net/http would report a lost connection and cancel the
-// request's context while the handler runs.
+// cutoff ends the read of a body after DeliveryTimeout: it makes the read deadline pass
+// then. A deadline in advance would be simpler, and wrong twice. It would replace a
+// shorter deadline of the server. And if the deadline passed with nothing left to read,
+// net/http would report a lost connection and cancel the request's context while the
+// handler runs.
 type cutoff struct {
 	mu    sync.Mutex
 	w     http.ResponseWriter // nil: disarmed
@@ -153,7 +153,7 @@ func (c *cutoff) arm(w http.ResponseWriter) {
 func (c *cutoff) fire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// Once the handler has returned, w must not be touched.
+	// After the handler returns, w must not be touched.
 	if c.w != nil {
 		c.fired = passReadDeadline(c.w, 0) == nil
 	}
@@ -172,12 +172,12 @@ func (c *cutoff) disarm() bool {
 	return c.fired
 }
 
-// bodyError returns the sentinel for an error of reading a body, with the error as
-// the hidden cause: the text may quote the body. A cause that matches a verdict of
-// this package is dropped, so that an error has a single verdict.
+// bodyError returns the sentinel for an error of reading a body, with the error as the
+// hidden cause: the text may quote the body. A cause that matches a verdict of this
+// package is dropped: an error matches a single verdict.
 func bodyError(cause error) (err error) {
 	defer func() {
-		if recover() != nil { // a method of the cause panics, such as that of a nil pointer
+		if recover() != nil { // a method of the cause panics, such as on a nil pointer
 			err = ErrBodyRead
 		}
 	}()
@@ -248,8 +248,8 @@ func statusOf(err error) int {
 	return 0
 }
 
-// statusByMethod returns the status that a method of err returns, or 0. Programs give
-// that method different names.
+// statusByMethod returns the status in a method of err, or 0. Programs use different
+// names for the method.
 func statusByMethod(err error) int {
 	switch err := err.(type) {
 	case interface{ StatusCode() int }:

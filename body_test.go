@@ -25,17 +25,17 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// slowGroup is cases that all end after the same time, with the same response.
+// slowGroup is a set of cases with the same end and the same response.
 type slowGroup struct {
 	name  string
 	cases []slowCase
 	after time.Duration
 	want  string
-	cut   bool // the server closes the connection
+	cut   bool // whether the server closes the connection
 }
 
-// slowGroups are senders that hold a connection by sending slowly or not at all, and
-// handlers that work for longer than DeliveryTimeout.
+// slowGroups are senders that send slowly or not at all, and handlers at work for
+// longer than DeliveryTimeout.
 func slowGroups(t *testing.T) []slowGroup {
 	const (
 		chunked = "Transfer-Encoding: chunked"
@@ -45,7 +45,7 @@ func slowGroups(t *testing.T) []slowGroup {
 	long := strings.Repeat("x", 300<<10)
 	restored := func(next http.Handler) http.Handler { return consumed(true, next) }
 	serverTimeout := func(d time.Duration) func(*httptest.Server) {
-		return func(srv *httptest.Server) { srv.Config.ReadTimeout = d } // from the accept on
+		return func(srv *httptest.Server) { srv.Config.ReadTimeout = d } // counted from the accept
 	}
 	return []slowGroup{
 		{"cut off by a shorter timeout of the server", []slowCase{
@@ -89,17 +89,17 @@ func slowGroups(t *testing.T) []slowGroup {
 	}
 }
 
-// slowWork is how long the handler of a slow case works, from the request on.
+// slowWork is the time from the request until the handler of a slow case ends.
 const slowWork = diffhook.DeliveryTimeout + time.Second
 
 // check requires that tc ends as g says, and returns the time until the response. The
-// work of a handler ends at the same time, however late its body was whole.
+// handler works until the same time, however late the body was complete.
 func (g slowGroup) check(t *testing.T, tc slowCase, configure func(*httptest.Server)) time.Duration {
 	v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 	worked := make(chan struct{})
 	h := v.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
-		case <-r.Context().Done(): // which what is done about slow senders must not end
+		case <-r.Context().Done(): // the cutoff of slow senders must not end the context
 		case <-worked:
 		}
 		alive(w, r)
@@ -139,8 +139,8 @@ func TestSlowBodies(t *testing.T) {
 	}
 }
 
-// TestSlowBodiesOverSockets: the same in real time, all cases at once. The sample is the
-// cases that take one second.
+// TestSlowBodiesOverSockets: the same in real time, all cases at once. The sample holds
+// the cases of one second.
 func TestSlowBodiesOverSockets(t *testing.T) {
 	groups := slowGroups(t)
 	for _, g := range groups[:sampled(1, len(groups))] {
@@ -153,11 +153,11 @@ func TestSlowBodiesOverSockets(t *testing.T) {
 	}
 }
 
-// endsAtCutoff is the case of a body whose last byte comes between the decision
-// to cut it off and the passing of the deadline, which then falls on a
-// connection that net/http watches for the handler.
+// endsAtCutoff is a body whose last byte arrives between the decision to cut it off and
+// the deadline. The deadline then passes on a connection that net/http watches for the
+// handler.
 func endsAtCutoff(signature string) slowCase {
-	last := sync.OnceValue(func() chan struct{} { return make(chan struct{}) }) // in the bubble of the test
+	last := sync.OnceValue(func() chan struct{} { return make(chan struct{}) }) // made in the bubble of the test
 	return slowCase{
 		name: "ends at the very moment",
 		start: func(t *testing.T, srv *httptest.Server) (<-chan timed, *rawConn) {
@@ -185,8 +185,7 @@ func endsAtCutoff(signature string) slowCase {
 	}
 }
 
-// lateDeadline is a ResponseWriter that does something before it sets a
-// deadline.
+// lateDeadline is a ResponseWriter that calls a function before it sets a deadline.
 type lateDeadline struct {
 	http.ResponseWriter
 	before func()
@@ -197,8 +196,8 @@ func (w *lateDeadline) SetReadDeadline(at time.Time) error {
 	return http.NewResponseController(w.ResponseWriter).SetReadDeadline(at)
 }
 
-// deadlineWriter is a ResponseWriter that supports read deadlines: the body
-// ends when one has passed. It counts them.
+// deadlineWriter is a ResponseWriter that supports and counts read deadlines: the body
+// ends when a deadline passes.
 type deadlineWriter struct {
 	*httptest.ResponseRecorder
 	body *io.PipeReader
@@ -213,12 +212,12 @@ func (w *deadlineWriter) SetReadDeadline(at time.Time) error {
 	return nil
 }
 
-// TestCutoffTime has the moment exactly, and that no deadline is touched
-// where the body comes in time: net/http would take it out on the handler.
+// TestCutoffTime checks the exact moment, and no deadline after a body in time:
+// net/http would end the context of the handler.
 func TestCutoffTime(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		ends   time.Duration // of the body; 0: never
+		ends   time.Duration // when the body ends; 0: never
 		status int
 		after  time.Duration
 		set    bool
@@ -251,8 +250,8 @@ func TestCutoffTime(t *testing.T) {
 	}
 }
 
-// TestTimeoutHandler: its ResponseWriter supports no deadlines. The shorter
-// time answers, and a body that stalls is bounded by the server's ReadTimeout.
+// TestTimeoutHandler: the ResponseWriter supports no deadlines. The shorter time
+// answers, and the server's ReadTimeout bounds a stalled body.
 func TestTimeoutHandler(t *testing.T) {
 	for _, tc := range []struct {
 		name, request string
@@ -280,7 +279,7 @@ func TestTimeoutHandler(t *testing.T) {
 	}
 }
 
-// TestBodyBreaksOff: the sender goes away in the middle.
+// TestBodyBreaksOff: the sender closes the connection in the middle of the body.
 func TestBodyBreaksOff(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, request string }{
@@ -310,9 +309,9 @@ func TestBodyBreaksOff(t *testing.T) {
 	}
 }
 
-// TestBodyEndsInRubbish: where a body ends is not known then, and what follows
-// must not be taken for a request of its own: a proxy in front may have taken
-// it for a part of the body (request smuggling, golang.org/issue/12027).
+// TestBodyEndsInRubbish: after such a body, the next bytes must not be read as a
+// request: a proxy may have read them as part of the body (request smuggling,
+// golang.org/issue/12027).
 func TestBodyEndsInRubbish(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, end string }{
@@ -333,8 +332,8 @@ func TestBodyEndsInRubbish(t *testing.T) {
 	}
 }
 
-// TestBodyWithoutEnd: a body over the limit is refused where the limit is
-// passed, and not where the sender stops.
+// TestBodyWithoutEnd: a body over the limit is rejected at the limit, before the sender
+// stops.
 func TestBodyWithoutEnd(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{MaxBodyBytes: rejectLimit})
@@ -352,11 +351,10 @@ type closes struct {
 
 func (c closes) Close() error { *c.n++; return errClosed }
 
-var errClosed = errors.New("closed as it was")
+var errClosed = errors.New("closed")
 
-// TestVerifyRequestBody: the limit, what other code may have done to a body
-// before, and that whoever reads the body afterwards reads what he would have
-// read without a verifier, errors included.
+// TestVerifyRequestBody checks the limit and bodies that other code changed before. A
+// later reader of the body gets the same bytes and errors as without a verifier.
 func TestVerifyRequestBody(t *testing.T) {
 	const limit, text = 64, "0123456789"
 	most := strings.Repeat("x", limit)
@@ -384,8 +382,8 @@ func TestVerifyRequestBody(t *testing.T) {
 		{"length zero, as of a request made by hand", whole(text), 0, text, nil},
 		{"byte by byte", oneByOne(text), 10, text, nil},
 		{"end comes with the last bytes", func() reader { return iotest.DataErrReader(strings.NewReader(text)) }, -1, text, nil},
-		{"longer than its length", whole(text), 3, text, nil},
-		{"longer than its length, signed up to it", whole(text), 3, text[:3], diffhook.ErrSignatureMismatch},
+		{"longer than Content-Length", whole(text), 3, text, nil},
+		{"longer than Content-Length, signed up to there", whole(text), 3, text[:3], diffhook.ErrSignatureMismatch},
 		{"empty", whole(""), 0, "", nil},
 		{"empty, length unknown", whole(""), -1, "", nil},
 		{"none", none, 0, "", nil},
@@ -397,18 +395,18 @@ func TestVerifyRequestBody(t *testing.T) {
 		{"over the limit, length unknown", whole(most + "x"), -1, most + "x", diffhook.ErrBodyTooLarge},
 		{"over the limit, byte by byte", oneByOne(most + "x"), -1, most + "x", diffhook.ErrBodyTooLarge},
 		{"over the limit, length a lie", whole(most + "x"), 3, most + "x", diffhook.ErrBodyTooLarge},
-		{"far over the limit, signed up to it", whole(strings.Repeat(most, 9)), -1, most, diffhook.ErrBodyTooLarge},
+		{"far over the limit, signed up to there", whole(strings.Repeat(most, 9)), -1, most, diffhook.ErrBodyTooLarge},
 		{"over a limit set before", within(9), 10, text, diffhook.ErrBodyTooLarge},
-		{"over a limit set before, signed up to it", within(9), -1, text[:9], diffhook.ErrBodyTooLarge},
+		{"over a limit set before, signed up to there", within(9), -1, text[:9], diffhook.ErrBodyTooLarge},
 		{"at a limit set before", within(10), 10, text, nil},
 		{"read before", whole(""), 10, text, diffhook.ErrBodyConsumed},
 		{"read in part before", whole(text[4:]), 10, text, diffhook.ErrBodyConsumed},
-		{"replaced by a shorter one, which is signed", whole(text[:5]), 10, text[:5], diffhook.ErrBodyConsumed},
+		{"replaced by a shorter body, signed", whole(text[:5]), 10, text[:5], diffhook.ErrBodyConsumed},
 		{"taken away", none, 10, text, diffhook.ErrBodyConsumed},
 		{"nil, with a length", nil, 10, text, diffhook.ErrBodyConsumed},
 		{"closed before", func() reader { return iotest.ErrReader(http.ErrBodyReadAfterClose) }, 10, text, diffhook.ErrBodyConsumed},
 		{"broken off", breaks(io.ErrUnexpectedEOF), 10, text, diffhook.ErrBodyRead},
-		{"broken off where the signature is for", breaks(io.ErrUnexpectedEOF), -1, "012", diffhook.ErrBodyRead},
+		{"broken off after the signed bytes", breaks(io.ErrUnexpectedEOF), -1, "012", diffhook.ErrBodyRead},
 		{"not to be decoded", breaks(errors.New("gzip: invalid header")), -1, "012", diffhook.ErrBodyRead},
 		{"too slow", breaks(fmt.Errorf("read: %w", os.ErrDeadlineExceeded)), 10, text, diffhook.ErrBodyTimeout},
 		{"forged", whole(text), 10, "another", diffhook.ErrSignatureMismatch},
@@ -442,7 +440,7 @@ func TestVerifyRequestBody(t *testing.T) {
 			wantBody, wantErr := read(request())
 
 			r := request()
-			for range 2 { // each leaves the body whole for the next
+			for range 2 { // the body is complete again after each
 				d, err := v.VerifyRequest(r)
 				require.ErrorIs(t, err, tc.err)
 				if tc.err != nil {
@@ -467,7 +465,7 @@ func TestVerifyRequestBody(t *testing.T) {
 	}
 }
 
-// TestDelivery: what a handler finds, by the context and in the body.
+// TestDelivery: the handler finds the delivery in the context, and the body.
 func TestDelivery(t *testing.T) {
 	set := diffhook.Secrets{Current: mustSecret(t, currentText), Previous: mustSecret(t, previousText)}
 	v := newVerifier(t, set, nil)
@@ -476,7 +474,7 @@ func TestDelivery(t *testing.T) {
 		d, ok := diffhook.DeliveryFromContext(r.Context())
 		require.True(t, ok)
 		found = append(found, d)
-		_ = append(d.Body, "overwritten"...) // into what the body may be followed by
+		_ = append(d.Body, "overwritten"...) // a write past the end of the body
 		body, err := io.ReadAll(r.Body)
 		require.NoError(t, err)
 		require.Equal(t, string(d.Body), string(body))
@@ -487,23 +485,23 @@ func TestDelivery(t *testing.T) {
 		r.Header.Set(diffhook.SignatureHeader, secret.Sign([]byte(body)))
 		h.ServeHTTP(httptest.NewRecorder(), r)
 		_, ok := diffhook.DeliveryFromContext(r.Context())
-		require.False(t, ok, "the request that came in has been changed")
+		require.False(t, ok, "the incoming request changed")
 	}
-	// Compared only now: a later delivery takes no memory of an earlier one.
+	// Compared last: a later delivery reuses no memory of an earlier delivery.
 	require.Equal(t, []*diffhook.Delivery{
 		{Body: []byte(set.Current.Fingerprint())},
 		{Body: []byte(set.Previous.Fingerprint()), SignedByPrevious: true},
 	}, found)
 }
 
-// TestMemoryOfPromises: 1,000 senders promise 8 GB between them. Without a
-// well-formed signature that costs nothing; with one, what has arrived.
+// TestMemoryOfPromises: 1,000 senders promise 8 GB in all. A request without a
+// well-formed signature costs nothing, any other only the bytes that arrived.
 func TestMemoryOfPromises(t *testing.T) {
 	const senders, promised, sent = 1000, 8 << 20, 16 << 10
 	for _, tc := range []struct {
 		name, signature string
 		sent            int
-		most            uint64 // to be held
+		most            uint64 // bytes held at the end
 	}{
 		{"malformed signature", "X-Signature: sha256=zz", 0, senders * connectionCost},
 		{"forged signature", forged, sent, senders * (4*sent + connectionCost)},
@@ -555,13 +553,12 @@ func TestMemoryOfPromises(t *testing.T) {
 	}
 }
 
-// connectionCost is the most that a connection and its request take of the
-// heap, apart from the body.
+// connectionCost bounds the heap of a connection with a request, apart from the body.
 const connectionCost = 24 << 10
 
-// Errors of readers that are not net/http's.
+// Errors of readers other than net/http's.
 
-type codeError struct { // of the form of several web frameworks
+type codeError struct { // the form of several web frameworks
 	Code    int
 	Message any
 }
@@ -611,7 +608,7 @@ func (statusError) Error() string         { return "by a shorter method" }
 func (e statusError) Status() int         { return int(e) }
 func (embeddedError) Error() string       { return "embedded" }
 func (textCodeError) Error() string       { return "a text" }
-func (unexportedError) Error() string     { return "a field of its own" }
+func (unexportedError) Error() string     { return "an unexported field" }
 func (panickingError) Error() string      { return "panics" }
 func (panickingError) StatusCode() int    { panic("no status") }
 func (panickingIsError) Error() string    { return "panics" }
@@ -619,7 +616,7 @@ func (panickingIsError) Is(error) bool    { panic("not comparable") }
 func (brokenUnwrapError) Error() string   { return "wraps nothing" }
 func (brokenUnwrapError) Unwrap() []error { return []error{nil, nil} }
 
-// failingRequest is signed, and its body fails with err after a few bytes.
+// failingRequest is signed, and the body fails with err after a few bytes.
 func failingRequest(t *testing.T, err error) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, target, io.MultiReader(strings.NewReader("{"), iotest.ErrReader(err)))
 	r.ContentLength = -1
@@ -627,13 +624,13 @@ func failingRequest(t *testing.T, err error) *http.Request {
 	return r
 }
 
-// TestBodyErrorKinds: a reader in front may have a limit or a clock of its own.
+// TestBodyErrorKinds: a reader before the verifier may have a limit or a timeout too.
 func TestBodyErrorKinds(t *testing.T) {
 	var nilPointer *codeError
 	tooLarge := &codeError{Code: http.StatusRequestEntityTooLarge}
 	long := make([]error, 1000)
 	for i := range long {
-		long[i] = errors.New("one of many")
+		long[i] = errors.New("an error among many")
 	}
 	for _, tc := range []struct {
 		name  string
@@ -675,7 +672,7 @@ func TestBodyErrorKinds(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 			_, err := v.VerifyRequest(failingRequest(t, tc.cause))
-			requireRefused(t, err, tc.kind)
+			requireRejected(t, err, tc.kind)
 			w := httptest.NewRecorder()
 			v.Handler(alive).ServeHTTP(w, failingRequest(t, tc.cause))
 			require.Equal(t, diffhook.HTTPStatus(tc.kind), w.Code)
@@ -683,8 +680,8 @@ func TestBodyErrorKinds(t *testing.T) {
 	}
 }
 
-// TestBodyErrorKeepsCause: Deny and Observe can tell what the reader said by
-// errors.Is and errors.As. It is shown nowhere, since it may quote the body.
+// TestBodyErrorKeepsCause: in Deny and Observe, errors.Is and errors.As find the
+// reader's error. No text shows it: it may quote the body.
 func TestBodyErrorKeepsCause(t *testing.T) {
 	for _, cause := range []error{
 		&codeError{http.StatusRequestEntityTooLarge, pageText},
@@ -721,17 +718,17 @@ func TestBodyErrorKeepsCause(t *testing.T) {
 	}
 }
 
-// A reader that is built on this package does not decide the verdict.
+// The error of a reader built on this package does not decide the verdict.
 func TestBodyErrorHasOneVerdict(t *testing.T) {
 	for other := range receiveErrors {
 		v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 		_, err := v.VerifyRequest(failingRequest(t, fmt.Errorf("a verifier before: %w", other)))
-		requireRefused(t, err, diffhook.ErrBodyRead)
+		requireRejected(t, err, diffhook.ErrBodyRead)
 	}
 }
 
-// TestFormFilesAreRemoved: net/http removes the temporary files of the request
-// that it knows. What it does not see, since handlers get a copy, fills the disk.
+// TestFormFilesAreRemoved: net/http removes the temporary files of its own request
+// only. Handlers get a copy of the request, whose files would fill the disk.
 func TestFormFilesAreRemoved(t *testing.T) {
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
@@ -744,7 +741,7 @@ func TestFormFilesAreRemoved(t *testing.T) {
 	secret, forger := mustSecret(t, currentText), diffhooktest.NewSecret()
 	parse := func(t *testing.T, r *http.Request) {
 		if r.MultipartForm != nil {
-			return // parsed before
+			return // the form is parsed already
 		}
 		assert.NoError(t, r.ParseMultipartForm(1<<10))
 		assert.NotEmpty(t, files(t), "the test must have a file on the disk")
@@ -766,7 +763,7 @@ func TestFormFilesAreRemoved(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			})
 		}},
-		{name: "next that reads the parts itself", signer: secret, next: func(t *testing.T) http.Handler {
+		{name: "next that reads the parts without the form", signer: secret, next: func(t *testing.T) http.Handler {
 			return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				_, err := r.MultipartReader()
 				assert.NoError(t, err)
@@ -782,7 +779,7 @@ func TestFormFilesAreRemoved(t *testing.T) {
 				parse(t, r)
 				r.Body = io.NopCloser(bytes.NewReader(whole))
 				next.ServeHTTP(w, r)
-				assert.NotEmpty(t, files(t), "the files are its own: net/http removes them")
+				assert.NotEmpty(t, files(t), "net/http removes these files")
 			})
 		}},
 	} {
@@ -807,7 +804,7 @@ func TestFormFilesAreRemoved(t *testing.T) {
 			if err == nil {
 				resp.Body.Close()
 			}
-			srv.Close() // after the handler
+			srv.Close() // after the handler's return
 			assert.Empty(t, files(t))
 		})
 	}

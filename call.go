@@ -16,12 +16,12 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// Do sends a request to an endpoint without a method of its own. path is relative to
-// the base URL, such as "monitors?limit=5": escape ids in it with [url.PathEscape].
-// If in is not nil, it is sent as JSON, and if out is not nil, it receives the "data"
-// of the response. A POST or PATCH with a nil in is sent as {}. The rules of the
-// package for retries, limits and errors apply: GET, HEAD, OPTIONS, PUT and DELETE
-// count as safe to send again.
+// Do sends a request to an endpoint without a method of this package. path is relative
+// to the base URL, such as "monitors?limit=5": escape ids in it with [url.PathEscape].
+// A non-nil in is sent as JSON, and a non-nil out receives the "data" of the response.
+// A POST or PATCH with a nil in is sent as {}. The rules of the package for retries,
+// limits and errors apply: GET, HEAD, OPTIONS, PUT and DELETE count as safe to send
+// again.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
 	if method == "" || strings.ContainsFunc(method, func(r rune) bool { return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') }) {
 		return fmt.Errorf("%w: the method must be letters, such as GET", ErrInvalidRequest)
@@ -31,7 +31,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		return err
 	}
 	route, _, _ := strings.Cut(path, "?")
-	route = redact.Text(route, 200) // it may be a key that is to be deleted
+	route = redact.Text(route, 200) // the id may be a key to be deleted
 	return c.call(ctx, &call{method: method, url: u, route: route, in: in, out: out, repeatable: isRepeatable(method)})
 }
 
@@ -80,7 +80,7 @@ func checkElement(escaped string) error {
 }
 
 // Elements of the assumed paths: DiffHook documents keys and the signing secret as
-// pages of its app only.
+// pages of the app only.
 const (
 	pathKeys          = "keys"
 	pathSigningSecret = "signing-secret"
@@ -121,7 +121,7 @@ func escapedPath(elements []string) string {
 	return b.String()
 }
 
-// call is a call of the API. It passes through these functions, each of which calls
+// call is a call of the API. A call passes through these functions, each of which calls
 // the next:
 //
 //	Client.call     encodes the body
@@ -148,7 +148,7 @@ type call struct {
 
 	generation   int  // generation of the encoded body
 	attempts     int  // attempts begun
-	tokenRenewed bool // a 401 has made this call get a new token
+	tokenRenewed bool // whether this call renewed the token after a 401
 }
 
 // scrub returns a text from outside, fit for an error of the call.
@@ -178,7 +178,7 @@ func (c *Client) call(ctx context.Context, call *call) error {
 	return c.core().repeat(ctx, call, c.attempt)
 }
 
-// encode encodes the body in the words of a generation. It is called before each
+// encode encodes the body in the words of a generation. encode is called before each
 // attempt, since the credentials may have changed to the other generation.
 //
 // If the call is not repeatable, the request always has a body: a transport repeats a
@@ -219,12 +219,11 @@ func (c *Client) attempt(ctx context.Context, call *call) outcome {
 		return outcome{err: err}
 	}
 	o := c.core().send(ctx, call, token)
-	if refusal, ok := o.err.(*APIError); ok && refusal.StatusCode == http.StatusUnauthorized && auth.exchange != nil {
+	if rejection, ok := o.err.(*APIError); ok && rejection.StatusCode == http.StatusUnauthorized && auth.exchange != nil {
 		auth.exchange.discard(token)
-		// The token may have ended before its time, and then a new token helps,
-		// once. If the client was revoked, no token helps. The rejected request
-		// was not carried out.
-		o.retry = !call.tokenRenewed && !refusal.namesRevokedKey()
+		// The token may have expired early, and then a new token helps, once. If the
+		// client was revoked, no token helps. The rejected request was not carried out.
+		o.retry = !call.tokenRenewed && !rejection.namesRevokedKey()
 		o.atOnce, call.tokenRenewed = true, true
 	}
 	return o
@@ -259,7 +258,7 @@ func (c *Client) turn(ctx context.Context, call *call) (*auth, string, error) {
 			return nil, "", err
 		}
 		if !isToken(token) {
-			return nil, "", fmt.Errorf("%w: the Credentials gave a token that is empty or has characters that no header can have", ErrInvalidCredentials)
+			return nil, "", fmt.Errorf("%w: the token of the Credentials is empty, or contains a character illegal in a header", ErrInvalidCredentials)
 		}
 		return auth, token, nil
 	}
@@ -298,7 +297,7 @@ func (c *core) send(ctx context.Context, call *call, token string) outcome {
 		return call.unanswered(ctx, err, token, &d)
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		// The connection then belongs to the caller, and no context ends its reads.
+		// The connection then belongs to the caller, and no context ends the reads.
 		resp.Body.Close()
 		resp.Body = http.NoBody
 	}

@@ -29,7 +29,7 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Frames of HTTP/2 (RFC 9113, 6) that the servers of these tests send.
+// Frames of HTTP/2 (RFC 9113, 6) for the servers of these tests.
 const (
 	frameData         = 0
 	frameHeaders      = 1
@@ -45,7 +45,7 @@ const (
 	codeCalm          = 11 // ENHANCE_YOUR_CALM
 )
 
-// h2conn is a connection of HTTP/2 that a test answers frame by frame.
+// h2conn is a connection of HTTP/2, answered by a test frame by frame.
 type h2conn struct{ net.Conn }
 
 func (c h2conn) frame(kind, flags byte, stream uint32, payload ...byte) {
@@ -65,8 +65,8 @@ func (c h2conn) answer(stream uint32) {
 	c.frame(frameData, endStream, stream, []byte(`{"data": {"id": "mon_1"}}`)...)
 }
 
-// trustTestServers has default transports trust the certificate of httptest until
-// the test ends, and returns the certificate.
+// trustTestServers makes default transports trust the certificate of httptest until the
+// test ends. It returns the certificate.
 func trustTestServers(t *testing.T) []tls.Certificate {
 	t.Helper()
 	certified := httptest.NewUnstartedServer(nil)
@@ -81,8 +81,8 @@ func trustTestServers(t *testing.T) []tls.Certificate {
 	return certified.TLS.Certificates
 }
 
-// h2Server serves HTTP/2 and calls request for each request that has arrived
-// whole. It returns the origin.
+// h2Server serves HTTP/2 and calls request for each complete request. It returns the
+// origin.
 func h2Server(t *testing.T, certificates []tls.Certificate, request func(conn h2conn, stream uint32)) string {
 	t.Helper()
 	config := &tls.Config{Certificates: certificates, NextProtos: []string{"h2"}}
@@ -122,9 +122,9 @@ func defaultClient(t *testing.T, origin string, opts diffhook.ClientOptions) *di
 	return c
 }
 
-// TestSentOncePerAttempt: whatever a server does to a stream or a connection of
-// HTTP/2, each attempt sends one request at most, also of what net/http would
-// repeat by itself, and only what was not processed is not of unknown outcome.
+// TestSentOncePerAttempt: whatever a server does to a stream or a connection of HTTP/2,
+// an attempt sends at most one request, even if net/http would repeat it. The outcome
+// of a POST is unknown, unless the request was not processed.
 func TestSentOncePerAttempt(t *testing.T) {
 	certificates := trustTestServers(t)
 	calls := append(slices.Clone(apiCalls), apiCall{
@@ -140,11 +140,11 @@ func TestSentOncePerAttempt(t *testing.T) {
 		{"reset with CANCEL", func(c h2conn, s uint32) { c.reset(s, codeCancel) }, false},
 		{"reset with ENHANCE_YOUR_CALM", func(c h2conn, s uint32) { c.reset(s, codeCalm) }, false},
 		{"reset with REFUSED_STREAM", func(c h2conn, s uint32) { c.reset(s, codeRefusedStream) }, true},
-		{"GOAWAY below it", func(c h2conn, s uint32) { c.goAway(0, codeNone) }, true},
-		{"GOAWAY below it, and closed", func(c h2conn, s uint32) { c.goAway(0, codeNone); c.Close() }, true},
-		{"GOAWAY below it with an error", func(c h2conn, s uint32) { c.goAway(0, codeCalm) }, true},
-		{"GOAWAY at it, and closed", func(c h2conn, s uint32) { c.goAway(s, codeNone); c.Close() }, false},
-		{"GOAWAY at it with an error, and closed", func(c h2conn, s uint32) { c.goAway(s, codeInternalError); c.Close() }, false},
+		{"GOAWAY below the stream", func(c h2conn, s uint32) { c.goAway(0, codeNone) }, true},
+		{"GOAWAY below the stream, and closed", func(c h2conn, s uint32) { c.goAway(0, codeNone); c.Close() }, true},
+		{"GOAWAY below the stream with an error", func(c h2conn, s uint32) { c.goAway(0, codeCalm) }, true},
+		{"GOAWAY at the stream, and closed", func(c h2conn, s uint32) { c.goAway(s, codeNone); c.Close() }, false},
+		{"GOAWAY at the stream with an error, and closed", func(c h2conn, s uint32) { c.goAway(s, codeInternalError); c.Close() }, false},
 		{"closed", func(c h2conn, s uint32) { c.Close() }, false},
 		{"not HTTP/2", func(c h2conn, s uint32) { _, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n"); c.Close() }, false},
 	} {
@@ -179,8 +179,8 @@ func TestSentOncePerAttempt(t *testing.T) {
 	}
 }
 
-// TestSentAgainByTheClient: after a reset, the client's own retry succeeds, on a
-// connection that others use at the same time.
+// TestSentAgainByTheClient: after a reset, the client's own retry succeeds on a
+// connection that other calls share.
 func TestSentAgainByTheClient(t *testing.T) {
 	var sent atomic.Int64
 	origin := h2Server(t, trustTestServers(t), func(conn h2conn, stream uint32) {
@@ -201,23 +201,12 @@ func TestSentAgainByTheClient(t *testing.T) {
 	assert.GreaterOrEqual(t, sent.Load(), int64(29))
 }
 
-// TestSentOnceAfterIdle: on a connection of HTTP/1.1 that the server closes when
-// the second request has come, net/http would repeat a GET by itself.
+// TestSentOnceAfterIdle: an HTTP/1.1 server closes the connection after the second
+// request. net/http would repeat a GET by itself.
 func TestSentOnceAfterIdle(t *testing.T) {
-	const answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n{\"data\":{\"id\":\"mon_1\"}}"
 	for _, call := range apiCalls {
 		var seconds, conns atomic.Int64
-		origin := rawServer(t, func(conn net.Conn) {
-			conns.Add(1)
-			buffered := bufio.NewReader(conn)
-			if readRequest(buffered) != nil {
-				return
-			}
-			_, _ = io.WriteString(conn, answer)
-			if readRequest(buffered) == nil {
-				seconds.Add(1)
-			}
-		})
+		origin := closingOnSecond(t, &conns, &seconds)
 		c := defaultClient(t, origin, diffhook.ClientOptions{MaxAttempts: 1})
 		require.NoError(t, c.Do(t.Context(), "GET", "things", nil, new(any)), call.name)
 		err := call.do(t.Context(), c)
@@ -228,8 +217,8 @@ func TestSentOnceAfterIdle(t *testing.T) {
 	}
 }
 
-// TestConnectionsOfOthersStay: an attempt that ends before its second request
-// does not close a connection of HTTP/2 that other calls use.
+// TestConnectionsOfOthersStay: an attempt that ends before a second request closes no
+// HTTP/2 connection of other calls.
 func TestConnectionsOfOthersStay(t *testing.T) {
 	slow, started := make(chan struct{}), make(chan struct{})
 	var first atomic.Bool
@@ -250,16 +239,16 @@ func TestConnectionsOfOthersStay(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
-// TestDeadConnectionIsLeft: a connection of HTTP/2 on which nothing comes any
-// more, not even the answer to a ping, is left before the attempt is over, and
-// the next attempt gets another one.
+// TestDeadConnectionIsLeft: the client leaves a silent connection of HTTP/2, without
+// even the answer to a ping, before the attempt ends. The next attempt gets a new
+// connection.
 func TestDeadConnectionIsLeft(t *testing.T) {
 	var dead atomic.Pointer[net.Conn]
 	hang := make(chan struct{})
 	answered := false
 	origin := h2Server(t, trustTestServers(t), func(conn h2conn, stream uint32) {
 		if answered && dead.CompareAndSwap(nil, &conn.Conn) {
-			<-hang // and nothing is read any more
+			<-hang // the server reads nothing more
 			return
 		}
 		answered = true
@@ -290,8 +279,8 @@ func proxyAnswering(t *testing.T, tries *atomic.Int64, status string) *http.Tran
 	return &http.Transport{Proxy: http.ProxyURL(u)}
 }
 
-// TestWhatNeverLeftIsNotOfUnknownOutcome: a failure before there is a connection
-// is not of unknown outcome, and another attempt is made unless it is hopeless.
+// TestWhatNeverLeftIsNotOfUnknownOutcome: a failure before there is a connection is not
+// of unknown outcome, and the client tries again unless a retry is hopeless.
 func TestWhatNeverLeftIsNotOfUnknownOutcome(t *testing.T) {
 	silent := func(t *testing.T) string {
 		return rawServer(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })[len("http://"):]
@@ -346,13 +335,13 @@ func TestWhatNeverLeftIsNotOfUnknownOutcome(t *testing.T) {
 		{"proxy says 407", func(t *testing.T) (string, *http.Transport) {
 			return "https://api.example", proxyAnswering(t, nil, "407 Proxy Authentication Required")
 		}, true, false},
-		{"proxy says 407 in its own words", func(t *testing.T) (string, *http.Transport) {
+		{"proxy answers 407 in other words", func(t *testing.T) (string, *http.Transport) {
 			return "https://api.example", proxyAnswering(t, nil, "407 authenticationrequired")
 		}, true, false},
 		{"proxy says 403", func(t *testing.T) (string, *http.Transport) {
 			return "https://api.example", proxyAnswering(t, nil, "403 Forbidden")
 		}, true, false},
-		{"SOCKS proxy refuses the password", func(t *testing.T) (string, *http.Transport) {
+		{"SOCKS proxy rejects the password", func(t *testing.T) (string, *http.Transport) {
 			origin := rawServer(t, func(conn net.Conn) {
 				_, _ = io.ReadFull(conn, make([]byte, 4))
 				_, _ = conn.Write([]byte{5, 2})
@@ -406,6 +395,9 @@ func TestWhatNeverLeftIsNotOfUnknownOutcome(t *testing.T) {
 				attempts := int64(2)
 				if c.hopeless {
 					attempts = 1
+					assert.NotContains(t, err.Error(), "attempts", name)
+				} else {
+					assert.ErrorContains(t, err, "2 attempts", name)
 				}
 				assert.Equal(t, attempts, tries(), name)
 				assert.NotContains(t, err.Error(), "wrong", "the proxy's password")
@@ -414,15 +406,15 @@ func TestWhatNeverLeftIsNotOfUnknownOutcome(t *testing.T) {
 	}
 }
 
-// TestHopelessIsTriedOnce counts what arrives: several wrong passwords can lock
-// an account. The default transport knows the status, whatever the proxy calls it.
+// TestHopelessIsTriedOnce: several wrong passwords can lock an account. The default
+// transport reads the status, whatever the proxy's reason phrase.
 func TestHopelessIsTriedOnce(t *testing.T) {
 	before := http.DefaultTransport
 	t.Cleanup(func() { http.DefaultTransport = before })
 	for _, status := range []string{"407 Proxy Authentication Required", "407 Proxy Authorization Required", "407 authenticationrequired", "407 Login", "407 ", "407"} {
 		for _, own := range []bool{true, false} {
 			if own && !strings.Contains(strings.ToLower(status), "auth") {
-				continue // net/http keeps the status to itself
+				continue // net/http hides the status
 			}
 			t.Run(fmt.Sprintf("%s/own transport %t", status, own), func(t *testing.T) {
 				var tries atomic.Int64
@@ -444,8 +436,8 @@ func TestHopelessIsTriedOnce(t *testing.T) {
 	}
 }
 
-// TestConnectionOverBeforeTheStream: net/http says in these words that it began no
-// stream on a connection.
+// TestConnectionOverBeforeTheStream: with these texts, net/http reports a connection
+// without a new stream.
 func TestConnectionOverBeforeTheStream(t *testing.T) {
 	for _, text := range []string{"http2: client conn could not be established", "http2: client conn not usable"} {
 		client := newTransportClient(t, roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -458,9 +450,9 @@ func TestConnectionOverBeforeTheStream(t *testing.T) {
 	}
 }
 
-// TestStreamsAboveTheLimit: a server that takes one stream at a time refuses those
-// that were sent before it said so, and makes net/http ask for other connections
-// before it sends anything. Every call succeeds, and arrives once.
+// TestStreamsAboveTheLimit: a server that allows a single stream at a time refuses
+// streams sent before the settings arrive. net/http then asks for further connections
+// before it sends. Every call succeeds and arrives once.
 func TestStreamsAboveTheLimit(t *testing.T) {
 	var arrived atomic.Int64
 	server := httptest.NewUnstartedServer(counting(&arrived, answeringJSON(201, `{"data": {"id": "mon_1"}}`)))
@@ -483,7 +475,7 @@ func TestStreamsAboveTheLimit(t *testing.T) {
 	assert.EqualValues(t, 2*callers*rounds, arrived.Load())
 }
 
-// errShutdown is the cause of contexts that end in these tests.
+// errShutdown is the cause of the contexts that end in these tests.
 var errShutdown = errors.New("the server is shutting down")
 
 // endings are the ways in which a context ends after 3 s.
@@ -504,19 +496,19 @@ var endings = map[string]struct {
 	}},
 }
 
-// never is a Limiter whose turns do not come.
+// never is a Limiter whose turns never come.
 type never struct{}
 
 func (never) Wait(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
-// endless is a body that gives nothing until the request ends.
+// endless is a body without a byte until the request ends.
 type endless struct{ ctx context.Context }
 
 func (e endless) Read(p []byte) (int, error) { <-e.ctx.Done(); return 0, context.Cause(e.ctx) }
 func (e endless) Close() error               { return nil }
 
-// TestErrorsMatchTheContext: wherever a call is when its context ends, the error
-// matches the error of the context, its cause, and the API's last word.
+// TestErrorsMatchTheContext: at whichever stage the context ends, the error matches the
+// error of the context, its cause, and the last error of the API.
 func TestErrorsMatchTheContext(t *testing.T) {
 	hangs := func(r *http.Request) (*http.Response, error) {
 		<-r.Context().Done()
@@ -547,8 +539,8 @@ func TestErrorsMatchTheContext(t *testing.T) {
 		opts  diffhook.ClientOptions
 		plan  int
 		creds diffhook.Credentials
-		also  error // what the API said before
-		early bool  // it is known beforehand that the deadline comes too soon: a deadline has no cause yet
+		also  error // the last error of the API
+		early bool  // the call fails before the deadline, which has no cause yet
 	}{
 		{name: "waiting for a turn", opts: diffhook.ClientOptions{Limiter: never{}}},
 		{name: "waiting for the plan's turn", send: answer(503, "{}"), plan: 1, also: diffhook.ErrServer, early: true},
@@ -604,15 +596,15 @@ func TestErrorsMatchTheContext(t *testing.T) {
 					}
 					synctest.Wait()
 					client.CloseIdleConnections()
-					pause(10 * time.Minute) // for the exchange
+					pause(10 * time.Minute) // until the exchange ends
 				})
 			})
 		}
 	}
 }
 
-// TestErrorsOfPOSTsMatchTheContext: what may have been carried out is of unknown
-// outcome, also if the caller left.
+// TestErrorsOfPOSTsMatchTheContext: a POST that may have been carried out is of unknown
+// outcome, also if the caller gave up.
 func TestErrorsOfPOSTsMatchTheContext(t *testing.T) {
 	for name, ending := range endings {
 		t.Run(name, func(t *testing.T) {

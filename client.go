@@ -46,13 +46,13 @@ type ClientOptions struct {
 	// caller. By default, it is empty.
 	UserAgent string
 
-	// Limiter delays requests. The client calls Wait for one of its calls at a time,
-	// in the order of arrival, but reads of the signing secret come first. Clients
-	// that share a key should share a limiter. By default, PlanLimiter(FreePlan).
+	// Limiter delays requests. The client calls Wait for a single call at a time, in
+	// the order of arrival, but reads of the signing secret come first. Clients that
+	// share a key should share a limiter. By default, PlanLimiter(FreePlan).
 	Limiter Limiter
 
-	// MaxAttempts bounds how often a request is sent that is safe to send again. 1
-	// means no retries. By default, 4.
+	// MaxAttempts bounds how many times a request is sent, retries included. 1 means no
+	// retries. By default, 4.
 	MaxAttempts int
 
 	// AttemptTimeout bounds an attempt, from the connection to the last byte of the
@@ -93,9 +93,9 @@ type Client struct {
 // NewClient returns a client with the given credentials. Nil options mean the
 // defaults. It does no I/O.
 //
-// Errors match [ErrInvalidCredentials] for credentials that cannot be right, and name
-// the environment variable of their origin, and [ErrInvalidOptions] for an option out
-// of range.
+// Errors match [ErrInvalidCredentials] for impossible credentials, and name the
+// environment variable, if any. They match [ErrInvalidOptions] for an option out of
+// range.
 func NewClient(creds Credentials, opts *ClientOptions) (*Client, error) {
 	core := &core{}
 	if opts != nil {
@@ -111,8 +111,8 @@ func NewClient(creds Credentials, opts *ClientOptions) (*Client, error) {
 	return newClient(core, auth), nil
 }
 
-// SetCredentials makes attempts that start from now on use creds, retries of earlier
-// calls included. If creds cannot be right, those attempts fail with the error of
+// SetCredentials makes attempts from now on use creds, retries of earlier calls
+// included. If creds cannot be right, those attempts fail with the error of
 // [NewClient].
 func (c *Client) SetCredentials(creds Credentials) { c.auth.Store(c.core().mustAuth(creds)) }
 
@@ -123,8 +123,8 @@ func (c *Client) WithCredentials(creds Credentials) *Client {
 	return newClient(c.core(), c.core().mustAuth(creds))
 }
 
-// CloseIdleConnections closes the connections that no call uses now, as for a program
-// that has made its last call. Later calls open new connections. A transport of
+// CloseIdleConnections closes the connections that no call uses now, for example after
+// a program's last call. Later calls open new connections. A transport of
 // [ClientOptions].HTTPClient may have other users: their idle connections are closed
 // too.
 func (c *Client) CloseIdleConnections() { c.core().http.CloseIdleConnections() }
@@ -221,7 +221,7 @@ func (c *core) fill() (err error) {
 	case strings.ContainsFunc(o.UserAgent, func(r rune) bool { return r < ' ' || r >= 0x7f }):
 		return fmt.Errorf("%w: UserAgent must be printable ASCII", ErrInvalidOptions)
 	case o.Generation < 0 || o.Generation > 2:
-		return fmt.Errorf("%w: Generation is %d; want 1, 2, or 0 for that of the credentials", ErrInvalidOptions, o.Generation)
+		return fmt.Errorf("%w: Generation is %d; want 1, 2, or 0 for the generation of the credentials", ErrInvalidOptions, o.Generation)
 	}
 	if o.MaxAttempts == 0 {
 		o.MaxAttempts = defaultMaxAttempts
@@ -252,7 +252,7 @@ func parseBaseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
 	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.C, r) }):
-		return nil, fmt.Errorf("%w: BaseURL has white space or another character that no URL can have; trim it", ErrInvalidOptions)
+		return nil, fmt.Errorf("%w: BaseURL contains white space or another character illegal in a URL; trim the text", ErrInvalidOptions)
 	case err != nil:
 		// Not err itself, which quotes the URL.
 		return nil, fmt.Errorf("%w: BaseURL is not a URL", ErrInvalidOptions)
@@ -291,7 +291,7 @@ func (c *core) newHTTPClient(given *http.Client) *http.Client {
 // attempt then gets a new connection.
 func newTransport(attempt time.Duration) http.RoundTripper {
 	t, ok := http.DefaultTransport.(*http.Transport)
-	if !ok { // a program put its own there
+	if !ok { // set by a program
 		return http.DefaultTransport
 	}
 	t = t.Clone()
@@ -318,7 +318,7 @@ type ListOptions struct {
 	Limit int
 }
 
-// MaxListLimit is the length of the longest list that the API documents.
+// MaxListLimit is the length of the longest documented list.
 const MaxListLimit = 200
 
 func (o *ListOptions) limit() int {

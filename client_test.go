@@ -79,8 +79,8 @@ func TestClientDo(t *testing.T) {
 	require.NoError(t, client.Do(t.Context(), http.MethodGet, "monitors?limit=5", nil, &monitors))
 	assert.Equal(t, 1, server.Count("GET /api/monitors"))
 
-	// In lower case it is another method, of which nothing is known: it is not
-	// repeated. The contract knows nothing of it either.
+	// In lower case it is another method, not known as repeatable: the client sends it
+	// once. The contract does not know it either.
 	server = diffhooktest.NewServer(t)
 	for method, attempts := range map[string]int{http.MethodGet: 4, "get": 1, http.MethodPatch: 1} {
 		slow := server.Client(&diffhook.ClientOptions{Limiter: unlimited(), MaxRetryWait: 1})
@@ -94,9 +94,8 @@ func TestClientDo(t *testing.T) {
 	}
 }
 
-// Credentials that cannot be right are reported at once, and not by a crash
-// at the first call.
-func TestNewClientRefusesCredentials(t *testing.T) {
+// Impossible credentials are an error of NewClient, not a panic at the first call.
+func TestNewClientRejectsCredentials(t *testing.T) {
 	var none *diffhook.APIKey
 	for name, test := range map[string]struct {
 		creds diffhook.Credentials
@@ -120,9 +119,9 @@ func TestNewClientRefusesCredentials(t *testing.T) {
 	}
 }
 
-// What a hostile or broken server, transport or caller does to a client.
+// A hostile or broken server, transport or caller.
 
-// The connection of a 101 is the caller's, and no context ends its reads.
+// The connection of a 101 belongs to the caller, and no context ends the reads.
 func TestSwitchingProtocolsDoesNotHang(t *testing.T) {
 	release := make(chan struct{})
 	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -143,7 +142,7 @@ func TestSwitchingProtocolsDoesNotHang(t *testing.T) {
 	require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
 }
 
-// A token may be long, and repeated often: no piece of it is shown.
+// A long token, repeated often: no piece of it is shown.
 func TestLongTokenIsNotShown(t *testing.T) {
 	for name, token := range map[string]string{"long": strings.Repeat("violet.walrus", 500), "repeated": strings.Repeat("quartz.organ", 30)} {
 		t.Run(name, func(t *testing.T) {
@@ -159,8 +158,8 @@ func TestLongTokenIsNotShown(t *testing.T) {
 	}
 }
 
-// Exchanges that fail, or whose tokens are refused, are calls of the API too:
-// they stay within the plan.
+// Failed exchanges, and exchanges for rejected tokens, are calls of the API too: all
+// stay within the plan.
 func TestExchangesStayWithinThePlan(t *testing.T) {
 	for name, exchanged := range map[string]func(r *http.Request) *http.Response{
 		"wrong client":   func(*http.Request) *http.Response { return replyJSON(401, `{"error":"invalid_client"}`) },
@@ -189,13 +188,13 @@ func TestExchangesStayWithinThePlan(t *testing.T) {
 				}
 				assert.Positive(t, sent.Load())
 				assert.LessOrEqual(t, sent.Load(), int64(diffhook.FreePlan))
-				pause(2 * time.Minute) // an exchange that nobody waits for ends
+				pause(2 * time.Minute) // an abandoned exchange ends
 			})
 		})
 	}
 }
 
-// Many who wait and leave do not take the turns with them.
+// If many waiters give up, their turns are free.
 func TestLeavingTheLineFreesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limiter := diffhook.PlanLimiter(diffhook.FreePlan)
@@ -213,8 +212,8 @@ func TestLeavingTheLineFreesIt(t *testing.T) {
 	})
 }
 
-// A wait that is not credible, since limits are counted per minute, does not stop
-// the other calls for as long as it says.
+// Limits are counted per minute, so a longer wait is not credible: it does not stop the
+// other calls for so long.
 func TestPauseIsCredible(t *testing.T) {
 	for _, c := range []struct {
 		name, header, value string
@@ -242,7 +241,7 @@ func TestPauseIsCredible(t *testing.T) {
 	}
 }
 
-// New credentials reach calls that wait for the old ones' exchange.
+// New credentials reach calls that wait for the exchange of the old credentials.
 func TestSetCredentialsWhileExchanging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
@@ -263,7 +262,7 @@ func TestSetCredentialsWhileExchanging(t *testing.T) {
 	})
 }
 
-// A retry with credentials of the other generation speaks that one's words.
+// A retry with credentials of the other generation uses the other field names.
 func TestRetrySpeaksTheNewGeneration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var bodies []string
@@ -301,7 +300,7 @@ func TestListIsBounded(t *testing.T) {
 	})
 }
 
-// A 404 of a proxy does not say that a key is gone.
+// A 404 of a proxy does not prove a deletion.
 func TestDeleteBelievesTheAPIOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		html := func(status int) http.HandlerFunc { return answering(status, "text/html", "<html>") }
@@ -310,7 +309,7 @@ func TestDeleteBelievesTheAPIOnly(t *testing.T) {
 	})
 }
 
-// «Until the context ends» is a number of attempts that no duration holds.
+// «Until the context ends» is a number of attempts too large for any duration.
 func TestManyAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -319,8 +318,8 @@ func TestManyAttempts(t *testing.T) {
 	})
 }
 
-// A transport that ends its goroutine, as a failing test does, or panics, fails
-// the exchange, and not the process or every call after it.
+// A transport that panics, or ends its goroutine as a failing test does, fails the
+// exchange alone: the process and later calls go on.
 func TestExchangeSurvivesItsTransport(t *testing.T) {
 	for name, breaks := range map[string]func(){"ends": runtime.Goexit, "panics": func() { panic("broken transport") }} {
 		t.Run(name, func(t *testing.T) {
@@ -344,8 +343,8 @@ func TestExchangeSurvivesItsTransport(t *testing.T) {
 	}
 }
 
-// Printing a client or a verifier beside its use is no data race, and shows
-// what tells it from another.
+// Printing a client or a verifier in use is no data race, and the text identifies the
+// instance.
 func TestPrintingWhileInUse(t *testing.T) {
 	v := newVerifier(t, diffhook.Secrets{Current: letter(t, "A")}, nil)
 	key, err := diffhook.NewAPIKey(apiKeyText)
@@ -369,7 +368,7 @@ func TestPrintingWhileInUse(t *testing.T) {
 	users.Wait()
 }
 
-func TestDoRefusesMethodsAndQueries(t *testing.T) {
+func TestDoRejectsMethodsAndQueries(t *testing.T) {
 	client := newTransportClient(t, respond(func(*http.Request) (*http.Response, error) {
 		t.Error("sent")
 		return nil, errors.New("sent")
@@ -383,7 +382,7 @@ func TestDoRefusesMethodsAndQueries(t *testing.T) {
 	require.ErrorIs(t, err, diffhook.ErrInvalidOptions)
 }
 
-// countNew returns a hook that counts new connections.
+// countNew returns a hook to count new connections.
 func countNew(n *atomic.Int64) func(net.Conn, http.ConnState) {
 	return func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
@@ -392,7 +391,7 @@ func countNew(n *atomic.Int64) func(net.Conn, http.ConnState) {
 	}
 }
 
-// countOpen returns a hook that keeps how many connections are open.
+// countOpen returns a hook to count open connections.
 func countOpen(n *atomic.Int64) func(net.Conn, http.ConnState) {
 	return func(_ net.Conn, state http.ConnState) {
 		switch state {
@@ -404,7 +403,7 @@ func countOpen(n *atomic.Int64) func(net.Conn, http.ConnState) {
 	}
 }
 
-// faulty answers one request in four with something else than it should.
+// faulty answers a request in four wrongly.
 var faulty = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	switch rand.N(24) {
 	case 0:
@@ -415,19 +414,19 @@ var faulty = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answering(502, "text/html", strings.Repeat("<p>Bad Gateway", 10000))(w, r)
 	case 3:
 		answering(302, "", "")(w, r)
-	case 4: // its body unread
+	case 4: // the body of the request unread
 		w.WriteHeader(http.StatusNotFound)
 	case 5:
 		_, _ = io.Copy(io.Discard, r.Body)
-		<-r.Context().Done() // until the attempt times out
+		<-r.Context().Done() // ends when the attempt times out
 	default:
 		_, _ = io.Copy(io.Discard, r.Body)
 		answeringJSON(200, `{"data": {"id": "mon_abc123"}}`)(w, r)
 	}
 })
 
-// TestNothingIsLeftBehind makes many calls, of which some fail in every way, and
-// counts goroutines and connections before and after.
+// TestNothingIsLeftBehind makes many calls, of which some fail in every way, and counts
+// goroutines and connections before and after.
 func TestNothingIsLeftBehind(t *testing.T) {
 	const workers = 64
 	calls := int64(sampled(2000, 10_000))
@@ -452,7 +451,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	work.Wait()
 	assert.Greater(t, failed.Load(), calls/10)
-	assert.LessOrEqual(t, open.Load(), int64(2*workers), "connections that are open, and idle")
+	assert.LessOrEqual(t, open.Load(), int64(2*workers), "open or idle connections")
 
 	transport.CloseIdleConnections()
 	// Both ends take a moment to notice.
@@ -463,16 +462,16 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	assert.LessOrEqual(t, runtime.NumGoroutine(), before, "goroutines left behind")
 }
 
-// TestConnectionsAreShared: with the client's own transport, as many goroutines
-// as it keeps connections for open no more than one each. On a busy machine, net/http
-// does not wait for a connection that has not been returned yet, and opens another.
+// TestConnectionsAreShared: on the client's own transport, goroutines share
+// connections, about as many as there are goroutines. On a busy machine, net/http opens
+// a further connection instead of waiting for a return.
 func TestConnectionsAreShared(t *testing.T) {
 	const workers, each = 64, 50
 	var opened atomic.Int64
 	all := make(chan struct{})
 	var first atomic.Int64
 	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if n := first.Add(1); n == workers { // so that each has one
+		if n := first.Add(1); n == workers { // each has a connection
 			close(all)
 		} else if n < workers {
 			<-all

@@ -25,18 +25,18 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// patience is how long a test waits for what must come at once: far more than
-// a busy machine needs, and half of DeliveryTimeout.
+// patience bounds the wait for a result that must come at once: far more than a busy
+// machine needs, and half of DeliveryTimeout.
 const patience = 5 * time.Second
 
-// moment is how long a test waits to see that something does not happen.
+// moment is the wait after which nothing has happened.
 const moment = 200 * time.Millisecond
 
-// pause waits without a socket: in a synctest bubble it turns the clock.
+// pause waits without a socket: in a synctest bubble, the clock moves on.
 func pause(d time.Duration) { <-time.After(d) }
 
-// serve starts a server for h. The test fails if the server logs a panic or a
-// second answer to one request.
+// serve starts a server for h. The test fails if the server logs a panic or a second
+// answer to a request.
 func serve(tb testing.TB, h http.Handler, configure func(*httptest.Server)) *httptest.Server {
 	tb.Helper()
 	var logged lockedBuffer
@@ -64,7 +64,7 @@ func serve(tb testing.TB, h http.Handler, configure func(*httptest.Server)) *htt
 
 func withHTTP2(srv *httptest.Server) { srv.EnableHTTP2 = true }
 
-// withoutSockets has the server listen in memory: in a synctest bubble, its connections
+// withoutSockets makes the server listen in memory: in a synctest bubble, connections
 // wait on the clock of the bubble.
 func withoutSockets(srv *httptest.Server) {
 	_ = srv.Listener.Close()
@@ -104,8 +104,8 @@ func (l *memoryListener) dial(context.Context, string, string) (net.Conn, error)
 	}
 }
 
-// rawConn is a client's end of an HTTP/1.1 connection, driven by hand so that
-// a request can stop anywhere.
+// rawConn is the client's end of an HTTP/1.1 connection. Tests drive it by hand, to
+// stop a request at any byte.
 type rawConn struct {
 	net.Conn
 	tb testing.TB
@@ -131,20 +131,19 @@ func post(lines ...string) string {
 	return "POST /hook HTTP/1.1\r\nHost: test\r\n" + strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// signed is the header line with the signature of body under the current
-// secret.
+// signed is the header line with the signature of body under the current secret.
 func signed(tb testing.TB, body string) string {
 	return diffhook.SignatureHeader + ": " + mustSecret(tb, currentText).Sign([]byte(body))
 }
 
-// delivery is a whole request that is accepted.
+// delivery is a complete request, correctly signed.
 func delivery(tb testing.TB, body string) string {
 	return post(signed(tb, body), contentLength(len(body))) + body
 }
 
 func contentLength(n int) string { return fmt.Sprintf("Content-Length: %d", n) }
 
-// forged is a header line with a signature that is well formed and wrong.
+// forged is a header line with a well-formed, wrong signature.
 var forged = diffhook.SignatureHeader + ": " + forgedSignature
 
 var forgedSignature = "sha256=" + strings.Repeat("0", 64)
@@ -155,8 +154,8 @@ func (c *rawConn) send(text string) {
 	require.NoError(c.tb, err)
 }
 
-// answer reads the next answer, which must be the final one: a 100 Continue
-// before it is an answer like any other.
+// answer reads the next answer, which must be the final answer: a 100 Continue before
+// it fails the test.
 func (c *rawConn) answer() (*http.Response, string) {
 	c.tb.Helper()
 	resp, err := http.ReadResponse(c.r, nil)
@@ -172,8 +171,8 @@ func (c *rawConn) requireStatus(status int) {
 	require.Equal(c.tb, status, resp.StatusCode, "the answer was %q", body)
 }
 
-// requireClosed requires that the server closes the connection. It does so
-// with a reset where it had not read all that came, which clean forbids.
+// requireClosed requires that the server closes the connection. If the server left
+// bytes unread, it resets the connection, which clean forbids.
 func (c *rawConn) requireClosed(clean bool) {
 	c.tb.Helper()
 	_, err := c.r.ReadByte()
@@ -183,8 +182,7 @@ func (c *rawConn) requireClosed(clean bool) {
 	require.ErrorIs(c.tb, err, io.EOF)
 }
 
-// requireReusable requires that a delivery on the same connection is accepted
-// by alive.
+// requireReusable requires an answer of alive to a delivery on the same connection.
 func (c *rawConn) requireReusable() {
 	c.tb.Helper()
 	c.send(delivery(c.tb, "{}"))
@@ -192,8 +190,8 @@ func (c *rawConn) requireReusable() {
 	require.Equal(c.tb, "200 alive", fmt.Sprint(resp.StatusCode, " ", body))
 }
 
-// alive answers whether the context of its request still lives. It must also
-// do so where an earlier request on the connection was refused.
+// alive reports in the answer whether the context of the request is alive, also after
+// an earlier request on the connection was rejected.
 var alive = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	if err := r.Context().Err(); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -202,8 +200,8 @@ var alive = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "alive")
 })
 
-// denyPatiently answers as a Deny that takes its time, with the request's
-// context, would: "in time", or with the error of the context.
+// denyPatiently answers like a slow Deny that respects the request's context: "in
+// time", or the error of the context.
 func denyPatiently(w http.ResponseWriter, r *http.Request, err error) {
 	said := "in time"
 	select {
@@ -215,9 +213,8 @@ func denyPatiently(w http.ResponseWriter, r *http.Request, err error) {
 	_, _ = io.WriteString(w, said)
 }
 
-// counted is middleware that counts the bytes of bodies read behind it. It
-// leaves the server's own request as it was, and with it what net/http does
-// about the rest of a body.
+// counted is middleware to count the bytes of the body read by next. It leaves the
+// server's own request alone, and so how net/http treats the rest of a body.
 func counted(n *atomic.Int64, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(r.Context())
@@ -237,8 +234,8 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// consumed is middleware that reads the body before next, and puts it back
-// where restore is set, as middleware that logs or decodes bodies does.
+// consumed is middleware that reads the body before next, as middleware for logs or
+// decoding does. If restore is set, consumed puts the body back.
 func consumed(restore bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -249,7 +246,7 @@ func consumed(restore bool, next http.Handler) http.Handler {
 	})
 }
 
-// lockedBuffer is a buffer that goroutines may share.
+// lockedBuffer is a buffer for several goroutines.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -267,7 +264,7 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// timed is what came of a request, and when.
+// timed is the result of a request, with the time.
 type timed struct {
 	status int
 	body   string
@@ -275,8 +272,8 @@ type timed struct {
 	after  time.Duration
 }
 
-// slowCase is a request that takes its time. start begins it on a connection
-// of its own, which is nil where it is not of HTTP/1.1.
+// slowCase is a slow request. start begins the request on a new connection: nil if the
+// connection is not HTTP/1.1.
 type slowCase struct {
 	name      string
 	start     func(t *testing.T, srv *httptest.Server) (<-chan timed, *rawConn)
@@ -284,7 +281,7 @@ type slowCase struct {
 	outer     func(http.Handler) http.Handler
 }
 
-// http1 sends request and then drip once a second, if there is one.
+// http1 sends request and then drip once a second, unless drip is empty.
 func http1(request, drip string) func(*testing.T, *httptest.Server) (<-chan timed, *rawConn) {
 	return func(t *testing.T, srv *httptest.Server) (<-chan timed, *rawConn) {
 		c, start, done := dial(t, srv), time.Now(), make(chan timed, 1)
@@ -302,8 +299,8 @@ func http1(request, drip string) func(*testing.T, *httptest.Server) (<-chan time
 	}
 }
 
-// http2 sends a body that begins with text, goes on with drip once a second,
-// if there is one, and ends only where whole is set.
+// http2 sends a body of text and then drip once a second, unless drip is empty. The
+// body ends only if whole is set.
 func http2(signature, text, drip string, whole bool) func(*testing.T, *httptest.Server) (<-chan timed, *rawConn) {
 	return func(t *testing.T, srv *httptest.Server) (<-chan timed, *rawConn) {
 		body, sender := io.Pipe()
@@ -354,7 +351,7 @@ func finish(start time.Time, resp *http.Response, err error) timed {
 	return result
 }
 
-// arriving is a body that calls done once left bytes of it have been read.
+// arriving is a body. It calls done once left bytes were read.
 type arriving struct {
 	io.ReadCloser
 	left int
@@ -371,7 +368,7 @@ func (b *arriving) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// heapHeld returns what of the heap is reachable.
+// heapHeld returns the reachable bytes of the heap.
 func heapHeld() uint64 {
 	var stats runtime.MemStats
 	runtime.GC()
@@ -379,8 +376,8 @@ func heapHeld() uint64 {
 	return stats.HeapAlloc
 }
 
-// sampleHeap watches the memory that the heap takes until stop is called,
-// which returns by how much it grew at most.
+// sampleHeap watches the memory of the heap until stop is called. stop returns the
+// largest growth.
 func sampleHeap() (stop func() (grown uint64)) {
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)

@@ -21,7 +21,7 @@ type Credentials interface {
 	Token(ctx context.Context) (string, error)
 }
 
-// CredentialsFunc is a function that is [Credentials], for a key that is kept
+// CredentialsFunc is an adapter: a function as [Credentials], for a key that is kept
 // elsewhere and may change. It should return a token from memory.
 type CredentialsFunc func(ctx context.Context) (string, error)
 
@@ -37,9 +37,9 @@ type APIKey struct {
 	text func() string // behind a function, as the key of a Secret
 }
 
-// NewAPIKey returns the API key with the given text: dh_live_ and at least one
-// letter, digit, - or _. Keys are made at App → Settings → API Keys, which shows a
-// key once, at its creation.
+// NewAPIKey returns the API key with the given text: dh_live_ and at least one letter,
+// digit, - or _. Keys are made at App → Settings → API Keys, which shows a key once, at
+// the creation.
 //
 // For any other text, the error matches [ErrInvalidCredentials] and does not repeat
 // the text.
@@ -55,7 +55,7 @@ func NewAPIKey(s string) (APIKey, error) {
 	case rest == "":
 		return APIKey{}, fmt.Errorf("%w: nothing follows %s; copy it whole", ErrInvalidCredentials, apiKeyPrefix)
 	case strings.ContainsFunc(rest, func(r rune) bool { return !redact.IsKeyRune(r) }):
-		return APIKey{}, fmt.Errorf("%w: it has characters other than letters, digits, - and _; copy it from where it was shown at creation", ErrInvalidCredentials)
+		return APIKey{}, fmt.Errorf("%w: it contains characters other than letters, digits, - and _; copy the key again, as shown at the creation", ErrInvalidCredentials)
 	}
 	s = strings.Clone(s)
 	return APIKey{text: func() string { return s }}, nil
@@ -110,10 +110,10 @@ func redactAPIKey(text string) string {
 	return apiKeyPrefix + "…" + text[len(text)-shown:]
 }
 
-// ClientCredentials returns the credentials of generation 2: a client id, which
-// begins with dh_live_, and its secret. Each [Client] exchanges them for an access
-// token of its own, at api/oauth/token of its base URL, keeps the token while it
-// lives (24 h), and gets a new token shortly before.
+// ClientCredentials returns the credentials of generation 2: a client id, which begins
+// with dh_live_, and a client secret. Each [Client] exchanges them for a separate
+// access token, at api/oauth/token of the base URL. A token lives 24 h, and the client
+// gets a new token shortly before the end.
 func ClientCredentials(id, secret string) Credentials {
 	secret = strings.Clone(secret)
 	return clientCredentials{id: id, secret: func() string { return secret }}
@@ -139,11 +139,11 @@ func (c clientCredentials) check() error {
 	case !strings.HasPrefix(c.id, apiKeyPrefix):
 		return fmt.Errorf("%w: the client id does not begin with %s", ErrInvalidCredentials, apiKeyPrefix)
 	case strings.ContainsFunc(c.id, func(r rune) bool { return !redact.IsKeyRune(r) }):
-		return fmt.Errorf("%w: the client id has characters other than letters, digits, - and _", ErrInvalidCredentials)
+		return fmt.Errorf("%w: the client id contains characters other than letters, digits, - and _; copy the id again from App → Settings → API Keys", ErrInvalidCredentials)
 	case c.secret() == "":
 		return fmt.Errorf("%w: the client secret is empty", ErrInvalidCredentials)
 	case strings.HasPrefix(c.secret(), apiKeyPrefix):
-		return fmt.Errorf("%w: the client secret begins with %s, as a client id does; pass the secret that was shown once at its creation", ErrInvalidCredentials, apiKeyPrefix)
+		return fmt.Errorf("%w: the client secret begins with %s, as a client id does; pass the secret shown once, at the creation", ErrInvalidCredentials, apiKeyPrefix)
 	}
 	if fault := textFault(c.secret()); fault != "" {
 		return fmt.Errorf("%w: the client secret %s", ErrInvalidCredentials, fault)

@@ -25,8 +25,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// Made-up keys: one that is long enough for its last four characters to be
-// shown, and one that is not.
+// Made-up keys. longKeyText is long enough to show the last four characters, and
+// shortKeyText is not.
 const (
 	longKeyText  = "dh_live_violetWALRUS-plays_THEquartz7wxyz"
 	shortKeyText = "dh_live_amberPELICAN"
@@ -41,8 +41,7 @@ func mustAPIKey(tb testing.TB, text string) diffhook.APIKey {
 	return key
 }
 
-// keyDetector finds 8 bytes in a row of a key, other than the prefix that all
-// keys have.
+// keyDetector finds any 8 consecutive bytes of a key, except of the prefix of all keys.
 func keyDetector(text string) leakDetector { return newLeakDetector(text[1:]) }
 
 func TestNewAPIKey(t *testing.T) {
@@ -62,8 +61,8 @@ func TestNewAPIKey(t *testing.T) {
 		{"a part of the prefix", "dh_live", false},
 		{"without the prefix", longKeyText[8:], false},
 
-		// A sloppy paste, a file's newline: 401 at best, and no header can
-		// have some of these.
+		// A sloppy paste, or the newline of a file: at best a 401, and some characters
+		// are illegal in a header.
 		{"newline at the end", longKeyText + "\n", false},
 		{"CRLF at the end", longKeyText + "\r\n", false},
 		{"space at the start", " " + longKeyText, false},
@@ -75,7 +74,7 @@ func TestNewAPIKey(t *testing.T) {
 		{"with the variable", "DIFFHOOK_API_KEY=" + longKeyText, false},
 		{"white space only", " \t\n", false},
 
-		// What would end the header, and begin another one.
+		// Characters that would end the header and begin another.
 		{"CRLF and a header inside", "dh_live_violet\r\nX-Admin: true", false},
 		{"newline inside", "dh_live_violet\nwalrus", false},
 		{"NUL inside", "dh_live_violet\x00walrus", false},
@@ -85,7 +84,7 @@ func TestNewAPIKey(t *testing.T) {
 		{"a letter beyond ASCII", "dh_live_violéta-walrus-plays", false},
 		{"a Cyrillic letter that looks Latin", "dh_live_viоlet-walrus-plays", false},
 
-		// The wrong credential.
+		// The wrong kind of credential.
 		{"the signing secret", currentText, false},
 		{"a key of another kind", "dh_test_violet-walrus-plays", false},
 		{"the prefix in capitals", "DH_LIVE_violet-walrus-plays", false},
@@ -112,7 +111,7 @@ func TestAPIKeyShows(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"ordinary", longKeyText, "dh_live_…wxyz"},
 		{"16 characters", "dh_live_0123456789abwxyz", "dh_live_…wxyz"},
-		{"15 characters, of which four are too many", "dh_live_0123456789awxyz", "dh_live_…"},
+		{"15 characters, too short to show four", "dh_live_0123456789awxyz", "dh_live_…"},
 		{"short", shortKeyText, "dh_live_…"},
 		{"one character", "dh_live_x", "dh_live_…"},
 	} {
@@ -128,8 +127,8 @@ func TestAPIKeyShows(t *testing.T) {
 			assert.Equal(t, `"`+c.want+`"`, string(asJSON))
 			assert.Contains(t, logged.String(), "key="+c.want+"\n")
 
-			// A key that was stored by printing it must fail to load, rather
-			// than be refused by the API one day.
+			// A printed key that was stored as a key must fail to load, before the API
+			// ever rejects it.
 			for _, printed := range []string{key.String(), fmt.Sprintf("%q", key), fmt.Sprintf("%x", key)} {
 				_, err := diffhook.NewAPIKey(printed)
 				assert.ErrorIs(t, err, diffhook.ErrInvalidCredentials, printed)
@@ -167,7 +166,7 @@ type (
 	namedKey           diffhook.APIKey
 )
 
-// TestAPIKeyOpacity crosses all that can hold a key with all ways to show it.
+// TestAPIKeyOpacity crosses all holders of a key with all ways to print.
 func TestAPIKeyOpacity(t *testing.T) {
 	shapes := append(shapesOf[diffhook.APIKey](), []shape[diffhook.APIKey]{
 		{"embedded", func(k diffhook.APIKey) any { return embeddedKey{k} }},
@@ -189,8 +188,7 @@ func TestAPIKeyOpacity(t *testing.T) {
 	})
 }
 
-// respond is a transport of one function, which shows nothing of what it
-// answers with.
+// respond is a transport of one function. Printing it shows nothing of the answers.
 type respond func(*http.Request) (*http.Response, error)
 
 func (f respond) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -214,11 +212,11 @@ func replyJSON(status int, body string) *http.Response {
 	return reply(status, "application/json", body)
 }
 
-// isExchange reports a request for a token.
+// isExchange reports whether r asks for a token.
 func isExchange(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/oauth/token") }
 
-// TestClientOpacity prints clients whole: with their key, their client secret
-// and the token that they got for it.
+// TestClientOpacity prints complete clients: with the key, the client secret and the
+// exchanged token.
 func TestClientOpacity(t *testing.T) {
 	const tokenText = "copper-octopus-reads-the-tidal-gazette"
 	answers := respond(func(r *http.Request) (*http.Response, error) {
@@ -261,12 +259,12 @@ func TestClientOpacity(t *testing.T) {
 			used(mustAPIKey(t, longKeyText)).WithCredentials(credentials(opaqueText)), used(mustAPIKey(t, otherKeyText)),
 		},
 		{
-			"error of a key that was refused",
+			"error of a rejected key",
 			func() any { _, err := used(mustAPIKey(t, longKeyText)).Logs.List(t.Context(), nil); return err }(),
 			errors.New(otherText),
 		},
 		{
-			"error of a token that was refused",
+			"error of a rejected token",
 			func() any { _, err := used(credentials(opaqueText)).Logs.List(t.Context(), nil); return err }(),
 			errors.New(otherText),
 		},
@@ -278,8 +276,8 @@ func TestClientOpacity(t *testing.T) {
 	}
 }
 
-// TestLiveClientIsOpaque prints clients with open connections, whose buffers hold
-// the last request with its token, while other goroutines use them.
+// TestLiveClientIsOpaque prints clients with open connections while other goroutines
+// use them. The buffers of the connections hold the last request with the token.
 func TestLiveClientIsOpaque(t *testing.T) {
 	const tokenText = "copper-octopus-reads-the-tidal-gazette"
 	detector := newLeakDetector(longKeyText[1:], opaqueText, tokenText)
@@ -329,7 +327,7 @@ func TestEnvCredentials(t *testing.T) {
 		name            string
 		key, id, secret string
 		used            string
-		names           string // variables that the error names
+		names           string // variables in the text of the error
 	}{
 		{"nothing", "", "", "", none, variables},
 		{"key", longKeyText, "", "", byKey, ""},
@@ -342,7 +340,7 @@ func TestEnvCredentials(t *testing.T) {
 		{"id without a secret", "", clientID, "", none, "DIFFHOOK_CLIENT_ID DIFFHOOK_CLIENT_SECRET"},
 		{"secret without an id", "", "", opaqueText, none, "DIFFHOOK_CLIENT_ID DIFFHOOK_CLIENT_SECRET"},
 		{"id and secret exchanged", "", opaqueText, clientID, none, "DIFFHOOK_CLIENT_ID DIFFHOOK_CLIENT_SECRET"},
-		// Not the client credentials in its stead: they may be of another team.
+		// No fallback to the client credentials: they may belong to another team.
 		{"malformed key and client credentials", "dh_live_", clientID, opaqueText, none, "DIFFHOOK_API_KEY"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -376,8 +374,7 @@ func TestEnvCredentials(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			// They are read once: what the environment says later is nothing
-			// to this client.
+			// The client reads the environment once: later changes have no effect.
 			t.Setenv("DIFFHOOK_API_KEY", "")
 			_, err = client.Keys.List(t.Context(), nil)
 			require.NoError(t, err)
@@ -386,8 +383,8 @@ func TestEnvCredentials(t *testing.T) {
 	}
 }
 
-// TestEnvCredentialsToken: used by themselves they are the key, and no client
-// credentials, which only a client can exchange.
+// TestEnvCredentialsToken: without a client, EnvCredentials return the key but no token
+// of client credentials, which only a client can exchange.
 func TestEnvCredentialsToken(t *testing.T) {
 	t.Setenv("DIFFHOOK_API_KEY", longKeyText)
 	token, err := diffhook.EnvCredentials().Token(t.Context())
@@ -402,8 +399,7 @@ func TestEnvCredentialsToken(t *testing.T) {
 	assertDoesNotRepeat(t, err, opaqueText)
 }
 
-// badCredentials are those that cannot be right, as far as can be told without
-// asking the API.
+// badCredentials cannot be right, as far as the client can judge without the API.
 var badCredentials = []struct {
 	name  string
 	creds diffhook.Credentials
@@ -435,8 +431,8 @@ func TestNewClientReportsBadCredentials(t *testing.T) {
 	}
 }
 
-// TestBadCredentialsLater: SetCredentials and WithCredentials return no error,
-// so the calls have it, and send nothing.
+// TestBadCredentialsLater: SetCredentials and WithCredentials return no error, so the
+// calls return it and send nothing.
 func TestBadCredentialsLater(t *testing.T) {
 	emptyEnvironment(t)
 	for _, c := range badCredentials {
@@ -447,7 +443,7 @@ func TestBadCredentialsLater(t *testing.T) {
 			_, err := client.WithCredentials(c.creds).Keys.List(t.Context(), nil)
 			require.ErrorIs(t, err, c.want)
 			_, err = client.Keys.List(t.Context(), nil)
-			require.NoError(t, err, "the first client keeps its own")
+			require.NoError(t, err, "the first client keeps its credentials")
 			assert.Equal(t, 1, s.Count(""))
 
 			client.SetCredentials(c.creds)
@@ -466,8 +462,8 @@ func TestBadCredentialsLater(t *testing.T) {
 	}
 }
 
-// TestCredentialsFunc: it is asked for every attempt, and what it gives is
-// checked before it becomes a header.
+// TestCredentialsFunc: the client calls it for every attempt, and checks the token
+// before it becomes a header.
 func TestCredentialsFunc(t *testing.T) {
 	errVault := errors.New("the vault is sealed")
 	for _, c := range []struct {
@@ -503,8 +499,8 @@ func TestCredentialsFunc(t *testing.T) {
 	}
 }
 
-// TestSetCredentialsReachesRetries: a rotation in the middle of a call's
-// retries ends with the new key.
+// TestSetCredentialsReachesRetries: a key replaced between retries is used by the next
+// retry.
 func TestSetCredentialsReachesRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -530,8 +526,8 @@ func TestSetCredentialsReachesRetries(t *testing.T) {
 	})
 }
 
-// TestBadCredentialsReachRetries: what the call fails with then is the new
-// problem, which hides none that the caller could do something about.
+// TestBadCredentialsReachRetries: a call fails with the new problem, the problem that
+// the caller can mend.
 func TestBadCredentialsReachRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -549,8 +545,8 @@ func TestBadCredentialsReachRetries(t *testing.T) {
 	})
 }
 
-// TestSetCredentialsRace: attempts see one set of credentials or the other, in
-// either generation, and never a mixture.
+// TestSetCredentialsRace: an attempt uses either set of credentials in full, in either
+// generation, never a mixture.
 func TestSetCredentialsRace(t *testing.T) {
 	var mixed, gen1, gen2 atomic.Int64
 	client := newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
@@ -596,8 +592,8 @@ func TestSetCredentialsRace(t *testing.T) {
 	assert.EqualValues(t, 400, gen1.Load()+gen2.Load())
 }
 
-// TestWithCredentials: another key, and what limits requests stays common, as
-// the API counts by address too.
+// TestWithCredentials: another key shares the limits, since the API counts by address
+// too.
 func TestWithCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)

@@ -34,16 +34,15 @@
 //
 // # Rotating the signing secret
 //
-// DiffHook signs with a new secret from the moment of its rotation, while
-// deliveries in flight can carry the old signature. A verifier therefore accepts two
-// secrets for a time, the rotation window. It reads a new secret from the source, by
-// [Verifier.Watch] and [Verifier.Refresh], and at once after a delivery that no known
-// secret signed. A flood of such deliveries starts one read per
-// [VerifierOptions].MinRefreshInterval on average. [Verifier.Rotate] and
-// [Verifier.Reject] change the secrets by hand, and [Verifier.Status] shows whether the
-// old secret is still in use. [Verifier.Hold] keeps deliveries of generation 1 while
-// the new secret is on the way to a server, and [Verifier.AcceptSuccessor] accepts the
-// new secret before the source names it.
+// DiffHook signs with a new secret from the moment of its rotation, while deliveries in
+// flight can carry the old signature. A verifier therefore accepts two secrets for a
+// time, the rotation window. It reads a new secret from the source, by [Verifier.Watch]
+// and [Verifier.Refresh], and at once after a delivery that no known secret signed. A
+// flood of such deliveries starts a read per [VerifierOptions].MinRefreshInterval on
+// average. [Verifier.Rotate] and [Verifier.Reject] change the secrets by hand, and
+// [Verifier.Status] shows whether the old secret is still in use. [Verifier.Hold] keeps
+// deliveries of generation 1 while the new secret is on the way to a server.
+// [Verifier.AcceptSuccessor] accepts the new secret before the source names it.
 //
 // If the source names the previous secret too, such as a directory with the files
 // current and previous, a restart inside the window loses nothing. Otherwise only the
@@ -76,11 +75,10 @@
 //
 // # Rotating API keys
 //
-// Nothing replaces a key in place, says DiffHook's page "API Keys": create the
-// new one, migrate, delete the old one. Package
-// [github.com/diffhook/diffhook-go/rotation] takes a person, or the assumed
-// endpoints, through these steps. [Key.Stale] reports which keys are older than 90
-// days. [Client.SetCredentials] moves a client to another key.
+// Nothing replaces a key in place, says DiffHook's page "API Keys": create a new key,
+// migrate, delete the old key. Package [github.com/diffhook/diffhook-go/rotation] takes
+// a person, or the assumed endpoints, through these steps. [Key.Stale] reports which
+// keys are older than 90 days. [Client.SetCredentials] moves a client to another key.
 //
 // Revoke a key at once ([KeyService.Delete]) if it appears in a log or a repository.
 // Package [github.com/diffhook/diffhook-go/redact] finds keys in text, and keeps keys
@@ -91,7 +89,7 @@
 // Test for these with [errors.Is]. For an error of receiving, [HTTPStatus] returns the
 // status to answer with, and observations and log lines show the [Result].
 //
-//	receiving               status  what to do
+//	receiving               status  remedy
 //	ErrNoSignature          401     nothing: it is rejected
 //	ErrMalformedSignature   401     nothing: it is rejected
 //	ErrSignatureMismatch    401     if all deliveries fail, compare fingerprints, and read the log's hint
@@ -99,7 +97,7 @@
 //	ErrBodyTooLarge         413     raise MaxBodyBytes if deliveries can be that long
 //	ErrBodyTimeout          408     nothing: the sender was slow
 //	ErrBodyRead             400     nothing: the connection broke off, or a reader before the verifier failed
-//	ErrBodyConsumed         500     mount the verifier before what reads the body
+//	ErrBodyConsumed         500     mount the verifier before other readers of the body
 //	ErrSecretsUnavailable   503     check the secret source; DiffHook will retry
 //	ErrUnavailable          503     nothing: a function of yours returned it; DiffHook will retry
 //	ErrHeld                 202     nothing: Verifier.Hold keeps the delivery
@@ -109,7 +107,7 @@
 //
 // A response of the API other than success is an [*APIError], with the details.
 //
-//	calling                 status  what to do
+//	calling                 status  remedy
 //	ErrUnauthorized         401     the key is missing, malformed or revoked: check the credentials
 //	ErrForbidden            403     the key is valid and has no access: another team's monitor?
 //	ErrMonitorLimit         403     delete a monitor or change the plan; also ErrForbidden

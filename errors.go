@@ -22,9 +22,9 @@ var (
 	// in force.
 	ErrSignatureMismatch = errors.New("diffhook: signature mismatch: no signing secret in force signed this body; if every delivery fails, compare the fingerprint of the secret, and look for code that changes the body before the verifier")
 
-	// ErrStale is returned if [VerifierOptions].MaxAge is set and a correctly
-	// signed event was triggered longer ago, or more than 5 minutes in the
-	// future, or has no readable time.
+	// ErrStale is returned for a correctly signed event if [VerifierOptions].MaxAge is
+	// set: the event is older, over 5 minutes in the future, or without a readable
+	// time.
 	ErrStale = errors.New("diffhook: stale delivery: triggered_at is longer ago than MaxAge, over 5 minutes in the future, or unreadable; if retries fail, raise MaxAge or check the clock")
 
 	// ErrBodyTooLarge is returned if a body is longer than
@@ -34,21 +34,21 @@ var (
 	// HTTPStatusCode.
 	ErrBodyTooLarge = errors.New("diffhook: body too large: it is longer than MaxBodyBytes; raise the limit if deliveries can be that long")
 
-	// ErrBodyTimeout is returned if a body did not arrive in time, or if the reader
-	// returns the error of a deadline or an error with the status 408.
+	// ErrBodyTimeout is returned if a body did not arrive in time. The reader may also
+	// return the error of a deadline, or an error with the status 408.
 	ErrBodyTimeout = errors.New("diffhook: body timeout: the sender is slow or has stopped")
 
 	// ErrBodyRead is returned if the body broke off or could not be read.
 	// [errors.Is] and [errors.As] find the error of the reader.
-	ErrBodyRead = errors.New("diffhook: body not read: it broke off before its end, or its reader failed")
+	ErrBodyRead = errors.New("diffhook: body not read: it broke off before the end, or the reader failed")
 
 	// ErrBodyConsumed is returned if the body is shorter than the Content-Length and
 	// did not break off: other code read it first.
-	ErrBodyConsumed = errors.New("diffhook: body consumed: something read or replaced the request's body before the verifier; mount the verifier before it")
+	ErrBodyConsumed = errors.New("diffhook: body consumed: other code read or replaced the request's body; mount the verifier before that code")
 
-	// ErrSecretsUnavailable is returned if the source of secrets fails, because a
-	// secret that only the source names may have signed the delivery, and by every
-	// method of a zero [Verifier].
+	// ErrSecretsUnavailable is returned if the source of secrets fails: a secret that
+	// only the source names may have signed the delivery. Every method of a zero
+	// [Verifier] returns it too.
 	ErrSecretsUnavailable = errors.New("diffhook: signing secrets unavailable")
 
 	// ErrHeld is returned by [Verifier.VerifyRequest] if [Verifier.Hold] is on and

@@ -42,8 +42,8 @@ type Event struct {
 	// memory of the body.
 	Raw json.RawMessage `json:"-"`
 
-	// Unreadable lists the fields that are zero because the value cannot be read, in
-	// the order of this struct and by the names in JSON, such as interval_minutes or
+	// Unreadable lists the fields that are zero because the value cannot be read. They
+	// have the order of this struct and the names in JSON, such as interval_minutes or
 	// diff.added. Raw shows the values. Absent fields and null are not listed. It is
 	// nil if all fields were read.
 	Unreadable []string `json:"-"`
@@ -278,11 +278,10 @@ var timeLayouts = [...]string{
 	"2006-01-02T15:04",
 }
 
-// parseTime reads a time in the forms of timeLayouts, also in lower case, with a
-// space for the T or before the zone, and with UTC for Z. Second 60 is the first
-// second of the next minute. A time without a zone is in UTC, and so is the result.
-// parseTime reports whether s is such a time, in the years 0 to 9999, which JSON can
-// hold.
+// parseTime reads a time in the forms of timeLayouts. Lower case, a space for the T or
+// before the zone, and UTC for Z are legal too. Second 60 is the first second of the
+// next minute. A time without a zone is in UTC, and so is the result. parseTime reports
+// whether s is such a time, in the years 0 to 9999, which JSON can hold.
 func parseTime(s string) (time.Time, bool) {
 	const day, minute = len("2006-01-02"), len("2006-01-02T15:04")
 	if len(s) < minute || len(s) > 64 || !strings.Contains("Tt ", s[day:day+1]) { // the errors of time.Parse would copy a long text

@@ -24,8 +24,8 @@ import (
 
 var march16 = time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)
 
-// A field that is added to Event or Diff is read leniently too: each field is
-// listed as unreadable if its value is an object in place of a text, and so on.
+// A new field of Event or Diff is read leniently too: any field with a value of another
+// type, such as an object for a text, is listed as unreadable.
 func TestEachFieldIsReadLeniently(t *testing.T) {
 	read := func(path, body string) {
 		e, err := diffhook.ParseEvent([]byte(body))
@@ -52,8 +52,7 @@ func TestEachFieldIsReadLeniently(t *testing.T) {
 	}
 }
 
-// TestParseEventDocumented compares every documented payload with the whole
-// event it stands for.
+// TestParseEventDocumented compares every documented payload with the complete event.
 func TestParseEventDocumented(t *testing.T) {
 	gen1 := diffhook.Event{
 		Type:            "page.changed",
@@ -151,8 +150,8 @@ func TestParseEventAccepts(t *testing.T) {
 		{"bytes that are not UTF-8", "{\"url\":\"a\xffb\"}", diffhook.Event{URL: "a\ufffdb"}},
 		{"half a surrogate pair", `{"url":"a\ud83eb"}`, diffhook.Event{URL: "a\ufffdb"}},
 
-		// Of a key that stands there twice the last value wins, as everywhere
-		// in encoding/json; an object is merged into the one before it.
+		// If a key is repeated, the last value wins, as everywhere in encoding/json. A
+		// repeated object is merged into the first.
 		{"duplicate keys", `{"monitor_id":"first","monitor_id":"last"}`, diffhook.Event{MonitorID: "last"}},
 		{"duplicate keys in other cases", `{"monitor_id":"first","Monitor_ID":"last"}`, diffhook.Event{MonitorID: "last"}},
 		{"duplicate objects", `{"diff":{"summary":"a","full_text_after":"b"},"diff":{"summary":"c"}}`,
@@ -180,9 +179,9 @@ func TestParseEventAccepts(t *testing.T) {
 	}
 }
 
-func TestParseEventRefuses(t *testing.T) {
+func TestParseEventRejects(t *testing.T) {
 	for name, body := range map[string]string{
-		// Not one JSON object.
+		// Anything but a single JSON object.
 		"nothing":                       ``,
 		"white space":                   " \t\r\n",
 		"null":                          `null`,
@@ -225,14 +224,14 @@ func TestParseEventRefuses(t *testing.T) {
 	}
 }
 
-// eventErrorTexts has every text that an error of ParseEvent can have: known
-// words and positions, and nothing of the body.
+// eventErrorTexts matches every text of a ParseEvent error: known words and positions,
+// and nothing of the body.
 const eventErrorTexts = `\Adiffhook: invalid event: the body is not a JSON object: (` +
 	`it does not begin with \{|` +
 	`JSON syntax error at byte \d{1,9})\z`
 
-// TestParseEventErrorsShowNoBody: encoding/json and time quote what they
-// cannot read, and errors are logged. The body is the customer's.
+// TestParseEventErrorsShowNoBody: encoding/json and time quote unreadable input, and
+// errors are logged. The body is the customer's.
 func TestParseEventErrorsShowNoBody(t *testing.T) {
 	const private, number = "salary-of-the-board", "3141592653589793"
 	detector := newLeakDetector(private, number)
@@ -257,7 +256,7 @@ func dedupKey(t *testing.T, monitorID, triggeredAt string) string {
 }
 
 func TestDedupKeySameForOneChange(t *testing.T) {
-	want := "mon_abc123@2026-03-16T14:22:00Z" // kept in databases: it must not change between versions
+	want := "mon_abc123@2026-03-16T14:22:00Z" // stored in databases: the same in every version
 	for _, at := range []string{
 		"2026-03-16T14:22:00Z", "2026-03-16T14:22:00+00:00", "2026-03-16T14:22:00-00:00", "2026-03-16T14:22:00.000Z",
 		"2026-03-16T15:22:00+01:00", "2026-03-15T23:52:00-14:30",
@@ -265,9 +264,9 @@ func TestDedupKeySameForOneChange(t *testing.T) {
 		assert.Equal(t, want, dedupKey(t, "mon_abc123", at), at)
 	}
 	local := diffhook.Event{MonitorID: "mon_abc123", TriggeredAt: march16.In(time.FixedZone("", 3600))}
-	assert.Equal(t, want, local.DedupKey(), "an event that was not parsed")
+	assert.Equal(t, want, local.DedupKey(), "an event without a parse")
 
-	// The rest of a retry may differ: the key is of the change.
+	// Other fields of a retry may differ: the key stands for the change.
 	gen1, err := diffhook.ParseEvent(readVectorBody(t, "bodies/gen1.json"))
 	require.NoError(t, err)
 	gen2, err := diffhook.ParseEvent(readVectorBody(t, "bodies/gen2.json"))
@@ -287,8 +286,8 @@ func TestDedupKeyEmpty(t *testing.T) {
 	}
 }
 
-// TestDedupKeyDiffersBetweenChanges: with ids made up to look like the end of
-// another key, one change must not pass for one that was handled.
+// TestDedupKeyDiffersBetweenChanges: ids that look like the end of another key must not
+// make a change pass for another.
 func TestDedupKeyDiffersBetweenChanges(t *testing.T) {
 	times := []string{
 		"2026-03-16T14:22:00Z", "2026-03-16T14:22:01Z", "2026-03-16T14:22:00.1Z", "2026-03-16T14:22:00.01Z",
@@ -303,7 +302,7 @@ func TestDedupKeyDiffersBetweenChanges(t *testing.T) {
 		for _, at := range times {
 			key, change := dedupKey(t, id, at), [2]string{id, at}
 			if other, ok := seen[key]; ok {
-				require.Equal(t, other, change, "two changes have one key")
+				require.Equal(t, other, change, "two changes share a key")
 			}
 			seen[key] = change
 		}
@@ -311,15 +310,15 @@ func TestDedupKeyDiffersBetweenChanges(t *testing.T) {
 	require.Greater(t, len(seen), 300)
 }
 
-// drift is a genuine event with a field of another type than documented. want
-// is the event but for a type of "t", a URL of "u" and the unreadable fields.
+// drift is a genuine event with a field of an undocumented type. want is the event
+// without the type "t", the URL "u" and the unreadable fields.
 type drift struct {
 	name, body string
 	want       diffhook.Event
 	unreadable []string
 }
 
-// drifts are read: each is an event, whatever its fields are.
+// drifts are readable: each is an event, whatever the fields are.
 var drifts = func() (all []drift) {
 	add := func(name, fields string, want diffhook.Event, unreadable ...string) {
 		want.Type, want.URL = "t", "u"
@@ -357,7 +356,7 @@ var drifts = func() (all []drift) {
 	add("diff is false", `"diff":false`, none, "diff")
 	add("diff is null", `"diff":null,"label":1`, diffhook.Event{Label: "1"})
 	add("list is an object", `"diff":{"summary":"s","added":{"1":"x"}}`, diff(diffhook.Diff{Summary: "s"}), "diff.added")
-	add("list is one text", `"diff":{"added":"x"}`, diff(diffhook.Diff{Added: []string{"x"}}))
+	add("list is a single text", `"diff":{"added":"x"}`, diff(diffhook.Diff{Added: []string{"x"}}))
 	add("list is false", `"diff":{"removed":false}`, diff(diffhook.Diff{}), "diff.removed")
 	add("list of numbers", `"diff":{"added":["a",59.0,null]}`, diff(diffhook.Diff{Added: []string{"a", "59.0", ""}}))
 	add("list of objects", `"diff":{"added":["a",{"line":1}],"removed":["r"]}`, diff(diffhook.Diff{Removed: []string{"r"}}), "diff.added")
@@ -373,7 +372,7 @@ var drifts = func() (all []drift) {
 	add("duplicate diffs, the last unreadable", `"diff":{"added":{}},"diff":[]`, none, "diff")
 	add("duplicate diffs, the first unreadable", `"diff":[],"diff":{"summary":"s"}`, diff(diffhook.Diff{Summary: "s"}))
 	add("duplicate diffs, the last null", `"diff":{"summary":"s"},"diff":null,"label":1`, diffhook.Event{Label: "1"})
-	add("names that are the sender's", `"diff":{"<b>":1,"added":{"<i>":1}},"<u>":2`, diff(diffhook.Diff{}), "diff.added")
+	add("names chosen by the sender", `"diff":{"<b>":1,"added":{"<i>":1}},"<u>":2`, diff(diffhook.Diff{}), "diff.added")
 
 	for text, want := range map[string]time.Time{
 		"2026-03-16T14:22:00+0000":      march16,
@@ -408,13 +407,13 @@ var drifts = func() (all []drift) {
 		"year −1 in UTC": `"0000-01-01T00:00:00+00:01"`, "year 10000 in UTC": `"9999-12-31T23:59:59-00:01"`, "long": `"2026-03-16T14:22:00.` + strings.Repeat("0", 100) + `+00"`,
 		"a letter of two bytes at the separator": `"2026-03-16é4:22:00Z"`,
 	} {
-		add("time that is none: "+name, `"triggered_at":`+value, none, "triggered_at")
+		add("not a time: "+name, `"triggered_at":`+value, none, "triggered_at")
 	}
-	slices.SortFunc(all, func(a, b drift) int { return strings.Compare(a.name, b.name) }) // maps were ranged over
+	slices.SortFunc(all, func(a, b drift) int { return strings.Compare(a.name, b.name) }) // the order of maps is random
 	return all
 }()
 
-// A genuine event is not lost over a field.
+// An unreadable field does not lose a genuine event.
 func TestParseEventReadsOtherTypes(t *testing.T) {
 	for _, d := range drifts {
 		t.Run(d.name, func(t *testing.T) {
@@ -427,7 +426,7 @@ func TestParseEventReadsOtherTypes(t *testing.T) {
 	}
 }
 
-// An EventHandler calls its function for them, and MaxAge does not refuse them.
+// An EventHandler calls its function for drifts, and MaxAge does not reject them.
 func TestEventHandlerTakesOtherTypes(t *testing.T) {
 	secret := mustSecret(t, currentText)
 	for _, maxAge := range []time.Duration{0, time.Hour} {
@@ -456,11 +455,10 @@ func TestEventHandlerTakesOtherTypes(t *testing.T) {
 	}
 }
 
-// MaxAge goes by triggered_at alone, also for a handler that parses the body
-// itself.
+// MaxAge needs triggered_at alone, also for a handler that parses the body itself.
 func TestMaxAgeNeedsTriggeredAtAlone(t *testing.T) {
 	for _, tc := range []struct {
-		name, fields string // %s: the time of the delivery
+		name, fields string // %s is the time of the delivery
 		at           time.Duration
 		err          error
 	}{
@@ -493,14 +491,13 @@ func TestByteOrderMark(t *testing.T) {
 	event, err := diffhook.ParseEvent([]byte(body))
 	require.NoError(t, err)
 	assert.Equal(t, "u", event.URL)
-	assert.Equal(t, `{"url":"u"}`, string(event.Raw), "what is left is JSON")
+	assert.Equal(t, `{"url":"u"}`, string(event.Raw), "the remaining bytes are JSON")
 	event, err = diffhook.ParseEvent([]byte(byteOrderMark + `{"label":1}`))
 	require.NoError(t, err)
 	assert.Equal(t, `{"label":1}`, string(event.Raw))
 }
 
-// What is not understood is not written, so that it cannot be taken for what
-// DiffHook said.
+// Unreadable is neither read from JSON nor written to JSON: it is no field of DiffHook.
 func TestUnreadableIsNotMarshalled(t *testing.T) {
 	event, err := diffhook.ParseEvent([]byte(`{"content":{},"Unreadable":["url"],"unreadable":["label"]}`))
 	require.NoError(t, err)
@@ -510,8 +507,8 @@ func TestUnreadableIsNotMarshalled(t *testing.T) {
 	assert.JSONEq(t, `{"event":"","monitor_id":"","url":""}`, string(written))
 }
 
-// isZeroField reports whether the field with that name in JSON is zero. The
-// test fails if there is no such field.
+// isZeroField reports whether the field of that name in JSON is zero. The test fails if
+// there is no such field.
 func isZeroField(t *testing.T, e *diffhook.Event, name string) bool {
 	t.Helper()
 	value := reflect.ValueOf(*e)
@@ -524,7 +521,7 @@ func isZeroField(t *testing.T, e *diffhook.Event, name string) bool {
 	return value.IsZero()
 }
 
-// fieldNames yields the names in JSON of the fields of a struct.
+// fieldNames yields the JSON names of the fields of a struct.
 func fieldNames(typ reflect.Type) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for i := range typ.NumField() {

@@ -24,8 +24,8 @@ func exampleServer() *diffhooktest.Server {
 	return s
 }
 
-// The key is in the environment variable DIFFHOOK_API_KEY, or the credentials
-// of generation 2 in DIFFHOOK_CLIENT_ID and DIFFHOOK_CLIENT_SECRET.
+// The key is in the environment variable DIFFHOOK_API_KEY, or the credentials of
+// generation 2 in DIFFHOOK_CLIENT_ID and DIFFHOOK_CLIENT_SECRET.
 func ExampleNewClient() {
 	client, err := diffhook.NewClient(diffhook.EnvCredentials(), &diffhook.ClientOptions{
 		Limiter: diffhook.PlanLimiter(diffhook.PaidPlan),
@@ -57,7 +57,7 @@ func ExampleMonitorService_Create() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// Only the fields that are set change, also to an empty value.
+	// Only the fields of the update change, also to an empty value.
 	m, err = client.Monitors.Update(ctx, m.ID, diffhook.MonitorUpdate{Label: new(""), IntervalMinutes: new(60)})
 	if err != nil {
 		log.Fatal(err)
@@ -66,7 +66,7 @@ func ExampleMonitorService_Create() {
 	// Output: active "" 60
 }
 
-// A key is shown once. An outcome that is not known is looked up, not guessed.
+// A key is shown once. After an unknown outcome, look the key up: do not guess.
 func ExampleKeyService_Create() {
 	server := exampleServer()
 	defer server.Close()
@@ -84,7 +84,7 @@ func ExampleKeyService_Create() {
 	// Output: production-server true
 }
 
-// An API key shows its prefix and its last four characters.
+// A printed API key shows the prefix and the last four characters.
 func ExampleNewAPIKey() {
 	key, err := diffhook.NewAPIKey("dh_live_" + strings.Repeat("x", 20) + "wxyz")
 	if err != nil {
@@ -99,7 +99,7 @@ func ExampleNewAPIKey() {
 	// true
 }
 
-// Generation 2: the client exchanges the credentials for a token by itself.
+// In generation 2, the client exchanges the credentials for a token by itself.
 func ExampleClientCredentials() {
 	server := exampleServer()
 	defer server.Close()
@@ -114,7 +114,7 @@ func ExampleClientCredentials() {
 	// Output: 0 <nil>
 }
 
-// The details of a response that is an error.
+// The details of an error response.
 func ExampleAPIError() {
 	server := exampleServer()
 	defer server.Close()
@@ -140,7 +140,7 @@ func ExamplePlanLimiter() {
 	_ = client
 }
 
-// Keys that are older than 90 days are candidates for a rotation.
+// Keys older than 90 days are candidates for a rotation.
 func ExampleKey_Stale() {
 	server := exampleServer()
 	defer server.Close()
@@ -159,7 +159,7 @@ func ExampleKey_Stale() {
 	// Output: nightly-job
 }
 
-// The records of deliveries: how each attempt went.
+// The records of deliveries show how each attempt went.
 func ExampleLogService_List() {
 	server := exampleServer()
 	defer server.Close()
@@ -179,7 +179,7 @@ func ExampleLogService_List() {
 	// Output: page.changed 1 404
 }
 
-// An endpoint that has no method.
+// Do calls an endpoint without a method.
 func ExampleClient_Do() {
 	server := exampleServer()
 	defer server.Close()
@@ -195,7 +195,7 @@ func ExampleClient_Do() {
 	// Output: 404 NOT_FOUND true
 }
 
-// A verifier whose secrets come from the API learns of a rotation by itself.
+// A verifier with secrets from the API learns of a rotation by itself.
 func ExampleSigningSecretService_Load() {
 	server := exampleServer()
 	defer server.Close()

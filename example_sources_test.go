@@ -16,8 +16,7 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// showSecrets prints which secrets a source has, as a program should: by their
-// fingerprints.
+// showSecrets prints the secrets of a source by fingerprint, as a program should.
 func showSecrets(source diffhook.SecretSource) {
 	s, err := source.Load(context.Background())
 	if err != nil {
@@ -29,9 +28,9 @@ func showSecrets(source diffhook.SecretSource) {
 	}
 }
 
-// From the environment, which is also how Doppler's "doppler run" and most
-// platforms hand secrets to a program. A restart inside a rotation window loses
-// nothing where the previous secret is there too.
+// Doppler's "doppler run" and most platforms pass secrets to a program in the
+// environment. If the previous secret is there too, a restart inside a rotation window
+// loses nothing.
 func ExampleEnvSecrets() {
 	os.Setenv("DIFFHOOK_SIGNING_SECRET", "test-signing-secret-current-0001")
 	os.Setenv("DIFFHOOK_SIGNING_SECRET_PREVIOUS", "test-signing-secret-previous-0001")
@@ -61,8 +60,7 @@ func ExampleFileSecrets() {
 	// previous 39929fe00f085297
 }
 
-// getJSON is the HTTP that the sources below have in common. It reports
-// whether there is what was asked for.
+// getJSON is the HTTP of the sources below. It reports whether the resource exists.
 func getJSON(ctx context.Context, url string, header http.Header, out any) (found bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -104,7 +102,7 @@ func vaultSecrets(addr, token, path string) diffhook.SecretSource {
 				url += "?version=" + strconv.Itoa(newest-i)
 			}
 			if i > 0 && newest == i {
-				return v, errNoVersion // versions begin at 1, and 0 is the newest
+				return v, errNoVersion // version 0 would be the newest
 			}
 			var a answer
 			found, err := getJSON(ctx, url, header, &a)
@@ -124,8 +122,8 @@ func vaultSecrets(addr, token, path string) diffhook.SecretSource {
 	})
 }
 
-// HashiCorp Vault keeps the versions of a secret, so a server that restarts
-// inside a rotation window still knows both.
+// HashiCorp Vault keeps the versions of a secret, so a server that restarts inside a
+// rotation window still learns both secrets.
 func ExampleSecretSourceFunc_vault() {
 	vault := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		text := "test-signing-secret-current-0001"
@@ -143,7 +141,7 @@ func ExampleSecretSourceFunc_vault() {
 	// previous 39929fe00f085297
 }
 
-// dopplerSecrets reads a Doppler config by its API, with a service token. Unlike
+// dopplerSecrets reads a Doppler config over the API, with a service token. Unlike
 // "doppler run", it sees changes without a restart.
 func dopplerSecrets(api, token string) diffhook.SecretSource {
 	header := http.Header{"Authorization": {"Bearer " + token}}
@@ -162,8 +160,8 @@ func dopplerSecrets(api, token string) diffhook.SecretSource {
 	})
 }
 
-// Doppler has no versions by name: keep the previous secret beside the current
-// one while a rotation is under way.
+// Doppler does not address versions by name: keep the previous secret beside the
+// current secret during a rotation.
 func ExampleSecretSourceFunc_doppler() {
 	doppler := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"DIFFHOOK_SIGNING_SECRET":"test-signing-secret-current-0001",`+

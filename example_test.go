@@ -30,7 +30,7 @@ func Example() {
 	log.Fatal(http.ListenAndServe(":8080", nil))
 }
 
-// exampleVerifier returns a verifier and the secret it knows.
+// exampleVerifier returns a verifier and the secret.
 func exampleVerifier() (*diffhook.Verifier, diffhook.Secret) {
 	secret := diffhooktest.NewSecret()
 	v, err := diffhook.NewVerifier(context.Background(), diffhook.Secrets{Current: secret}, nil)
@@ -40,7 +40,7 @@ func exampleVerifier() (*diffhook.Verifier, diffhook.Secret) {
 	return v, secret
 }
 
-// Handle events where failing makes DiffHook try again.
+// If the function returns an error, DiffHook tries again.
 func ExampleVerifier_EventHandler() {
 	v, secret := exampleVerifier()
 
@@ -61,7 +61,7 @@ func ExampleVerifier_EventHandler() {
 	// 204
 }
 
-// An event that cannot be handled now is answered 503, and DiffHook retries.
+// If an event cannot be handled now, the answer is 503, and DiffHook retries.
 func ExampleEventFunc() {
 	v, secret := exampleVerifier()
 
@@ -75,8 +75,8 @@ func ExampleEventFunc() {
 	// Output: 503
 }
 
-// Handler is middleware of the usual form, for any router that takes
-// func(http.Handler) http.Handler: r.Use(v.Handler).
+// Handler is middleware for any router that takes func(http.Handler) http.Handler:
+// r.Use(v.Handler).
 func ExampleVerifier_Handler() {
 	v, secret := exampleVerifier()
 
@@ -101,17 +101,16 @@ func ExampleVerifier_Handler() {
 	// 401 Unauthorized
 }
 
-// functionURLRequest has the fields of an AWS Lambda function URL's event that
-// matter here; github.com/aws/aws-lambda-go/events has the whole.
+// functionURLRequest has the fields of an AWS Lambda function URL's event for a
+// verifier. The complete type is in github.com/aws/aws-lambda-go/events.
 type functionURLRequest struct {
 	Headers         map[string]string
 	Body            string
 	IsBase64Encoded bool
 }
 
-// In an AWS Lambda function there is no http.Request. The names of the headers
-// come in lower case, and the body possibly in base64: decode it first, since
-// the signature is over what was sent.
+// An AWS Lambda function gets no http.Request. Header names come in lower case. The
+// body may be in base64: decode it first, because the signature is over the bytes sent.
 func ExampleVerifier_VerifyHeader() {
 	v, secret := exampleVerifier()
 
@@ -149,15 +148,14 @@ func ExampleVerifier_VerifyHeader() {
 	// 204
 }
 
-// routerContext stands for the context of a router that does not use
-// http.Handler, such as *gin.Context.
+// routerContext stands for the context of a router without http.Handler, such as
+// *gin.Context.
 type routerContext struct {
 	Request *http.Request
 	Status  func(code int)
 }
 
-// A router that writes its own answers asks for the status that an error calls
-// for.
+// A router that writes the answers takes the status from HTTPStatus.
 func ExampleHTTPStatus() {
 	v, secret := exampleVerifier()
 
@@ -183,7 +181,7 @@ func ExampleHTTPStatus() {
 	// 401
 }
 
-// The secret is rotated by hand: the new one is known before the source has it.
+// A person rotates the secret: the verifier gets it before the source.
 func ExampleVerifier_Rotate() {
 	v, before := exampleVerifier()
 	after := diffhooktest.NewSecret()
@@ -206,10 +204,8 @@ func ExampleVerifier_Rotate() {
 	// old: false
 }
 
-// Keep up with a source that changes, and see when an old secret is no longer
-// used.
-// The previous secret is safe to revoke once it is certain that it was unused for
-// longer than DiffHook retries.
+// Watch follows a source that changes. The status shows when an old secret was last
+// used: revoke it once it was unused for longer than DiffHook retries.
 func ExampleVerifier_Watch() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -223,14 +219,14 @@ func ExampleVerifier_Watch() {
 	status := v.Status()
 	used := status.Previous.LastUsed
 	if used.Before(status.Since) {
-		used = status.Since // uses before that were not counted
+		used = status.Since // earlier uses were not counted
 	}
 	if unused := status.At.Sub(used); unused < 18*time.Hour {
 		log.Printf("secret %s may have been used %v ago: deliveries signed with it can still be retried", status.Previous.Fingerprint, unused)
 	}
 }
 
-// Whether the old secret is still in use, on this server.
+// The status shows whether the old secret is still in use on this server.
 func ExampleVerifier_Status() {
 	v, before := exampleVerifier()
 	after := diffhooktest.NewSecret()
@@ -252,7 +248,7 @@ func ExampleVerifier_Status() {
 	// true 1
 }
 
-// A delivery that comes before the new secret is kept until the secret is there.
+// A delivery before the new secret is held until the secret arrives.
 func ExampleVerifier_Hold() {
 	handled := make(chan string)
 	v, _ := exampleVerifier()
@@ -264,7 +260,7 @@ func ExampleVerifier_Hold() {
 		log.Fatal(err)
 	}
 
-	next := diffhooktest.NewSecret() // DiffHook signs with it, and no server has it
+	next := diffhooktest.NewSecret() // DiffHook signs with next, unknown to every server
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, diffhooktest.NewRequest("/", next, diffhooktest.PageChanged()))
 	fmt.Println(w.Code, v.Status().Hold.Held)
@@ -278,8 +274,8 @@ func ExampleVerifier_Hold() {
 	// https://example.com/pricing
 }
 
-// DiffHook retries a delivery whose answer was lost: handle each change once.
-// An event without a key cannot be recognised, and is handled each time.
+// If an answer is lost, DiffHook retries the delivery: handle each change once. An
+// event without a key cannot be recognised, and is handled each time.
 func ExampleEvent_DedupKey() {
 	handled := map[string]bool{} // in production, a table with a unique key
 	handle := func(body []byte) {
@@ -306,7 +302,7 @@ func ExampleEvent_DedupKey() {
 	// handled https://example.com/b ""
 }
 
-// A secret is shown nowhere by accident. Its fingerprint names it.
+// No text shows a secret by accident. The fingerprint names the secret.
 func ExampleSecret() {
 	secret, err := diffhook.NewSecret("an example, and not a real secret")
 	if err != nil {
@@ -321,7 +317,7 @@ func ExampleSecret() {
 	// ec7ee23f8fd725e1
 }
 
-// Metrics: one observation for each delivery, with a label from a fixed set.
+// Metrics: an observation for each delivery, with a label from a fixed set.
 func ExampleVerifierOptions() {
 	counts := map[diffhook.Result]int{} // in production, a counter with a label; safe for concurrent use
 	secret := diffhooktest.NewSecret()

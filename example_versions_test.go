@@ -17,21 +17,21 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// storedVersion is a version of a secret in a manager of secrets.
+// storedVersion is a version of a secret in a secrets manager.
 type storedVersion struct {
 	text    string
 	created time.Time
 }
 
-// errNoVersion is the answer for a version that does not exist.
+// errNoVersion is the error for a version that does not exist.
 var errNoVersion = errors.New("no such version")
 
-// fromVersions returns the secrets of a manager that keeps versions. read(0) is the
-// current version, read(1) the version before it, and so on.
+// fromVersions returns the secrets of a manager with versions. read(0) is the current
+// version, read(1) the version before, and so on.
 //
-// The previous secret is the newest different text: the same text may have been
-// stored twice. Its window ends a fixed time after the rotation, the creation of
-// the oldest version with the current text, and not a time after each read.
+// The previous secret is the newest different text: a text may be stored twice. Its
+// window ends a fixed time after the rotation, the creation of the oldest version with
+// the current text.
 func fromVersions(read func(int) (storedVersion, error)) (s diffhook.Secrets, err error) {
 	const mostVersions = 20
 	current, err := read(0)
@@ -49,7 +49,7 @@ func fromVersions(read func(int) (storedVersion, error)) (s diffhook.Secrets, er
 		older, err := read(i)
 		switch {
 		case errors.Is(err, errNoVersion):
-			return s, nil // not known, which is not the same as none
+			return s, nil // unknown, which differs from none
 		case err != nil:
 			return s, err
 		case older.text == current.text:
@@ -63,14 +63,14 @@ func fromVersions(read func(int) (storedVersion, error)) (s diffhook.Secrets, er
 	return s, fmt.Errorf("the newest %d versions have the same text", mostVersions)
 }
 
-// awsVersion is a version as the AWS SDK lists it.
+// awsVersion is a version in the lists of the AWS SDK.
 type awsVersion struct {
 	id      string
 	stages  []string
 	created time.Time
 }
 
-// secretsManager is the two calls of the AWS SDK that the source needs:
+// secretsManager is the two calls of the AWS SDK for the source:
 //
 //	client.ListSecretVersionIds(ctx, &secretsmanager.ListSecretVersionIdsInput{
 //		SecretId: &secret, IncludeDeprecated: aws.Bool(true), MaxResults: aws.Int32(100),
@@ -79,17 +79,16 @@ type awsVersion struct {
 //		SecretId: &secret, VersionId: &version,
 //	})
 //
-// versions returns out.Versions (VersionId, VersionStages, CreatedDate) of all
-// pages, with the versions that have no stage any more, and value returns
-// *out.SecretString.
+// versions returns out.Versions (VersionId, VersionStages, CreatedDate) of all pages,
+// with the versions without a stage. value returns *out.SecretString.
 type secretsManager interface {
 	versions(ctx context.Context, secret string) ([]awsVersion, error)
 	value(ctx context.Context, secret, version string) (string, error)
 }
 
-// awsSecrets reads a secret of AWS Secrets Manager and the versions before it. The
-// stage AWSPREVIOUS alone does not do: it keeps the previous secret for ever, and
-// names the current text if somebody stored that twice.
+// awsSecrets reads a secret of AWS Secrets Manager and the versions before. The stage
+// AWSPREVIOUS is not enough: it keeps the previous secret for ever, and names the
+// current text if the text was stored twice.
 func awsSecrets(manager secretsManager, secret string) diffhook.SecretSource {
 	return diffhook.SecretSourceFunc(func(ctx context.Context) (s diffhook.Secrets, err error) {
 		versions, err := manager.versions(ctx, secret)
@@ -101,7 +100,7 @@ func awsSecrets(manager secretsManager, secret string) diffhook.SecretSource {
 		if current < 0 {
 			return s, errors.New("there is no secret " + secret)
 		}
-		versions = versions[current:] // without AWSPENDING, which is newer
+		versions = versions[current:] // without the newer AWSPENDING
 		return fromVersions(func(i int) (v storedVersion, err error) {
 			if i >= len(versions) {
 				return v, errNoVersion
@@ -113,7 +112,7 @@ func awsSecrets(manager secretsManager, secret string) diffhook.SecretSource {
 	})
 }
 
-// fakeManager has the versions of one secret, in no order.
+// fakeManager is a manager with the versions of a single secret, in no order.
 type fakeManager map[string]fakeVersion
 
 type fakeVersion struct {
@@ -146,8 +145,8 @@ func ExampleSecretSourceFunc_awsSecretsManager() {
 	// previous 39929fe00f085297
 }
 
-// vaultOf answers as HashiCorp Vault does, with versions from 1 on. A version
-// without a text is deleted.
+// vaultOf answers like HashiCorp Vault, with versions from 1 on. A version without a
+// text is deleted.
 func vaultOf(t *testing.T, versions ...storedVersion) diffhook.SecretSource {
 	vault := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := len(versions)
@@ -166,7 +165,7 @@ func vaultOf(t *testing.T, versions ...storedVersion) diffhook.SecretSource {
 	return vaultSecrets(vault.URL, "a token", "secret/data/diffhook")
 }
 
-// awsOf has AWSCURRENT at the last version, and AWSPREVIOUS before it.
+// awsOf sets AWSCURRENT on the last version, and AWSPREVIOUS on the version before.
 func awsOf(_ *testing.T, versions ...storedVersion) diffhook.SecretSource {
 	manager := fakeManager{"pending": {"a-secret-that-is-not-yet-used", "AWSPENDING", time.Now()}}
 	for i, v := range versions {
@@ -176,8 +175,8 @@ func awsOf(_ *testing.T, versions ...storedVersion) diffhook.SecretSource {
 	return awsSecrets(manager, "prod/diffhook")
 }
 
-// TestVersionsOfManagers: a window ends by itself and at a fixed time, and a
-// version that repeats a text hides no genuine previous secret.
+// TestVersionsOfManagers: a window ends by itself at a fixed time, and a version that
+// repeats a text hides no genuine previous secret.
 func TestVersionsOfManagers(t *testing.T) {
 	now := time.Now().UTC()
 	ago := func(text string, hours int) storedVersion {
@@ -196,7 +195,7 @@ func TestVersionsOfManagers(t *testing.T) {
 		{"the same text again", []storedVersion{ago(previousText, 900), ago(currentText, 2), ago(currentText, 1)}, rotated},
 		{"and again", []storedVersion{ago(previousText, 900), ago(currentText, 2), ago(currentText, 1), ago(currentText, 0)}, rotated},
 		{"the same text again, after the window", []storedVersion{ago(previousText, 900), ago(currentText, 25), ago(currentText, 1)}, diffhook.Secrets{Current: b}},
-		{"only ever one text", []storedVersion{ago(currentText, 3), ago(currentText, 1)}, diffhook.Secrets{Current: b}},
+		{"always the same text", []storedVersion{ago(currentText, 3), ago(currentText, 1)}, diffhook.Secrets{Current: b}},
 		{"two rotations", []storedVersion{ago(otherText, 5), ago(previousText, 4), ago(currentText, 2)}, rotated},
 	} {
 		for name, manager := range map[string]func(*testing.T, ...storedVersion) diffhook.SecretSource{"Vault": vaultOf, "AWS": awsOf} {

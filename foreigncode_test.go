@@ -24,9 +24,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// The source's errors and the logger are the customer's code. None of it runs
-// while the verifier is locked, and none of it ends the process from a goroutine
-// of the verifier's.
+// A source's errors and a logger are the customer's code. None of it runs under the
+// verifier's lock or ends the process from a goroutine of the verifier.
 
 // actingError is an error whose text is the result of a function.
 type actingError struct{ act func() string }
@@ -63,21 +62,21 @@ func TestErrorsOfSourceMayDoAnything(t *testing.T) {
 
 				source.set(diffhook.Secrets{Current: letter(t, "B")}, nil)
 				pause(2 * time.Hour)
-				require.NoError(t, v.Refresh(t.Context()), "it can recover")
+				require.NoError(t, v.Refresh(t.Context()), "the source recovers")
 				require.NoError(t, verifySigned(t, t.Context(), v, "B"))
 			})
 		})
 	}
 }
 
-// The value of a panic is the customer's too.
+// The value of a panic is the customer's code too.
 func TestPanicsOfSourceMayPanic(t *testing.T) {
 	source := diffhook.SecretSourceFunc(func(context.Context) (diffhook.Secrets, error) { panic(panickingText{}) })
 	_, err := diffhook.NewVerifier(t.Context(), source, nil)
 	require.ErrorIs(t, err, diffhook.ErrSecretsUnavailable)
 }
 
-// handler is a slog.Handler that does something at each line.
+// handler is a slog.Handler that calls act for each line.
 type handler struct{ act func(slog.Record) }
 
 func (handler) Enabled(context.Context, slog.Level) bool        { return true }
@@ -103,7 +102,7 @@ func TestLoggersMayDoAnything(t *testing.T) {
 				var lines, depth atomic.Int32
 				logger := slog.New(handler{func(slog.Record) {
 					lines.Add(1)
-					if depth.Add(1) < 10 { // a refresh may write a line itself
+					if depth.Add(1) < 10 { // a refresh may write a line
 						defer depth.Add(-1)
 						act(v)
 					}
@@ -115,7 +114,7 @@ func TestLoggersMayDoAnything(t *testing.T) {
 					t.Helper()
 					synctest.Wait()
 					assert.GreaterOrEqual(t, lines.Swap(0), n)
-					pause(2 * time.Hour) // those that take an hour are done
+					pause(2 * time.Hour) // loggers of an hour are done
 				}
 
 				down := errors.New("down")
@@ -127,7 +126,7 @@ func TestLoggersMayDoAnything(t *testing.T) {
 				require.NoError(t, v.Refresh(t.Context()))
 				requireLines(1)
 
-				source.hang = make(chan struct{}) // the timeout writes the line
+				source.hang = make(chan struct{}) // the timeout writes a line
 				require.ErrorIs(t, v.Refresh(t.Context()), diffhook.ErrSecretsUnavailable)
 				requireLines(1)
 				close(source.hang)
@@ -150,15 +149,15 @@ func TestLoggersMayDoAnything(t *testing.T) {
 	}
 }
 
-// On the caller's own goroutine a panic of the logger is the caller's. Nothing is
-// left locked, and nobody is left waiting.
+// A logger's panic on the caller's own goroutine reaches the caller. No lock stays
+// held, and no goroutine stays waiting.
 func TestLoggerPanicsOnCallersGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{delay: time.Second}
 		source.set(diffhook.Secrets{Current: letter(t, "A")}, nil)
 		v := newVerifier(t, source, &diffhook.VerifierOptions{Logger: slog.New(handler{func(slog.Record) { panic("in the handler") }})})
 		require.Panics(t, func() { _ = v.Rotate(letter(t, "B"), time.Hour) })
-		require.NoError(t, verifySigned(t, t.Context(), v, "B"), "it has been done")
+		require.NoError(t, verifySigned(t, t.Context(), v, "B"), "the secret is in force")
 		require.Panics(t, func() { _ = v.Reject(letter(t, "A").Fingerprint()) })
 		require.Zero(t, v.Status().Previous)
 		for range 3 {
@@ -170,14 +169,14 @@ func TestLoggerPanicsOnCallersGoroutine(t *testing.T) {
 	})
 }
 
-// secretError is an error with a secret in a field, as a client of a secrets
-// manager may return.
+// secretError is an error with a secret in a field, like errors of some clients of
+// secrets managers.
 type secretError struct{ Response string }
 
 func (e *secretError) Error() string { return "vault: bad answer" }
 
-// Programs that print all that an error wraps, or its fields, meet no raw cause,
-// and errors.Is and errors.As find it.
+// Programs that print every wrapped error, or the fields of an error, find no raw
+// cause. errors.Is and errors.As find it.
 func TestSourceErrorsHideTheirCause(t *testing.T) {
 	detector := newLeakDetector(opaqueText)
 	raw := &secretError{opaqueText}
@@ -204,7 +203,8 @@ func TestSourceErrorsHideTheirCause(t *testing.T) {
 	}
 }
 
-// unwrapped returns all that err wraps, as a program that reports errors walks it.
+// unwrapped returns the errors in the tree of err, in the way of programs that report
+// errors.
 func unwrapped(err error) map[error]bool {
 	all := map[error]bool{}
 	var walk func(error)
@@ -226,12 +226,12 @@ func unwrapped(err error) map[error]bool {
 	return all
 }
 
-// At every stage the error matches both the error of the context and its cause.
+// At every stage, the error matches the error of the context and the cause.
 func TestSourceErrorsMatchContextAndCause(t *testing.T) {
 	hungUp := errors.New("the sender hung up")
 	sources := map[string]func() *slowSource{
-		"heeds its context": func() *slowSource { return &slowSource{delay: time.Hour} },
-		"hangs":             func() *slowSource { return &slowSource{hang: make(chan struct{})} },
+		"respects its context": func() *slowSource { return &slowSource{delay: time.Hour} },
+		"hangs":                func() *slowSource { return &slowSource{hang: make(chan struct{})} },
 	}
 	stages := map[string]func(*testing.T, *slowSource) func(context.Context) error{
 		"NewVerifier": func(t *testing.T, source *slowSource) func(context.Context) error {
@@ -286,7 +286,7 @@ func TestSourceErrorsMatchContextAndCause(t *testing.T) {
 						if s.hang != nil {
 							close(s.hang)
 						}
-						pause(time.Minute) // the read ends
+						pause(time.Minute) // until the read ends
 					})
 				})
 			}
@@ -294,7 +294,8 @@ func TestSourceErrorsMatchContextAndCause(t *testing.T) {
 	}
 }
 
-// atAThen returns a verifier that knows A, at a source that from then on is slow.
+// atAThen returns a verifier with the secret A in force, whose source is slow from then
+// on.
 func atAThen(t *testing.T, source *slowSource) *diffhook.Verifier {
 	delay := source.delay
 	source.delay = 0
@@ -303,15 +304,14 @@ func atAThen(t *testing.T, source *slowSource) *diffhook.Verifier {
 	return v
 }
 
-// What other people's code does to a verifier: sources, bodies and options
-// that nobody would write on purpose.
+// Mistakes in a customer's sources, bodies and options.
 
 type nilError struct{ code string }
 
 func (e *nilError) Error() string { return e.code }
 
-// The classic: a nil pointer of an error type is an error that is not nil, and
-// panics when it is asked for its text.
+// The classic mistake: a nil pointer of an error type is a non-nil error, and Error
+// panics.
 func TestSourceReturnsTypedNil(t *testing.T) {
 	broken := false
 	source := diffhook.SecretSourceFunc(func(context.Context) (diffhook.Secrets, error) {
@@ -329,8 +329,8 @@ func TestSourceReturnsTypedNil(t *testing.T) {
 	require.ErrorIs(t, err, diffhook.ErrSecretsUnavailable)
 }
 
-// A source that answers from its cache when its context ends answers as its
-// time is up. That it did is its last word: it does not fail.
+// The source answers from a cache when its context ends, just as the timeout passes.
+// The answer counts, and the source does not fail.
 func TestSourceAnswersInTheLastMoment(t *testing.T) {
 	for range 100 {
 		synctest.Test(t, func(t *testing.T) {
@@ -342,7 +342,7 @@ func TestSourceAnswersInTheLastMoment(t *testing.T) {
 				first = false
 				return diffhook.Secrets{Current: letter(t, "A")}, nil
 			}), nil)
-			_ = v.Refresh(t.Context()) // either may be told first
+			_ = v.Refresh(t.Context()) // the timeout or the answer may come first
 			synctest.Wait()
 			assert.Empty(t, v.Status().RefreshError)
 			assert.Equal(t, v.Status().Since.Add(5*time.Second), v.Status().LastRefresh)
@@ -350,7 +350,7 @@ func TestSourceAnswersInTheLastMoment(t *testing.T) {
 	}
 }
 
-// One line for a source that keeps failing the same way, however it does.
+// A source that keeps failing in the same way writes a single line, however it fails.
 func TestFailingSourceIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs := new(logged)
@@ -366,8 +366,8 @@ func TestFailingSourceIsLoggedOnce(t *testing.T) {
 	})
 }
 
-// A source that is built on this package, and passes its errors on, does not
-// make a failing source look like a bad request.
+// A source built on this package may return this package's errors. The failing source
+// must not look like a bad request.
 func TestSourceErrorIsOneOfOurs(t *testing.T) {
 	source := &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}
 	v := newVerifier(t, source, nil)
@@ -375,8 +375,7 @@ func TestSourceErrorIsOneOfOurs(t *testing.T) {
 	assert.Equal(t, http.StatusServiceUnavailable, diffhook.HTTPStatus(verifySigned(t, t.Context(), v, "B")))
 }
 
-// An error may quote the secret it could not use, escaped, and one that is in
-// its own answer.
+// An error may quote, escaped, an unusable secret, or a secret of the same answer.
 func TestSourceErrorQuotesSecrets(t *testing.T) {
 	inForce := mustSecret(t, `a "quoted" \ test secret`)
 	beside := mustSecret(t, "another secret in the answer")
@@ -391,7 +390,7 @@ func TestSourceErrorQuotesSecrets(t *testing.T) {
 	assert.Contains(t, text, "cannot use")
 }
 
-// JSON has no year 10000, in which this one ends in UTC.
+// In UTC, the time is in the year 10000, which JSON cannot hold.
 func TestStatusMarshalsWhateverTheSourceSays(t *testing.T) {
 	expires, err := time.Parse(time.RFC3339, "9999-12-31T23:59:59-12:00")
 	require.NoError(t, err)
@@ -417,7 +416,7 @@ func TestWatchForEver(t *testing.T) {
 	})
 }
 
-// Replays must not make an old secret look in use.
+// Replays must not make an old secret look used.
 func TestStaleDeliveryIsNoUse(t *testing.T) {
 	v := newVerifier(t, diffhook.Secrets{Current: letter(t, "A"), Previous: letter(t, "B")}, &diffhook.VerifierOptions{MaxAge: time.Minute})
 	old := diffhooktest.PageChanged()
@@ -434,8 +433,8 @@ func TestMaxAge(t *testing.T) {
 		{"new", func(now time.Time) string { return triggered(now) }, nil},
 		{"as old as allowed", func(now time.Time) string { return triggered(now.Add(-time.Hour)) }, nil},
 		{"a second older", func(now time.Time) string { return triggered(now.Add(-time.Hour - time.Second)) }, diffhook.ErrStale},
-		{"in the future, by a clock that is ahead", func(now time.Time) string { return triggered(now.Add(time.Minute)) }, nil},
-		{"without a time: its age is not known", func(time.Time) string { return `{"event":"page.changed"}` }, diffhook.ErrStale},
+		{"in the future, by a fast clock", func(now time.Time) string { return triggered(now.Add(time.Minute)) }, nil},
+		{"without a time: of unknown age", func(time.Time) string { return `{"event":"page.changed"}` }, diffhook.ErrStale},
 		{"no event", func(time.Time) string { return `[]` }, diffhook.ErrInvalidEvent},
 		{"empty", func(time.Time) string { return `` }, diffhook.ErrInvalidEvent},
 	}
@@ -454,8 +453,8 @@ func triggered(at time.Time) string {
 	return `{"event":"page.changed","triggered_at":"` + at.Format(time.RFC3339) + `"}`
 }
 
-// The shortest MaxAge that the documentation calls safe lets the last attempt
-// of a delivery in, whose earlier ones all took their 10 s.
+// With the shortest MaxAge that is documented as safe, the last attempt is accepted
+// even if every earlier attempt took 10 s.
 func TestMaxAgeLeavesRoomForRetries(t *testing.T) {
 	for generation, maxAge := range map[int]time.Duration{1: 2 * time.Minute, 2: 18 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
@@ -497,8 +496,8 @@ func TestBrokenBodies(t *testing.T) {
 	}
 }
 
-// A panic in a body's Read, which middleware outside recovers, leaves nothing
-// behind that could cut off a later request on the connection.
+// A panic in a body's Read that outer middleware recovers must not cut off a later
+// request on the connection.
 func TestPanickingBodyDisarmsCutoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVerifier(t, diffhook.Secrets{Current: letter(t, "A")}, nil)
@@ -511,7 +510,7 @@ func TestPanickingBodyDisarmsCutoff(t *testing.T) {
 	})
 }
 
-// deadlineRecorder counts the read deadlines that are set on it.
+// deadlineRecorder counts the read deadlines.
 type deadlineRecorder struct {
 	header    http.Header
 	deadlines int
@@ -522,9 +521,9 @@ func (*deadlineRecorder) Write(p []byte) (int, error)       { return len(p), nil
 func (*deadlineRecorder) WriteHeader(int)                   {}
 func (w *deadlineRecorder) SetReadDeadline(time.Time) error { w.deadlines++; return nil }
 
-// The sender of a body that is refused unread gets the answer, and not a
-// connection that is reset while it is still sending.
-func TestRefusedSendersGetTheirAnswer(t *testing.T) {
+// A sender whose body is rejected unread gets the answer, not a connection reset in the
+// middle of sending.
+func TestRejectedSendersGetTheirAnswer(t *testing.T) {
 	v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 	wrapped := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = struct{ io.ReadCloser }{r.Body}
@@ -557,7 +556,7 @@ func TestNilHandlersPanicWhenBuilt(t *testing.T) {
 	assert.Panics(t, func() { v.EventHandler(nil) })
 }
 
-// A zero Verifier, mounted, refuses and does not crash.
+// A mounted zero Verifier rejects every delivery and does not panic.
 func TestZeroVerifierMounted(t *testing.T) {
 	var v diffhook.Verifier
 	body := []byte("{}")

@@ -19,11 +19,10 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Seeds are the cases of testdata/vectors, added here, and the files of
-// testdata/fuzz, which go test loads by itself.
+// Seeds are the cases of testdata/vectors, added here, and the files of testdata/fuzz,
+// loaded by go test.
 
-// fuzzVectors are the vectors without the body of 1 MiB, which would slow
-// down all that is derived from it.
+// fuzzVectors are the vectors without the body of 1 MiB, whose mutations would be slow.
 func fuzzVectors(tb testing.TB) (small []vector) {
 	tb.Helper()
 	for _, v := range loadVectors(tb) {
@@ -35,11 +34,11 @@ func fuzzVectors(tb testing.TB) (small []vector) {
 	return small
 }
 
-// wellFormed is the one form of a signature. Unlike $, \z does not match
-// before a newline at the end.
+// wellFormed matches a signature. Unlike $, \z does not match before a newline at the
+// end.
 var wellFormed = regexp.MustCompile(`\Asha256=[0-9a-f]{64}\z`)
 
-// FuzzParseSignature: a signature is read exactly where it is well formed.
+// FuzzParseSignature: exactly the well-formed signatures can be read.
 func FuzzParseSignature(f *testing.F) {
 	for _, v := range fuzzVectors(f) {
 		f.Add(v.signatures["node"])
@@ -53,19 +52,19 @@ func FuzzParseSignature(f *testing.F) {
 		err := v.Verify(t.Context(), body, signature)
 		switch signature = strings.Trim(signature, " \t"); {
 		case signature == "":
-			requireRefused(t, err, diffhook.ErrNoSignature)
+			requireRejected(t, err, diffhook.ErrNoSignature)
 		case !wellFormed.MatchString(signature):
-			requireRefused(t, err, diffhook.ErrMalformedSignature)
+			requireRejected(t, err, diffhook.ErrMalformedSignature)
 		case signature != right:
-			requireRefused(t, err, diffhook.ErrSignatureMismatch)
+			requireRejected(t, err, diffhook.ErrSignatureMismatch)
 		default:
 			require.NoError(t, err)
 		}
 	})
 }
 
-// illegalSecret says in other words than NewSecret which texts are never secrets,
-// and plainSecret which texts always are.
+// illegalSecret and plainSecret repeat NewSecret in other words: certainly illegal, and
+// certainly legal texts.
 func illegalSecret(text string) bool {
 	first, _ := utf8.DecodeRuneInString(text)
 	last, _ := utf8.DecodeLastRuneInString(text)
@@ -76,8 +75,7 @@ func illegalSecret(text string) bool {
 
 var plainSecret = regexp.MustCompile(`^(whsec_|test-)?[0-9A-Za-z+/]*[0-9][0-9A-Za-z+/]*[2-9]=*$`)
 
-// FuzzVerify: a signature is accepted exactly where crypto/hmac, used
-// directly, comes to the same.
+// FuzzVerify: the verifier accepts exactly the signatures of crypto/hmac.
 func FuzzVerify(f *testing.F) {
 	for _, v := range fuzzVectors(f) {
 		f.Add(v.body, v.secret, v.signatures["python"])
@@ -103,13 +101,13 @@ func FuzzVerify(f *testing.F) {
 		}
 		require.Error(t, err)
 		require.Equal(t, 401, diffhook.HTTPStatus(err))
-		requireRefused(t, v.Verify(t.Context(), append(bytes.Clone(body), 0), right), diffhook.ErrSignatureMismatch)
+		requireRejected(t, v.Verify(t.Context(), append(bytes.Clone(body), 0), right), diffhook.ErrSignatureMismatch)
 	})
 }
 
-// FuzzParseEvent: exactly a JSON object is an event, an error shows nothing of
-// the body, and an event survives being written and read again. A field that
-// is listed as unreadable is a known name, and its value is zero.
+// FuzzParseEvent: exactly a JSON object is an event, an error shows nothing of the
+// body, and an event survives a round trip through JSON. An unreadable field is a known
+// name with a zero value.
 func FuzzParseEvent(f *testing.F) {
 	for _, v := range fuzzVectors(f) {
 		f.Add(v.body)
@@ -136,7 +134,7 @@ func FuzzParseEvent(f *testing.F) {
 		}
 		require.NotPanics(t, func() { _ = event.DedupKey() })
 
-		// With a repeated field of another type, it is read field by field.
+		// With a repeated field of another type, the event is read field by field.
 		if event.Label != "" {
 			slowly, err := diffhook.ParseEvent(bytes.Replace(object, []byte("{"), []byte(`{"label":1,`), 1))
 			require.NoError(t, err)
@@ -154,8 +152,8 @@ func FuzzParseEvent(f *testing.F) {
 	})
 }
 
-// TestFuzzSeedsAreLoaded runs the targets over their seeds as go test does,
-// and counts what ran. A file that does not parse fails its target.
+// TestFuzzSeedsAreLoaded runs the targets over the seeds as go test does, and counts
+// the runs. A malformed file fails the target.
 func TestFuzzSeedsAreLoaded(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)

@@ -27,8 +27,8 @@ import (
 )
 
 // TestMain lets 32 parallel tests run at once: they wait for connections and do not
-// compute. The flag -parallel takes precedence, and is the number of processes if a
-// fuzz target runs.
+// compute. The flag -parallel takes precedence. In a run of a fuzz target, the flag is
+// the number of processes.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	set := false
@@ -47,14 +47,14 @@ func sampled(few, all int) int {
 	return few
 }
 
-// The texts that tests sign with. They are made up, as are the secrets of
-// testdata/vectors.
+// The texts of the signing secrets in tests. Like the secrets of testdata/vectors, they
+// are made up.
 const (
 	currentText  = "test-signing-secret-current-0001"
 	previousText = "test-signing-secret-previous-0001"
 )
 
-// hiddenSecret is the text that a Secret prints as.
+// hiddenSecret is the printed text of every Secret.
 const hiddenSecret = "[REDACTED SIGNING SECRET]"
 
 // mustSecret returns the secret with the given text.
@@ -65,7 +65,7 @@ func mustSecret(tb testing.TB, text string) diffhook.Secret {
 	return secret
 }
 
-// newVerifier returns a verifier of the secrets in src.
+// newVerifier returns a verifier for the source src.
 func newVerifier(tb testing.TB, src diffhook.SecretSource, opts *diffhook.VerifierOptions) *diffhook.Verifier {
 	tb.Helper()
 	v, err := diffhook.NewVerifier(tb.Context(), src, opts)
@@ -73,8 +73,8 @@ func newVerifier(tb testing.TB, src diffhook.SecretSource, opts *diffhook.Verifi
 	return v
 }
 
-// referenceSignature is what DiffHook's documentation says a signature is,
-// without the library.
+// referenceSignature is a signature as DiffHook documents it, computed without the
+// library.
 func referenceSignature(key string, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(key))
 	mac.Write(body)
@@ -85,7 +85,7 @@ func referenceSignature(key string, body []byte) string {
 type vector struct {
 	name, secret string
 	body         []byte
-	signatures   map[string]string // by the tool that computed it
+	signatures   map[string]string // by name of the tool
 }
 
 // vectorTools are the programs that signed every case. None is written in Go.
@@ -112,7 +112,7 @@ func loadVectors(tb testing.TB) []vector {
 			Signatures map[string]string `json:"signatures"`
 		}
 		readVectorFile(tb, tool+".json", &file)
-		require.Len(tb, file.Signatures, len(cases), "%s signed other cases than inputs.json has", tool)
+		require.Len(tb, file.Signatures, len(cases), "the cases of %s differ from inputs.json", tool)
 		signed[tool] = file.Signatures
 	}
 
@@ -130,7 +130,7 @@ func loadVectors(tb testing.TB) []vector {
 			require.Fail(tb, "case without a body", c.Name)
 		}
 		for _, tool := range vectorTools {
-			require.Contains(tb, signed[tool], c.Name, "%s did not sign it", tool)
+			require.Contains(tb, signed[tool], c.Name, "unsigned by %s", tool)
 			v.signatures[tool] = signed[tool][c.Name]
 		}
 		vectors = append(vectors, v)
@@ -138,7 +138,7 @@ func loadVectors(tb testing.TB) []vector {
 	return vectors
 }
 
-// readVectorBody returns a file of testdata/vectors as it lies on the disk.
+// readVectorBody returns a file of testdata/vectors unchanged.
 func readVectorBody(tb testing.TB, name string) []byte {
 	tb.Helper()
 	body, err := os.ReadFile(filepath.Join("testdata", "vectors", filepath.FromSlash(name)))
@@ -158,9 +158,8 @@ func unhex(tb testing.TB, s string) []byte {
 	return b
 }
 
-// newServer starts an emulator that closes itself when the test ends, and
-// whose exchanges are recorded for the module contract. A test that calls
-// Configure passes OnExchange: recorder(t) on.
+// newServer starts an emulator until the test ends, and records its exchanges for the
+// module contract. A test that calls Configure sets OnExchange to recorder(t).
 func newServer(t testing.TB) *diffhooktest.Server {
 	t.Helper()
 	s := diffhooktest.NewServer(t)
@@ -177,11 +176,10 @@ func newBubbleServer(t testing.TB) *diffhooktest.Server {
 	return s
 }
 
-// recordVariable names the folder that the module contract has the tests
-// record into.
+// recordVariable names the folder into which the module contract lets the tests record.
 const recordVariable = "DIFFHOOK_RECORD"
 
-// recorded is an exchange as contract/exchange.go has it.
+// recorded is an exchange in the form of contract/exchange.go.
 type recorded struct {
 	Method        string      `json:"method"`
 	URL           string      `json:"url"`
@@ -194,8 +192,8 @@ type recorded struct {
 	Fault         bool        `json:"fault"`
 }
 
-// recorder returns a hook that writes the exchanges of the library's client to
-// a file of its own, or nil where nothing is to be recorded.
+// recorder returns a hook that writes the exchanges of the library's client to a file,
+// or nil if nothing is to be recorded.
 func recorder(t testing.TB) func(diffhooktest.Exchange) {
 	t.Helper()
 	dir := os.Getenv(recordVariable)
@@ -222,7 +220,7 @@ func recorder(t testing.TB) func(diffhooktest.Exchange) {
 		assert.NoError(t, err)
 		mu.Lock()
 		defer mu.Unlock()
-		// Opened anew for each line: no order of clean-ups can lose one.
+		// Reopened for each line, so that no order of clean-ups loses a line.
 		out, err := os.OpenFile(file.Name(), os.O_APPEND|os.O_WRONLY, 0)
 		if assert.NoError(t, err) {
 			_, err = out.Write(append(line, '\n'))
@@ -243,32 +241,31 @@ func counting(n *atomic.Int64, next http.Handler) http.Handler {
 	})
 }
 
-// countingTries returns a context, and a function that returns how often a call with that
-// context asked for a connection: once per attempt.
+// countingTries returns a context and the number of connections requested with it: one
+// per attempt.
 func countingTries(ctx context.Context) (context.Context, func() int64) {
 	var n atomic.Int64
 	trace := &httptrace.ClientTrace{GetConn: func(string) { n.Add(1) }}
 	return httptrace.WithClientTrace(ctx, trace), n.Load
 }
 
-// testKeyText is a made-up API key, put together so that no scanner takes it
-// for a live one.
+// testKeyText is a made-up API key, split so that scanners do not report a live key.
 var testKeyText = "dh_live_" + strings.Repeat("k", 24)
 
-// newClient returns a client of server, without a limit where opts name none.
+// newClient returns a client of server, without a limit unless opts sets a Limiter.
 func newClient(t testing.TB, server *httptest.Server, opts *diffhook.ClientOptions) *diffhook.Client {
 	t.Helper()
 	return newClientAt(t, server.URL, opts)
 }
 
-// newHandlerClient returns a client whose requests h answers, without sockets:
-// for synctest.
+// newHandlerClient returns a client whose requests h answers without sockets, for
+// synctest.
 func newHandlerClient(t testing.TB, h http.Handler, opts *diffhook.ClientOptions) *diffhook.Client {
 	t.Helper()
 	return newTransportClient(t, diffhooktest.Transport(h), opts)
 }
 
-// newTransportClient returns a client that sends by transport.
+// newTransportClient returns a client on the given transport.
 func newTransportClient(t testing.TB, transport http.RoundTripper, opts *diffhook.ClientOptions) *diffhook.Client {
 	t.Helper()
 	var o diffhook.ClientOptions

@@ -27,7 +27,7 @@ var (
 	errCannotHold   = fmt.Errorf("%w: Hold: nothing can hold a delivery; set HandleHeld or use EventHandler", ErrInvalidOptions)
 	errHoldFull     = fmt.Errorf("%w: the hold is full; rotate sooner, or raise MaxHeldBytes", ErrSecretsUnavailable)
 	errHeldRejected = redact.NewError("diffhook: held delivery: its secret was rejected before the delivery was handled", ErrSignatureMismatch, nil)
-	errHeldExited   = errors.New("the function ended its goroutine")
+	errHeldExited   = errors.New("the function ended the goroutine")
 )
 
 // heldDelivery is a delivery after the answer 202. It is held until it is verified,
@@ -65,9 +65,9 @@ type holdRoom struct {
 // them for 17 h.
 //
 // If the secret of a held delivery comes into force, the [EventFunc] is called with the
-// event or, for [Verifier.Handler] and [Verifier.VerifyRequest], HandleHeld of
-// [VerifierOptions] with the delivery. Other held deliveries are dropped at the end of
-// the hold. SECURITY.md in the repository describes the risks.
+// event. For [Verifier.Handler] and [Verifier.VerifyRequest], HandleHeld of
+// [VerifierOptions] is called with the delivery. Other held deliveries are dropped at
+// the end of the hold. SECURITY.md in the repository describes the risks.
 //
 // Errors match [ErrInvalidOptions] if d is out of range or nothing can hold, and
 // [ErrSecretsUnavailable] if the Verifier is zero.
@@ -102,7 +102,7 @@ func (v *verifierState) startHold(d time.Duration) {
 	var timer *time.Timer
 	timer = time.AfterFunc(d, func() {
 		v.mu.Lock()
-		if h.timer.Load() != timer { // another Hold has replaced the end
+		if h.timer.Load() != timer { // another Hold replaced the end
 			v.mu.Unlock()
 			return
 		}
@@ -138,9 +138,9 @@ func (v *verifierState) endHold(unlock func()) {
 	}
 }
 
-// Drain waits until every verified delivery of a hold is handled, or dropped after
-// the last failure. Call Drain after Hold(0) and after the server has shut down: the
-// end of the process loses the deliveries that are not handled.
+// Drain waits until every verified delivery of a hold is handled, or dropped after the
+// last failure. Call Drain after Hold(0) and after the shutdown of the server: the end
+// of the process loses the deliveries that are not handled.
 //
 // The error matches the error of ctx and its cause if ctx ends first, and
 // [ErrSecretsUnavailable] if the Verifier is zero.
@@ -192,7 +192,7 @@ func (a *attempt) holdUnder(set *secretSet, miss error) error {
 	switch {
 	case v.set.Load() != set:
 		return nil
-	case h.timer.Load() == nil: // the hold has ended
+	case h.timer.Load() == nil: // the hold is over
 		return miss
 	case h.bytes+int64(len(a.body))+heldOverhead > v.opts.MaxHeldBytes:
 		h.full++
@@ -245,8 +245,8 @@ func (v *verifierState) handleHeld(d *heldDelivery) {
 	}
 }
 
-// callHeld waits for a slot and calls the customer's function, unless the secret has
-// been rejected. The context has no values of the request.
+// callHeld waits for a slot and calls the customer's function, unless the secret is
+// rejected. The context holds no values of the request.
 func (v *verifierState) callHeld(d *heldDelivery) (err error) {
 	v.hold.slots <- struct{}{}
 	defer func() {

@@ -26,7 +26,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// holdTest is a verifier at a source that says A, with a HandleHeld that records.
+// holdTest is a verifier whose source answers A, with a HandleHeld that records.
 type holdTest struct {
 	*testing.T
 	source *settableSource
@@ -35,8 +35,8 @@ type holdTest struct {
 
 	mu      sync.Mutex
 	seen    []diffhook.Observation
-	handled []string                    // bodies given to HandleHeld
-	do      func(context.Context) error // the rest of HandleHeld
+	handled []string                    // bodies of the calls of HandleHeld
+	do      func(context.Context) error // called by HandleHeld
 }
 
 func newHoldTest(t *testing.T, opts diffhook.VerifierOptions) *holdTest {
@@ -64,7 +64,7 @@ func (h *holdTest) record(body string) {
 	h.handled = append(h.handled, body)
 }
 
-// request is a delivery of body that the named secret signed.
+// request is a delivery of body, signed by the named secret.
 func (h *holdTest) request(name, body string) *http.Request {
 	return signedRequest([]byte(body), letter(h, name).Sign([]byte(body)))
 }
@@ -76,7 +76,7 @@ func (h *holdTest) deliver(name, body string) int {
 	return w.Code
 }
 
-// learn makes the source say the named secret, and waits for what follows.
+// learn makes the source answer the named secret, and waits for the effects.
 func (h *holdTest) learn(name string) {
 	h.source.set(diffhook.Secrets{Current: letter(h, name)}, nil)
 	require.NoError(h, h.v.Refresh(h.Context()))
@@ -106,15 +106,15 @@ func (h *holdTest) messages() (texts []string) {
 	return texts
 }
 
-// requireHold requires the numbers of the hold in the status.
+// requireHold requires the counts of the hold in the status.
 func (h *holdTest) requireHold(want diffhook.HoldStatus) {
 	h.Helper()
 	want.CanHold = true
 	require.Empty(h, cmp.Diff(want, h.v.Status().Hold, cmpopts.IgnoreFields(want, "Until")))
 }
 
-// A delivery that no known secret signed is answered 202, and handled once a secret
-// that signed it is in force, by whichever method it came.
+// A delivery signed by an unknown secret is answered 202. It is handled once the secret
+// is in force, whichever method received the delivery.
 func TestHoldHandlesWhenTheSecretIsKnown(t *testing.T) {
 	for name, deliver := range map[string]func(h *holdTest, r *http.Request) int{
 		"Handler": func(h *holdTest, r *http.Request) int {
@@ -169,13 +169,13 @@ func TestHoldHandlesWhenTheSecretIsKnown(t *testing.T) {
 				require.Equal(t, []string{
 					"diffhook: deliveries that no known secret signed are held",
 					"diffhook: signing secrets changed",
-				}, h.messages(), "and none was refused")
+				}, h.messages(), "no rejection")
 			})
 		})
 	}
 }
 
-// Whatever puts the secret in force, the hold learns of it.
+// However the secret comes into force, the hold learns of it.
 func TestHoldLearnsFromEverything(t *testing.T) {
 	for name, learn := range map[string]func(h *holdTest){
 		"Refresh": func(h *holdTest) { h.learn("B") },
@@ -207,8 +207,8 @@ func TestHoldLearnsFromEverything(t *testing.T) {
 	}
 }
 
-// Generation 2 retries for 17 h: a 202 would trade that for memory. A signature that
-// is missing or malformed is no reason to hold either.
+// Only generation 1 is held: a 202 would end the 17 h of retries of generation 2 for a
+// place in memory. A missing or malformed signature is not held either.
 func TestHoldIsForGeneration1(t *testing.T) {
 	signature := letter(t, "B").Sign([]byte("body"))
 	for _, test := range []struct {
@@ -236,7 +236,8 @@ func TestHoldIsForGeneration1(t *testing.T) {
 	}
 }
 
-// Hold is an error if nothing can hold; what has no function to call holds nothing.
+// Hold returns an error if nothing can hold. Without a function to call, nothing is
+// held.
 func TestHoldNeedsAFunction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVerifier(t, diffhook.Secrets{Current: letter(t, "A")}, nil)
@@ -250,7 +251,7 @@ func TestHoldNeedsAFunction(t *testing.T) {
 		body := []byte(eventBody)
 		signature := letter(t, "B").Sign(body)
 		_, err := v.VerifyRequest(signedRequest(body, signature))
-		require.ErrorIs(t, err, diffhook.ErrSignatureMismatch, "VerifyRequest has none")
+		require.ErrorIs(t, err, diffhook.ErrSignatureMismatch, "VerifyRequest has no function")
 		require.ErrorIs(t, v.Verify(t.Context(), body, signature), diffhook.ErrSignatureMismatch)
 		require.ErrorIs(t, v.VerifyHeader(t.Context(), body, http.Header{diffhook.SignatureHeader: {signature}}), diffhook.ErrSignatureMismatch)
 		require.Zero(t, v.Status().Hold.Held)
@@ -275,8 +276,8 @@ func TestHoldErrors(t *testing.T) {
 	require.ErrorIs(t, err, diffhook.ErrInvalidOptions)
 }
 
-// A router pools its contexts: of the request nothing is left, and the middleware
-// around the handler is not run again.
+// Routers reuse their contexts: a held delivery keeps nothing of the request, and outer
+// middleware does not run again.
 func TestHeldDeliveryHasAContextOfItsOwn(t *testing.T) {
 	type tenantKey struct{}
 	synctest.Test(t, func(t *testing.T) {
@@ -310,13 +311,13 @@ func TestHeldDeliveryHasAContextOfItsOwn(t *testing.T) {
 	})
 }
 
-// textless is an error whose text panics, with a text that does so too.
+// textless is an error whose text panics. The text of the panic's value panics too.
 type textless struct{}
 
 func (textless) Error() string { panic(textless{}) }
 
-// A failure is tried again after 5 s and after 30 s, whatever it is. Then the
-// delivery is lost, and the log and the observer say so.
+// After any failure, the delivery is tried again after 5 s and after 30 s. Then it is
+// lost, which the log and the observer report.
 func TestHeldDeliveryIsTriedThreeTimes(t *testing.T) {
 	boom := errors.New("boom")
 	for _, test := range []struct {
@@ -328,7 +329,7 @@ func TestHeldDeliveryIsTriedThreeTimes(t *testing.T) {
 		{"panic", func() error { panic(boom) }, "boom"},
 		{"panic whose text panics", func() error { panic(textless{}) }, "panic"},
 	} {
-		for succeeds := range 4 { // after so many failures
+		for succeeds := range 4 { // number of failures before a success
 			t.Run(test.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := newHoldTest(t, diffhook.VerifierOptions{})
@@ -344,11 +345,11 @@ func TestHeldDeliveryIsTriedThreeTimes(t *testing.T) {
 					require.NoError(t, h.v.Hold(time.Minute))
 					require.Equal(t, http.StatusAccepted, h.deliver("B", eventBody))
 					h.learn("B")
-					require.NoError(t, h.v.Hold(0), "which waits for nothing that is pending")
+					require.NoError(t, h.v.Hold(0), "Hold(0) does not wait for pending deliveries")
 					require.NoError(t, h.v.Drain(t.Context()))
-					synctest.Wait() // for the log
+					synctest.Wait() // until the log is written
 					require.Equal(t, []time.Duration{0, 5 * time.Second, 35 * time.Second}[:min(succeeds+1, 3)], at)
-					require.EqualValues(t, 1, h.v.Status().Current.Uses, "of the secret, however often it is tried")
+					require.EqualValues(t, 1, h.v.Status().Current.Uses, "once per delivery, for any number of tries")
 					last := h.seen[len(h.seen)-1]
 					if succeeds < 3 {
 						h.requireHold(diffhook.HoldStatus{Handled: 1})
@@ -368,7 +369,7 @@ func TestHeldDeliveryIsTriedThreeTimes(t *testing.T) {
 	}
 }
 
-// A function that ends its goroutine, as a failing test does, is not called again.
+// If the function ends the goroutine, as a failing test does, there is no second call.
 func TestHeldDeliveryWhoseFunctionExits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHoldTest(t, diffhook.VerifierOptions{})
@@ -407,12 +408,12 @@ func TestHeldDeliveriesAreHandled16AtATime(t *testing.T) {
 	})
 }
 
-// A hold ends by itself or by Hold(0), and a later Hold moves the end. Then the
-// deliveries that nobody known has signed are dropped, and others refused.
+// A hold ends by itself or by Hold(0), and a later Hold moves the end. At the end,
+// deliveries signed by unknown secrets are dropped, and new ones are rejected.
 func TestHoldEnds(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		holds map[time.Duration]time.Duration // at which time, and for how long
+		holds map[time.Duration]time.Duration // duration of each hold by start
 		end   time.Duration
 	}{
 		{"by itself", nil, 10 * time.Minute},
@@ -432,7 +433,7 @@ func TestHoldEnds(t *testing.T) {
 				}
 				pause(test.end - time.Since(began) - 1)
 				synctest.Wait()
-				if time.Since(began) < test.end { // not ended by Hold(0)
+				if time.Since(began) < test.end { // no Hold(0) yet
 					h.requireHold(diffhook.HoldStatus{Held: 1})
 					require.Equal(t, began.Add(test.end).UTC(), h.v.Status().Hold.Until)
 				}
@@ -450,8 +451,8 @@ func TestHoldEnds(t *testing.T) {
 	}
 }
 
-// It takes no secret for DiffHook's word: a source that fails or hangs, and a current
-// secret that was rejected, are answered 503 without a hold.
+// A hold needs no working source: if the source fails or hangs, or the current secret
+// was rejected, a delivery is held. Without a hold, the answer is 503.
 func TestHoldIfTheSourceFails(t *testing.T) {
 	for name, fail := range map[string]func(h *holdTest, s *slowSource){
 		"fails": func(_ *holdTest, s *slowSource) { s.set(diffhook.Secrets{}, errors.New("vault is sealed")) },
@@ -478,7 +479,7 @@ func TestHoldIfTheSourceFails(t *testing.T) {
 				if source.hang != nil {
 					close(source.hang)
 				}
-				pause(10 * time.Second) // until no read is under way
+				pause(10 * time.Second) // until no read is running
 				require.NoError(t, h.v.Rotate(letter(t, "B"), 0))
 				require.NoError(t, h.v.Drain(t.Context()))
 				require.Equal(t, []string{"body"}, h.bodies())
@@ -487,7 +488,7 @@ func TestHoldIfTheSourceFails(t *testing.T) {
 	}
 }
 
-// MaxAge counts up to the arrival, and is applied once the body can be believed.
+// MaxAge counts up to the arrival, and applies once the signature is verified.
 func TestHoldAndMaxAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHoldTest(t, diffhook.VerifierOptions{MaxAge: time.Minute})
@@ -497,7 +498,7 @@ func TestHoldAndMaxAge(t *testing.T) {
 		require.NoError(t, h.v.Hold(time.Hour))
 		fresh := at(50 * time.Second)
 		require.Equal(t, http.StatusAccepted, h.deliver("B", fresh))
-		require.Equal(t, http.StatusAccepted, h.deliver("B", at(61*time.Second)), "nobody knows yet")
+		require.Equal(t, http.StatusAccepted, h.deliver("B", at(61*time.Second)), "not yet verified")
 		require.Equal(t, http.StatusAccepted, h.deliver("B", "no event"))
 		pause(30 * time.Minute)
 		h.learn("B")
@@ -514,12 +515,13 @@ func TestHoldAndMaxAge(t *testing.T) {
 	})
 }
 
-// Deny answers what does not fit, and nothing that is held. The room comes back.
+// Deny answers a delivery that does not fit in the hold, and no held delivery. Handled
+// deliveries free their room.
 func TestHoldIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var denied []error
 		h := newHoldTest(t, diffhook.VerifierOptions{
-			MaxHeldBytes: 3 * 8 << 10, // 4 KiB for each, and a body of 4 KiB
+			MaxHeldBytes: 3 * 8 << 10, // 4 KiB per delivery, and a body of 4 KiB
 			Deny: func(w http.ResponseWriter, _ *http.Request, err error) {
 				denied = append(denied, err)
 				w.WriteHeader(diffhook.HTTPStatus(err))
@@ -540,7 +542,7 @@ func TestHoldIsFull(t *testing.T) {
 		}
 		fill("D")
 		h.requireHold(diffhook.HoldStatus{Held: 3, Full: 2})
-		require.Equal(t, http.StatusOK, h.deliver("A", body), "what is known needs no room")
+		require.Equal(t, http.StatusOK, h.deliver("A", body), "a known secret needs no room")
 
 		pause(time.Minute)
 		synctest.Wait()
@@ -549,7 +551,7 @@ func TestHoldIsFull(t *testing.T) {
 		h.do = func(context.Context) error { pause(time.Second); return nil }
 		fill("B")
 		h.learn("B")
-		require.Equal(t, http.StatusServiceUnavailable, h.deliver("D", body), "what is pending takes room")
+		require.Equal(t, http.StatusServiceUnavailable, h.deliver("D", body), "pending deliveries take room")
 		require.NoError(t, h.v.Drain(t.Context()))
 		denied = nil
 		fill("C")
@@ -557,7 +559,7 @@ func TestHoldIsFull(t *testing.T) {
 	})
 }
 
-// A secret that was rejected brings in nothing that is held or pending.
+// A rejected secret brings in no held or pending delivery.
 func TestHoldAndReject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHoldTest(t, diffhook.VerifierOptions{MinRefreshInterval: 1<<63 - 1})
@@ -579,7 +581,7 @@ func TestHoldAndReject(t *testing.T) {
 	})
 }
 
-// Drain waits for what is pending, retries included, and for nothing that is held.
+// Drain waits for pending deliveries with their retries, not for held ones.
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHoldTest(t, diffhook.VerifierOptions{})
@@ -652,9 +654,9 @@ func TestHoldRunsNoCodeUnderItsLock(t *testing.T) {
 	})
 }
 
-// A secret comes into force while deliveries that it signed arrive and while the
-// hold ends. Each is accepted, or held and handled, or refused so that DiffHook
-// comes again, and none is held and dropped.
+// A secret comes into force while deliveries signed by it arrive and the hold ends.
+// Each delivery is accepted, held and handled, or rejected so that DiffHook retries:
+// none is held and dropped.
 func TestHoldMissesNoChange(t *testing.T) {
 	const rounds, senders = 300, 8
 	for round := range rounds {
@@ -672,7 +674,7 @@ func TestHoldMissesNoChange(t *testing.T) {
 			wg.Go(func() {
 				for range 4 {
 					_, err := v.VerifyRequest(signedRequest(body, signature))
-					if errors.Is(err, diffhook.ErrSignatureMismatch) { // the hold is over, and it has been verified before
+					if errors.Is(err, diffhook.ErrSignatureMismatch) { // verified before the end of the hold
 						_, err = v.VerifyRequest(signedRequest(body, signature))
 						assert.NoError(t, err)
 					}
@@ -698,8 +700,8 @@ func TestHoldMissesNoChange(t *testing.T) {
 	}
 }
 
-// Without a hold there is no goroutine and no timer more, and during it no goroutine
-// until something is to be handled.
+// Without a hold, there is no extra goroutine or timer. During a hold, there is no
+// goroutine until a delivery is to be handled.
 func TestHoldStartsNothingInAdvance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before := runtime.NumGoroutine()
@@ -718,32 +720,31 @@ func TestHoldStartsNothingInAdvance(t *testing.T) {
 	})
 }
 
-// A delivery that can be held waits for the source for a second at most, however
-// slow the source is and however long the next read is off: DiffHook waits for the
-// response.
+// A delivery that can be held waits at most a second for the source, however slow the
+// source is and however late the next read: DiffHook waits for the response.
 func TestHoldAnswersWithinASecond(t *testing.T) {
-	for name, delay := range map[string]time.Duration{"quick source": 0, "slow source": 3 * time.Second, "source that is too slow": time.Hour} {
+	for name, delay := range map[string]time.Duration{"quick source": 0, "slow source": 3 * time.Second, "source slower than the timeout": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHoldTest(t, diffhook.VerifierOptions{})
 				h.v = atA(t, &slowSource{delay: delay}, &diffhook.VerifierOptions{HandleHeld: func(context.Context, *diffhook.Delivery) error { return nil }},
 					diffhook.Secrets{Current: letter(t, "A")})
 				require.NoError(t, h.v.Hold(time.Hour))
-				for i := range 20 { // more than the reads without a pause
+				for i := range 20 { // more than the burst of reads
 					began := time.Now()
 					require.Equal(t, http.StatusAccepted, h.deliver("B", strings.Repeat("x", i)))
 					require.LessOrEqual(t, time.Since(began), time.Second)
 					pause(300 * time.Millisecond)
 				}
 				require.NoError(t, h.v.Hold(0))
-				pause(time.Minute) // until no read is under way
+				pause(time.Minute) // until no read is running
 			})
 		})
 	}
 }
 
-// lossRig is two servers behind a balancer, of which each has a source of its own,
-// and the events that reached either.
+// lossRig is two servers behind a balancer, each with its own source, and the events
+// handled by either.
 type lossRig struct {
 	*testing.T
 	sources   []*settableSource
@@ -781,19 +782,19 @@ func (g *lossRig) each(do func(*diffhook.Verifier) error) {
 	}
 }
 
-// rotation is what a rotation does to the servers. Somebody clicks at the time 0.
+// rotation is a rotation as the servers see it. A person clicks at the time 0.
 type rotation struct {
-	late   time.Duration // until the sources have the new secret
+	late   time.Duration // delay until the sources have the new secret
 	hold   bool
-	pushed bool // 5 s after the click
-	once   bool // a retry keeps the signature of the first attempt
+	pushed bool // whether the secret is pushed, 5 s after the click
+	once   bool // whether a retry keeps the signature of the first attempt
 }
 
 var lossEvents = sampled(200, 1000)
 
-// run sends lossEvents events evenly, from 30 s before the click to 30 s after the
-// sources have the new secret, and a forgery for each. It returns how many events
-// were never handled.
+// run sends lossEvents events evenly, from 30 s before the click until 30 s after the
+// sources have the new secret, and as many forgeries. It returns the number of events
+// that were never handled.
 func (g *lossRig) run(r rotation) (lost int) {
 	sender := diffhooktest.NewSender(letter(g, "A"), &diffhooktest.SenderOptions{SignOnce: r.once})
 	forger := diffhooktest.NewSender(letter(g, "Z"), &diffhooktest.SenderOptions{Retries: []time.Duration{}})
@@ -838,9 +839,9 @@ func (g *lossRig) run(r rotation) (lost int) {
 	return lost
 }
 
-// Generation 1 gives up 35 s after the first attempt. A new secret that takes longer
-// to reach the servers loses the deliveries before that, unless a hold keeps them or
-// the servers are told the secret at once.
+// Generation 1 gives up 35 s after the first attempt. If a new secret reaches the
+// servers later, earlier deliveries are lost. A hold, or a push of the secret at once,
+// saves them.
 func TestHoldAndSuccessorLoseNothing(t *testing.T) {
 	for _, late := range []time.Duration{45 * time.Second, time.Minute, 10 * time.Minute} {
 		for _, once := range []bool{false, true} {

@@ -23,9 +23,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// beforeClockSet returns t as a clock would have given it that was set by so much
-// afterwards: its wall time is another, and its monotonic one, which time.Since
-// goes by, the same. Nothing else makes such a time.
+// beforeClockSet returns t as read from a clock that was set by the given duration
+// afterwards: the wall time differs, and the monotonic time, which time.Since uses, is
+// the same. No function of package time makes such a time.
 func beforeClockSet(tb testing.TB, t time.Time, by time.Duration) time.Time {
 	tb.Helper()
 	moved := t
@@ -36,8 +36,8 @@ func beforeClockSet(tb testing.TB, t time.Time, by time.Duration) time.Time {
 		loc  *time.Location
 	})(unsafe.Pointer(&moved)).mono += int64(by)
 	moved = moved.Add(-by)
-	require.Zero(tb, moved.Sub(t), "the monotonic time has changed")
-	require.Equal(tb, -by, moved.Round(0).Sub(t.Round(0)), "the wall time has not")
+	require.Zero(tb, moved.Sub(t), "the monotonic time changed")
+	require.Equal(tb, -by, moved.Round(0).Sub(t.Round(0)), "the wall time did not change")
 	return moved
 }
 
@@ -46,33 +46,33 @@ func TestBegin(t *testing.T) {
 	since := now.Add(-10 * time.Minute)
 	for _, test := range []struct {
 		name string
-		by   time.Duration // the clock has been set since
+		by   time.Duration // by which the clock was set since
 		want time.Duration // from the beginning to now
 	}{
 		{"left alone", 0, 10 * time.Minute},
 		{"set forward", 3 * time.Hour, 10 * time.Minute},
 		{"set back", -3 * time.Hour, 10 * time.Minute},
-		{"set forward by a day, or the machine was suspended for one", 24 * time.Hour, 10 * time.Minute},
+		{"set forward by a day, or the machine was suspended for a day", 24 * time.Hour, 10 * time.Minute},
 		{"corrected by more than a second", 1001 * time.Millisecond, 10 * time.Minute},
-		// A drift that NTP evens out does not make the date another each time.
+		// A drift corrected by NTP must not change the date each time.
 		{"corrected by a second", time.Second, 10*time.Minute + time.Second},
 		{"corrected back", -time.Second, 10*time.Minute - time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			began := begin(beforeClockSet(t, since, test.by), now)
 			assert.Equal(t, time.UTC, began.Location())
-			assert.Equal(t, test.want, now.Round(0).Sub(began.Round(0)), "as dates, which is what JSON has")
+			assert.Equal(t, test.want, now.Round(0).Sub(began.Round(0)), "as dates, as in JSON")
 		})
 	}
 }
 
-// The clock of a server is set while it counts. Its status shows dates of the
-// new clock, so that those who read them elsewhere count right.
+// The clock of a server is set while the server counts. The status shows dates of the
+// new clock, so that readers elsewhere count right.
 func TestStatusAfterClockWasSet(t *testing.T) {
 	for name, by := range map[string]time.Duration{"forward": 3 * time.Hour, "back": -3 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			v, a, _ := inWindow(t)
-			// It began 15 minutes ago and used the old secret 5 minutes ago.
+			// The verifier began 15 minutes ago and used the old secret 5 minutes ago.
 			v.live().since = beforeClockSet(t, time.Now().Add(-15*time.Minute), by)
 			v.live().known[a.Fingerprint()].lanes[0].lastUsed.Store(int64(10 * time.Minute))
 
@@ -84,8 +84,8 @@ func TestStatusAfterClockWasSet(t *testing.T) {
 	}
 }
 
-// Whether the previous secret is accepted is told by At and Expires to those who
-// read the status elsewhere: both must be of one clock.
+// Readers elsewhere see from At and Expires whether the previous secret is accepted:
+// both must be of the same clock.
 func TestStatusTellsWindowAfterClockWasSet(t *testing.T) {
 	for name, by := range map[string]time.Duration{"forward": 3 * time.Hour, "back": -3 * time.Hour, "left alone": 0} {
 		for _, left := range []time.Duration{30 * time.Minute, -30 * time.Minute} {
@@ -105,8 +105,8 @@ func TestStatusTellsWindowAfterClockWasSet(t *testing.T) {
 	}
 }
 
-// A rejected secret is left out of the verdict, and not of the work: the time that
-// it takes does not tell which secret has been rejected, or that one has.
+// A rejected secret is left out of the verdict, not of the work: the time taken does
+// not show which secret is rejected, or whether any is.
 func TestMatchComputesRejectedSecrets(t *testing.T) {
 	_, a, b := inWindow(t)
 	computed := map[string]int{}
@@ -129,8 +129,8 @@ func TestMatchComputesRejectedSecrets(t *testing.T) {
 	}
 }
 
-// inWindow returns a verifier that b has just been rotated to, with a as previous
-// for an hour.
+// inWindow returns a verifier after a rotation to b, with a as the previous secret for
+// an hour.
 func inWindow(t testing.TB) (v *Verifier, a, b Secret) {
 	t.Helper()
 	a, err := NewSecret("test-signing-secret-A-0000000001")
@@ -152,15 +152,15 @@ func throughJSON(t testing.TB, status VerifierStatus) (read VerifierStatus) {
 	return read
 }
 
-// accepts reports whether the secret of the given role was accepted when the status
-// was taken.
+// accepts reports whether the secret in the given role was accepted when the status was
+// taken.
 func (s VerifierStatus) accepts(role SecretStatus) bool {
 	return !role.Rejected && (role.Expires.IsZero() || s.At.Before(role.Expires))
 }
 
-// Who can post to the status handler orders the rejection of fingerprints that
-// belong to no secret. They are bounded: an order too many is refused, and none
-// is forgotten. Secrets that the verifier has seen do not count.
+// A sender to the status handler can reject fingerprints of no secret. They are
+// bounded: beyond the bound, Reject returns an error, and none is forgotten. Secrets
+// seen by the verifier do not count.
 func TestUnknownRejectedIsBounded(t *testing.T) {
 	a, b := testSecret(t, "A"), testSecret(t, "B")
 	answer := Secrets{Current: b, Previous: a}
@@ -185,7 +185,8 @@ func TestUnknownRejectedIsBounded(t *testing.T) {
 	assert.Contains(t, w.Body.String(), "rejected already")
 }
 
-// A rejected fingerprint leaves its place when its secret comes, and stays rejected.
+// A rejected fingerprint leaves the bounded set when the verifier sees the secret, and
+// stays rejected.
 func TestUnknownRejectedBecomesKnown(t *testing.T) {
 	a, b, c := testSecret(t, "A"), testSecret(t, "B"), testSecret(t, "C")
 	answer := Secrets{Current: a}
@@ -200,8 +201,8 @@ func TestUnknownRejectedBecomesKnown(t *testing.T) {
 	require.ErrorIs(t, v.Refresh(t.Context()), errRejectedCurrent)
 }
 
-// A source that answers with a new secret each time does not fill the memory. What
-// has been used or rejected is remembered all the same.
+// A source with a new secret in each answer does not fill the memory. Secrets that were
+// used or rejected are kept.
 func TestKnownSecretsAreBounded(t *testing.T) {
 	used, rejected := testSecret(t, "used"), testSecret(t, "rejected")
 	answer := Secrets{Current: used}
@@ -223,22 +224,22 @@ func TestKnownSecretsAreBounded(t *testing.T) {
 	assert.EqualValues(t, 1, v.Status().Current.Uses)
 }
 
-// A window ends by whichever clock reaches its end first, and stays closed when
-// the wall clock is set back.
+// The first clock to reach the end ends a window, and setting the wall clock back does
+// not open it again.
 func TestWindowEndsByBothClocks(t *testing.T) {
 	const hour = time.Hour
 	for _, test := range []struct {
 		name     string
-		by       time.Duration // the wall clock has been set since the window was opened
+		by       time.Duration // by which the wall clock was set since the window opened
 		left     time.Duration // by the monotonic clock
 		accepted bool
 	}{
 		{"left alone, open", 0, hour, true},
 		{"left alone, over", 0, -hour, false},
 		{"set back, open", -3 * hour, hour, true},
-		{"set back, over: the wall clock says that it is open", -3 * hour, -hour, false},
+		{"set back, over, and open by the wall clock", -3 * hour, -hour, false},
 		{"stepped forward a little, open", hour / 2, hour, true},
-		{"stepped forward: the monotonic clock says that it is open", 3 * hour, hour, false},
+		{"stepped forward, and open by the monotonic clock", 3 * hour, hour, false},
 		{"stepped forward, over", 3 * hour, -hour, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -248,20 +249,20 @@ func TestWindowEndsByBothClocks(t *testing.T) {
 			assert.Equal(t, test.accepted, accepts(t, v, a))
 
 			status := throughJSON(t, v.Status())
-			assert.Equal(t, test.accepted, status.accepts(status.Previous), "as others read it")
+			assert.Equal(t, test.accepted, status.accepts(status.Previous), "as read elsewhere")
 
 			// The clock is set right, or wrong again.
 			w := v.live().set.Load().window
 			w.expires, w.closes = time.Now().Add(hour), time.Now().Add(hour)
-			assert.Equal(t, test.accepted, accepts(t, v, a), "once it is over it stays so")
+			assert.Equal(t, test.accepted, accepts(t, v, a), "over for good")
 			status = throughJSON(t, v.Status())
 			assert.Equal(t, test.accepted, status.accepts(status.Previous))
 		})
 	}
 }
 
-// An answer that repeats the end of a window does not count it anew by a clock
-// that has been set back meanwhile.
+// An answer with the same end of a window does not count the window anew, by a clock
+// that was set back meanwhile.
 func TestWindowIsCountedFromItsOpening(t *testing.T) {
 	a, b, c := testSecret(t, "A"), testSecret(t, "B"), testSecret(t, "C")
 	end := time.Now().Add(time.Hour)
@@ -298,8 +299,8 @@ func testSecret(t testing.TB, name string) Secret {
 	return s
 }
 
-// A match takes no lock: it is not held up by a rotation, a refresh or a status
-// that is under way, here for ever.
+// A match takes no lock: a rotation, a refresh or a status in progress, here for ever,
+// does not delay it.
 func TestMatchTakesNoLock(t *testing.T) {
 	secret, err := NewSecret("test-signing-secret-current-0001")
 	require.NoError(t, err)
@@ -308,14 +309,14 @@ func TestMatchTakesNoLock(t *testing.T) {
 	s := v.live()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refused.mu.Lock()
-	defer s.refused.mu.Unlock()
+	s.rejections.mu.Lock()
+	defer s.rejections.mu.Unlock()
 	body := []byte("{}")
 	require.NoError(t, v.Verify(t.Context(), body, secret.Sign(body)))
 }
 
-// Every secret in force is computed and compared, whichever has matched: what
-// a match says is a bit for each, also where both secrets would match.
+// Every secret in force is computed and compared, whichever matches: the result has a
+// bit for each secret, even if both match.
 func TestMatchCombinesAllSecrets(t *testing.T) {
 	a, err := NewSecret("test-signing-secret-A-0000000001")
 	require.NoError(t, err)
@@ -341,8 +342,9 @@ func matchOf(s *secretSet, body []byte, t *tag) int {
 	return match
 }
 
-// Whoever has the old secret could seal another secret than the text names, or a text
-// that is no secret. Neither is accepted: what a rotation compares is what it gets.
+// The holder of the old secret could seal a secret other than the named secret, or a
+// text that is no secret. Neither is accepted: a rotation gets the secret that it
+// compares.
 func TestAcceptSuccessorIsTheOneThatIsNamed(t *testing.T) {
 	a, b, c := testSecret(t, "A"), testSecret(t, "B"), testSecret(t, "C")
 	v, err := NewVerifier(t.Context(), Secrets{Current: a}, nil)
@@ -362,8 +364,8 @@ func TestAcceptSuccessorIsTheOneThatIsNamed(t *testing.T) {
 	require.True(t, accepts(t, v, b))
 }
 
-// A secret that comes into force between the verification of a delivery and the lock
-// is not missed: the delivery is not held, but verified again.
+// A secret comes into force between the verification of a delivery and the lock. The
+// delivery is not held, but verified again.
 func TestHoldLooksAgainIfTheSecretsChanged(t *testing.T) {
 	v, err := NewVerifier(t.Context(), Secrets{Current: testSecret(t, "A")}, &VerifierOptions{
 		HandleHeld: func(context.Context, *Delivery) error { return nil },
@@ -377,15 +379,15 @@ func TestHoldLooksAgainIfTheSecretsChanged(t *testing.T) {
 	before := v.live().set.Load()
 	require.False(t, a.matches(before))
 	require.NoError(t, v.Rotate(testSecret(t, "B"), time.Hour))
-	require.NoError(t, a.holdUnder(before, ErrSignatureMismatch), "which is nil: look again")
+	require.NoError(t, a.holdUnder(before, ErrSignatureMismatch), "nil: verify again")
 	require.Zero(t, v.Status().Hold.Held)
-	require.NoError(t, a.hold(ErrSignatureMismatch), "it is accepted")
+	require.NoError(t, a.hold(ErrSignatureMismatch), "the delivery is accepted")
 	require.ErrorIs(t, a.holdUnder(v.live().set.Load(), ErrSignatureMismatch), ErrHeld)
 	require.NoError(t, v.Hold(0))
 }
 
-// Under 2,000 forgeries a second, the memory in which they wait stays within the
-// bound, and the timers that end their waits are few. All of it is given back.
+// Under 2,000 forgeries a second, the memory of waiting deliveries stays within the
+// bound, with few timers. All memory is freed afterwards.
 func TestFloodWaitsInBoundedMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answer := Secrets{Current: testSecret(t, "A")}
@@ -413,14 +415,14 @@ func TestFloodWaitsInBoundedMemory(t *testing.T) {
 		}
 		wg.Wait()
 		assert.LessOrEqual(t, most, int64(maxWaitingBytes))
-		assert.Greater(t, most, int64(maxWaitingBytes*9/10), "it is a flood")
+		assert.Greater(t, most, int64(maxWaitingBytes*9/10), "the forgeries are a flood")
 		assert.LessOrEqual(t, len(limits), 2*seconds+1, "timers")
 		assert.Zero(t, state.read.waiting)
 	})
 }
 
-// TestLogHintCostsNothing: where no line is written, a mismatch takes the one HMAC
-// of its verdict and no more. It counts how often the key is asked for.
+// TestLogHintCostsNothing: if no line is written, a mismatch takes only the HMAC of the
+// verdict. The test counts the uses of the key.
 func TestLogHintCostsNothing(t *testing.T) {
 	secret := testSecret(t, "A")
 	var asked atomic.Int64
@@ -444,14 +446,14 @@ func TestLogHintCostsNothing(t *testing.T) {
 	verdict := work(silent)
 
 	logged := verifier(slog.LevelWarn)
-	for range refusalLogLines {
+	for range rejectionLogLines {
 		assert.Greater(t, work(logged), verdict, "a line with a hint")
 	}
 	assert.Equal(t, verdict, work(logged), "no more lines in this minute")
 	assert.Equal(t, verdict, work(verifier(slog.LevelError)), "no lines of this level")
 }
 
-// rebuilt walks over a value and returns what encoding/json would.
+// rebuilt walks over a value and returns the same as encoding/json.
 func rebuilt(v value) any {
 	switch {
 	case v.isObject():
@@ -478,8 +480,8 @@ func rebuilt(v value) any {
 	return string(v) == "true"
 }
 
-// FuzzParseValue: a value is walked over as encoding/json reads it, and a text
-// that encoding/json refuses is refused.
+// FuzzParseValue: a walk over a value reads the same as encoding/json, and exactly the
+// texts invalid in encoding/json are invalid.
 func FuzzParseValue(f *testing.F) {
 	for _, text := range []string{
 		"", "null", "true", "-1.5e+3", `""`, `"\\"`, `"\""`, `"é\u00e9\ud83d\ude00\ud800"`, "\"\xff\"", "[]", "{}", " [ ] ", "\t{ }\r\n",
@@ -502,7 +504,7 @@ func FuzzParseValue(f *testing.F) {
 		require.NoError(t, decoder.Decode(&want))
 		require.Empty(t, cmp.Diff(want, rebuilt(v)))
 
-		// No reading of any value fails.
+		// Reading a value into any type does not fail.
 		for _, into := range []any{new(string), new(exactText), new(int), new(float64), new(bool), new(value)} {
 			v.set(into)
 			v.fill(field{"a_b", into})
@@ -511,7 +513,8 @@ func FuzzParseValue(f *testing.F) {
 	})
 }
 
-// TestFieldNames: camelCase and snake_case are one name, and no other name is.
+// TestFieldNames: camelCase and snake_case are the same name, and every other name
+// differs.
 func TestFieldNames(t *testing.T) {
 	for _, c := range []struct {
 		member string
@@ -537,9 +540,9 @@ func TestFieldNames(t *testing.T) {
 	}
 }
 
-// isServerBody and isServerWriter compare the names of private types of net/http. If
-// net/http renames a type, each rejected request closes its connection: this test
-// fails then, and the names must follow.
+// isServerBody and isServerWriter compare names of private types of net/http. If
+// net/http renames a type, each rejected request closes its connection, and this test
+// fails: update the names.
 func TestServerTypesHaveTheirNames(t *testing.T) {
 	for _, c := range []struct {
 		name         string
@@ -579,7 +582,7 @@ func TestServerTypesHaveTheirNames(t *testing.T) {
 	}
 }
 
-// wrapped is a ResponseWriter under a middleware.
+// wrapped is a ResponseWriter as wrapped by middleware.
 type wrapped struct{ http.ResponseWriter }
 
 func (w wrapped) Unwrap() http.ResponseWriter { return w.ResponseWriter }

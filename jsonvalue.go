@@ -14,7 +14,7 @@ import (
 // An empty value is a missing member.
 //
 // Responses are read through values and not by encoding/json, for three reasons:
-//   - An unreadable member spoils neither its neighbours nor its list.
+//   - An unreadable member spoils neither other members nor the list.
 //   - A field has one name in the code, and two in JSON.
 //   - The items of a list are counted before they take memory.
 type value []byte

@@ -12,11 +12,11 @@ import (
 
 // KeyService manages API keys, as [Client.Keys].
 //
-// The endpoints are assumed: DiffHook documents keys as a page of its app only, at
-// App → Settings → API Keys. All keys have full access to their team.
+// The endpoints are assumed: DiffHook documents keys as a page of the app only, at App
+// → Settings → API Keys. All keys have full access to their team.
 type KeyService struct{ client *Client }
 
-// Key is an API key without its text: the platform keeps only a hash, and shows the
+// Key is an API key without the text: the platform keeps only a hash, and shows the
 // text once, at the creation.
 type Key struct {
 	ID     string
@@ -90,8 +90,8 @@ func (s *KeyService) List(ctx context.Context, opts *ListOptions) ([]Key, error)
 // label names the use of the key, such as production-server. Unreadable fields of the
 // [Key] are zero, even the id.
 //
-// Create is not safe to repeat. An error that matches [ErrOutcomeUnknown] may have
-// left a live key that nobody holds: list the keys and look for the label.
+// Create is not safe to repeat. An error may leave a live key without a holder if it
+// matches [ErrOutcomeUnknown]: list the keys and look for the label.
 func (s *KeyService) Create(ctx context.Context, label string) (Key, APIKey, error) {
 	if strings.TrimSpace(label) == "" {
 		return Key{}, APIKey{}, fmt.Errorf("%w: the label of the key is empty; pass a label such as production-server", ErrInvalidRequest)
@@ -124,8 +124,8 @@ func (k *createdKey) readData(data value) (err error) {
 	return nil
 }
 
-// Delete revokes a key by its id, at once: requests with the key are answered 401
-// from then on. Delete is safe to repeat: a second call returns [ErrNotFound].
+// Delete revokes a key by id, at once: requests with the key are answered 401 from then
+// on. Delete is safe to repeat: a second call returns [ErrNotFound].
 func (s *KeyService) Delete(ctx context.Context, id string) error {
 	return s.client.callPath(ctx, &call{method: http.MethodDelete, route: pathKeys + "/{id}", repeatable: true}, pathKeys, id)
 }

@@ -42,8 +42,8 @@ func teamClient(team *diffhooktest.Team, generation int, opts *diffhook.ClientOp
 	return team.Client(&o)
 }
 
-// requireLastRequest checks what the emulator was sent last: line is the method
-// and the path with the query, body the JSON, or "" for none at all.
+// requireLastRequest checks the last request to the emulator: line is the method and
+// the path with the query, body the JSON, or "" for no body.
 func requireLastRequest(t *testing.T, s *diffhooktest.Server, line, body string) {
 	t.Helper()
 	requests := s.Requests()
@@ -64,8 +64,8 @@ func requireLastRequest(t *testing.T, s *diffhooktest.Server, line, body string)
 	assert.JSONEq(t, body, string(r.Body))
 }
 
-// answerWith returns a client that gets one answer to everything, and a count
-// of the requests.
+// answerWith returns a client with the same answer to every request, and a count of the
+// requests.
 func answerWith(t *testing.T, resp func() *http.Response) (*diffhook.Client, *int) {
 	t.Helper()
 	n := new(int)
@@ -111,7 +111,7 @@ func TestKeys(t *testing.T) {
 	})
 }
 
-// TestRevocation: from then on every call is a 401.
+// TestRevocation: after the revocation, every call is a 401 with the causes.
 func TestRevocation(t *testing.T) {
 	inBothGenerations(t, func(t *testing.T, generation int, s *diffhooktest.Server, c *diffhook.Client) {
 		require.NoError(t, listKeys(t.Context(), c))
@@ -124,6 +124,9 @@ func TestRevocation(t *testing.T) {
 		require.ErrorIs(t, err, diffhook.ErrUnauthorized)
 		for _, other := range []error{diffhook.ErrForbidden, diffhook.ErrNotFound, diffhook.ErrInvalidRequest, diffhook.ErrServer} {
 			assert.NotErrorIs(t, err, other)
+		}
+		for _, cause := range []string{"missing", "malformed", "revoked"} {
+			assert.ErrorContains(t, err, cause)
 		}
 		var api *diffhook.APIError
 		require.ErrorAs(t, err, &api)
@@ -150,8 +153,8 @@ func TestKeyLabelIsRequired(t *testing.T) {
 	})
 }
 
-// TestKeyCreateWithoutKey: a key may have been made that nobody holds now, and
-// making another one is not for the library to do.
+// TestKeyCreateWithoutKey: a key without a holder may exist now, and the library must
+// not create another.
 func TestKeyCreateWithoutKey(t *testing.T) {
 	created := func(body string) func() *http.Response {
 		return func() *http.Response { return replyJSON(http.StatusCreated, body) }
@@ -185,19 +188,19 @@ func TestKeyCreateWithoutKey(t *testing.T) {
 			assert.Zero(t, made)
 			assert.Equal(t, 1, *asked)
 			assertDoesNotRepeat(t, err, longKeyText)
-			assert.NotContains(t, err.Error(), "triggered_at", "which belongs to events")
+			assert.NotContains(t, err.Error(), "triggered_at", "a field of events")
 		})
 	}
 }
 
-// TestKeyCreateIsNotRepeated, and TestKeyDelete is: what may have been done is
-// done once more only where that is the same as once.
+// TestKeyCreateIsNotRepeated: a call that may have been carried out is repeated only if
+// twice is the same as once, as in TestKeyDeleteIsRepeated.
 func TestKeyCreateIsNotRepeated(t *testing.T) {
 	for name, fault := range map[string]diffhooktest.Fault{
 		"answer lost":      {Reset: diffhooktest.AfterHandling},
 		"answer cut off":   {Truncate: true},
 		"500":              {Status: http.StatusInternalServerError},
-		"502 after it":     {Status: http.StatusBadGateway, HTML: true, Handle: true},
+		"502 afterwards":   {Status: http.StatusBadGateway, HTML: true, Handle: true},
 		"no answer, ended": {Delay: time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -207,7 +210,7 @@ func TestKeyCreateIsNotRepeated(t *testing.T) {
 				_, key, err := s.Client(nil).Keys.Create(t.Context(), "label")
 				require.ErrorIs(t, err, diffhook.ErrOutcomeUnknown)
 				assert.True(t, key.IsZero())
-				synctest.Wait() // for the emulator to notice that it was left
+				synctest.Wait() // until the emulator notices the end of the request
 				assert.Equal(t, 1, s.Count("POST /api/keys"))
 				assert.LessOrEqual(t, len(s.DefaultTeam().Keys()), 2)
 			})
@@ -215,7 +218,7 @@ func TestKeyCreateIsNotRepeated(t *testing.T) {
 	}
 }
 
-// TestKeyDeleteIsRepeated: that the key is not found then is what was wanted.
+// TestKeyDeleteIsRepeated: the 404 for a retry is a success.
 func TestKeyDeleteIsRepeated(t *testing.T) {
 	for name, fault := range map[string]diffhooktest.Fault{
 		"not done":    {Status: http.StatusServiceUnavailable},
@@ -272,14 +275,14 @@ func TestKeyDecoding(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := unused
 			require.Error(t, json.Unmarshal([]byte(text), &got))
-			assert.Empty(t, cmp.Diff(unused, got), "it stays as it is")
+			assert.Empty(t, cmp.Diff(unused, got), "the key is unchanged")
 		})
 	}
 }
 
-// TestKeyMayBe: who deletes the keys that are not in use must not delete the
-// one that is, so false has to be certain.
-func TestKeyMayBe(t *testing.T) {
+// TestKeyMatchesPrefix: a program that deletes unused keys must not delete the key in
+// use, so false must be certain.
+func TestKeyMatchesPrefix(t *testing.T) {
 	key := mustAPIKey(t, longKeyText)
 	for _, c := range []struct {
 		name, prefix string
@@ -294,11 +297,11 @@ func TestKeyMayBe(t *testing.T) {
 		{"unknown", "", key, true},
 		{"the whole key", longKeyText, key, true},
 		{"another key", otherKeyText[:12], key, false},
-		{"one character differs", longKeyText[:11] + "X", key, false},
+		{"a character differs", longKeyText[:11] + "X", key, false},
 		{"longer than the key", longKeyText + "0", key, false},
 		{"no key", longKeyText[:12], diffhook.APIKey{}, false},
 		{"no key and nothing known", "", diffhook.APIKey{}, false},
-		// As APIKey itself prints.
+		// The printed form of an APIKey.
 		{"first and last characters", longKeyText[:8] + "…" + longKeyText[len(longKeyText)-4:], key, true},
 		{"first and last characters with asterisks", longKeyText[:12] + "********" + longKeyText[len(longKeyText)-4:], key, true},
 	} {
@@ -308,7 +311,7 @@ func TestKeyMayBe(t *testing.T) {
 	}
 }
 
-// lists are the endpoints that return a list, each as its length.
+// lists are the endpoints of lists, each as the length of the list.
 var lists = []struct {
 	path string
 	list func(t *testing.T, c *diffhook.Client, opts *diffhook.ListOptions) (int, error)
@@ -327,14 +330,14 @@ var lists = []struct {
 	}},
 }
 
-// TestListOptions: the API's own default would leave out what comes after 50.
+// TestListOptions: the API's own default would omit all records after 50.
 func TestListOptions(t *testing.T) {
 	for _, l := range lists {
 		t.Run(l.path, func(t *testing.T) {
 			inBothGenerations(t, func(t *testing.T, _ int, s *diffhooktest.Server, c *diffhook.Client) {
 				for _, call := range []struct {
 					opts *diffhook.ListOptions
-					want string // empty: refused
+					want string // empty: an error
 				}{
 					{nil, "200"},
 					{&diffhook.ListOptions{}, "200"},
@@ -359,7 +362,7 @@ func TestListOptions(t *testing.T) {
 	}
 }
 
-// TestListAnswers: an empty list is one, and what is no list is an error.
+// TestListAnswers: an empty list is a list, and any other value is an error.
 func TestListAnswers(t *testing.T) {
 	for _, l := range lists {
 		for _, c := range []struct {
@@ -389,7 +392,7 @@ func TestListAnswers(t *testing.T) {
 	}
 }
 
-// TestKeyStale: older than, to the nanosecond, and not as old as.
+// TestKeyStale: older than the age to the nanosecond, and not equal.
 func TestKeyStale(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, c := range []struct {

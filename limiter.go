@@ -19,7 +19,7 @@ import (
 // the error of the call then matches [context.DeadlineExceeded].
 //
 // A client calls Wait for one call at a time, and the next calls queue behind it. So
-// Wait must not wait for anything that only a single call needs.
+// Wait must not wait for anything else, such as the needs of a single call.
 type Limiter interface {
 	Wait(ctx context.Context) error
 }
@@ -34,8 +34,8 @@ type Pauser interface {
 }
 
 // PauseError is returned by Wait of a [Limiter] to say that a 429 pauses all requests.
-// The client waits as after a 429 of its own, at most 10 minutes, and calls Wait again.
-// If the pause is longer than MaxRetryWait, the call of the API fails at once.
+// The client waits as after its own 429, at most 10 minutes, and calls Wait again. If
+// the pause is longer than MaxRetryWait, the call of the API fails at once.
 type PauseError struct {
 	Wait time.Duration // the rest of the pause; more than 0
 }
@@ -44,18 +44,16 @@ func (e *PauseError) Error() string {
 	return fmt.Sprintf("diffhook: a 429 to another client pauses all requests for %v", e.Wait)
 }
 
-// Requests a minute that DiffHook's plans allow, per API key and per IP
-// address.
+// Requests a minute in DiffHook's plans, per API key and per IP address.
 const (
 	FreePlan = 60
 	PaidPlan = 200
 )
 
-// PlanLimiter returns a limiter that lets at most requestsPerMinute start in any 60
-// s. A twentieth may start in a burst, and 90 % start evenly. The rest is a reserve
-// for requests that arrive closer together than they were sent. The exchange of
-// client credentials bypasses the limiter, at most once a minute, and uses the
-// reserve.
+// PlanLimiter returns a limiter that lets at most requestsPerMinute start in any 60 s.
+// A twentieth may start in a burst, and 90 % start evenly. The rest is a reserve:
+// requests may arrive closer together than they were sent. The exchange of client
+// credentials bypasses the limiter, at most once a minute, and uses the reserve.
 //
 // The limit covers this process: if several processes share a key or an address,
 // divide the limit among them. Zero and less mean [FreePlan].
@@ -69,11 +67,10 @@ func PlanLimiter(requestsPerMinute int) Limiter {
 	return &planLimiter{rate.NewLimiter(rate.Limit(perMinute/60), burst), make(slot, 1)}
 }
 
-// planLimiter is a rate.Limiter with a queue in front. A rate.Limiter assigns turns
-// in advance. If a waiter gives up, the turns behind it do not move up: many such
-// waiters would leave the limiter idle for minutes. So only the first of the queue
-// waits for a turn. Each client has its own queue, and this queue is for clients that
-// share a limiter.
+// planLimiter is a rate.Limiter with a queue in front. A rate.Limiter assigns turns in
+// advance. If a waiter gives up, the turns behind it do not move up: many such waiters
+// would leave the limiter idle for minutes. So only the first of the queue waits for a
+// turn. Each client also has a queue. This queue is for clients with a common limiter.
 type planLimiter struct {
 	*rate.Limiter
 	first slot
@@ -111,7 +108,7 @@ type gate struct {
 	until       atomic.Int64 // end of the pause, in nanoseconds since start
 	line, front slot
 
-	mu      sync.Mutex   // serializes refuse
+	mu      sync.Mutex   // serializes rateLimited
 	unnamed atomic.Int32 // number of 429s in a row without a credible wait
 }
 
@@ -120,9 +117,8 @@ func newGate() *gate {
 }
 
 const (
-	// longestPause bounds the pause that a response can impose on all calls. DiffHook
-	// counts its limits per minute: a longer pause comes from a proxy, means another
-	// unit or is wrong.
+	// longestPause bounds the pause of all calls by a response. DiffHook counts limits
+	// per minute: a longer pause comes from a proxy, means another unit or is wrong.
 	longestPause = 10 * time.Minute
 
 	// firstPause is the pause after a 429 without a credible wait. Each further such
@@ -131,10 +127,10 @@ const (
 	mostPause  = time.Minute
 )
 
-// refuse pauses all calls after a 429, for the wait in the response or, if that is 0
-// or not credible, for a default that grows. It returns the length of the pause, or 0
-// if an earlier pause continues.
-func (g *gate) refuse(asked time.Duration) time.Duration {
+// rateLimited pauses all calls after a 429, for the wait in the response or, if that is
+// 0 or not credible, for a growing default. It returns the length of the pause, or 0 if
+// an earlier pause continues.
+func (g *gate) rateLimited(asked time.Duration) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if asked <= 0 || asked > longestPause {
@@ -203,9 +199,9 @@ func (g *gate) wait(ctx context.Context, limiter Limiter, urgent bool, longest t
 	}
 }
 
-// turn waits at the limiter, once the call is at the front. It reports false if a
-// pause has begun by then. No slot is held during a pause, so that the calls behind
-// it see the pause and fail at once if they have no time for it.
+// turn waits at the limiter, once the call is at the front. It reports false if a pause
+// began meanwhile. No slot is held during a pause: the calls behind see the pause, and
+// fail at once if they lack the time.
 func (g *gate) turn(ctx context.Context, limiter Limiter, urgent bool) (taken bool, err error) {
 	if limiter == (noLimit{}) {
 		return true, nil
@@ -226,8 +222,8 @@ func (g *gate) turn(ctx context.Context, limiter Limiter, urgent bool) (taken bo
 	return true, limiter.Wait(ctx)
 }
 
-// limiterError makes the error of a limiter match that of the context, also if a
-// rate.Limiter saw in advance that the turn comes after the deadline.
+// limiterError makes the error of a limiter match the error of the context. A
+// rate.Limiter may see in advance that the turn comes after the deadline.
 func limiterError(ctx context.Context, limiter Limiter, err error) error {
 	if ctx.Err() != nil {
 		return contextError(ctx)
@@ -247,7 +243,7 @@ func limiterError(ctx context.Context, limiter Limiter, err error) error {
 // sleep waits for d. It returns an error at once if ctx ends before that.
 func sleep(ctx context.Context, d time.Duration) error { return wait.For(ctx, d) }
 
-// contextError returns the error of ctx, which has ended, and the cause.
+// contextError returns the error of the ended ctx, and the cause.
 func contextError(ctx context.Context) error { return wait.Ended(ctx) }
 
 // withContextError returns err, which also matches contextError if ctx has ended.

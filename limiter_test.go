@@ -23,9 +23,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// demand has goroutines make a call again and again for d, and until the last
-// one has returned. It returns how many calls failed, and one of their errors;
-// a goroutine ends with its first.
+// demand runs goroutines that repeat a call for d, and waits for all calls. It returns
+// the number of failed calls and an example error. A goroutine ends at the first error.
 func demand(goroutines int, d time.Duration, call func() error) (failed int, example error) {
 	var mu sync.Mutex
 	var callers sync.WaitGroup
@@ -56,7 +55,7 @@ func refusals(s *diffhooktest.Server) (at []time.Time) {
 	return at
 }
 
-// startLog is when requests started.
+// startLog is the start times of requests.
 type startLog struct {
 	mu sync.Mutex
 	at []time.Time
@@ -68,7 +67,7 @@ func (l *startLog) add() {
 	l.at = append(l.at, time.Now())
 }
 
-// requireAtMost fails where more than n began in any 60 s.
+// requireAtMost fails if more than n requests started in any 60 s.
 func (l *startLog) requireAtMost(t *testing.T, n int) {
 	t.Helper()
 	l.mu.Lock()
@@ -81,7 +80,7 @@ func (l *startLog) requireAtMost(t *testing.T, n int) {
 	}
 }
 
-// during returns how many began in the first d.
+// during returns the number of requests started in the first d.
 func (l *startLog) during(d time.Duration) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,8 +92,8 @@ func (l *startLog) during(d time.Duration) (n int) {
 	return n
 }
 
-// TestPlanLimiter: whatever the plan, no 60 s see more starts than it allows,
-// wherever they begin, and little of it is left unused.
+// TestPlanLimiter: in any 60 s, wherever they begin, at most the plan's requests start,
+// and little of the plan stays unused.
 func TestPlanLimiter(t *testing.T) {
 	for _, c := range []struct{ given, allowed int }{
 		{1, 1}, {2, 2}, {5, 5}, {10, 10}, {20, 20}, {59, 59}, {60, 60}, {200, 200}, {1000, 1000},
@@ -121,7 +120,7 @@ func TestPlanLimiter(t *testing.T) {
 					assert.GreaterOrEqual(t, starts.during(long), int(long.Minutes())*max(1, c.allowed-1)*9/10)
 				}
 
-				// What was saved up in a quiet time is no licence for more.
+				// A quiet time saves up no extra requests.
 				for _, quiet := range []time.Duration{time.Second, 30 * time.Second, time.Minute, time.Hour} {
 					pause(quiet)
 					failed, err = demand(50, 2*time.Minute, wait)
@@ -133,7 +132,7 @@ func TestPlanLimiter(t *testing.T) {
 	}
 }
 
-// delayed is a transport behind a network that takes its time.
+// delayed is a transport over a slow network.
 type delayed struct {
 	to    http.RoundTripper
 	delay func() time.Duration
@@ -144,9 +143,8 @@ func (d delayed) RoundTrip(r *http.Request) (*http.Response, error) {
 	return d.to.RoundTrip(r)
 }
 
-// TestClientDrawsNo429: 500 goroutines on one client with the default limiter
-// use the plan's requests, and not one more, also where a network changes the
-// distances between them.
+// TestClientDrawsNo429: 500 goroutines on a client with the default limiter use the
+// plan's requests and no more, even if a network changes the distances between them.
 func TestClientDrawsNo429(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -185,9 +183,9 @@ func TestClientDrawsNo429(t *testing.T) {
 	}
 }
 
-// TestRefusalStopsAll: where something else uses up the allowance, the first
-// 429 is the last: nothing starts until the time it names, and what goes on
-// then does not draw another.
+// TestRefusalStopsAll: if another process uses up the allowance, the first 429 is the
+// last. Nothing starts until the time named by it, and the next calls draw no other
+// 429.
 func TestRefusalStopsAll(t *testing.T) {
 	for _, generation := range []int{1, 2} {
 		for _, late := range []time.Duration{0, 10 * time.Second, 25500 * time.Millisecond} {
@@ -199,10 +197,10 @@ func TestRefusalStopsAll(t *testing.T) {
 					if generation == 2 {
 						client = s.ClientGen2(&diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(diffhook.FreePlan)})
 						require.NoError(t, listKeys(t.Context(), client))
-						pause(2 * time.Minute) // its request counts no more
+						pause(2 * time.Minute) // until the request no longer counts
 					}
 					other := s.Client(&diffhook.ClientOptions{Limiter: unlimited(), MaxAttempts: 1})
-					for range diffhook.FreePlan { // at once, so that all of it comes back at once
+					for range diffhook.FreePlan { // at once, so that the whole allowance returns at once
 						require.NoError(t, listKeys(t.Context(), other))
 					}
 					usedUp := s.Now()
@@ -212,12 +210,12 @@ func TestRefusalStopsAll(t *testing.T) {
 					require.Zero(t, failed, err)
 					refused := refusals(s)
 					require.NotEmpty(t, refused)
-					// Those that start together learn of it together.
+					// Requests that start together get their 429s together.
 					assert.LessOrEqual(t, len(refused), diffhook.FreePlan/20)
 					assert.Equal(t, usedUp.Add(late), refused[len(refused)-1])
 					for _, r := range s.Requests() {
 						since := r.Time.Sub(usedUp)
-						assert.False(t, since > late && since < time.Minute, "one started %v after", since)
+						assert.False(t, since > late && since < time.Minute, "a request started %v after", since)
 					}
 				})
 			})
@@ -225,8 +223,8 @@ func TestRefusalStopsAll(t *testing.T) {
 	}
 }
 
-// TestRefusalReachesThoseInLine: goroutines that already wait for their turn
-// at the limiter stop too, and do not start in a burst once the pause is over.
+// TestRefusalReachesThoseInLine: goroutines in line at the limiter stop too, and do not
+// start in a burst after the pause.
 func TestRefusalReachesThoseInLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := diffhooktest.New()
@@ -243,14 +241,14 @@ func TestRefusalReachesThoseInLine(t *testing.T) {
 		for _, r := range s.Requests() {
 			starts.at = append(starts.at, r.Time)
 			since := r.Time.Sub(refused[0])
-			assert.False(t, since > 0 && since < 45*time.Second, "one started %v after", since)
+			assert.False(t, since > 0 && since < 45*time.Second, "a request started %v after", since)
 		}
 		starts.requireAtMost(t, diffhook.FreePlan)
 	})
 }
 
-// TestLongestRefusalCounts: one that names a shorter time, and comes later, as
-// with several limits at once, does not end the pause.
+// TestLongestRefusalCounts: a later 429 with a shorter time, as from several limits at
+// once, does not end the pause.
 func TestLongestRefusalCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -271,8 +269,8 @@ func TestLongestRefusalCounts(t *testing.T) {
 	})
 }
 
-// TestRefusalForTooLong: a pause that is longer than a caller is ready to wait
-// is the error, at once, of this call and of those that come while it lasts.
+// TestRefusalForTooLong: during a pause longer than MaxRetryWait, this call and later
+// calls return the error at once.
 func TestRefusalForTooLong(t *testing.T) {
 	for _, generation := range []int{1, 2} {
 		t.Run(strconv.Itoa(generation), func(t *testing.T) {
@@ -295,6 +293,7 @@ func TestRefusalForTooLong(t *testing.T) {
 					var api *diffhook.APIError
 					require.ErrorAs(t, err, &api)
 					assert.Equal(t, retryAfter, api.RetryAfter)
+					assert.ErrorContains(t, err, retryAfter.String())
 					assert.Equal(t, http.StatusTooManyRequests, api.StatusCode)
 				}
 				requireRateLimited(10 * time.Minute)
@@ -312,8 +311,8 @@ func TestRefusalForTooLong(t *testing.T) {
 	}
 }
 
-// TestDeadlineBeforeTheTurn: what cannot be done in time fails at once, while
-// there is time for something else.
+// TestDeadlineBeforeTheTurn: a call whose turn comes too late fails at once, with time
+// left for something else.
 func TestDeadlineBeforeTheTurn(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -355,12 +354,12 @@ func TestDeadlineBeforeTheTurn(t *testing.T) {
 	}
 }
 
-// limiterFunc is a Limiter of one function.
+// limiterFunc is a function that is a Limiter.
 type limiterFunc func(context.Context) error
 
 func (f limiterFunc) Wait(ctx context.Context) error { return f(ctx) }
 
-// TestRateLimiterIsALimiter, and every attempt takes a turn: the retries too.
+// TestRateLimiterIsALimiter: every attempt takes a turn, retries too.
 func TestRateLimiterIsALimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -377,8 +376,7 @@ func TestRateLimiterIsALimiter(t *testing.T) {
 	})
 }
 
-// TestLimiterErrors: what a limiter says goes to the caller, and nothing is
-// sent.
+// TestLimiterErrors: the limiter's error reaches the caller, and nothing is sent.
 func TestLimiterErrors(t *testing.T) {
 	errBudget := errors.New("the budget is spent")
 	for _, c := range []struct {
@@ -387,8 +385,8 @@ func TestLimiterErrors(t *testing.T) {
 		limiter diffhook.Limiter
 		want    error
 	}{
-		{"of one's own", 0, limiterFunc(func(context.Context) error { return errBudget }), errBudget},
-		{"of one's own, with time left", time.Hour, limiterFunc(func(context.Context) error { return errBudget }), errBudget},
+		{"an own error", 0, limiterFunc(func(context.Context) error { return errBudget }), errBudget},
+		{"an own error, with time left", time.Hour, limiterFunc(func(context.Context) error { return errBudget }), errBudget},
 		{"the context's", time.Hour, limiterFunc(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }), context.DeadlineExceeded},
 		{"the next turn comes too late", time.Second, spent(rate.NewLimiter(rate.Every(time.Minute), 1)), context.DeadlineExceeded},
 	} {
@@ -414,13 +412,13 @@ func TestLimiterErrors(t *testing.T) {
 	}
 }
 
-// spent returns a limiter whose turn has been taken.
+// spent returns a limiter whose turn is taken.
 func spent(l *rate.Limiter) *rate.Limiter {
 	l.Allow()
 	return l
 }
 
-// TestLimiterIsAskedOncePerAttempt: each turn that is taken is used.
+// TestLimiterIsAskedOncePerAttempt: each turn taken is used.
 func TestLimiterIsAskedOncePerAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -433,12 +431,12 @@ func TestLimiterIsAskedOncePerAttempt(t *testing.T) {
 	})
 }
 
-// waitNumber is the key of a context's value: which call it belongs to.
+// waitNumber is the context key for the name of a call.
 type waitNumber struct{}
 
-// TestOneCallAtTheLimiter: the calls of a client come to its limiter one at a
-// time, in their order. Urgent ones go first, but let one of the others pass
-// between them, so that none waits for ever.
+// TestOneCallAtTheLimiter: the calls of a client enter the limiter singly and in order.
+// Urgent calls go first, but an ordinary call passes between two of them, so that none
+// waits for ever.
 func TestOneCallAtTheLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -463,15 +461,15 @@ func TestOneCallAtTheLimiter(t *testing.T) {
 		}
 		start("urgent 1", load)
 		start("urgent 2", load)
-		pause(1500 * time.Millisecond) // urgent 1 is at the limiter; urgent 2 and then 2 wait at the front
+		pause(1500 * time.Millisecond) // urgent 1 is in the limiter; urgent 2 and then 2 are next in line
 		start("urgent 3", load)
 		calls.Wait()
 		assert.Equal(t, []any{"1", "urgent 1", "urgent 2", "2", "urgent 3", "3"}, order)
 	})
 }
 
-// TestClientOfManyBubbles: a client that was made outside can be used in one
-// bubble after the other, as tests with a client for all of them do.
+// TestClientOfManyBubbles: a client made outside works in a series of bubbles, as in
+// tests with a shared client.
 func TestClientOfManyBubbles(t *testing.T) {
 	client := newHandlerClient(t, answeringJSON(http.StatusOK, `{"data":[]}`), nil)
 	for range 2 {
@@ -479,15 +477,15 @@ func TestClientOfManyBubbles(t *testing.T) {
 	}
 }
 
-// TestLineSurvivesItsLimiter: a limiter that fails one call, in whatever way,
-// has failed that one only.
+// TestLineSurvivesItsLimiter: if a limiter fails a call, in any way, later calls still
+// succeed.
 func TestLineSurvivesItsLimiter(t *testing.T) {
 	errBudget := errors.New("the budget is spent")
 	for name, fails := range map[string]func(context.Context) error{
 		"an error":          func(context.Context) error { return errBudget },
 		"panics":            func(context.Context) error { panic("broken limiter") },
 		"ends":              func(context.Context) error { runtime.Goexit(); return nil },
-		"blocks its caller": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+		"blocks the caller": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -522,8 +520,8 @@ func TestLineSurvivesItsLimiter(t *testing.T) {
 	}
 }
 
-// TestPauseReachesTheEndOfTheLine: those far behind learn of a pause when it
-// begins, and not when it is their turn.
+// TestPauseReachesTheEndOfTheLine: calls at the end of the line learn of a pause when
+// it begins, not at their turn.
 func TestPauseReachesTheEndOfTheLine(t *testing.T) {
 	for name, limiter := range limiters {
 		t.Run(name, func(t *testing.T) {
@@ -551,8 +549,8 @@ func TestPauseReachesTheEndOfTheLine(t *testing.T) {
 	}
 }
 
-// TestLeavingTheLineOfAClient: those who leave it, wherever they are in it, take
-// neither turns nor the place with them, whatever the limiter.
+// TestLeavingTheLineOfAClient: calls that leave the line, from any place, take neither
+// turns nor their place with them, whatever the limiter.
 func TestLeavingTheLineOfAClient(t *testing.T) {
 	for name, limiter := range limiters {
 		t.Run(name, func(t *testing.T) {
@@ -580,21 +578,20 @@ func TestLeavingTheLineOfAClient(t *testing.T) {
 	}
 }
 
-// The signing secret as a source, against the limit of the plan: within a
-// client that is busy with other calls, and over many receivers.
+// The signing secret as a source, within the limit of the plan: in a client busy with
+// other calls, and for many receivers.
 
-// signingSecretRoute is what SigningSecret.Load asks for.
+// signingSecretRoute is the request of SigningSecret.Load.
 const signingSecretRoute = "GET /api/signing-secret"
 
-// turnTime is how far apart the free plan's limiter lets requests start. An
-// urgent call waits for two turns at most, 2.2 s, and what a limiter of another
-// kind takes to notice.
+// turnTime is the distance of starts by the limiter of the free plan. An urgent call
+// waits at most two turns, 2.2 s, and the delay of a limiter of another kind.
 const (
 	turnTime = time.Minute / (diffhook.FreePlan * 9 / 10)
 	twoTurns = 2*turnTime + 10*time.Millisecond
 )
 
-// crowd has 500 goroutines call the API again and again, until leave is called.
+// crowd runs 500 goroutines that repeat calls of the API until leave is called.
 func crowd(t *testing.T, client *diffhook.Client) (leave func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var callers sync.WaitGroup
@@ -614,8 +611,8 @@ func crowd(t *testing.T, client *diffhook.Client) (leave func()) {
 	}
 }
 
-// unfair is a Limiter that gives the next turn to whoever asks at the right
-// moment, however long others have waited.
+// unfair is a Limiter that lets the first caller after the wait go, however long others
+// have waited.
 type unfair struct {
 	mu   sync.Mutex
 	next time.Time
@@ -639,15 +636,15 @@ func (l *unfair) Wait(ctx context.Context) error {
 	}
 }
 
-// limiters are of the free plan, and of every kind.
+// limiters are limiters of every kind, for the free plan.
 var limiters = map[string]func() diffhook.Limiter{
 	"plan limiter": func() diffhook.Limiter { return diffhook.PlanLimiter(diffhook.FreePlan) },
 	"rate limiter": func() diffhook.Limiter { return rate.NewLimiter(rate.Every(turnTime), 3) },
 	"another kind": func() diffhook.Limiter { return &unfair{} },
 }
 
-// eachCrowded runs test in a bubble for each kind of limiter and generation,
-// with a client that is busy.
+// eachCrowded runs test in a bubble for each kind of limiter and each generation, with
+// a busy client.
 func eachCrowded(t *testing.T, test func(*testing.T, *diffhooktest.Server, *diffhook.Client)) {
 	for name, limiter := range limiters {
 		for generation := 1; generation <= 2; generation++ {
@@ -670,8 +667,8 @@ func eachCrowded(t *testing.T, test func(*testing.T, *diffhooktest.Server, *diff
 	}
 }
 
-// TestSigningSecretPassesTheLine: behind 500 calls a read takes two turns, as
-// long as a verifier waits for it, and none beside the limiter.
+// TestSigningSecretPassesTheLine: behind 500 calls, a read takes two turns, no longer
+// than a verifier waits, and never bypasses the limiter.
 func TestSigningSecretPassesTheLine(t *testing.T) {
 	eachCrowded(t, func(t *testing.T, s *diffhooktest.Server, client *diffhook.Client) {
 		const loads = 20
@@ -693,13 +690,13 @@ func TestSigningSecretPassesTheLine(t *testing.T) {
 			}
 		}
 		starts.requireAtMost(t, diffhook.FreePlan)
-		// The others go on as before, with the turns that are left.
+		// The other calls go on with the remaining turns.
 		assert.InDelta(t, float64(time.Since(began)/turnTime), float64(len(starts.at)), 4)
 	})
 }
 
-// TestVerifierLearnsBehindACrowd: a verifier fed by a busy client learns of a
-// rotation by its first miss, and by Watch where nothing misses.
+// TestVerifierLearnsBehindACrowd: a verifier on a busy client learns of a rotation by
+// the first miss, and by Watch if nothing misses.
 func TestVerifierLearnsBehindACrowd(t *testing.T) {
 	body := diffhooktest.PageChanged()
 	t.Run("by the first miss", func(t *testing.T) {
@@ -730,9 +727,8 @@ func TestVerifierLearnsBehindACrowd(t *testing.T) {
 	})
 }
 
-// TestSigningSecretInAPause: a pause is for urgent calls too, which would draw
-// the next 429 otherwise. One that has no time for it fails at once, and says
-// why.
+// TestSigningSecretInAPause: a pause stops urgent calls too, which would draw the next
+// 429. A call without time for the pause fails at once, with the end of the pause.
 func TestSigningSecretInAPause(t *testing.T) {
 	refuse := func(s *diffhooktest.Server) {
 		s.Fail(diffhooktest.Fault{Status: http.StatusTooManyRequests, RetryAfter: 30 * time.Second})
@@ -772,18 +768,18 @@ func TestSigningSecretInAPause(t *testing.T) {
 				assert.LessOrEqual(t, time.Since(end), twoTurns)
 				assert.Len(t, refusals(s), 1)
 				for _, r := range s.Requests() {
-					assert.False(t, r.Time.After(refused[0]) && r.Time.Before(end), "one started in the pause")
+					assert.False(t, r.Time.After(refused[0]) && r.Time.Before(end), "a request started in the pause")
 				}
 			})
 		})
-		t.Run(name+", begun while it waits", func(t *testing.T) {
+		t.Run(name+", begun while the call waits", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := diffhooktest.New()
 				t.Cleanup(s.Close)
 				client := s.Client(&diffhook.ClientOptions{Limiter: limiter()})
 				defer crowd(t, client)()
 				pause(10*time.Second + turnTime/2)
-				refuse(s) // meets the call that is before it
+				refuse(s) // hits the call before
 				began := time.Now()
 				err := load(t, client)
 				require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -794,11 +790,11 @@ func TestSigningSecretInAPause(t *testing.T) {
 	}
 }
 
-// TestReceiversUnderForgeries: receivers that read the secret from the API, each in
-// a process of its own, with one key and from one address. All start at once,
-// into a flood of forgeries that goes on for ten minutes, and halfway through
-// the secret is rotated, right after all have read it: the worst moment. The
-// documentation of SigningSecretService.Load recommends what follows from it.
+// TestReceiversUnderForgeries: receivers in separate processes read the secret from the
+// API, with the same key and address. All start at once, under a flood of forgeries for
+// ten minutes. Halfway, just after all have read it, the secret is rotated: the worst
+// moment. The documentation of SigningSecretService.Load recommends intervals by these
+// results.
 func TestReceiversUnderForgeries(t *testing.T) {
 	cases := []struct {
 		name      string
@@ -806,8 +802,8 @@ func TestReceiversUnderForgeries(t *testing.T) {
 		receivers int
 		interval  time.Duration
 		watch     time.Duration
-		refused   bool // 429s are drawn
-		lost      bool // deliveries are lost
+		refused   bool // whether 429s are drawn
+		lost      bool // whether deliveries are lost
 	}{
 		{name: "default", plan: diffhook.FreePlan, receivers: 6, watch: time.Minute},
 		{name: "30 s, without Watch", plan: diffhook.FreePlan, receivers: 12, interval: 30 * time.Second},
@@ -844,7 +840,7 @@ func TestReceiversUnderForgeries(t *testing.T) {
 				changes.Wait()
 				<-ctx.Done()
 				f.running.Wait()
-				pause(10 * time.Second) // reads that nobody waits for end
+				pause(10 * time.Second) // until abandoned reads end
 
 				lost, attempts := 0, make(map[int]int)
 				for _, d := range s.Deliveries() {
@@ -853,7 +849,7 @@ func TestReceiversUnderForgeries(t *testing.T) {
 						lost++
 					}
 				}
-				assert.Equal(t, c.refused, len(refusals(s)) > 0, "%d were refused", len(refusals(s)))
+				assert.Equal(t, c.refused, len(refusals(s)) > 0, "%d were answered 429", len(refusals(s)))
 				assert.Equal(t, c.lost, lost > 0, "%d were lost", lost)
 				if c.interval >= 30*time.Second && !c.refused {
 					assert.Positive(t, attempts[3], "some took the last attempt")
@@ -863,7 +859,7 @@ func TestReceiversUnderForgeries(t *testing.T) {
 	}
 }
 
-// floodedReceivers is receivers under a flood of forgeries.
+// floodedReceivers is a set of receivers under a flood of forgeries.
 type floodedReceivers struct {
 	server *diffhooktest.Server
 	plan   int
@@ -871,7 +867,7 @@ type floodedReceivers struct {
 	watch  time.Duration // 0: no Watch
 
 	running   sync.WaitGroup
-	receivers sync.Map // by host, their http.Handler
+	receivers sync.Map // each host's http.Handler
 	monitors  []diffhooktest.Monitor
 }
 
@@ -885,7 +881,7 @@ func (f *floodedReceivers) start(t *testing.T, ctx context.Context, n int) {
 	}
 }
 
-// receive is one receiver, behind a network that takes its time.
+// receive is a receiver behind a slow network.
 func (f *floodedReceivers) receive(t *testing.T, ctx context.Context, host string) {
 	network := delayed{diffhooktest.Transport(f.server), func() time.Duration { return rand.N(300 * time.Millisecond) }}
 	client := f.server.Client(&diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(f.plan), HTTPClient: &http.Client{Transport: network}})
@@ -905,7 +901,7 @@ func (f *floodedReceivers) receive(t *testing.T, ctx context.Context, host strin
 	}
 }
 
-// ServeHTTP hands a delivery to the receiver that it is for.
+// ServeHTTP passes a delivery to the receiver.
 func (f *floodedReceivers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h, ok := f.receivers.Load(r.Host); ok {
 		h.(http.Handler).ServeHTTP(w, r)
@@ -914,7 +910,7 @@ func (f *floodedReceivers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusBadGateway)
 }
 
-// change has every receiver told of a change.
+// change delivers a change to every receiver.
 func (f *floodedReceivers) change(t *testing.T, changes *sync.WaitGroup) {
 	for _, m := range f.monitors {
 		changes.Go(func() {
@@ -924,8 +920,8 @@ func (f *floodedReceivers) change(t *testing.T, changes *sync.WaitGroup) {
 	}
 }
 
-// TestSigningSecretAfterFailedExchange: where the token has ended, and the first
-// exchange for another fails, the next one does not stand in line either.
+// TestSigningSecretAfterFailedExchange: if the token expired and the first exchange for
+// a new token fails, the next exchange does not stand in line either.
 func TestSigningSecretAfterFailedExchange(t *testing.T) {
 	for _, fails := range []int{0, 1, 2} {
 		t.Run(fmt.Sprint(fails, " fail"), func(t *testing.T) {

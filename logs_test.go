@@ -16,7 +16,7 @@ import (
 
 func TestLogs(t *testing.T) {
 	inBothGenerations(t, func(t *testing.T, generation int, s *diffhooktest.Server, c *diffhook.Client) {
-		answers := []int{http.StatusNoContent, http.StatusInternalServerError} // from the last to the first
+		answers := []int{http.StatusNoContent, http.StatusInternalServerError} // in reverse order
 		s.Configure(diffhooktest.Settings{OnExchange: recorder(t), Deliver: diffhooktest.Transport(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(answers[len(answers)-1])
 			answers = answers[:len(answers)-1]
@@ -31,7 +31,7 @@ func TestLogs(t *testing.T) {
 		require.NoError(t, err)
 		requireLastRequest(t, s, "GET /api/logs?limit=200", "")
 		require.Len(t, logs, 2)
-		for i, want := range []diffhook.Log{ // the newest first
+		for i, want := range []diffhook.Log{ // newest first
 			{Attempt: 2, StatusCode: http.StatusNoContent, Success: true},
 			{Attempt: 1, StatusCode: http.StatusInternalServerError},
 		} {

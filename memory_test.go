@@ -21,9 +21,9 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Not under the race detector, where sync.Pool drops items at random.
+// Not under the race detector: there sync.Pool drops items at random.
 
-// TestMatchAllocatesNothing: a delivery that is accepted makes no garbage.
+// TestMatchAllocatesNothing: an accepted delivery makes no garbage.
 func TestMatchAllocatesNothing(t *testing.T) {
 	body := readVectorBody(t, "bodies/gen1.json")
 	current, previous := mustSecret(t, currentText), mustSecret(t, previousText)
@@ -42,7 +42,7 @@ func TestMatchAllocatesNothing(t *testing.T) {
 		return func() error { return v.VerifyHeader(ctx, body, header) }
 	}
 	for name, verify := range map[string]func() error{
-		"one secret":               verify(one, current),
+		"a single secret":          verify(one, current),
 		"in a window, by current":  verify(window, current),
 		"in a window, by previous": verify(window, previous),
 		"header of generation 1":   verifyHeader(one, gen1Canonical),
@@ -56,8 +56,8 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestHoldAllocatesNothingForOthers: what is accepted during a hold, and what is
-// refused outside a hold, costs as much as without a function that can hold.
+// TestHoldAllocatesNothingForOthers: deliveries accepted during a hold, or rejected
+// outside a hold, cost the same as in a verifier that cannot hold.
 func TestHoldAllocatesNothingForOthers(t *testing.T) {
 	body := readVectorBody(t, "bodies/gen1.json")
 	genuine, forged := mustSecret(t, currentText), mustSecret(t, previousText)
@@ -85,11 +85,11 @@ func TestHoldAllocatesNothingForOthers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			plain := func(*diffhook.Verifier) http.Handler {
-				v := newVerifier(t, diffhook.Secrets{Current: genuine}, nil) // which cannot hold, or not by Handler
+				v := newVerifier(t, diffhook.Secrets{Current: genuine}, nil) // cannot hold, or not by Handler
 				return handler(v)
 			}
 			require.Equal(t, allocs(false, genuine, plain), allocs(true, genuine, handler), "accepted")
-			require.Equal(t, allocs(false, forged, plain), allocs(false, forged, handler), "refused")
+			require.Equal(t, allocs(false, forged, plain), allocs(false, forged, handler), "rejected")
 		})
 	}
 }
@@ -100,14 +100,14 @@ func ignoreEvent(context.Context, *diffhook.Event) error { return nil }
 func TestDecodingAllocatesTextsOnly(t *testing.T) {
 	var envelope struct{ Data json.RawMessage }
 	require.NoError(t, json.Unmarshal([]byte(monitorJSON), &envelope))
-	const texts = 6 // of which none is a time
+	const texts = 6 // none of them a time
 	var m diffhook.Monitor
 	assert.EqualValues(t, texts, testing.AllocsPerRun(100, func() { _ = m.UnmarshalJSON(envelope.Data) }))
 	require.NotZero(t, m.UpdatedAt)
 }
 
-// TestCallAllocatesAsByHand: a call allocates hardly more than the same request
-// written by hand, with its trace and its decoding. Neither uses a socket.
+// TestCallAllocatesAsByHand: a call with trace and decoding allocates hardly more than
+// the same request written by hand. Neither uses a socket.
 func TestCallAllocatesAsByHand(t *testing.T) {
 	transport := roundTripper(func(*http.Request) (*http.Response, error) { return replyJSON(http.StatusOK, monitorJSON), nil })
 	client := newTransportClient(t, transport, nil)
@@ -118,21 +118,21 @@ func TestCallAllocatesAsByHand(t *testing.T) {
 	assert.LessOrEqual(t, called, byHand+5)
 }
 
-// Not under the race detector, which needs memory of its own.
+// Not under the race detector, which uses memory itself.
 
 // memoryHeld returns the memory in use: the heap, and the stacks of goroutines.
 func memoryHeld() int64 {
 	runtime.GC()
 	runtime.GC()
-	runtime.GC() // what pools and other tests have left
+	runtime.GC() // frees the garbage of pools and other tests
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// Threat: forgeries during a hold, of any size. They fill the hold and no more than
-// that, and genuine deliveries that known secrets signed are accepted all the while.
-// What is pending, with the goroutines, takes no more either.
+// Threat: forgeries of any size during a hold. They fill the hold and no more, and
+// deliveries signed by secrets in force are accepted throughout. Pending deliveries and
+// their goroutines take no more memory either.
 func TestFloodFillsAHoldAndNoMore(t *testing.T) {
 	const bound = 16 << 20
 	for _, size := range []int{100, 4<<10 + 1, 40<<10 + 1, 1300 << 10} {
@@ -160,14 +160,14 @@ func TestFloodFillsAHoldAndNoMore(t *testing.T) {
 			wg.Wait()
 			held := memoryHeld() - before
 			status := v.Status().Hold
-			t.Logf("%d forgeries of %d bytes held in %.1f MiB, %d refused", status.Held, size, float64(held)/(1<<20), status.Full)
-			require.NotZero(t, status.Full, "it is a flood")
+			t.Logf("%d forgeries of %d bytes held in %.1f MiB, %d rejected", status.Held, size, float64(held)/(1<<20), status.Full)
+			require.NotZero(t, status.Full, "the forgeries are a flood")
 			require.Less(t, held, int64(bound))
 
-			require.NoError(t, v.Rotate(letter(t, "B"), 0)) // now they are genuine
+			require.NoError(t, v.Rotate(letter(t, "B"), 0)) // the forgeries become genuine
 			pending := memoryHeld() - before
 			t.Logf("pending they take %.1f MiB", float64(pending)/(1<<20))
-			require.Less(t, pending, int64(bound)+2<<20, "2 MiB for stacks that other tests have left in use")
+			require.Less(t, pending, int64(bound)+2<<20, "2 MiB for stacks still in use by other tests")
 			close(release)
 			require.NoError(t, v.Drain(t.Context()))
 			require.NoError(t, v.Hold(0))

@@ -35,8 +35,8 @@ func DeliveryFromContext(ctx context.Context) (*Delivery, bool) {
 // Content-Length is over the limit.
 //
 // VerifyRequest is for routers that do not take [Verifier.Handler]. Call it before
-// anything that reads the body: the values of a form that r.FormValue has read are
-// not verified.
+// anything that reads the body: the form values of an earlier r.FormValue are not
+// verified.
 //
 // It sets no deadlines: set the server's ReadTimeout, which alone bounds a slow body.
 // If the router enables full duplex on HTTP/1, set the header Connection: close for
@@ -65,7 +65,7 @@ func (v *Verifier) VerifyRequest(r *http.Request) (*Delivery, error) {
 // that no known secret signed are answered 202, and HandleHeld of [VerifierOptions]
 // gets them later.
 //
-// Mount it before anything that reads the body. A body that has not arrived within
+// Mount it before anything that reads the body. A body not complete within
 // [DeliveryTimeout] is cut off. If the ResponseWriter supports no deadlines, as in
 // [http.TimeoutHandler], set the server's ReadTimeout.
 //
@@ -168,10 +168,10 @@ func (a *attempt) receive(w http.ResponseWriter) {
 	a.in.SignedByPrevious = a.previous
 }
 
-// passOn calls handle with a copy of the request, whose body is in. After the
-// handler, net/http looks at the body of its own request, to decide whether to keep
-// the connection: that request must not change. net/http removes the files of its own
-// form only, so passOn removes the files of the copy's form.
+// passOn calls handle with a copy of the request, whose body is in. After the handler,
+// net/http looks at the body of the original request to decide whether to keep the
+// connection, so the original must not change. net/http removes the files of the
+// original form only, so passOn removes the files of the copy's form.
 func (a *attempt) passOn(ctx context.Context, in *incoming, handle func(*http.Request)) {
 	r := a.request.WithContext(ctx)
 	r.Body = in
@@ -197,7 +197,7 @@ func (a *attempt) admit() error {
 	return nil
 }
 
-// deny answers a request that is rejected or held.
+// deny answers a rejected or held request.
 func (a *attempt) deny(w http.ResponseWriter) {
 	if errors.Is(a.err, ErrHeld) {
 		w.Header().Set("Cache-Control", "no-store")
@@ -221,26 +221,26 @@ func (a *attempt) deny(w http.ResponseWriter) {
 		closeAfter(w, answer) // the deadline has passed, perhaps just after the last byte
 		return
 	}
-	refuse(w, a.request, in, answer)
+	reject(w, a.request, in, answer)
 }
 
-// A rejected HTTP/1 request must not leave a part of its body on the connection:
-// net/http would parse the part as the next request, which no proxy in front has
-// checked. net/http itself prevents this, except after EnableFullDuplex if a read
-// deadline has passed.
+// A rejected HTTP/1 request must not leave a part of the body on the connection:
+// net/http would parse the part as the next request, unchecked by a proxy in front.
+// net/http itself prevents this, except after EnableFullDuplex and a passed read
+// deadline.
 const (
 	// discardTime bounds the wait for the body of a rejected request.
 	discardTime = 20 * time.Millisecond
 
-	// maxDiscard bounds the bytes that are read to keep a connection, as the
-	// limit of net/http does.
+	// maxDiscard bounds the bytes read to keep a connection, as the limit of net/http
+	// does.
 	maxDiscard = 256 << 10
 )
 
-// refuse calls answer to reject a request whose body is not read to the end. If the
-// whole body has arrived, refuse discards the body and keeps the connection.
-// Otherwise the connection is closed, and the answer does not wait.
-func refuse(w http.ResponseWriter, r *http.Request, in *incoming, answer func()) {
+// reject calls answer to reject a request whose body is not read to the end. If the
+// whole body is there, reject discards the body and keeps the connection. Otherwise the
+// connection is closed, and the answer does not wait.
+func reject(w http.ResponseWriter, r *http.Request, in *incoming, answer func()) {
 	switch left(r, in) {
 	case nothingLeft:
 		answer()
@@ -260,10 +260,10 @@ func refuse(w http.ResponseWriter, r *http.Request, in *incoming, answer func())
 // end.
 func discardRest(w http.ResponseWriter, in *incoming) {
 	switch _, err := in.rest.Read(nil); {
-	case in.closed: // Deny has closed the body, perhaps before the end
+	case in.closed: // Deny closed the body, perhaps before the end
 		closeConnection(w)
 		return
-	case err == io.EOF, err == http.ErrBodyReadAfterClose: // net/http has seen the end, when Deny flushed
+	case err == io.EOF, err == http.ErrBodyReadAfterClose: // net/http saw the end, when Deny flushed
 		return
 	}
 	_ = passReadDeadline(w, discardTime)
@@ -285,9 +285,9 @@ func closeAfter(w http.ResponseWriter, answer func()) {
 }
 
 // closeConnection makes net/http close an HTTP/1 connection after the answer. The
-// header alone does nothing if the answer has begun or if Deny removes the header. So
-// net/http also hears of a body over a limit: it then closes in any case, half a
-// second after the answer, so that the sender gets the answer.
+// header alone does nothing once the answer began, or if Deny removes the header. So
+// net/http also hears of a body over a limit: it then closes in any case, half a second
+// after the answer, so that the sender gets the answer.
 func closeConnection(w http.ResponseWriter) {
 	w.Header().Set("Connection", "close")
 	byteOverLimit := io.NopCloser(strings.NewReader("x"))

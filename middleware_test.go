@@ -24,8 +24,8 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// A delivery with text in it that must appear nowhere else, and its target,
-// whose path and query must not be logged.
+// A delivery with a text that must appear nowhere else. The path and the query of the
+// target must not be logged.
 const (
 	pageText   = "what-the-page-said"
 	eventBody  = `{"event":"page.changed","monitor_id":"mon_abc123","url":"https://example.com/","triggered_at":"2026-03-16T14:22:00Z","content":"` + pageText + `"}`
@@ -34,23 +34,23 @@ const (
 	target     = "/hooks/" + pathToken + "?key=" + queryToken
 )
 
-// outcome is one way for a delivery to end.
+// outcome is a way for a delivery to end.
 type outcome struct {
 	name     string
 	result   string
 	err      error
 	status   int
 	body     string // as sent
-	read     int    // bytes of it that are read where a request brings it
+	read     int    // bytes read from the body of a request
 	previous bool
-	onlyHTTP bool // it is a matter of reading the body
+	onlyHTTP bool // only in reading the body of a request
 
 	opts    diffhook.VerifierOptions
 	source  func() diffhook.SecretSource
 	request func() *http.Request
 }
 
-// verifier returns a new verifier for the outcome, with add to its options.
+// verifier returns a new verifier for the outcome. add may change the options.
 func (o outcome) verifier(tb testing.TB, add func(*diffhook.VerifierOptions)) *diffhook.Verifier {
 	tb.Helper()
 	opts := o.opts
@@ -60,8 +60,8 @@ func (o outcome) verifier(tb testing.TB, add func(*diffhook.VerifierOptions)) *d
 	return newVerifier(tb, o.source(), &opts)
 }
 
-// outcomes has an outcome for each Result there is, but for "error", which no
-// error that the verifier makes has.
+// outcomes returns an outcome for each Result but "error", which no error of the
+// verifier itself gets.
 func outcomes(tb testing.TB) []outcome {
 	tb.Helper()
 	set := diffhook.Secrets{Current: mustSecret(tb, currentText), Previous: mustSecret(tb, previousText)}
@@ -122,8 +122,8 @@ func outcomes(tb testing.TB) []outcome {
 	return all
 }
 
-// requireNoLeak requires that text shows nothing of the delivery of r: not its
-// body, the signature it had or should have had, nor a secret.
+// requireNoLeak requires that text shows no body, no received or correct signature and
+// no secret.
 func requireNoLeak(t *testing.T, text string, r *http.Request) {
 	t.Helper()
 	current := mustSecret(t, currentText)
@@ -139,8 +139,8 @@ func requireNoLeak(t *testing.T, text string, r *http.Request) {
 	}
 }
 
-// TestAnswers is about senders who learn from the answer why they were
-// refused, and about caches that keep it.
+// TestAnswers: senders must not learn from the answer why they were rejected, and
+// caches must not keep it.
 func TestAnswers(t *testing.T) {
 	texts := make(map[int]string)
 	for _, o := range outcomes(t) {
@@ -170,7 +170,7 @@ func TestAnswers(t *testing.T) {
 				w.Header().Del("Connection")
 				require.Empty(t, cmp.Diff(want, w.Header()))
 				if first, ok := texts[o.status]; ok {
-					require.Equal(t, first, w.Body.String(), "one text for each status")
+					require.Equal(t, first, w.Body.String(), "a single text for each status")
 				}
 				texts[o.status] = w.Body.String()
 				requireNoLeak(t, w.Body.String(), r)
@@ -179,8 +179,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestDeny: the answer is the caller's own, and the error the one that
-// VerifyRequest returns.
+// TestDeny: the caller writes the answer, and gets the same error as from
+// VerifyRequest.
 func TestDeny(t *testing.T) {
 	for _, o := range outcomes(t) {
 		if o.err == nil {
@@ -215,8 +215,8 @@ func TestDeny(t *testing.T) {
 	}
 }
 
-// TestHandlerPassesRequestOn compares what a handler is given with and
-// without a verifier before it, through a server and a mux.
+// TestHandlerPassesRequestOn compares the request in a handler with and without a
+// verifier before the handler, through a server and a mux.
 func TestHandlerPassesRequestOn(t *testing.T) {
 	type view struct {
 		Method, URL, Host, RequestURI, Proto, Pattern, Team, Body string
@@ -274,8 +274,8 @@ func TestHandlerPassesRequestOn(t *testing.T) {
 
 type outerKey struct{}
 
-// TestRouterThatAnswersItself is a router with contexts of its own, as gin
-// and echo are: VerifyRequest and HTTPStatus are all that it needs.
+// TestRouterThatAnswersItself is a router with contexts of another kind, like gin and
+// echo: VerifyRequest and HTTPStatus are enough.
 func TestRouterThatAnswersItself(t *testing.T) {
 	type routerContext struct {
 		Request *http.Request
@@ -306,11 +306,11 @@ func TestRouterThatAnswersItself(t *testing.T) {
 }
 
 func TestEventHandler(t *testing.T) {
-	failed := errors.New("database: password hunter2 was refused")
+	failed := errors.New("database: password hunter2 was rejected")
 	current := mustSecret(t, currentText)
 	for _, tc := range []struct {
 		name, body, signature string
-		err                   error // of handle
+		err                   error // the error of handle
 		status                int
 		result                string
 	}{
@@ -367,12 +367,12 @@ func TestEventHandler(t *testing.T) {
 	}
 }
 
-// TestEventHandlerContext: DiffHook has given up on an attempt DeliveryTimeout
-// after it began, however much of that time the body took.
+// TestEventHandlerContext: DiffHook gives up on an attempt DeliveryTimeout after the
+// start, however much of that time the body took.
 func TestEventHandlerContext(t *testing.T) {
 	for _, tc := range []struct {
 		name          string
-		slow, hangsUp time.Duration // after the beginning; 0: not at all
+		slow, hangsUp time.Duration // after the start; 0: never
 		ends          time.Duration
 		err           error
 	}{
@@ -391,14 +391,7 @@ func TestEventHandlerContext(t *testing.T) {
 					ended, why = time.Since(start), ctx.Err()
 					return nil
 				})
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				if tc.hangsUp > 0 {
-					time.AfterFunc(tc.hangsUp, cancel)
-				}
-				r := httptest.NewRequestWithContext(ctx, http.MethodPost, target, after(tc.slow, eventBody))
-				r.Header.Set(diffhook.SignatureHeader, mustSecret(t, currentText).Sign([]byte(eventBody)))
-				h.ServeHTTP(httptest.NewRecorder(), r)
+				deliverSlowly(t, h, tc.slow, tc.hangsUp)
 				require.Equal(t, tc.ends, ended)
 				require.ErrorIs(t, why, tc.err)
 			})
@@ -406,16 +399,16 @@ func TestEventHandlerContext(t *testing.T) {
 	}
 }
 
-// TestEventHandlerTellsLateness: a function that succeeds when its context has
-// ended has done its work, and DiffHook has counted a failure all the same.
+// TestEventHandlerTellsLateness: a function that succeeds after the end of the context
+// has done the work, but DiffHook counted a failure.
 func TestEventHandlerTellsLateness(t *testing.T) {
 	failed := errors.New("failed")
 	for _, tc := range []struct {
 		name           string
-		slow           time.Duration // body
+		slow           time.Duration // delay of the body
 		takes, hangsUp time.Duration
-		err            error // of handle
-		level          any   // of the line; nil: there is none
+		err            error // the error of handle
+		level          any   // level of the line; nil: no line
 		cause          error
 		took           time.Duration
 	}{
@@ -433,16 +426,7 @@ func TestEventHandlerTellsLateness(t *testing.T) {
 					pause(tc.takes)
 					return tc.err
 				})
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				if tc.hangsUp > 0 {
-					time.AfterFunc(tc.hangsUp, cancel)
-				}
-				r := httptest.NewRequestWithContext(ctx, http.MethodPost, target, after(tc.slow, eventBody))
-				r.Header.Set(diffhook.SignatureHeader, mustSecret(t, currentText).Sign([]byte(eventBody)))
-				r.Pattern = "POST /hooks/{token}"
-				w := httptest.NewRecorder()
-				h.ServeHTTP(w, r)
+				w := deliverSlowly(t, h, tc.slow, tc.hangsUp)
 
 				if tc.err == nil {
 					require.Equal(t, http.StatusNoContent, w.Code)
@@ -456,7 +440,7 @@ func TestEventHandlerTellsLateness(t *testing.T) {
 				require.Equal(t, tc.level, line["level"])
 				require.ErrorIs(t, line["error"].(error), tc.cause)
 				require.Equal(t, "mon_abc123@2026-03-16T14:22:00Z", line["event"])
-				require.Equal(t, r.Pattern, line["route"])
+				require.Equal(t, slowPattern, line["route"])
 				if tc.took > 0 {
 					require.Equal(t, tc.took, line["took"])
 				}
@@ -465,7 +449,26 @@ func TestEventHandlerTellsLateness(t *testing.T) {
 	}
 }
 
-// after is a body that comes after d.
+// slowPattern is the pattern of the requests of deliverSlowly.
+const slowPattern = "POST /hooks/{token}"
+
+// deliverSlowly delivers an event whose body arrives after slow. If hangsUp is not 0,
+// the context of the request ends then.
+func deliverSlowly(t *testing.T, h http.Handler, slow, hangsUp time.Duration) *httptest.ResponseRecorder {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if hangsUp > 0 {
+		time.AfterFunc(hangsUp, cancel)
+	}
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, target, after(slow, eventBody))
+	r.Header.Set(diffhook.SignatureHeader, mustSecret(t, currentText).Sign([]byte(eventBody)))
+	r.Pattern = slowPattern
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// after is a body that arrives after d.
 func after(d time.Duration, body string) io.Reader {
 	text := strings.NewReader(body)
 	return readerFunc(func(p []byte) (int, error) {
@@ -480,8 +483,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// TestEventHandlerPanics: the server, or middleware of the caller's, must see
-// a panic; http.ErrAbortHandler ends the answer on purpose.
+// TestEventHandlerPanics: the server, or the caller's middleware, must see a panic.
+// http.ErrAbortHandler aborts the answer on purpose.
 func TestEventHandlerPanics(t *testing.T) {
 	for name, p := range map[string]any{"abort": http.ErrAbortHandler, "value": "out of range"} {
 		t.Run(name, func(t *testing.T) {
@@ -492,8 +495,8 @@ func TestEventHandlerPanics(t *testing.T) {
 	}
 }
 
-// TestObserve counts one observation for each delivery, whichever method it
-// comes by and however it ends, made before the answer is.
+// TestObserve counts a single observation for each delivery, before the answer, for
+// every method and outcome.
 func TestObserve(t *testing.T) {
 	type entry struct {
 		name string
@@ -550,7 +553,7 @@ func TestObserve(t *testing.T) {
 					cmpopts.EquateErrors(), cmpopts.IgnoreFields(diffhook.Observation{}, "Duration")))
 				require.GreaterOrEqual(t, got[0].Duration, time.Duration(0))
 				if err != nil {
-					require.Equal(t, err, got[0].Err, "what is observed is what is returned")
+					require.Equal(t, err, got[0].Err, "the same error is observed and returned")
 					requireNoLeak(t, err.Error(), o.request())
 				}
 			})
@@ -574,8 +577,8 @@ func (w onAnswer) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// TestObserveDuration: the time covers the reading of the body and the wait
-// for the source, and nothing of the handler.
+// TestObserveDuration: the time covers reading the body and waiting for the source, and
+// not the handler.
 func TestObserveDuration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		previous, current := mustSecret(t, previousText), mustSecret(t, currentText)

@@ -24,14 +24,14 @@ const (
 	maxWaitingBytes = 64 << 20
 	waitOverhead    = 8 << 10
 
-	// maxWaitedReads bounds the reads for one delivery. The first read may begin
-	// before the delivery arrives, and miss the secret.
+	// maxWaitedReads bounds the reads for a delivery. The first read may begin before
+	// the delivery arrives, and miss the secret.
 	maxWaitedReads = 2
 )
 
 var (
 	errNoRoom     = fmt.Errorf("%w: waiting deliveries already take %d MiB", ErrSecretsUnavailable, maxWaitingBytes>>20)
-	errWaitedLong = fmt.Errorf("%w: the source was not read within the %v that a delivery can wait", ErrSecretsUnavailable, maxWait)
+	errWaitedLong = fmt.Errorf("%w: the source was not read within %v, the longest wait of a delivery", ErrSecretsUnavailable, maxWait)
 )
 
 // decideMiss handles a miss: no secret in set signed the delivery, but the source may
@@ -71,7 +71,7 @@ func (a *attempt) bufferedBytes() int {
 	return len(a.body)
 }
 
-// sourceWait is the wait of one delivery for the source.
+// sourceWait is the wait of a delivery for the source.
 type sourceWait struct {
 	v       *verifierState
 	bytes   int64
@@ -82,7 +82,7 @@ type sourceWait struct {
 	again bool       // another look may help
 }
 
-// waitLimit ends the wait of all deliveries of one waitStep.
+// waitLimit ends the wait of all deliveries of a waitStep.
 type waitLimit struct {
 	ends time.Time
 	over chan struct{} // closed at ends

@@ -16,11 +16,11 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// ignoreServers leaves out of comparisons what the server chooses.
+// ignoreServers leaves the fields chosen by the server out of comparisons.
 var ignoreServers = cmpopts.IgnoreFields(diffhook.Monitor{}, "ID", "CreatedAt", "UpdatedAt")
 
-// TestMonitorCreate checks the requests to the letter: the emulator refuses
-// names of the other generation, the platform may ignore them.
+// TestMonitorCreate checks the exact requests: the emulator rejects names of the other
+// generation, and the platform may ignore them.
 func TestMonitorCreate(t *testing.T) {
 	common := diffhook.MonitorParams{
 		URL: "https://example.com/pricing", WebhookURL: "https://hooks.example.org/d", IntervalMinutes: 15,
@@ -48,7 +48,7 @@ func TestMonitorCreate(t *testing.T) {
 			commonMonitor,
 		},
 		{
-			"generation 1, what is required", 1,
+			"generation 1, required fields", 1,
 			diffhook.MonitorParams{URL: "https://example.com/", WebhookURL: "https://hooks.example.org/d", IntervalMinutes: 1440},
 			`{"url":"https://example.com/","webhookUrl":"https://hooks.example.org/d","intervalMinutes":1440}`,
 			diffhook.Monitor{Status: "active", URL: "https://example.com/", WebhookURL: "https://hooks.example.org/d", IntervalMinutes: 1440},
@@ -61,7 +61,7 @@ func TestMonitorCreate(t *testing.T) {
 			gen2Monitor,
 		},
 		{
-			"generation 2, what is required", 2, diffhook.MonitorParams{URL: "https://example.com/"},
+			"generation 2, required fields", 2, diffhook.MonitorParams{URL: "https://example.com/"},
 			`{"url":"https://example.com/"}`,
 			diffhook.Monitor{Status: "active", URL: "https://example.com/", IntervalMinutes: 60},
 		},
@@ -99,9 +99,9 @@ func TestMonitorCreate(t *testing.T) {
 	}
 }
 
-// TestMonitorCreateRefused: what the platform says, in the words of each
-// generation, becomes the same error.
-func TestMonitorCreateRefused(t *testing.T) {
+// TestMonitorCreateRejected: the platform's error, in the words of either generation,
+// becomes the same sentinel.
+func TestMonitorCreateRejected(t *testing.T) {
 	good := diffhook.MonitorParams{URL: "https://example.com/", WebhookURL: "https://hooks.example.org/d", IntervalMinutes: 60}
 	with := func(change func(*diffhook.MonitorParams)) diffhook.MonitorParams {
 		p := good
@@ -116,7 +116,7 @@ func TestMonitorCreateRefused(t *testing.T) {
 	}{
 		{"no URL", with(func(p *diffhook.MonitorParams) { p.URL = "" }), "MISSING_FIELDS", "url"},
 		{"no URL at all", with(func(p *diffhook.MonitorParams) { p.URL = "pricing" }), "INVALID_URL", "url"},
-		{"an interval that there is not", with(func(p *diffhook.MonitorParams) { p.IntervalMinutes = 7 }), "INVALID_INTERVAL", "5, 15, 30, 60, 360 or 1440"},
+		{"an unsupported interval", with(func(p *diffhook.MonitorParams) { p.IntervalMinutes = 7 }), "INVALID_INTERVAL", "5, 15, 30, 60, 360 or 1440"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inBothGenerations(t, func(t *testing.T, generation int, s *diffhooktest.Server, client *diffhook.Client) {
@@ -145,11 +145,13 @@ func TestMonitorLimit(t *testing.T) {
 		require.ErrorIs(t, err, diffhook.ErrMonitorLimit)
 		require.ErrorIs(t, err, diffhook.ErrForbidden)
 		assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown)
+		assert.ErrorContains(t, err, "delete a monitor", "the remedy")
+		assert.NotContains(t, err.Error(), "team", "the remedy of any other 403")
 	})
 }
 
-// TestMonitorFieldsOfGeneration2: generation 1 would ignore them, and the
-// monitor would watch something else than was asked for.
+// TestMonitorFieldsOfGeneration2: generation 1 would ignore these fields, and the
+// monitor would watch the wrong part.
 func TestMonitorFieldsOfGeneration2(t *testing.T) {
 	s := newBubbleServer(t)
 	gen1 := teamClient(s.DefaultTeam(), 1, nil)
@@ -176,8 +178,8 @@ func TestMonitorFieldsOfGeneration2(t *testing.T) {
 	}
 }
 
-// TestGenerationOfTheClient: the option decides, else the credentials, also
-// those that are set later.
+// TestGenerationOfTheClient: the option decides, or else the credentials, also if they
+// are set later.
 func TestGenerationOfTheClient(t *testing.T) {
 	names := func(t *testing.T, s *diffhooktest.Server, c *diffhook.Client) string {
 		t.Helper()
@@ -200,7 +202,7 @@ func TestGenerationOfTheClient(t *testing.T) {
 	assert.Equal(t, snake, names(t, s, teamClient(s.DefaultTeam(), 1, &diffhook.ClientOptions{Generation: 2})))
 	assert.Equal(t, camel, names(t, s, teamClient(s.DefaultTeam(), 2, &diffhook.ClientOptions{Generation: 1})))
 
-	// What is wrong with such a client is its credentials, not its generation.
+	// The error of such a client is about the credentials, not about the generation.
 	c = teamClient(s.DefaultTeam(), 2, nil)
 	c.SetCredentials(diffhook.ClientCredentials(id, ""))
 	_, err := c.Monitors.Update(t.Context(), "mon_abc123", diffhook.MonitorUpdate{Email: new("ops@example.com")})
@@ -220,7 +222,7 @@ func TestMonitorUpdate(t *testing.T) {
 		after      func(*diffhooktest.Monitor)
 	}{
 		{
-			"one field", 1, diffhook.MonitorUpdate{Label: new("New")},
+			"a single field", 1, diffhook.MonitorUpdate{Label: new("New")},
 			`{"label":"New"}`, func(m *diffhooktest.Monitor) { m.Label = "New" },
 		},
 		{
@@ -239,7 +241,7 @@ func TestMonitorUpdate(t *testing.T) {
 			},
 		},
 		{
-			"one field", 2, diffhook.MonitorUpdate{IntervalMinutes: new(1440)},
+			"a single field", 2, diffhook.MonitorUpdate{IntervalMinutes: new(1440)},
 			`{"interval_minutes":1440}`, func(m *diffhooktest.Monitor) { m.IntervalMinutes = 1440 },
 		},
 		{
@@ -295,7 +297,7 @@ func TestMonitorUpdateOfNothing(t *testing.T) {
 	})
 }
 
-// onMonitor are the methods that name a monitor.
+// onMonitor are the methods on a monitor.
 var onMonitor = []struct {
 	name, line string
 	body       map[int]string
@@ -326,8 +328,8 @@ var onMonitor = []struct {
 	}},
 }
 
-// TestMonitorOfAnother: a 403 says that the key is good and the resource
-// another team's, a 404 that there is none.
+// TestMonitorOfAnother: a 403 means a valid key and another team's resource, a 404 no
+// such resource.
 func TestMonitorOfAnother(t *testing.T) {
 	for _, m := range onMonitor {
 		t.Run(m.name, func(t *testing.T) {
@@ -338,6 +340,9 @@ func TestMonitorOfAnother(t *testing.T) {
 				require.ErrorIs(t, err, diffhook.ErrForbidden)
 				assert.NotErrorIs(t, err, diffhook.ErrMonitorLimit)
 				assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown)
+				for _, word := range []string{"valid", "access", "team"} {
+					assert.ErrorContains(t, err, word, "the remedy")
+				}
 				var api *diffhook.APIError
 				require.ErrorAs(t, err, &api)
 				assert.Equal(t, http.StatusForbidden, api.StatusCode)
@@ -357,12 +362,12 @@ func TestMonitorOfAnother(t *testing.T) {
 	}
 }
 
-// TestMonitorIDs: an id stays one element of the path. One that did not could
-// reach another endpoint: Delete of "../keys/key_1", say.
+// TestMonitorIDs: an id stays a single element of the path. Otherwise it could reach
+// another endpoint: Delete of "../keys/key_1", say.
 func TestMonitorIDs(t *testing.T) {
 	for _, m := range onMonitor {
 		t.Run(m.name, func(t *testing.T) {
-			s := diffhooktest.New() // the contract knows no such ids
+			s := diffhooktest.New() // no recording: such ids are not in the contract
 			t.Cleanup(s.Close)
 			c := teamClient(s.DefaultTeam(), 1, nil)
 			for _, id := range []string{"", ".", ".."} {
@@ -402,7 +407,7 @@ func TestMonitorPauseResumeTriggerDelete(t *testing.T) {
 			{"Trigger", false, 1},
 			{"Pause", true, 1},
 			{"Pause", true, 1},
-			{"Trigger", true, 1}, // what the platform does then is not documented
+			{"Trigger", true, 1}, // assumed: the platform does not document it
 			{"Resume", false, 1},
 			{"Resume", false, 1},
 			{"Trigger", false, 2},
@@ -415,7 +420,7 @@ func TestMonitorPauseResumeTriggerDelete(t *testing.T) {
 				s.Advance(0)
 				body := ""
 				if step.name == "Trigger" {
-					body = "{}" // so that no transport can repeat it
+					body = "{}" // so that no transport repeats the request
 				}
 				requireLastRequest(t, s, method.line[:len("POST /api/monitors/")]+m.ID+method.line[len("POST /api/monitors/{id}"):], body)
 			}
@@ -430,7 +435,7 @@ func TestMonitorPauseResumeTriggerDelete(t *testing.T) {
 	})
 }
 
-// TestMonitorRepeats: which methods are sent again after an answer was lost.
+// TestMonitorRepeats: whether each method is sent again after a lost answer.
 func TestMonitorRepeats(t *testing.T) {
 	repeated := map[string]bool{"Get": true, "Update": true, "Pause": true, "Resume": true, "Delete": true, "Trigger": false, "Create": false}
 	methods := append(onMonitor[:len(onMonitor):len(onMonitor)], onMonitor[0])
@@ -489,7 +494,7 @@ func TestMonitorDecoding(t *testing.T) {
 			whole,
 		},
 		{
-			"camelCase of what generation 2 adds",
+			"camelCase for the fields of generation 2",
 			begin + `"notificationConfig":{"webhookUrl":"https://hooks.example.org/d","email":"ops@example.com"},"intervalMinutes":15,"cssSelector":"#a","jsRendering":true,` +
 				`"jsonSelector":"$.a","identityKey":"id","trackAdditionsOnly":true,"createdAt":"2026-03-16T14:22:00Z","updatedAt":"2026-03-17T01:02:03Z"}`,
 			whole,
@@ -506,7 +511,7 @@ func TestMonitorDecoding(t *testing.T) {
 			gen1,
 		},
 		{
-			"the webhook in one place and the mail in another",
+			"the webhook in one object and the email in another",
 			begin + `"webhookUrl":"https://hooks.example.org/d","notification_config":{"email":"ops@example.com"},"interval_minutes":15,"css_selector":"#a","js_rendering":true,` +
 				`"json_selector":"$.a","identity_key":"id","track_additions_only":true,"created_at":"2026-03-16T14:22:00Z","updated_at":"2026-03-17T01:02:03Z"}`,
 			whole,
@@ -535,7 +540,8 @@ func TestMonitorDecoding(t *testing.T) {
 	}
 }
 
-// TestMonitorAnswers: no monitor is made up of an answer that has none.
+// TestMonitorAnswers: an answer without a monitor is an error, never an invented
+// monitor.
 func TestMonitorAnswers(t *testing.T) {
 	for name, body := range map[string]string{
 		"data is null":          `{"data":null}`,
@@ -553,7 +559,7 @@ func TestMonitorAnswers(t *testing.T) {
 			require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
 			assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown)
 			assert.Zero(t, got)
-			assert.NotContains(t, err.Error(), "triggered_at", "which belongs to events")
+			assert.NotContains(t, err.Error(), "triggered_at", "a field of events")
 			_, err = c.Monitors.Create(t.Context(), diffhook.MonitorParams{URL: "https://example.com/"})
 			require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
 			require.ErrorIs(t, err, diffhook.ErrOutcomeUnknown, "there may be a monitor now")

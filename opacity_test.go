@@ -30,12 +30,11 @@ import (
 	"github.com/diffhook/diffhook-go/redact"
 )
 
-// What a credential must be opaque to: sinks are the ways in which programs
-// show values, and shapes the places in which they keep credentials. A
-// leakDetector reads what came out.
+// The rig for opaque credentials. Sinks are the ways to print a value, and shapes the
+// places of a credential in a value. A leakDetector reads the output.
 
-// sink shows x. Those that compare show how it differs from y, which has the
-// same type and another credential.
+// sink prints x. A sink that compares prints the difference to y, of the same type with
+// another credential.
 type sink struct {
 	name string
 	show func(x, y any) string
@@ -72,7 +71,7 @@ var sinks = []sink{
 	{"testify", showAssertions},
 }
 
-// output is what the sink shows of x, or the text with which it panics.
+// output is the sink's text for x, or the text of a panic.
 func (s sink) output(x, y any) (out string) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -82,8 +81,8 @@ func (s sink) output(x, y any) (out string) {
 	return s.show(x, y)
 }
 
-// showVerbs formats x under every letter as a verb, with every combination of
-// flags, and with widths and precisions.
+// showVerbs formats x with every letter as a verb, every combination of flags, and
+// widths and precisions.
 func showVerbs(x any) string {
 	formats := []string{"%20", "%.3", "%.12", "%#20", "%-30.30", "%+#060.30"}
 	const flags = "+# -0"
@@ -110,8 +109,8 @@ func showVerbs(x any) string {
 	return out.String()
 }
 
-// showPanic shows what is printed of a panic with x: by the runtime, which
-// calls Error or String, and by whoever recovers it.
+// showPanic returns the text of a panic with x: by the runtime, through Error or
+// String, and by code that recovers.
 func showPanic(x any) (out string) {
 	defer func() {
 		p := recover()
@@ -151,7 +150,7 @@ func showJSON(x any) string {
 	return fmt.Sprintf("%s\n%s\n%s\n%s\n%v", plain, indented, &encoded, text, err)
 }
 
-// failures is an assert.TestingT that keeps what a failing test prints.
+// failures is an assert.TestingT for the texts of failed asserts.
 type failures struct{ strings.Builder }
 
 func (f *failures) Errorf(format string, args ...any) { fmt.Fprintf(f, format, args...) }
@@ -167,7 +166,7 @@ func showAssertions(x, y any) string {
 	return out.String()
 }
 
-// shape is a place to keep a credential in.
+// shape is a place for a credential in a value.
 type shape[C any] struct {
 	name string
 	hold func(c C) any
@@ -212,8 +211,8 @@ func shapesOf[C any]() []shape[C] {
 	}
 }
 
-// TestOpacitySinksSeePlainValues shows that the tests of opacity can fail:
-// every sink shows a plain value, and every shape shows it in some sink.
+// TestOpacitySinksSeePlainValues shows that the tests of opacity can fail: every sink
+// prints a plain value, and every shape is printed by some sink.
 func TestOpacitySinksSeePlainValues(t *testing.T) {
 	detector := newLeakDetector(opaqueText)
 	for _, sink := range sinks {
@@ -233,7 +232,7 @@ func TestOpacitySinksSeePlainValues(t *testing.T) {
 	}
 }
 
-// assertOpaque fails where a sink shows a part of what the detector knows.
+// assertOpaque fails if a sink prints a part of a credential of the detector.
 func assertOpaque(t *testing.T, detector leakDetector, x, y any) {
 	t.Helper()
 	for _, sink := range sinks {
@@ -242,8 +241,8 @@ func assertOpaque(t *testing.T, detector leakDetector, x, y any) {
 	}
 }
 
-// TestLiveVerifierIsOpaque: programs that print by reflection, as a failing test
-// does, reach nothing that other goroutines change: no map, counter or logger.
+// TestLiveVerifierIsOpaque: programs that print by reflection, such as a failing test,
+// reach no changing state: no map, counter or logger.
 func TestLiveVerifierIsOpaque(t *testing.T) {
 	source := &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}
 	var logged bytes.Buffer
@@ -257,7 +256,7 @@ func TestLiveVerifierIsOpaque(t *testing.T) {
 			}
 		})
 	}
-	wg.Go(func() { // secrets come and go, and each is a line in the log
+	wg.Go(func() { // secrets change, each with a line in the log
 		for i := 0; !stop.Load(); i++ {
 			assert.NoError(t, v.Rotate(letter(t, string(rune('A'+i%26))), time.Hour))
 		}
@@ -282,8 +281,8 @@ func TestLiveVerifierIsOpaque(t *testing.T) {
 	wg.Wait()
 }
 
-// TestRedactWriterOpacity: a redact.Writer shows neither its secrets nor a text that
-// it holds or held.
+// TestRedactWriterOpacity: a printed redact.Writer shows no secret and no text written
+// or held.
 func TestRedactWriterOpacity(t *testing.T) {
 	holding := func(text string) *redact.Writer {
 		w := redact.NewWriter(io.Discard, mustSecret(t, text))
@@ -315,8 +314,8 @@ type leak struct{ form, text string }
 
 const leakPrefix = 4
 
-// newLeakDetector returns a detector of any 8 bytes in a row (9 in base64) of
-// the given texts, and of the pads and states of an HMAC with them as its key,
+// newLeakDetector returns a detector of any 8 consecutive bytes (9 in base64) of the
+// given texts. It also detects the pads and states of an HMAC with the text as the key,
 // which are as good as the key.
 func newLeakDetector(texts ...string) leakDetector {
 	d := make(leakDetector)
@@ -363,7 +362,7 @@ func (d leakDetector) add(form, text string) {
 	d[text[:leakPrefix]] = append(d[text[:leakPrefix]], leak{form, text})
 }
 
-// find returns the forms in which a credential shows in s, with the place.
+// find returns the forms of credentials in s, with their places.
 func (d leakDetector) find(s string) (found []string) {
 	seen := make(map[string]bool)
 	for i := range max(0, len(s)-leakPrefix+1) {
@@ -377,15 +376,15 @@ func (d leakDetector) find(s string) (found []string) {
 	return found
 }
 
-// The texts of these tests share no run of bytes with anything else that is
-// printed, and look different when quoted.
+// The texts of these tests share no run of bytes with any other printed text, and
+// differ when quoted.
 const (
 	opaqueText  = "violet\"walrus\\plays-the-quartz-\u00f6rgan"
 	opaqueText2 = "amber\"pelican\\rides-a-jade-tric\u00fdcle"
-	otherText   = "some other text that may well be shown"
+	otherText   = "some other text, free to show"
 )
 
-// TestLeakDetector shows that no form in which bytes are printed escapes.
+// TestLeakDetector: no printed form of bytes escapes the detector.
 func TestLeakDetector(t *testing.T) {
 	detector := newLeakDetector(opaqueText, opaqueText2)
 	text := []byte(opaqueText)

@@ -39,8 +39,8 @@ func (p *sharedPause) Pause(ctx context.Context, d time.Duration) {
 	p.until, p.pauses, p.ctxErr = time.Now().Add(d), append(p.pauses, d), ctx.Err()
 }
 
-// TestPauserSharesARefusal: a client that draws no 429 stops for the 429 of another
-// client, and fails at once if the pause is longer than MaxRetryWait.
+// TestPauserSharesARefusal: a client stops for the 429 of another client. If the pause
+// is longer than MaxRetryWait, the client fails at once.
 func TestPauserSharesARefusal(t *testing.T) {
 	for _, test := range []struct {
 		name         string
@@ -78,8 +78,8 @@ func TestPauserSharesARefusal(t *testing.T) {
 	}
 }
 
-// TestPauserLearnsOfACancelledCall: other processes must stop, even if nobody waits
-// for the call that drew the 429.
+// TestPauserLearnsOfACancelledCall: other processes must stop, even if the call with
+// the 429 was cancelled.
 func TestPauserLearnsOfACancelledCall(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	shared := &sharedPause{}

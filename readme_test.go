@@ -20,8 +20,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// Parts of programs that the README shows are here, letter for letter, so that
-// they compile.
+// Parts of the README's programs, letter for letter, to compile them.
 
 func readmeClient(ctx context.Context) error {
 	client, err := diffhook.NewClient(diffhook.EnvCredentials(), nil) // DIFFHOOK_API_KEY
@@ -67,8 +66,7 @@ func TestReadmeFragments(t *testing.T) {
 	assert.Positive(t, fragments)
 }
 
-// The README's programs are compiled as they stand, as files of this module
-// that exist in an overlay only.
+// The README's programs are compiled unchanged, as files of this module in an overlay.
 func TestReadmePrograms(t *testing.T) {
 	programs := 0
 	for _, block := range readmeBlocks(t) {
@@ -93,8 +91,8 @@ func TestReadmePrograms(t *testing.T) {
 	assert.Positive(t, programs)
 }
 
-// The README is a page to skim in two minutes. Its words are those outside code
-// and outside the targets of links.
+// The README is a page to skim in two minutes. Code and the targets of links do not
+// count as words.
 func TestReadmeIsOnePage(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
@@ -112,7 +110,7 @@ func TestReadmeIsOnePage(t *testing.T) {
 	assert.Greater(t, count, 200, "words are counted")
 }
 
-// The README begins with the commands that show the library and test it.
+// The README begins with the commands that show and test the library.
 func TestReadmeBeginsWithTwoCommands(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)

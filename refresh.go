@@ -25,7 +25,7 @@ const (
 // reading is the state of reading the source: at most one call runs at a time.
 // Verifier.mu guards it.
 type reading struct {
-	call        *sourceCall   // the running call, even after its timeout; nil once Load has returned
+	call        *sourceCall   // the running call, even after the timeout; nil once Load returns
 	next        *sourceCall   // scheduled for deliveries that wait; nil while a call runs
 	took        time.Duration // duration of the last call that succeeded
 	lastSuccess time.Time
@@ -47,8 +47,8 @@ type sourceCall struct {
 }
 
 var (
-	errReadTimeout = plainSourceError(fmt.Errorf("the source has not answered within %v", readTimeout))
-	errReadExited  = errors.New("the source ended its goroutine")
+	errReadTimeout = plainSourceError(fmt.Errorf("the source did not answer within %v", readTimeout))
+	errReadExited  = errors.New("the source ended the goroutine")
 )
 
 // Refresh reads the source now and puts the answer in force. After an error, the
@@ -89,11 +89,11 @@ func (v *verifierState) refresh(ctx context.Context) error {
 	return call.wait(ctx)
 }
 
-// Watch calls [Verifier.Refresh] about every interval until ctx ends, and then
-// returns: run it on a goroutine of its own. The reads are spread by a tenth of the
-// interval, so that servers that started together do not read together. Zero and less
-// mean one minute. A failure is logged and shown by [Verifier.Status], and the next
-// read is tried all the same.
+// Watch calls [Verifier.Refresh] about every interval until ctx ends, and then returns:
+// run it on a separate goroutine. The reads are spread by a tenth of the interval, so
+// servers that started together do not read together. Zero and less mean one minute. A
+// failure is logged and shown by [Verifier.Status], and the next read is tried all the
+// same.
 func (v *Verifier) Watch(ctx context.Context, every time.Duration) {
 	if every <= 0 {
 		every = defaultWatchInterval
@@ -171,11 +171,11 @@ func (v *verifierState) startRead() *sourceCall {
 	return call
 }
 
-// runRead calls the source and puts the answer in force, on a goroutine of its own:
-// the source and the text of its error may block or end the goroutine.
+// runRead calls the source and puts the answer in force, on a separate goroutine: the
+// source and the text of the error may block or end the goroutine.
 func (v *verifierState) runRead(call *sourceCall) {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
-	defer cancel() // after finishRead: a cancelled context has not timed out
+	defer cancel() // after finishRead: a cancelled context does not count as a timeout
 	var answer Secrets
 	var err error
 	defer func() {
@@ -187,7 +187,7 @@ func (v *verifierState) runRead(call *sourceCall) {
 	v.readSource(ctx, &answer, &err)
 }
 
-// finishRead ends a call whose Load has returned.
+// finishRead ends a call after Load returned.
 func (v *verifierState) finishRead(call *sourceCall, answer Secrets, err error) {
 	v.mu.Lock()
 	defer v.unlockAlone()
@@ -276,8 +276,8 @@ func (v *verifierState) firstRead(ctx context.Context) error {
 }
 
 // readSource calls the source and returns an error that is fit to be returned, logged
-// and served. It runs on a goroutine of its own. The source and the text of its error
-// may end that goroutine, so the results are pointers.
+// and served. It runs on a separate goroutine. The source and the text of the error may
+// end the goroutine, so the results are pointers.
 func (v *verifierState) readSource(ctx context.Context, answer *Secrets, err *error) {
 	*err = plainSourceError(errReadExited)
 	callSource(ctx, v.load, func(loaded Secrets, failure error) {

@@ -23,14 +23,14 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// slowSource answers as settableSource does, after a delay in which it heeds
-// its context, or hangs until it is released, heeding nothing.
+// slowSource answers like settableSource after a delay, or returns the error of the
+// context. If hang is set, the source ignores the context until hang is closed.
 type slowSource struct {
 	settableSource
 	delay   time.Duration
 	hang    chan struct{} // if not nil, Load waits for it to close
 	running atomic.Int32
-	most    atomic.Int32 // calls that ran at once
+	most    atomic.Int32 // largest number of simultaneous calls
 }
 
 func (s *slowSource) Load(ctx context.Context) (diffhook.Secrets, error) {
@@ -51,13 +51,13 @@ func (s *slowSource) Load(ctx context.Context) (diffhook.Secrets, error) {
 	}
 }
 
-// verifySigned has v check a body that the named secret signed.
+// verifySigned verifies a body signed by the named secret.
 func verifySigned(t testing.TB, ctx context.Context, v *diffhook.Verifier, name string) error {
 	body := []byte("a body")
 	return v.Verify(ctx, body, letter(t, name).Sign(body))
 }
 
-// atA returns a verifier that knows A, at a source that then says answer.
+// atA returns a verifier with the secret A, whose source answers answer from then on.
 func atA(t *testing.T, source *slowSource, opts *diffhook.VerifierOptions, answer diffhook.Secrets) *diffhook.Verifier {
 	hang := source.hang
 	source.hang = nil
@@ -73,12 +73,12 @@ func TestMissLearnsNewSecret(t *testing.T) {
 		source := &slowSource{delay: time.Second}
 		v := atA(t, source, nil, diffhook.Secrets{Current: letter(t, "B")})
 		require.NoError(t, verifySigned(t, t.Context(), v, "B"))
-		require.NoError(t, verifySigned(t, t.Context(), v, "A"), "the replaced one is in its window")
+		require.NoError(t, verifySigned(t, t.Context(), v, "A"), "the replaced secret is in its window")
 		assert.Equal(t, 2, source.count())
 	})
 }
 
-// A fixed set has nothing more to say: a forgery must cost no read of it.
+// A fixed set never changes: a forgery must not read it again.
 func TestMissDoesNotRereadFixedSecrets(t *testing.T) {
 	v := newVerifier(t, diffhook.Secrets{Current: letter(t, "A")}, nil)
 	first := v.Status().LastRefresh
@@ -86,7 +86,7 @@ func TestMissDoesNotRereadFixedSecrets(t *testing.T) {
 	assert.Equal(t, first, v.Status().LastRefresh)
 }
 
-// Malformed input must not make the verifier ask: it costs a sender nothing.
+// A malformed signature must not read the source: it costs the sender nothing.
 func TestMalformedSignatureDoesNotRead(t *testing.T) {
 	source := &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}
 	v := newVerifier(t, source, &diffhook.VerifierOptions{MinRefreshInterval: -1})
@@ -104,12 +104,12 @@ func TestMissesShareOneRead(t *testing.T) {
 			wg.Go(func() { assert.NoError(t, verifySigned(t, t.Context(), v, "B")) })
 		}
 		wg.Wait()
-		assert.Equal(t, 2, source.count(), "one for NewVerifier, one for all")
+		assert.Equal(t, 2, source.count(), "a read for NewVerifier, and a read for all deliveries")
 	})
 }
 
-// An attacker who sends well-formed forgeries decides how often misses happen,
-// not how often the source is asked.
+// A sender of well-formed forgeries controls how often misses happen, not how often the
+// source is read.
 func TestMissesReadOncePerIntervalOnAverage(t *testing.T) {
 	tests := []struct {
 		name     string
@@ -140,7 +140,7 @@ func TestMissesReadOncePerIntervalOnAverage(t *testing.T) {
 	}
 }
 
-// The first to miss hangs up: the read is everybody's and goes on.
+// The sender of the first miss hangs up: the read is shared and goes on.
 func TestReadIsDetachedFromRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{delay: 3 * time.Second}
@@ -162,8 +162,8 @@ func TestReadIsDetachedFromRequests(t *testing.T) {
 	})
 }
 
-// A source that hangs holds up a delivery for 5 s, once, and is not asked
-// again while it hangs. What it says in the end still counts.
+// A hung source delays a delivery by 5 s, once, and is not read again meanwhile. The
+// late answer still counts.
 func TestHungSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{hang: make(chan struct{})}
@@ -176,8 +176,8 @@ func TestHungSource(t *testing.T) {
 			require.ErrorIs(t, verifySigned(t, t.Context(), v, "B"), diffhook.ErrSecretsUnavailable)
 			require.ErrorIs(t, v.Refresh(t.Context()), diffhook.ErrSecretsUnavailable)
 		}
-		assert.Equal(t, 5*time.Second, time.Since(began), "no more waiting for it")
-		require.NoError(t, verifySigned(t, t.Context(), v, "A"), "what is known goes on")
+		assert.Equal(t, 5*time.Second, time.Since(began), "no further wait for the source")
+		require.NoError(t, verifySigned(t, t.Context(), v, "A"), "a secret in force")
 		assert.Equal(t, 2, source.count())
 		assert.EqualValues(t, 1, source.most.Load())
 		assert.NotEmpty(t, v.Status().RefreshError)
@@ -211,20 +211,20 @@ func TestSourceThatBreaks(t *testing.T) {
 			_, err := diffhook.NewVerifier(t.Context(), source, nil)
 			require.ErrorIs(t, err, diffhook.ErrSecretsUnavailable)
 			broken = false
-			require.NoError(t, v.Refresh(t.Context()), "and it can recover")
+			require.NoError(t, v.Refresh(t.Context()), "the source recovers")
 		})
 	}
 }
 
-// 503 while the source fails, since the missing secret may be the one that
-// signed; 401 as soon as it is known not to be.
+// The answer is 503 while the source fails: the missing secret may have signed. The
+// answer is 401 after an answer of the source without the secret.
 func TestMissWhileSourceFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}
 		v := newVerifier(t, source, nil)
 		source.set(diffhook.Secrets{}, errors.New("vault is sealed"))
 		require.ErrorIs(t, verifySigned(t, t.Context(), v, "B"), diffhook.ErrSecretsUnavailable)
-		require.ErrorIs(t, verifySigned(t, t.Context(), v, "B"), diffhook.ErrSecretsUnavailable, "also where it is not asked again yet")
+		require.ErrorIs(t, verifySigned(t, t.Context(), v, "B"), diffhook.ErrSecretsUnavailable, "also without a further read")
 		source.set(diffhook.Secrets{Current: letter(t, "A")}, nil)
 		<-time.After(10 * time.Second)
 		require.ErrorIs(t, verifySigned(t, t.Context(), v, "B"), diffhook.ErrSignatureMismatch)
@@ -232,15 +232,15 @@ func TestMissWhileSourceFails(t *testing.T) {
 	})
 }
 
-// A read that began before Refresh was called may have seen what was there
-// before: Refresh waits for it and reads again. Two that wait share a read.
+// A read that began before Refresh may be out of date: Refresh waits for it and reads
+// again. Two calls of Refresh that wait share a read.
 func TestRefreshReadsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{delay: time.Second}
 		v := atA(t, source, nil, diffhook.Secrets{Current: letter(t, "A")})
 		var wg sync.WaitGroup
 		wg.Go(func() { assert.NoError(t, v.Refresh(t.Context())) })
-		synctest.Wait() // it has read A and is on its way back
+		synctest.Wait() // the source has answered A, and the answer is on its way
 		source.set(diffhook.Secrets{Current: letter(t, "B")}, nil)
 		for range 10 {
 			wg.Go(func() {
@@ -317,7 +317,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// A source's error may quote what it could not use.
+// A source's error may quote an unusable text.
 func TestSourceErrorsAreMadeFitToShow(t *testing.T) {
 	secret := letter(t, "A")
 	source := &settableSource{answer: diffhook.Secrets{Current: secret}}
@@ -335,8 +335,8 @@ func TestSourceErrorsAreMadeFitToShow(t *testing.T) {
 	}
 }
 
-// emptyBudget uses up the reads that may follow each other at once. The source is
-// read once in 10 s from now on.
+// emptyBudget uses up the burst of reads. From now on, misses read the source once in
+// 10 s.
 func emptyBudget(t *testing.T, v *diffhook.Verifier) {
 	t.Helper()
 	for range 3 {
@@ -344,32 +344,32 @@ func emptyBudget(t *testing.T, v *diffhook.Verifier) {
 	}
 }
 
-// Genuine deliveries are many, the source is slow, and the secret is rotated: all
-// wait for one read, and none is turned away.
+// After a rotation, with a slow source and many genuine deliveries, all wait for the
+// same read, and none is rejected.
 func TestSlowSourceTurnsNobodyAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{delay: 2200 * time.Millisecond}
 		v := atA(t, source, nil, diffhook.Secrets{Current: letter(t, "B"), Previous: letter(t, "A")})
-		var refused atomic.Int32
+		var rejected atomic.Int32
 		var wg sync.WaitGroup
 		for range 221 {
 			wg.Go(func() {
 				if verifySigned(t, t.Context(), v, "B") != nil {
-					refused.Add(1)
+					rejected.Add(1)
 				}
 			})
 			pause(25 * time.Millisecond)
 		}
 		wg.Wait()
-		t.Logf("%d of 221 refused", refused.Load())
-		assert.Zero(t, refused.Load())
+		t.Logf("%d of 221 rejected", rejected.Load())
+		assert.Zero(t, rejected.Load())
 		assert.Equal(t, 2, source.count())
 	})
 }
 
-// One forgery a second uses up the reads as they come back. The secret is rotated
-// 20 times, each followed by 10 s of genuine deliveries, 5 a second. A delivery
-// misses its first attempt only if it comes in the first seconds after a read.
+// A forgery a second uses up the reads as they return. The secret is rotated 20 times,
+// and 10 s of genuine deliveries follow, 5 a second. A delivery misses the first
+// attempt only in the first seconds after a read.
 func TestForgeriesDoNotUseUpReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{delay: 200 * time.Millisecond}
@@ -408,21 +408,21 @@ func TestForgeriesDoNotUseUpReads(t *testing.T) {
 	})
 }
 
-// What a miss waits for when the reads are used up, and for how long.
+// The wait of a miss for the next read, if the burst of reads is used up.
 func TestMissWaitsForTheNextRead(t *testing.T) {
 	const s = time.Second
 	for _, test := range []struct {
 		name  string
-		delay time.Duration // of the source
-		after time.Duration // the last of three reads has begun
-		want  time.Duration // that the delivery waits
+		delay time.Duration // delay of the source
+		after time.Duration // time since the last of three reads
+		want  time.Duration // wait of the delivery
 		ok    bool
 	}{
-		{"it comes soon enough", 0, 3 * s, 7 * s, true},
+		{"the read comes soon enough", 0, 3 * s, 7 * s, true},
 		{"and is over soon enough", 2 * s, 6 * s, 6 * s, true},
-		{"it comes too late", 0, 2 * s, 0, false},
-		{"it will not be over in time", 2 * s, 4 * s, 0, false},
-		{"it comes at once", s, 10 * s, s, true},
+		{"the read comes too late", 0, 2 * s, 0, false},
+		{"the read ends too late", 2 * s, 4 * s, 0, false},
+		{"the read comes at once", s, 10 * s, s, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -431,7 +431,7 @@ func TestMissWaitsForTheNextRead(t *testing.T) {
 				emptyBudget(t, v)
 				began := time.Now()
 				source.delay = test.delay
-				require.NoError(t, v.Refresh(t.Context()), "which also tells how long a read takes")
+				require.NoError(t, v.Refresh(t.Context()), "Refresh also measures a read")
 				source.set(diffhook.Secrets{Current: letter(t, "B")}, nil)
 				pause(test.after - time.Since(began))
 				asked, reads := time.Now(), source.count()
@@ -449,8 +449,8 @@ func TestMissWaitsForTheNextRead(t *testing.T) {
 	}
 }
 
-// A read that began before the delivery came may have missed the secret. The
-// delivery waits for one more, and for no third.
+// A read that began before the delivery may miss the secret. The delivery waits for a
+// second read, and for no third.
 func TestMissWaitsForTwoReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{delay: time.Second}
@@ -473,11 +473,11 @@ func TestMissWaitsForTwoReads(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		assert.Equal(t, 3, source.count(), "the first, the one under way, and one more for all")
+		assert.Equal(t, 3, source.count(), "the first read, the running read, and another for all")
 	})
 }
 
-// All that wait share the next read, and a Refresh brings it forward.
+// All waiting deliveries share the next read, and a Refresh brings it forward.
 func TestRefreshServesThoseThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{}
@@ -498,17 +498,17 @@ func TestRefreshServesThoseThatWait(t *testing.T) {
 		require.NoError(t, v.Refresh(t.Context()))
 		wg.Wait()
 		pause(time.Minute)
-		assert.Equal(t, reads+1, source.count(), "and the scheduled one is not made beside it")
+		assert.Equal(t, reads+1, source.count(), "no scheduled read beside the Refresh")
 	})
 }
 
-// Nobody waits for longer than 8 s, or than the context, whatever the source does.
+// No delivery waits longer than 8 s, or than the context, whatever the source does.
 func TestMissWaitsEightSecondsAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{}
 		v := atA(t, source, nil, diffhook.Secrets{Current: letter(t, "A")})
 		emptyBudget(t, v)
-		source.delay = 4 * time.Second // the reads before it took no time
+		source.delay = 4 * time.Second // earlier reads took no time
 		pause(3 * time.Second)
 		began := time.Now()
 		err := verifySigned(t, t.Context(), v, "B")
@@ -525,12 +525,12 @@ func TestMissWaitsEightSecondsAtMost(t *testing.T) {
 		defer cancel()
 		began = time.Now()
 		require.ErrorIs(t, verifySigned(t, ctx, v, "B"), diffhook.ErrSignatureMismatch)
-		assert.Equal(t, began, time.Now(), "the next read is later than its context")
+		assert.Equal(t, began, time.Now(), "the next read is after the context")
 	})
 }
 
-// A source that hangs while deliveries wait for it lets them go after 5 s, and
-// those that come after that at once.
+// When a source hangs, waiting deliveries return after 5 s, and later deliveries at
+// once.
 func TestNobodyWaitsForHungSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{}
@@ -559,7 +559,7 @@ func TestNobodyWaitsForHungSource(t *testing.T) {
 	})
 }
 
-// A source that fails is asked again within the wait: it may have recovered.
+// A failed source is read again within the wait: it may have recovered.
 func TestMissWaitsForSourceThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{}
@@ -574,15 +574,15 @@ func TestMissWaitsForSourceThatFails(t *testing.T) {
 	})
 }
 
-// The deliveries that wait are bounded by the memory that they hold, however they
-// come. A delivery too many is answered 503 at once, and known secrets are
-// accepted all the while.
+// Waiting deliveries are bounded by the memory they hold, whichever method received
+// them. Beyond the bound, the answer is 503 at once, and secrets in force are accepted
+// throughout.
 func TestWaitingIsBoundedByBytes(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		size  int // of a body
-		n     int // that come at once
-		least int // that wait
+		size  int // length of a body
+		n     int // deliveries at once
+		least int // deliveries that wait, at least
 		most  int
 	}{
 		{"ordinary ones by the thousand", 2 << 10, 5000, 5000, 5000},
@@ -620,7 +620,7 @@ func TestWaitingIsBoundedByBytes(t *testing.T) {
 	}
 }
 
-// The wait of a request that Handler reads counts its buffer.
+// The wait of a request in Handler counts the buffer.
 func TestWaitOfRequestsIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{delay: 2 * time.Second}
@@ -644,10 +644,10 @@ func TestWaitOfRequestsIsBounded(t *testing.T) {
 	})
 }
 
-// The flood: for two minutes, 300 forgeries a second try to keep a rotation
-// from being learned, while 300 events signed with the new secret arrive with
-// generation 1's three attempts in 35 s. All events get in, the source is read
-// as rarely as promised, and no delivery waits for longer than 8 s.
+// The flood: for two minutes, 300 forgeries a second try to keep the verifier from
+// learning of a rotation. Meanwhile 300 events with the new secret arrive, each with
+// generation 1's three attempts in 35 s. All events are accepted, the source is read as
+// rarely as promised, and no delivery waits longer than 8 s.
 func TestFloodDuringRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &slowSource{delay: 500 * time.Millisecond}
@@ -684,18 +684,17 @@ func TestFloodDuringRotation(t *testing.T) {
 			<-time.After(50 * time.Millisecond)
 		}
 		wg.Wait()
-		<-time.After(time.Second) // the last read ends
+		<-time.After(time.Second) // until the last read ends
 		assert.Greater(t, forgeries.Load(), int64(30_000))
 		assert.LessOrEqual(t, source.count()-1, 3+12, "three, and once in 10 s up to 120 s")
 		assert.EqualValues(t, 1, source.most.Load())
-		assert.Less(t, most.Load(), int64(8000), "goroutines, three for each forgery of 8 s at most, those of the test included")
+		assert.Less(t, most.Load(), int64(8000), "goroutines, including the test's: three for each forgery of 8 s at most")
 	})
 }
 
-// 64 goroutines verify while the secret is rotated, refreshed and rejected. A
-// secret is published as valid after the step that makes it so, and withdrawn
-// before the step that ends it: what lies between must be accepted, and what
-// has been ended must be refused.
+// 64 goroutines verify while the secret is rotated, refreshed and rejected. The test
+// publishes a secret after it becomes valid, and withdraws the secret before the end. A
+// valid secret must be accepted, and an ended secret rejected.
 func TestRotationUnderLoad(t *testing.T) {
 	rotations := int64(sampled(24, 100))
 	secrets := make([]diffhook.Secret, rotations+2)
@@ -705,25 +704,25 @@ func TestRotationUnderLoad(t *testing.T) {
 	source := &settableSource{answer: diffhook.Secrets{Current: secrets[0]}}
 	v := newVerifier(t, source, &diffhook.VerifierOptions{MinRefreshInterval: 1<<63 - 1})
 
-	var oldest, newest, dead atomic.Int64 // valid: oldest…newest; refused: below dead
+	var oldest, newest, dead atomic.Int64 // valid: oldest…newest; rejected: below dead
 	var done atomic.Bool
-	var accepted, refused atomic.Int64
+	var accepted, rejected atomic.Int64
 	var wg sync.WaitGroup
 	for worker := range 64 {
 		wg.Go(func() {
 			body := []byte(fmt.Sprintf(`{"worker":%d}`, worker))
 			for n := 0; !done.Load(); n++ {
 				first, last, ended := oldest.Load(), newest.Load(), dead.Load()
-				i := max(0, last-int64(n%4)) // the current one, and those before it
+				i := max(0, last-int64(n%4)) // the current secret, and earlier secrets
 				err := v.Verify(t.Context(), body, secrets[i].Sign(body))
 				switch {
 				case err == nil:
 					accepted.Add(1)
-					assert.GreaterOrEqual(t, i, ended, "a secret that had been refused was accepted")
+					assert.GreaterOrEqual(t, i, ended, "accepted after the end of the secret")
 				case i >= first && i >= oldest.Load():
-					t.Errorf("valid all the time, and refused: %v", err)
+					t.Errorf("valid throughout, and rejected: %v", err)
 				default:
-					refused.Add(1)
+					rejected.Add(1)
 					assert.ErrorIs(t, err, diffhook.ErrSignatureMismatch)
 				}
 				err = v.Verify(t.Context(), body, secrets[rotations+1].Sign(body))
@@ -732,7 +731,7 @@ func TestRotationUnderLoad(t *testing.T) {
 		})
 	}
 	for i := int64(1); i <= rotations; i++ {
-		oldest.Store(i - 1) // the one before the replaced one is dropped
+		oldest.Store(i - 1) // the secret before the replaced secret is dropped
 		if i%2 == 0 {
 			require.NoError(t, v.Rotate(secrets[i], time.Hour))
 		} else {
@@ -753,5 +752,5 @@ func TestRotationUnderLoad(t *testing.T) {
 	}
 	done.Store(true)
 	wg.Wait()
-	assert.Positive(t, refused.Load())
+	assert.Positive(t, rejected.Load())
 }

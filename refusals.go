@@ -18,28 +18,28 @@ import (
 // the next are counted. So a flood writes a bounded number of lines and hides no
 // rejection of another kind.
 const (
-	refusalLogPeriod = time.Minute
-	refusalLogLines  = 10
+	rejectionLogPeriod = time.Minute
+	rejectionLogLines  = 10
 )
 
-// refusals counts the rejected deliveries of a period. The size is fixed.
-type refusals struct {
+// rejections counts the rejected deliveries of a period. The size is fixed.
+type rejections struct {
 	// due is the time of the next summary, in nanoseconds since Verifier.since, and 0
-	// if nothing has been counted. Accepted deliveries read due without the lock.
+	// without a count. Accepted deliveries read due without the lock.
 	due atomic.Int64
 
 	mu     sync.Mutex
-	end    time.Duration // end of the period, since Verifier.since
-	lines  refusalCounts // lines written in the period
-	counts refusalCounts // rejections without a line
+	end    time.Duration   // end of the period, since Verifier.since
+	lines  rejectionCounts // lines written in the period
+	counts rejectionCounts // rejections without a line
 }
 
-// refusalCounts has a number for each row of verdicts, and for unknown errors.
-type refusalCounts [len(verdicts) + 1]uint64
+// rejectionCounts holds a number for each row of verdicts, and for unknown errors.
+type rejectionCounts [len(verdicts) + 1]uint64
 
 // log logs or counts the verdict on a delivery. An accepted delivery writes only the
-// summary of a flood that is over.
-func (r *refusals) log(ctx context.Context, logger *slog.Logger, a *attempt) {
+// summary of an ended flood.
+func (r *rejections) log(ctx context.Context, logger *slog.Logger, a *attempt) {
 	err := a.err
 	if errors.Is(err, ErrHeld) { // not rejected
 		err = nil
@@ -55,28 +55,28 @@ func (r *refusals) log(ctx context.Context, logger *slog.Logger, a *attempt) {
 	write, ended := r.count(err, time.Since(a.v.since))
 	if attrs := ended.attrs(); attrs != nil {
 		attrs = append(attrs, a.v.fingerprintAttrs()...)
-		logger.LogAttrs(ctx, slog.LevelWarn, "diffhook: more deliveries refused than logged one by one", attrs...)
+		logger.LogAttrs(ctx, slog.LevelWarn, "diffhook: more deliveries rejected than logged one by one", attrs...)
 	}
 	if write {
-		logger.LogAttrs(ctx, slog.LevelWarn, "diffhook: delivery refused", a.logAttrs()...)
+		logger.LogAttrs(ctx, slog.LevelWarn, "diffhook: delivery rejected", a.logAttrs()...)
 	}
 }
 
-// count counts a delivery at now. It reports whether to write a line for the
-// delivery, and the counts of a period that is over.
-func (r *refusals) count(err error, now time.Duration) (write bool, ended refusalCounts) {
+// count counts a delivery at now. It reports whether to write a line for the delivery,
+// and the counts of an ended period.
+func (r *rejections) count(err error, now time.Duration) (write bool, ended rejectionCounts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now >= r.end {
-		ended, r.counts, r.lines = r.counts, refusalCounts{}, refusalCounts{}
+		ended, r.counts, r.lines = r.counts, rejectionCounts{}, rejectionCounts{}
 		r.due.Store(0)
-		r.end = now + refusalLogPeriod
+		r.end = now + rejectionLogPeriod
 	}
 	if err == nil {
 		return false, ended
 	}
 	row, _ := classify(err)
-	if r.lines[row] < refusalLogLines {
+	if r.lines[row] < rejectionLogLines {
 		r.lines[row]++
 		return true, ended
 	}
@@ -86,7 +86,7 @@ func (r *refusals) count(err error, now time.Duration) (write bool, ended refusa
 }
 
 // attrs returns the counts by result, or nil if all are 0.
-func (c *refusalCounts) attrs() (attrs []slog.Attr) {
+func (c *rejectionCounts) attrs() (attrs []slog.Attr) {
 	for i, n := range c {
 		if n == 0 {
 			continue
@@ -114,7 +114,7 @@ func (v *verifierState) fingerprintAttrs() []slog.Attr {
 	return attrs
 }
 
-// logAttrs returns the attributes that an operator needs to act on a rejection.
+// logAttrs returns the attributes for an operator to act on a rejection.
 func (a *attempt) logAttrs() []slog.Attr {
 	attrs := []slog.Attr{
 		slog.String("result", string(resultOf(a.err))),
@@ -195,7 +195,7 @@ func (v *verifierState) logLateness(ctx context.Context, r *http.Request, e *Eve
 // eventAttr names an event by its DedupKey.
 func eventAttr(e *Event) slog.Attr { return slog.String("event", redact.Bounded(e.DedupKey(), 100)) }
 
-// note is a log line that waits for the release of v.mu.
+// note is a log line to write after the release of v.mu.
 type note struct {
 	level slog.Level
 	text  string

@@ -29,11 +29,11 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// logged is a slog.Handler that keeps its lines.
+// logged is a slog.Handler that keeps the lines.
 type logged struct {
 	least  slog.Level
 	onLine func(line map[string]any)
-	asked  atomic.Int64 // calls of Enabled
+	asked  atomic.Int64 // number of calls of Enabled
 
 	mu   sync.Mutex
 	kept []map[string]any
@@ -68,32 +68,32 @@ func (l *logged) WithAttrs([]slog.Attr) slog.Handler { return l }
 func (l *logged) WithGroup(string) slog.Handler      { return l }
 
 const (
-	refusedLine = "diffhook: delivery refused"
-	summaryLine = "diffhook: more deliveries refused than logged one by one"
+	rejectedLine = "diffhook: delivery rejected"
+	summaryLine  = "diffhook: more deliveries rejected than logged one by one"
 )
 
-// count returns how many refusals the lines stand for, by result, and how many
-// of the lines are about one of them.
-func (l *logged) count() (refusals map[string]uint64, single int) {
-	refusals = make(map[string]uint64)
+// count returns the number of rejections in the lines, by result, and how many lines
+// are about a single rejection.
+func (l *logged) count() (rejections map[string]uint64, single int) {
+	rejections = make(map[string]uint64)
 	for _, line := range l.lines() {
 		switch line["msg"] {
-		case refusedLine:
+		case rejectedLine:
 			single++
-			refusals[line["result"].(string)]++
+			rejections[line["result"].(string)]++
 		case summaryLine:
 			for result, n := range line {
 				if n, ok := n.(uint64); ok {
-					refusals[result] += n
+					rejections[result] += n
 				}
 			}
 		}
 	}
-	return refusals, single
+	return rejections, single
 }
 
-// TestLogRefusals: a line says enough to act on, and repeats nothing secret.
-func TestLogRefusals(t *testing.T) {
+// TestLogRejections: a line is enough to act on, and repeats no secret.
+func TestLogRejections(t *testing.T) {
 	for _, o := range outcomes(t) {
 		t.Run(o.name, func(t *testing.T) {
 			logs := new(logged)
@@ -103,19 +103,19 @@ func TestLogRefusals(t *testing.T) {
 			r := o.request()
 			v.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(httptest.NewRecorder(), r)
 
-			lines := slices.DeleteFunc(logs.lines(), func(line map[string]any) bool { return line["msg"] != refusedLine })
+			lines := slices.DeleteFunc(logs.lines(), func(line map[string]any) bool { return line["msg"] != rejectedLine })
 			if o.err == nil {
 				require.Empty(t, logs.lines())
 				return
 			}
 			want := map[string]any{
-				"level": "WARN", "msg": refusedLine,
+				"level": "WARN", "msg": rejectedLine,
 				"result":     o.result,
 				"error":      o.err,
 				"body_bytes": int64(o.read),
 				"remote":     "192.0.2.1:1234",
 			}
-			if o.result == "mismatch" { // what is compared with the secret that should be
+			if o.result == "mismatch" { // the fingerprints of the secrets in force
 				want["current"], want["previous"] = v.Status().Current.Fingerprint, v.Status().Previous.Fingerprint
 			}
 			require.Empty(t, cmp.Diff([]map[string]any{want}, lines, cmpopts.EquateErrors()))
@@ -126,8 +126,8 @@ func TestLogRefusals(t *testing.T) {
 	}
 }
 
-// TestLogRoute is about addresses of webhooks that are secrets themselves: no
-// part of a path is logged, but for the pattern that it matched.
+// TestLogRoute: the URL of a webhook may be a secret itself, so no part of the path is
+// logged, only the matched pattern.
 func TestLogRoute(t *testing.T) {
 	for _, tc := range []struct {
 		name, path, pattern string
@@ -167,8 +167,8 @@ func TestLogRoute(t *testing.T) {
 	})
 }
 
-// TestLogHint: a mismatch explains itself to the operator. The sender learns
-// nothing of it, and what nearly matches is refused like anything else.
+// TestLogHint: a mismatch explains itself to the operator. The sender learns nothing,
+// and a near match is rejected like any other.
 func TestLogHint(t *testing.T) {
 	const body = "a" + pageText
 	synctest.Test(t, func(t *testing.T) {
@@ -212,8 +212,7 @@ func TestLogHint(t *testing.T) {
 	})
 }
 
-// TestNoLogger: with a nil Logger nothing is written, to the default one
-// neither.
+// TestNoLogger: with a nil Logger nothing is written, also not to the default logger.
 func TestNoLogger(t *testing.T) {
 	var written bytes.Buffer
 	before, writer, flags := slog.Default(), log.Writer(), log.Flags()
@@ -232,10 +231,10 @@ func TestNoLogger(t *testing.T) {
 	require.Empty(t, written.String())
 }
 
-// kinds is of how many kinds the refusals of a flood are.
+// kinds is the number of kinds of rejections in a flood.
 const kinds = 4
 
-// flood makes n refusals of each kind.
+// flood causes n rejections of each kind.
 func flood(ctx context.Context, v *diffhook.Verifier, n int) {
 	short := strings.NewReader("")
 	for range n {
@@ -247,13 +246,12 @@ func flood(ctx context.Context, v *diffhook.Verifier, n int) {
 	}
 }
 
-// of is what the lines must stand for after each kind was refused n times.
+// of returns the counts of n rejections of each kind.
 func of(n uint64) map[string]uint64 {
 	return map[string]uint64{"no_signature": n, "malformed_signature": n, "mismatch": n, "body_consumed": n}
 }
 
-// TestLogFlood is about attackers who fill a disk, or hide one line among
-// very many.
+// TestLogFlood: attackers may try to fill a disk, or to hide a line among very many.
 func TestLogFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs := new(logged)
@@ -269,24 +267,24 @@ func TestLogFlood(t *testing.T) {
 		accept()
 		require.Len(t, logs.lines(), kinds*10)
 
-		// An accepted delivery brings the summary of a flood that is over.
+		// An accepted delivery writes the summary of the ended flood.
 		pause(1)
 		accept()
 		require.Len(t, logs.lines(), kinds*10+1)
 		summary := logs.lines()[kinds*10]
 		require.Equal(t, "WARN", summary["level"])
 		require.Equal(t, summaryLine, summary["msg"])
-		refusals, _ := logs.count()
-		require.Empty(t, cmp.Diff(of(25_000), refusals))
+		rejections, _ := logs.count()
+		require.Empty(t, cmp.Diff(of(25_000), rejections))
 		asked := logs.asked.Load()
 		accept()
 		pause(time.Hour)
 		accept()
-		require.Len(t, logs.lines(), kinds*10+1, "it comes once")
+		require.Len(t, logs.lines(), kinds*10+1, "a single summary")
 		require.Equal(t, asked, logs.asked.Load(), "an accepted delivery costs no logging")
 
-		// So does the next refused one, and a flood that goes on for minutes
-		// writes 10 lines of each kind and a summary in each.
+		// So does the next rejection. A flood over several minutes writes 10 lines of
+		// each kind and a summary in each minute.
 		for range 5 {
 			flood(t.Context(), v, 1000)
 			pause(time.Minute)
@@ -294,13 +292,13 @@ func TestLogFlood(t *testing.T) {
 		require.Len(t, logs.lines(), kinds*10+1+5*kinds*10+4)
 		flood(t.Context(), v, 1)
 		require.Len(t, logs.lines(), kinds*10+1+5*kinds*10+5+kinds)
-		refusals, _ = logs.count()
-		require.Empty(t, cmp.Diff(of(30_001), refusals))
+		rejections, _ = logs.count()
+		require.Empty(t, cmp.Diff(of(30_001), rejections))
 	})
 }
 
-// TestLogFloodHidesNoOtherKind is about probes without a signature, of which
-// there are always some, and the one mismatch that an operator has to see.
+// TestLogFloodHidesNoOtherKind: permanent probes without a signature must not hide the
+// mismatch that an operator needs to see.
 func TestLogFloodHidesNoOtherKind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs := new(logged)
@@ -320,7 +318,7 @@ func TestLogFloodHidesNoOtherKind(t *testing.T) {
 		require.Equal(t, "mismatch", last["result"])
 		require.Equal(t, current.Fingerprint(), last["current"])
 
-		// A kind whose minute is not over does not delay the summary.
+		// A kind whose minute runs on does not delay the summary.
 		for range 11 {
 			mismatch()
 		}
@@ -334,13 +332,13 @@ func TestLogFloodHidesNoOtherKind(t *testing.T) {
 		require.Empty(t, cmp.Diff(map[string]any{
 			"level": "WARN", "msg": summaryLine, "no_signature": uint64(991), "mismatch": uint64(2),
 			"current": previous.Fingerprint(), "previous": current.Fingerprint(),
-		}, summary), "the fingerprints are those in force now")
+		}, summary), "the fingerprints of the secrets in force now")
 		require.Equal(t, "no_signature", lines[len(lines)-1]["result"])
 	})
 }
 
-// TestLogFloodConcurrent: no refusal is lost between lines and summaries,
-// also where many are the first of a new minute.
+// TestLogFloodConcurrent: lines and summaries count every rejection, also if many begin
+// a new minute together.
 func TestLogFloodConcurrent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const goroutines, minutes, each = 8, 20, 50
@@ -364,19 +362,18 @@ func TestLogFloodConcurrent(t *testing.T) {
 			pause(time.Minute)
 		}
 		require.NoError(t, v.Verify(t.Context(), nil, secret.Sign(nil)))
-		refusals, _ := logs.count()
-		require.Empty(t, cmp.Diff(of(goroutines*minutes*each), refusals))
+		rejections, _ := logs.count()
+		require.Empty(t, cmp.Diff(of(goroutines*minutes*each), rejections))
 	})
 }
 
-// TestLogCostsNothing: where no line is written, none is put together. (The
-// refusal is one that takes nothing from a sync.Pool, which drops items at
-// random under the race detector.)
+// TestLogCostsNothing: without a line, nothing is formatted. (This kind of rejection
+// uses no sync.Pool, which drops items at random under the race detector.)
 func TestLogCostsNothing(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		least  slog.Level
-		before int // refusals
+		before int // earlier rejections
 	}{
 		{"level disabled", slog.LevelError, 0},
 		{"line suppressed", slog.LevelDebug, 10},
@@ -385,25 +382,25 @@ func TestLogCostsNothing(t *testing.T) {
 			logs := &logged{least: tc.least}
 			v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, &diffhook.VerifierOptions{Logger: logs.logger()})
 			ctx := t.Context()
-			refuse := func() {
+			reject := func() {
 				if v.Verify(ctx, nil, "sha256=zz") == nil {
 					panic("accepted")
 				}
 			}
 			for range tc.before {
-				refuse()
+				reject()
 			}
 			require.Len(t, logs.lines(), tc.before)
 			asked := logs.asked.Load()
-			require.Zero(t, testing.AllocsPerRun(1000, refuse))
+			require.Zero(t, testing.AllocsPerRun(1000, reject))
 			require.Len(t, logs.lines(), tc.before)
 			require.EqualValues(t, 1001, logs.asked.Load()-asked, "Enabled decides, and is asked once")
 		})
 	}
 }
 
-// TestLogHandlerAsksVerifier: a handler of logs that adds the state of the
-// verifier to a line must not wait for a lock that is held around the line.
+// TestLogHandlerAsksVerifier: a log handler that reads the status of the verifier must
+// not deadlock.
 func TestLogHandlerAsksVerifier(t *testing.T) {
 	first, second, third := mustSecret(t, previousText), mustSecret(t, currentText), mustSecret(t, "test-signing-secret-third-0001")
 	answers := make(chan diffhook.Secrets, 1)
@@ -443,15 +440,15 @@ func TestLogHandlerAsksVerifier(t *testing.T) {
 	go v.Refresh(t.Context())
 	requireLine("diffhook: reading the secret source failed; the secrets in force stay", second)
 	go v.Verify(t.Context(), nil, "")
-	requireLine(refusedLine, second)
+	requireLine(rejectedLine, second)
 	answers <- diffhook.Secrets{Current: third, NoPrevious: true}
 	go v.Refresh(t.Context())
 	requireLine(changed, third)
 	requireLine("diffhook: the secret source answers again", third)
 }
 
-// hintFor returns the hint that is logged for a delivery that is refused. Nothing
-// in the line may help to forge another.
+// hintFor returns the logged hint for a rejected delivery. Nothing in the line may help
+// a forger.
 func hintFor(t *testing.T, set diffhook.Secrets, body []byte, signature string) string {
 	t.Helper()
 	logs := new(logged)
@@ -471,8 +468,8 @@ func hintFor(t *testing.T, set diffhook.Secrets, body []byte, signature string) 
 	return ""
 }
 
-// TestHintOfBody: what gateways and parsers do to a body between DiffHook and
-// the verifier, with either secret in force.
+// TestHintOfBody: changes of a body by gateways and parsers before the verifier, with
+// either secret in force.
 func TestHintOfBody(t *testing.T) {
 	const signed = "{\n  \"event\": \"page.changed\", \"label\": \"a & b\",\r\n  \"n\": 1}\r\n"
 	compact := `{"event":"page.changed","label":"a & b","n":1}`
@@ -509,8 +506,8 @@ func TestHintOfBody(t *testing.T) {
 	}
 }
 
-// TestHintOfSecret: what people do to a secret between the app and the source.
-// The configured text passes NewSecret, and every delivery is refused.
+// TestHintOfSecret: mistakes in copying a secret from the app to the source. NewSecret
+// accepts the text, and every delivery is rejected.
 func TestHintOfSecret(t *testing.T) {
 	const right = "5f2b9c0d8e7a41b6a3c4d5e6f7081920"
 	base64Of := base64.StdEncoding.EncodeToString
@@ -552,8 +549,8 @@ func TestHintOfSecret(t *testing.T) {
 	}
 }
 
-// TestHintIsBounded: the forms that are tried last are not tried on the longest
-// bodies, so a forgery of 8 MiB costs a few passes over the body and no more.
+// TestHintIsBounded: the last forms are not tried on the longest bodies, so a forgery
+// of 8 MiB costs only a few passes over the body.
 func TestHintIsBounded(t *testing.T) {
 	configured := mustSecret(t, strings.Repeat("0123456789abcdef", 2))
 	right := strings.ToUpper(configured.Reveal())

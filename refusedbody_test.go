@@ -21,12 +21,12 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// smuggled is a body that is a request of its own if the server takes it for
-// one. A proxy in front, which forbids /admin, has seen a body.
+// smuggled is a body that is also a request. A proxy may forbid /admin, and pass this
+// on as a body.
 const smuggled = "GET /admin HTTP/1.1\r\nHost: test\r\n\r\n"
 
-// fullDuplex is middleware that lets handlers answer before they have read the
-// body, as middleware for streams does. net/http then leaves the body alone.
+// fullDuplex is middleware that lets handlers answer before reading the body, as for
+// streams. net/http then does not touch the body.
 func fullDuplex(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
@@ -36,7 +36,7 @@ func fullDuplex(next http.Handler) http.Handler {
 	})
 }
 
-// recovering is middleware that answers for a handler that panics.
+// recovering is middleware for a panic of the handler: it answers.
 func recovering(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -48,8 +48,7 @@ func recovering(next http.Handler) http.Handler {
 	})
 }
 
-// closing is middleware that closes the body when it is done, before the
-// server does.
+// closing is middleware that closes the body after next, before the server does.
 func closing(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer r.Body.Close()
@@ -57,9 +56,9 @@ func closing(next http.Handler) http.Handler {
 	})
 }
 
-// replacing is middleware that puts a reader in place of the body. The reader may
-// end before the body does. Afterwards the read deadline passes, as ReadTimeout
-// does while net/http waits for the body.
+// replacing is middleware that replaces the body by a reader. The reader may end before
+// the body. Afterwards the read deadline passes, as if ReadTimeout ended while net/http
+// waits for the body.
 func replacing(replace func(body io.ReadCloser) io.Reader) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -70,8 +69,7 @@ func replacing(replace func(body io.ReadCloser) io.Reader) func(http.Handler) ht
 	}
 }
 
-// headerFirst is middleware that has sent the header of the answer before the
-// handler comes to it.
+// headerFirst is middleware that sends the header of the answer before next.
 func headerFirst(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
@@ -80,7 +78,7 @@ func headerFirst(next http.Handler) http.Handler {
 	})
 }
 
-// bodyOnly is a ResponseWriter whose header has been sent.
+// bodyOnly is a ResponseWriter whose header is sent.
 type bodyOnly struct{ http.ResponseWriter }
 
 func (bodyOnly) WriteHeader(int)               {}
@@ -89,7 +87,7 @@ func (w bodyOnly) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // opaqueWriter hides the server's ResponseWriter: no deadline can be set.
 type opaqueWriter struct{ http.ResponseWriter }
 
-// deadlinesOnly hides all of it but for its deadlines.
+// deadlinesOnly hides the server's ResponseWriter except for deadlines.
 type deadlinesOnly struct{ http.ResponseWriter }
 
 func (w deadlinesOnly) SetReadDeadline(at time.Time) error {
@@ -102,9 +100,9 @@ func wrapping(wrap func(http.ResponseWriter) http.ResponseWriter) func(http.Hand
 	}
 }
 
-// TestRefusedBodyIsNoRequest is about request smuggling: the body of a refused
-// request, which comes after the answer, must not be read as a request.
-func TestRefusedBodyIsNoRequest(t *testing.T) {
+// TestRejectedBodyIsNoRequest: the body of a rejected request arrives after the answer,
+// and must not be read as a request (request smuggling).
+func TestRejectedBodyIsNoRequest(t *testing.T) {
 	t.Parallel()
 	type deny = func(http.ResponseWriter, *http.Request, error)
 	type layer = func(http.Handler) http.Handler
@@ -114,19 +112,19 @@ func TestRefusedBodyIsNoRequest(t *testing.T) {
 		return func(w http.ResponseWriter, r *http.Request, err error) {
 			before(w, r)
 			w.WriteHeader(diffhook.HTTPStatus(err))
-			_, _ = io.WriteString(w, "refused")
+			_, _ = io.WriteString(w, "denied")
 			_ = http.NewResponseController(w).Flush()
 		}
 	}
 	type attack struct {
 		name  string
 		conn  *rawConn
-		admin *atomic.Bool // whether it came through
+		admin *atomic.Bool // whether /admin was called
 	}
 	var all []attack
 	for _, tc := range []struct {
 		name    string
-		request string // without the end of its body, which is smuggled
+		request string // up to the end of the body, which is smuggled
 		deny    deny
 		outer   layer
 	}{
@@ -176,7 +174,7 @@ func TestRefusedBodyIsNoRequest(t *testing.T) {
 			"half duplex": func(next http.Handler) http.Handler { return next },
 		} {
 			if duplex == "half duplex" && strings.HasPrefix(tc.name, "answer begun before") {
-				continue // net/http waits for the body before it sends a header
+				continue // net/http waits for the body before the header
 			}
 			for kind, mount := range map[string]func(*diffhook.Verifier) http.Handler{
 				"Handler": func(v *diffhook.Verifier) http.Handler { return v.Handler(alive) },
@@ -202,10 +200,10 @@ func TestRefusedBodyIsNoRequest(t *testing.T) {
 		}
 	}
 
-	// Step by step for all at the same time.
+	// Each step runs for all attacks at the same time.
 	for _, a := range all {
 		a.conn.answer()
-		_, _ = io.WriteString(a.conn, smuggled[:11]) // by now, the connection may be closed
+		_, _ = io.WriteString(a.conn, smuggled[:11]) // the connection may be closed already
 	}
 	pause(2 * discard)
 	for _, a := range all {
@@ -220,11 +218,11 @@ func TestRefusedBodyIsNoRequest(t *testing.T) {
 	}
 }
 
-// discard is longer than the library looks for the body of a refused request.
+// discard is longer than the library waits for the body of a rejected request.
 const discard = 50 * time.Millisecond
 
-// TestFullDuplexSmugglesByItself shows that the test above tests something: a
-// handler that lets a read deadline pass lets the body be taken for a request.
+// TestFullDuplexSmugglesByItself shows that the test above can fail: after a passed
+// read deadline, net/http reads the body as a request.
 func TestFullDuplexSmugglesByItself(t *testing.T) {
 	t.Parallel()
 	admin := make(chan struct{})
@@ -241,9 +239,9 @@ func TestFullDuplexSmugglesByItself(t *testing.T) {
 	<-admin
 }
 
-// TestRefusedBodyThereKeepsConnection: a body that has arrived is discarded,
-// also under full duplex, and requests behind it are served.
-func TestRefusedBodyThereKeepsConnection(t *testing.T) {
+// TestRejectedBodyThereKeepsConnection: an arrived body is discarded, also under full
+// duplex, and later requests are served.
+func TestRejectedBodyThereKeepsConnection(t *testing.T) {
 	t.Parallel()
 	quietly := func(w http.ResponseWriter, _ *http.Request, err error) { w.WriteHeader(diffhook.HTTPStatus(err)) }
 	for name, deny := range map[string]func(http.ResponseWriter, *http.Request, error){"default": nil, "Deny": quietly, "Deny that takes time": denyPatiently} {
@@ -261,16 +259,16 @@ func TestRefusedBodyThereKeepsConnection(t *testing.T) {
 				require.Equal(t, http.StatusOK, resp.StatusCode)
 				require.Equal(t, "alive", body)
 				c.requireStatus(http.StatusUnauthorized)
-				pause(2 * discard) // no deadline is left behind
+				pause(2 * discard) // no deadline may be left
 				c.requireReusable()
 			})
 		}
 	}
 }
 
-// TestRefusalWithoutDeadlines: if no deadline can be set, the answer comes at
-// once all the same, and the connection ends with the body.
-func TestRefusalWithoutDeadlines(t *testing.T) {
+// TestRejectionWithoutDeadlines: if no deadline can be set, the answer still comes at
+// once, and the connection closes after the body.
+func TestRejectionWithoutDeadlines(t *testing.T) {
 	t.Parallel()
 	v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
 	c := dial(t, serve(t, http.TimeoutHandler(v.Handler(alive), patience, "late"), nil))
@@ -280,9 +278,8 @@ func TestRefusalWithoutDeadlines(t *testing.T) {
 	c.requireClosed(false)
 }
 
-// TestPanicAfterCutoffCloses: when a body is cut off, the deadline has passed,
-// and middleware that answers for a reader that panics must not keep the
-// connection.
+// TestPanicAfterCutoffCloses: the deadline has passed once a body is cut off.
+// Middleware that answers after a panic of a reader must not keep the connection.
 func TestPanicAfterCutoffCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, currentText)}, nil)
@@ -301,32 +298,32 @@ func TestPanicAfterCutoffCloses(t *testing.T) {
 // rejectLimit is MaxBodyBytes in these tests.
 const rejectLimit = 512
 
-// Lengths of bodies: net/http by itself waits for the first, so as to keep the
-// connection, and gives up on the second at once.
+// Lengths of bodies: net/http by itself waits for waitedFor bytes to keep the
+// connection, and does not wait for givenUp bytes.
 const (
 	waitedFor = 100 << 10
 	givenUp   = 1 << 20
 )
 
-// early is each refusal that needs no byte of the body.
+// early are the rejections without a byte of the body.
 var early = []struct {
 	name, signature string // a header line, or empty
 	status          int
-	byLength        bool // it is the Content-Length that is refused
+	byLength        bool // whether the Content-Length is the reason
 }{
 	{"no signature", "X-Unrelated: 1", http.StatusUnauthorized, false},
 	{"malformed signature", diffhook.SignatureHeader + ": sha256=zz", http.StatusUnauthorized, false},
 	{"long Content-Length", forged, http.StatusRequestEntityTooLarge, true},
 }
 
-// fate is what becomes of the connection after a refusal.
+// fate is the end of a connection after a rejection.
 type fate int
 
 const (
 	reused  fate = iota
-	closed       // in order: everything that came has been read
+	closed       // in order, after all bytes were read
 	cut          // in order or by a reset
-	whoever      // either is right, if a delivery that follows is served
+	whoever      // closed, or reused if the next delivery is served
 )
 
 func (c *rawConn) requireFate(want fate, resp *http.Response) {
@@ -344,12 +341,12 @@ func (c *rawConn) requireFate(want fate, resp *http.Response) {
 	c.requireClosed(want == closed)
 }
 
-// TestRejectionReadsNoBody is about attackers who make a server hold
-// connections and memory by announcing bodies: the answer must not wait for
-// the body, the connection must not outlive it, and no byte may be read.
+// TestRejectionReadsNoBody: attackers announce bodies to hold connections and memory.
+// The answer must not wait for the body, the connection must not outlive the answer,
+// and no byte may be read.
 func TestRejectionReadsNoBody(t *testing.T) {
 	t.Parallel()
-	servers := t // closed at the end: net/http lingers for half a second
+	servers := t // servers close at the end, since net/http lingers for half a second
 	forms := []struct {
 		name  string
 		lines []string
@@ -387,7 +384,7 @@ func TestRejectionReadsNoBody(t *testing.T) {
 				resp, _ := c.answer()
 				require.Equal(t, why.status, resp.StatusCode)
 				if form.fate != whoever {
-					require.Equal(t, form.fate != reused, resp.Close, "what the answer says of the connection")
+					require.Equal(t, form.fate != reused, resp.Close, "the Connection header of the answer")
 				}
 				c.requireFate(form.fate, resp)
 				if form.fate == cut {
@@ -406,8 +403,8 @@ func TestRejectionReadsNoBody(t *testing.T) {
 	}
 }
 
-// TestPlainServerHoldsAnswersBack shows that the test above tests something:
-// by itself, net/http waits for the body that a handler did not read.
+// TestPlainServerHoldsAnswersBack shows that the test above can fail: by itself,
+// net/http waits for the unread body.
 func TestPlainServerHoldsAnswersBack(t *testing.T) {
 	t.Parallel()
 	handled := make(chan struct{})
@@ -427,9 +424,9 @@ func TestPlainServerHoldsAnswersBack(t *testing.T) {
 	c.requireStatus(http.StatusUnauthorized)
 }
 
-// TestRejectionKeepsConnectionWithBodyThere is about the load of a sender with
-// a wrong header, or behind a proxy that keeps its connections: a body that
-// has arrived, in however many segments, is discarded, not answered by closing.
+// TestRejectionKeepsConnectionWithBodyThere: a sender with a wrong header, or a proxy,
+// may keep its connections. An arrived body, in any number of segments, is discarded
+// and the connection kept.
 func TestRejectionKeepsConnectionWithBodyThere(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1 << 10, 16 << 10, 64 << 10} {
@@ -445,7 +442,7 @@ func TestRejectionKeepsConnectionWithBodyThere(t *testing.T) {
 			}), nil))
 
 			c.send(post(contentLength(size)))
-			<-entered // the head has been read by itself
+			<-entered // the head is read, without the body
 			c.send(strings.Repeat("x", size))
 			close(there)
 
@@ -455,14 +452,14 @@ func TestRejectionKeepsConnectionWithBodyThere(t *testing.T) {
 	}
 }
 
-// TestRejectionLeavesContextsAlone is about a refused request that ends the
-// contexts of others. While a request whose body has been read is handled,
-// net/http watches the connection; a deadline that passes then counts as a
-// lost connection and cancels the context of this request and of every later
-// one. Proxies send the deliveries of many senders over one connection.
+// TestRejectionLeavesContextsAlone: a rejection must not end the contexts of other
+// requests. While a handler runs after the body was read, net/http watches the
+// connection. A deadline that passes then counts as a lost connection, and cancels the
+// context of this request and every later request. Proxies send the deliveries of many
+// senders over the same connection.
 func TestRejectionLeavesContextsAlone(t *testing.T) {
 	t.Parallel()
-	servers := t // closed at the end: net/http lingers for half a second
+	servers := t // servers close at the end, since net/http lingers for half a second
 	plain := func(next http.Handler) http.Handler { return next }
 	restored := func(next http.Handler) http.Handler { return consumed(true, next) }
 	swallowed := func(next http.Handler) http.Handler { return consumed(false, next) }
@@ -492,7 +489,7 @@ func TestRejectionLeavesContextsAlone(t *testing.T) {
 		{"body read and closed before, no signature", swallowedAndClosed, post(contentLength(5)) + "hello", http.StatusUnauthorized, whoever},
 		{"body read and closed before", swallowedAndClosed, post(signed(t, "hello"), contentLength(5)) + "hello", http.StatusInternalServerError, whoever},
 		{"body read before", swallowed, post(signed(t, "hello"), contentLength(5)) + "hello", http.StatusInternalServerError, whoever},
-		{"chunked body one byte over the limit", plain, post(forged, "Transfer-Encoding: chunked") +
+		{"chunked body a byte over the limit", plain, post(forged, "Transfer-Encoding: chunked") +
 			fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(overLimit), overLimit), http.StatusRequestEntityTooLarge, whoever},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -503,7 +500,7 @@ func TestRejectionLeavesContextsAlone(t *testing.T) {
 			})
 			handler := v.Handler(alive)
 			outer := tc.outer(handler)
-			first := true // requests on one connection come one after the other
+			first := true // requests on a connection are sequential
 			c := dial(t, serve(servers, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if first {
 					first = false
@@ -518,13 +515,12 @@ func TestRejectionLeavesContextsAlone(t *testing.T) {
 			resp, said := c.answer()
 			require.Equal(t, tc.status, resp.StatusCode)
 			c.requireFate(tc.fate, resp)
-			require.Equal(t, "in time", said, "the context that Deny had")
+			require.Equal(t, "in time", said, "the context in Deny")
 		})
 	}
 }
 
-// worksAfter is middleware that works on when the answer has been made, as
-// middleware that keeps records does.
+// worksAfter is middleware with work after the answer, as for keeping records.
 func worksAfter(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r)
@@ -532,13 +528,13 @@ func worksAfter(next http.Handler) http.Handler {
 	})
 }
 
-// TestDenyThatFlushes: an answer that is long, or flushed, leaves before Deny
-// returns, and must not wait for the body either. Middleware that wraps
-// bodies, as that of telemetry does, changes nothing of that.
+// TestDenyThatFlushes: a long or flushed answer leaves before Deny returns, and must
+// not wait for the body either. Middleware that wraps bodies, as for telemetry, makes
+// no difference.
 func TestDenyThatFlushes(t *testing.T) {
 	t.Parallel()
-	servers := t // closed at the end: net/http lingers for half a second
-	long := strings.Repeat("refused ", 1000)
+	servers := t // servers close at the end, since net/http lingers for half a second
+	long := strings.Repeat("denied ", 1000)
 	for _, wrapped := range []bool{false, true} {
 		for _, tc := range []struct {
 			name, request string
@@ -574,8 +570,8 @@ func TestDenyThatFlushes(t *testing.T) {
 	}
 }
 
-// TestForgeryKeepsConnection: a body that has been read leaves nothing to
-// wait for, whatever the verdict.
+// TestForgeryKeepsConnection: after a body was read, there is nothing to wait for,
+// whatever the verdict.
 func TestForgeryKeepsConnection(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 300<<10)
@@ -600,8 +596,8 @@ func TestForgeryKeepsConnection(t *testing.T) {
 	}
 }
 
-// TestRejectionHTTP2 withholds the body on one stream: the answer comes all
-// the same, and the connection goes on to serve others.
+// TestRejectionHTTP2 withholds the body on a stream: the answer still comes, and the
+// connection serves other streams.
 func TestRejectionHTTP2(t *testing.T) {
 	t.Parallel()
 	for _, why := range early {
@@ -640,8 +636,8 @@ func TestRejectionHTTP2(t *testing.T) {
 	}
 }
 
-// postHTTP2 returns the status of the answer and the address that the
-// client's end of the connection has.
+// postHTTP2 returns the status of the answer and the client's address of the
+// connection.
 func postHTTP2(t *testing.T, srv *httptest.Server, name, value string, body io.Reader, length int64) (status int, conn string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -35,7 +35,7 @@ func (c *core) read(ctx context.Context, call *call, resp *http.Response, token 
 	if ctx.Err() != nil && err != nil {
 		e.cause = redact.NewError("", nil, err)
 	}
-	return c.refused(ctx, call, e, resp, body, token)
+	return c.rejected(ctx, call, e, resp, body, token)
 }
 
 func (call *call) newAPIError(resp *http.Response, token string) *APIError {
@@ -60,14 +60,14 @@ func (call *call) succeeded(resp *http.Response, body []byte, readErr error, tok
 	return outcome{err: e, maybeDone: true, retry: call.repeatable && readErr != nil}
 }
 
-// refused returns the outcome of a response other than 2xx.
-func (c *core) refused(ctx context.Context, call *call, e *APIError, resp *http.Response, body []byte, token string) outcome {
+// rejected returns the outcome of a response other than 2xx.
+func (c *core) rejected(ctx context.Context, call *call, e *APIError, resp *http.Response, body []byte, token string) outcome {
 	documented := readError(call, e, resp, body, token)
 	o := outcome{err: e, gone: documented && errors.Is(e, ErrNotFound)}
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
 		o.retry, o.retryAfter = true, e.RetryAfter
-		pause := c.gate.refuse(e.RetryAfter)
+		pause := c.gate.rateLimited(e.RetryAfter)
 		if shared, ok := c.opts.Limiter.(Pauser); ok && pause > 0 {
 			shared.Pause(context.WithoutCancel(ctx), pause)
 		}
@@ -78,7 +78,7 @@ func (c *core) refused(ctx context.Context, call *call, e *APIError, resp *http.
 	case resp.StatusCode < 400:
 		o.maybeDone = true // 303 would mean that the request was carried out
 		e.unexpected, e.unknown = true, !call.repeatable
-		e.Message = "the response is a redirect, which is not followed, or has another undocumented status; check BaseURL"
+		e.Message = "the response is a redirect, never followed, or has another undocumented status; check BaseURL"
 	}
 	return o
 }
@@ -90,8 +90,8 @@ func isTransient(status int) bool {
 	return status >= 500 && status != http.StatusNotImplemented && status != http.StatusHTTPVersionNotSupported
 }
 
-// readError fills e from a response other than 2xx, in any of the three forms that
-// the platform documents, and reports whether the response has such a form.
+// readError fills e from a response other than 2xx, and reports whether the response is
+// in any of the three documented forms.
 func readError(call *call, e *APIError, resp *http.Response, body []byte, token string) (documented bool) {
 	var failure value
 	var description, wait string
@@ -117,10 +117,9 @@ func readError(call *call, e *APIError, resp *http.Response, body []byte, token 
 	return documented
 }
 
-// readSuccess decodes the response to a call into its out. It returns the fault of
-// the response, or "". The content decides: JSON is read with any Content-Type, and
-// also if the connection broke behind it, because no part of a JSON object is an
-// object.
+// readSuccess decodes the response to a call into call.out. It returns the fault of the
+// response, or "". The content decides: JSON is read with any Content-Type, and also if
+// the connection broke behind it, because no part of a JSON object is an object.
 func readSuccess(call *call, resp *http.Response, body []byte, readErr error, token string) (wrong string, cause error) {
 	switch {
 	case call.out == nil:
@@ -134,7 +133,7 @@ func readSuccess(call *call, resp *http.Response, body []byte, readErr error, to
 	switch {
 	case valid:
 		if err := readResponse(response, call.out); err != nil {
-			return "the response is not what the API documents: " + describeResponseError(err), nil
+			return "the response is undocumented: " + describeResponseError(err), nil
 		}
 		return "", nil
 	case readErr != nil:
@@ -147,8 +146,8 @@ func readSuccess(call *call, resp *http.Response, body []byte, readErr error, to
 	return "the response is not valid JSON", nil
 }
 
-// readResponse decodes a response, or the data in its envelope, into out. Null is an
-// empty list, unless the response has an error. Data without the envelope is not
+// readResponse decodes a response, or the data in the envelope, into out. Null is an
+// empty list, unless the response contains an error. Data without the envelope is not
 // read: the API documents no such response, so it may come from another program.
 //
 // If out is of a caller's own type, every error of encoding/json counts: only the
@@ -217,9 +216,9 @@ func list[T any](ctx context.Context, c *Client, resource string, opts *ListOpti
 	return out.items, nil
 }
 
-// maxListItems bounds the memory of a list. A short item takes far more memory than
-// its JSON: this many items take about as much as the longest response. The API
-// documents lists of at most 200.
+// maxListItems bounds the memory of a list. A short item takes far more memory than the
+// JSON: this many items take about as much as the longest response. The API documents
+// lists of at most 200.
 const maxListItems = 1 << 16
 
 // listReader is the out of a list.
@@ -257,19 +256,19 @@ type responseError string
 
 const (
 	errNotJSON            responseError = "it is not valid JSON"
-	errNoEnvelope         responseError = `it has no data: the field "data" is missing`
-	errNoDataInResponse   responseError = "it has no data"
-	errNoObjectInResponse responseError = "its data is not an object"
-	errNoListInResponse   responseError = "its data is not a list"
-	errLongListInResponse responseError = "it has far more items than the API lists"
-	errNoIDInResponse     responseError = "it has no id"
-	errNoKeyInResponse    responseError = "it has no API key"
-	errNoSecretInResponse responseError = "it has no signing secret, or none that can be one"
-	errNoTokenInResponse  responseError = "it has no access_token, or none that a header can have"
+	errNoEnvelope         responseError = `it contains no data: the field "data" is missing`
+	errNoDataInResponse   responseError = "it contains no data"
+	errNoObjectInResponse responseError = "the data is not an object"
+	errNoListInResponse   responseError = "the data is not a list"
+	errLongListInResponse responseError = "it contains far more items than the API documents"
+	errNoIDInResponse     responseError = "it contains no id"
+	errNoKeyInResponse    responseError = "it contains no API key"
+	errNoSecretInResponse responseError = "it contains no valid signing secret"
+	errNoTokenInResponse  responseError = "it contains no access_token legal in a header"
 )
 
 func (e responseError) Error() string {
-	return "diffhook: decode: the JSON is not what the API documents: " + string(e)
+	return "diffhook: decode: the JSON is undocumented: " + string(e)
 }
 
 // describeResponseError describes an error of readResponse without any text of the

@@ -21,8 +21,7 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// readers are calls that read a response, each with a good one and what it
-// returns of that.
+// readers are calls that read a response, each with a good response and the result.
 var readers = []struct {
 	name, body, want string
 	read             func(ctx context.Context, c *diffhook.Client) (string, error)
@@ -60,26 +59,26 @@ var readers = []struct {
 	}},
 }
 
-// sentKey is the key of a *string for the Authorization header that is sent.
+// sentKey is the context key of a *string for the sent Authorization header.
 type sentKey struct{}
 
-// TestResponseIsJudgedByItsContent: whatever stands around the JSON, it is read.
+// TestResponseIsJudgedByItsContent: JSON is read, whatever surrounds it.
 func TestResponseIsJudgedByItsContent(t *testing.T) {
 	for name, change := range map[string]func(resp *http.Response, body string) string{
 		"Content-Type with a parameter":               contentType("application/json; charset=utf-8"),
 		"Content-Type with a parameter without value": contentType("application/json; charset"),
-		"Content-Type twice in one":                   contentType("application/json; charset=utf-8,application/json"),
+		"Content-Type joined with another":            contentType("application/json; charset=utf-8,application/json"),
 		"Content-Type text/json":                      contentType("text/json"),
 		"Content-Type text/plain":                     contentType("text/plain; charset=utf-8"),
 		"Content-Type text/html":                      contentType("text/html"),
-		"Content-Type that is none":                   contentType(";;"),
+		"malformed Content-Type":                      contentType(";;"),
 		"no Content-Type": func(resp *http.Response, body string) string {
 			resp.Header.Del("Content-Type")
 			return body
 		},
 		"byte order mark":                 around("\ufeff", ""),
 		"byte order mark and white space": around("\ufeff\r\n ", "\r\n"),
-		"connection broken behind it": func(resp *http.Response, body string) string {
+		"connection broken after the JSON": func(resp *http.Response, body string) string {
 			resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(body), iotest.ErrReader(io.ErrUnexpectedEOF)))
 			return ""
 		},
@@ -107,7 +106,7 @@ func around(before, behind string) func(*http.Response, string) string {
 	return func(_ *http.Response, body string) string { return before + body + behind }
 }
 
-// clientReading returns a client of a platform that answers with body, as changed.
+// clientReading returns a client of a platform whose answer is body, after change.
 func clientReading(t *testing.T, body string, change func(*http.Response, string) string) *diffhook.Client {
 	t.Helper()
 	return newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
@@ -122,13 +121,13 @@ func clientReading(t *testing.T, body string, change func(*http.Response, string
 	}), &diffhook.ClientOptions{MaxAttempts: 1})
 }
 
-// TestUnreadableResponse: what cannot be read is an error, and a Content-Type of
-// another kind explains it.
+// TestUnreadableResponse: an unreadable response is an error. If the Content-Type is
+// another, the error names it.
 func TestUnreadableResponse(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*http.Response, string) string
-		names  string // the Content-Type, if it explains the failure
+		names  string // Content-Type that explains the failure
 	}{
 		{"HTML", func(resp *http.Response, _ string) string {
 			resp.Header.Set("Content-Type", "text/html; charset=utf-8")
@@ -148,13 +147,13 @@ func TestUnreadableResponse(t *testing.T) {
 		}, ""},
 		{"half", func(_ *http.Response, body string) string { return body[:len(body)/2] }, ""},
 		{"all but the last byte", func(_ *http.Response, body string) string { return body[:len(body)-1] }, ""},
-		{"connection broken within it", func(resp *http.Response, body string) string {
+		{"connection broken within the JSON", func(resp *http.Response, body string) string {
 			resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(body[:len(body)-1]), iotest.ErrReader(io.ErrUnexpectedEOF)))
 			return ""
 		}, ""},
 		{"byte order mark twice", around("\ufeff\ufeff", ""), ""},
 		{"nothing but a byte order mark", func(*http.Response, string) string { return "\ufeff" }, ""},
-		{"something behind it", around("", "<!-- 12 ms -->"), ""},
+		{"a comment after the JSON", around("", "<!-- 12 ms -->"), ""},
 		{"only white space", func(*http.Response, string) string { return " \n" }, ""},
 	} {
 		for _, r := range readers {
@@ -170,8 +169,8 @@ func TestUnreadableResponse(t *testing.T) {
 	}
 }
 
-// TestEnvelope: the data is in the field that the platform documents, and no
-// response without it is guessed at.
+// TestEnvelope: the data is in the documented field, and a response without it is an
+// error.
 func TestEnvelope(t *testing.T) {
 	data := func(body string) string { return strings.TrimSuffix(strings.TrimPrefix(body, `{"data":`), "}") }
 	for _, r := range readers {
@@ -181,10 +180,10 @@ func TestEnvelope(t *testing.T) {
 			"one level too deep": `{"data":` + r.body + `}`,
 			"as text":            `{"data":"x"}`,
 			"false":              `{"data":false}`,
-			"beside it, a list":  `[` + r.body + `]`,
+			"a list":             `[` + r.body + `]`,
 		} {
 			if name == "bare" && r.name == "token" || name == "one level too deep" && r.name == "Do" {
-				continue // a token has no envelope; and encoding/json ignores unknown fields
+				continue // a token needs no envelope, and encoding/json ignores unknown fields
 			}
 			t.Run(r.name+"/"+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -197,8 +196,8 @@ func TestEnvelope(t *testing.T) {
 	}
 }
 
-// TestCreatedKeyIsNotThrownAway: a key is shown once, so nothing beside it makes
-// the response unreadable.
+// TestCreatedKeyIsNotThrownAway: a key is shown once, so no other field makes the
+// response unreadable.
 func TestCreatedKeyIsNotThrownAway(t *testing.T) {
 	created := time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)
 	for _, c := range []struct {
@@ -230,8 +229,8 @@ func TestCreatedKeyIsNotThrownAway(t *testing.T) {
 	}
 }
 
-// TestOneItemDoesNotSpoilAList: an item that cannot be read is zero, so that a
-// list that is as long as its limit stays so.
+// TestOneItemDoesNotSpoilAList: an unreadable item is zero, and the list keeps the
+// length.
 func TestOneItemDoesNotSpoilAList(t *testing.T) {
 	const items = `{"data":[{"id":"a"},null,7,"x",[],{},{"id":{}},{"id":8,"label":[],"createdAt":"never"},{"id":"b"}]}`
 	ids := []string{"a", "", "", "", "", "", "", "8", "b"}
@@ -259,8 +258,8 @@ func TestOneItemDoesNotSpoilAList(t *testing.T) {
 	}
 }
 
-// TestListLength: a list is returned whole, whatever its limit, up to a length
-// that takes about as much memory as the longest response.
+// TestListLength: a list longer than the limit is returned in full, up to a length that
+// takes about as much memory as the longest response.
 func TestListLength(t *testing.T) {
 	listOf := func(n int) func() *http.Response {
 		return func() *http.Response {
@@ -293,7 +292,7 @@ func TestListLength(t *testing.T) {
 	assert.Less(t, taken, uint64(256<<20))
 }
 
-// allocated returns the bytes that f allocates, as all goroutines do meanwhile.
+// allocated returns the bytes allocated while f runs, by all goroutines.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -302,8 +301,9 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// TestDoReadsIntoTheLibrarysTypes as its services do, and into a caller's as
-// encoding/json does: only the caller knows which fields matter.
+// TestDoReadsIntoTheLibrarysTypes: Do reads into the library's types as the services
+// do, and into the caller's types as encoding/json does. Only the caller knows the
+// important fields.
 func TestDoReadsIntoTheLibrarysTypes(t *testing.T) {
 	const drifted = `{"data":{"id":7,"label":true,"attempt":"2","createdAt":"2026-03-16 14:22"}}`
 	at := time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)
@@ -325,7 +325,7 @@ func TestDoReadsIntoTheLibrarysTypes(t *testing.T) {
 
 	for name, out := range map[string]any{
 		"a field of another type": new(struct{ ID string }),
-		"a time that is none":     new(struct{ CreatedAt time.Time }),
+		"a malformed time":        new(struct{ CreatedAt time.Time }),
 		"a list":                  new([]diffhook.Key),
 		"an UnmarshalJSON":        new(refuser),
 		"no pointer":              struct{}{},
@@ -336,12 +336,12 @@ func TestDoReadsIntoTheLibrarysTypes(t *testing.T) {
 	}
 }
 
-// refuser is a type that no JSON can be read into.
+// refuser is a type that no JSON fits.
 type refuser struct{}
 
 func (*refuser) UnmarshalJSON(b []byte) error { return errors.New("cannot read " + string(b)) }
 
-// TestDoOfNull: null is an empty list, and no record.
+// TestDoOfNull: null is an empty list, and not a record.
 func TestDoOfNull(t *testing.T) {
 	client, _ := answerWith(t, func() *http.Response { return replyJSON(http.StatusOK, `{"data":null}`) })
 	keys := []diffhook.Key{{ID: "left over"}}
@@ -352,8 +352,8 @@ func TestDoOfNull(t *testing.T) {
 	}
 }
 
-// TestUnmarshalJSONOfInvalidJSON: encoding/json never passes any on, and a caller
-// may.
+// TestUnmarshalJSONOfInvalidJSON: encoding/json never passes invalid JSON on, but a
+// caller may.
 func TestUnmarshalJSONOfInvalidJSON(t *testing.T) {
 	for _, text := range []string{"", "{", `{"id`, `{"id":"a`, `{"id":"a"`, "]", `"`, `{"id":"a"}}`} {
 		for _, into := range []json.Unmarshaler{new(diffhook.Key), new(diffhook.Monitor), new(diffhook.Log)} {
@@ -362,17 +362,15 @@ func TestUnmarshalJSONOfInvalidJSON(t *testing.T) {
 	}
 }
 
-// a key without an id may be the one that is missed. Nothing is deleted by either.
-
-// TestFieldOfAnotherType: a field is read in the types that a platform may mean it
-// in, and is zero otherwise. No field costs its neighbours.
+// TestFieldOfAnotherType: a field is read from the types that a platform may send, and
+// is zero for any other. An unreadable field does not affect other fields.
 func TestFieldOfAnotherType(t *testing.T) {
 	for _, c := range []struct {
 		name, field string
 		want        diffhook.Monitor
 	}{
 		{"text: number", `"label":7`, diffhook.Monitor{Label: "7"}},
-		{"text: number as it stands", `"label":-59.00`, diffhook.Monitor{Label: "-59.00"}},
+		{"text: number verbatim", `"label":-59.00`, diffhook.Monitor{Label: "-59.00"}},
 		{"text: false", `"label":false`, diffhook.Monitor{}},
 		{"text: list", `"label":["x"]`, diffhook.Monitor{}},
 		{"text: object", `"label":{"en":"x"}`, diffhook.Monitor{}},
@@ -410,11 +408,11 @@ func TestFieldOfAnotherType(t *testing.T) {
 
 		{"object: text", `"notification_config":"x"`, diffhook.Monitor{}},
 		{"object: list", `"notification_config":[]`, diffhook.Monitor{}},
-		{"object: one field in it", `"notificationConfig":{"webhook_url":["x"],"email":"ops@example.com"}`, diffhook.Monitor{Email: "ops@example.com"}},
+		{"object: a single readable field", `"notificationConfig":{"webhook_url":["x"],"email":"ops@example.com"}`, diffhook.Monitor{Email: "ops@example.com"}},
 
 		{"twice: the last", `"label":"a","label":"b"`, diffhook.Monitor{Label: "b"}},
-		{"twice: the one that can be read", `"intervalMinutes":15,"interval_minutes":"often"`, diffhook.Monitor{IntervalMinutes: 15}},
-		{"twice: the one that is set", `"created_at":"2026-03-16T14:22:00Z","createdAt":null`, diffhook.Monitor{CreatedAt: time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)}},
+		{"twice: the readable value", `"intervalMinutes":15,"interval_minutes":"often"`, diffhook.Monitor{IntervalMinutes: 15}},
+		{"twice: the value that is set", `"created_at":"2026-03-16T14:22:00Z","createdAt":null`, diffhook.Monitor{CreatedAt: time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)}},
 		{"another name with an underscore", `"_id":"65f5","__v":0,"_label":"x","label_":"y"`, diffhook.Monitor{}},
 		{"name with an escape", `"l\u0061bel":"x"`, diffhook.Monitor{Label: "x"}},
 		{"brackets in texts", `"tags":["]","}","\\\""],"label":"x{[\"]}"`, diffhook.Monitor{Label: `x{["]}`}},
@@ -429,8 +427,8 @@ func TestFieldOfAnotherType(t *testing.T) {
 	}
 }
 
-// TestTimesInUse: times are read in the forms of ISO 8601 that platforms write.
-// Everything else is the zero time.
+// TestTimesInUse: times are read in the forms of ISO 8601 in use. Any other text is the
+// zero time.
 func TestTimesInUse(t *testing.T) {
 	at := time.Date(2026, 3, 16, 14, 22, 5, 0, time.UTC)
 	minute := at.Truncate(time.Minute)
@@ -489,7 +487,7 @@ func TestTimesInUse(t *testing.T) {
 		t.Run(c.text, func(t *testing.T) {
 			text, err := json.Marshal(c.text)
 			require.NoError(t, err)
-			for _, text := range []string{string(text), strings.ReplaceAll(string(text), "+", `\u002B`)} { // as .NET writes it
+			for _, text := range []string{string(text), strings.ReplaceAll(string(text), "+", `\u002B`)} { // the form of .NET
 				var got diffhook.Key
 				require.NoError(t, json.Unmarshal([]byte(`{"id":"key_1","lastUsedAt":`+text+`,"label":"L"}`), &got))
 				assert.Empty(t, cmp.Diff(diffhook.Key{ID: "key_1", Label: "L", LastUsedAt: c.want}, got))
@@ -499,7 +497,8 @@ func TestTimesInUse(t *testing.T) {
 	}
 }
 
-// TestPrefixIsReadExactly: of a wrong prefix MatchesPrefix would be certain.
+// TestPrefixIsReadExactly: a wrong prefix would make MatchesPrefix certain of a wrong
+// result.
 func TestPrefixIsReadExactly(t *testing.T) {
 	for _, prefix := range []string{`7`, `["dh_live_x"]`, `false`, "\"dh_live_\xff\""} {
 		var got diffhook.Key

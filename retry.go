@@ -245,9 +245,9 @@ func isHopeless(err error) bool {
 	return isUntrusted(err) || isCertificateAlert(err) || isProxyRefusal(err)
 }
 
-// isCertificateAlert reports whether the server asked for a certificate of the
-// client and rejected it, or its absence. In TLS 1.3 the client learns that after
-// it has sent the request, which such a server does not read.
+// isCertificateAlert reports whether the server asked for a certificate of the client
+// and rejected it, or its absence. In TLS 1.3 the alert comes after the request was
+// sent, but such a server does not read the request.
 func isCertificateAlert(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "remote error" && op.Err != nil && strings.Contains(op.Err.Error(), "certificate")
@@ -275,8 +275,8 @@ func (e *proxyError) Error() string {
 // proxyResponse is the type of OnProxyConnectResponse in a transport.
 type proxyResponse = func(context.Context, *url.URL, *http.Request, *http.Response) error
 
-// asProxyError returns a proxyResponse that calls before, if that is not nil, and
-// makes a proxyError of a refusal.
+// asProxyError returns a proxyResponse that calls before, unless before is nil, and
+// turns a refusal into a proxyError.
 func asProxyError(before proxyResponse) proxyResponse {
 	return func(ctx context.Context, proxy *url.URL, req *http.Request, resp *http.Response) error {
 		if before != nil {

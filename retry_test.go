@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,13 +25,13 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// apiCall is a call of the API, by the method that a program uses.
+// apiCall is a call of the API by a method of the client.
 type apiCall struct {
 	name       string
 	method     string
 	route      string
-	repeatable bool // twice is the same as once
-	data       bool // it needs the data of the answer
+	repeatable bool // whether twice is the same as once
+	data       bool // whether the call needs the data of the answer
 	do         func(ctx context.Context, c *diffhook.Client) error
 }
 
@@ -90,7 +91,7 @@ func apiCallNamed(t testing.TB, name string) apiCall {
 	return apiCalls[i]
 }
 
-// sentinels are all errors that a call can match.
+// sentinels are all errors of calls.
 var sentinels = []error{
 	diffhook.ErrUnauthorized, diffhook.ErrForbidden, diffhook.ErrMonitorLimit, diffhook.ErrNotFound,
 	diffhook.ErrInvalidRequest, diffhook.ErrRateLimited, diffhook.ErrServer, diffhook.ErrUnexpectedResponse,
@@ -98,7 +99,7 @@ var sentinels = []error{
 	context.Canceled, context.DeadlineExceeded, io.ErrUnexpectedEOF, syscall.ECONNREFUSED,
 }
 
-// assertMatches fails where err matches other sentinels than the given ones.
+// assertMatches fails if err matches any sentinel but the given sentinels.
 func assertMatches(t testing.TB, err error, want ...error) {
 	t.Helper()
 	if !assert.Error(t, err) {
@@ -117,7 +118,7 @@ func requireAPIError(t testing.TB, err error) *diffhook.APIError {
 	return api
 }
 
-// answering returns a handler that reads a request and gives one answer.
+// answering returns a handler that reads the request and always answers the same.
 func answering(status int, contentType, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -142,28 +143,27 @@ func brokenOff(w http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// TestSent shows how often each call is sent, for each kind of failure that
-// lasts, and what the caller is told.
+// TestSent shows for each lasting failure how often each call is sent, and its error.
 func TestSent(t *testing.T) {
 	const attempts = 3
 	type failure struct {
 		name     string
 		answer   http.HandlerFunc
-		status   int // of the APIError; 0: none
+		status   int // status of the APIError; 0: no APIError
 		again    bool
-		postsToo bool // not only what is repeatable is sent again
-		dataOnly bool // no failure for a call that wants no data
-		unknown  bool // ErrOutcomeUnknown, unless repeatable
+		postsToo bool // whether calls that are not repeatable are sent again
+		dataOnly bool // whether only a call that needs data fails
+		unknown  bool // whether the error of a call that is not repeatable matches ErrOutcomeUnknown
 		is       []error
 	}
 	failures := []failure{
-		// A connection that breaks and a silence say nothing of what was done.
+		// A broken connection, or silence, leaves the outcome open.
 		{name: "connection breaks", answer: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 			again: true, unknown: true, is: []error{io.ErrUnexpectedEOF}},
 		{name: "attempt timeout", answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 			again: true, unknown: true, is: []error{context.DeadlineExceeded}},
 
-		// Done, but what came of it is lost.
+		// The call is carried out, and the result is lost.
 		{name: "200 breaks off", answer: brokenOff, status: 200, again: true, dataOnly: true, unknown: true,
 			is: []error{diffhook.ErrUnexpectedResponse, io.ErrUnexpectedEOF}},
 		{name: "200 HTML", answer: answering(200, "text/html", "<p>hello"), status: 200, dataOnly: true, unknown: true,
@@ -211,6 +211,12 @@ func TestSent(t *testing.T) {
 						is = append(slices.Clone(is), diffhook.ErrOutcomeUnknown)
 					}
 					assertMatches(t, err, is...)
+					assert.Equal(t, failure.unknown && !call.repeatable, strings.Contains(err.Error(), "look before repeating"), err.Error())
+					if want > 1 {
+						assert.ErrorContains(t, err, strconv.Itoa(want)+" attempts")
+					} else {
+						assert.NotContains(t, err.Error(), "attempts")
+					}
 					if failure.status == 0 {
 						assert.NotErrorAs(t, err, new(*diffhook.APIError))
 						assert.ErrorContains(t, err, call.method+" "+call.route+": ")
@@ -233,8 +239,8 @@ func TestSent(t *testing.T) {
 	}
 }
 
-// rawServer accepts connections of HTTP/1.1 and lets serve deal with each. It
-// returns the base of URLs.
+// rawServer accepts connections of HTTP/1.1 and calls serve for each. It returns the
+// base of URLs.
 func rawServer(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -262,13 +268,13 @@ func rawServer(t *testing.T, serve func(net.Conn)) string {
 	return "http://" + listener.Addr().String()
 }
 
-// reset breaks a connection as a machine does that has died.
+// reset breaks a connection, like the end of a machine.
 func reset(conn net.Conn) {
 	_ = conn.(*net.TCPConn).SetLinger(0)
 	_ = conn.Close()
 }
 
-// readRequest reads one request, whole.
+// readRequest reads a complete request.
 func readRequest(from *bufio.Reader) error {
 	r, err := http.ReadRequest(from)
 	if err != nil {
@@ -278,6 +284,26 @@ func readRequest(from *bufio.Reader) error {
 	return err
 }
 
+// rawAnswer is an answer with a monitor.
+const rawAnswer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n{\"data\":{\"id\":\"mon_1\"}}"
+
+// closingOnSecond serves HTTP/1.1: it answers the first request of a connection, and
+// closes the connection after the second. It counts the connections and the second
+// requests, and returns the base of URLs.
+func closingOnSecond(t *testing.T, conns, seconds *atomic.Int64) string {
+	return rawServer(t, func(conn net.Conn) {
+		conns.Add(1)
+		buffered := bufio.NewReader(conn)
+		if readRequest(buffered) != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, rawAnswer)
+		if readRequest(buffered) == nil {
+			seconds.Add(1)
+		}
+	})
+}
+
 // ownTransport returns a transport that shares no connection.
 func ownTransport(t testing.TB) *http.Transport {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -285,11 +311,11 @@ func ownTransport(t testing.TB) *http.Transport {
 	return transport
 }
 
-// TestSentOverSockets is TestSent for what goes wrong with connections. The
-// waits are real, and so there is one retry.
+// TestSentOverSockets is TestSent for failures of connections. The waits are real, so
+// there is a single retry.
 func TestSentOverSockets(t *testing.T) {
 	const attempts = 2
-	var counts sync.Map // of *atomic.Int64, by test
+	var counts sync.Map // *atomic.Int64 by test
 	count := func(t *testing.T) *atomic.Int64 {
 		n, _ := counts.LoadOrStore(t.Name(), new(atomic.Int64))
 		return n.(*atomic.Int64)
@@ -297,12 +323,12 @@ func TestSentOverSockets(t *testing.T) {
 	for _, failure := range []struct {
 		name    string
 		origin  func(t *testing.T) string
-		sent    int // by what is repeatable; 0: nothing can count it
+		sent    int // times a repeatable call is sent; 0: cannot be counted
 		posts   int
 		unknown bool
 		is      []error
 	}{
-		// It never left: a POST is sent again too.
+		// The request never left: a POST is sent again too.
 		{"refused", func(t *testing.T) string {
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			require.NoError(t, err)
@@ -311,7 +337,8 @@ func TestSentOverSockets(t *testing.T) {
 		}, 0, 0, false, []error{syscall.ECONNREFUSED}},
 		{"reset before the request was read", func(t *testing.T) string {
 			return rawServer(t, func(conn net.Conn) {
-				// One byte: reset earlier, it can seem never to have been connected.
+				// Read a byte first: after an earlier reset, the connection can seem
+				// never made.
 				if _, err := io.ReadFull(conn, make([]byte, 1)); err == nil {
 					count(t).Add(1)
 				}
@@ -371,19 +398,18 @@ func TestSentOverSockets(t *testing.T) {
 	}
 }
 
-// TestConnectionClosedWhileIdle has a server that ends each connection after
-// its first answer without saying so. net/http then sends some requests again
-// unasked; a POST must not be among them once it may have arrived.
+// TestConnectionClosedWhileIdle: the server ends each connection after the first
+// answer, without notice. net/http then sends some requests again by itself, but never
+// a POST that may have arrived.
 func TestConnectionClosedWhileIdle(t *testing.T) {
 	t.Parallel()
-	const answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"data\": 1}"
 	t.Run("closed at once", func(t *testing.T) {
 		t.Parallel()
 		var arrived atomic.Int64
 		c := newClientAt(t, rawServer(t, func(conn net.Conn) {
 			if readRequest(bufio.NewReader(conn)) == nil {
 				arrived.Add(1)
-				_, _ = io.WriteString(conn, answer)
+				_, _ = io.WriteString(conn, rawAnswer)
 			}
 		}), &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: ownTransport(t)}, MaxAttempts: 1})
 		for range 200 {
@@ -398,23 +424,14 @@ func TestConnectionClosedWhileIdle(t *testing.T) {
 			}
 		}
 	})
-	t.Run("closed when the next request has come", func(t *testing.T) {
+	t.Run("closed after the next request", func(t *testing.T) {
 		t.Parallel()
 		for _, call := range apiCalls {
 			if call.repeatable {
 				continue
 			}
-			var seconds atomic.Int64
-			c := newClientAt(t, rawServer(t, func(conn net.Conn) {
-				buffered := bufio.NewReader(conn)
-				if readRequest(buffered) != nil {
-					return
-				}
-				_, _ = io.WriteString(conn, answer)
-				if readRequest(buffered) == nil {
-					seconds.Add(1)
-				}
-			}), &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: ownTransport(t)}})
+			var conns, seconds atomic.Int64
+			c := newClientAt(t, closingOnSecond(t, &conns, &seconds), &diffhook.ClientOptions{HTTPClient: &http.Client{Transport: ownTransport(t)}})
 			require.NoError(t, c.Do(t.Context(), "GET", "things", nil, new(any)), call.name)
 			require.ErrorIs(t, call.do(t.Context(), c), diffhook.ErrOutcomeUnknown, call.name)
 			require.EqualValues(t, 1, seconds.Load(), call.name)
@@ -422,11 +439,11 @@ func TestConnectionClosedWhileIdle(t *testing.T) {
 	})
 }
 
-// stubborn is a transport that sends a request again by itself when it gets no
-// answer, with the body that GetBody gives.
+// stubborn is a transport that sends a request again if there is no answer, with the
+// body from GetBody.
 type stubborn struct {
 	next   http.RoundTripper
-	second error // of the second try; nil: it is sent
+	second error // error of the second try; nil: sent
 }
 
 func (s stubborn) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -449,8 +466,8 @@ func (s stubborn) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.next.RoundTrip(again)
 }
 
-// TestTransportThatRepeats has transports that repeat a request by themselves,
-// without a trace of it. What is not safe to send again arrives once all the same.
+// TestTransportThatRepeats: transports repeat a request by themselves, without a trace.
+// A call that is not safe to repeat still arrives once.
 func TestTransportThatRepeats(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	for _, c := range []struct {
@@ -459,7 +476,7 @@ func TestTransportThatRepeats(t *testing.T) {
 		is     []error
 	}{
 		{"sends again", nil, []error{io.ErrUnexpectedEOF}},
-		// The error of the last try alone looks as if nothing had been sent.
+		// The error of the last try alone looks as if nothing was sent.
 		{"second try fails to dial", refused, []error{syscall.ECONNREFUSED}},
 	} {
 		for _, call := range apiCalls {
@@ -480,7 +497,7 @@ func TestTransportThatRepeats(t *testing.T) {
 	}
 }
 
-// dialFails is a transport without a connection, and without a trace of one.
+// dialFails is a transport without a connection, and without a trace of a connection.
 type dialFails struct {
 	tries int
 	next  http.RoundTripper
@@ -494,7 +511,7 @@ func (d *dialFails) RoundTrip(r *http.Request) (*http.Response, error) {
 	return d.next.RoundTrip(r)
 }
 
-// TestDialErrorIsRepeated shows that a POST that never left is sent later.
+// TestDialErrorIsRepeated: a POST that never left is sent later.
 func TestDialErrorIsRepeated(t *testing.T) {
 	for _, call := range apiCalls {
 		t.Run(call.name, func(t *testing.T) {
@@ -511,8 +528,8 @@ func TestDialErrorIsRepeated(t *testing.T) {
 	}
 }
 
-// TestDeleteRepeated: a DELETE whose answer was lost, and whose retry finds
-// nothing, has done what it was to do. Nothing else makes a 404 a success.
+// TestDeleteRepeated: a DELETE whose answer was lost, and whose retry gets a 404, has
+// succeeded. No other 404 is a success.
 func TestDeleteRepeated(t *testing.T) {
 	notFound := answeringJSON(404, `{"error": "Monitor not found"}`)
 	breaks := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
@@ -531,11 +548,11 @@ func TestDeleteRepeated(t *testing.T) {
 		{"lost, then 404", []http.HandlerFunc{breaks, notFound}, nil},
 		{"502, then 404", []http.HandlerFunc{answeringJSON(502, ""), notFound}, nil},
 		{"502, 429, then 404", []http.HandlerFunc{answeringJSON(502, ""), answeringJSON(429, "{}"), notFound}, nil},
-		// A 429 was not carried out: the id was wrong from the first.
+		// A request answered by 429 was not carried out: the id was wrong at first.
 		{"429, then 404", []http.HandlerFunc{answeringJSON(429, "{}"), notFound}, diffhook.ErrNotFound},
 		{"lost, then 410", []http.HandlerFunc{breaks, answeringJSON(410, `{"error": "Gone"}`)}, nil},
 		{"410", []http.HandlerFunc{answeringJSON(410, `{"error": "Gone"}`)}, diffhook.ErrNotFound},
-		// Not the API's word.
+		// Not an answer of the API.
 		{"lost, then a proxy's 410", []http.HandlerFunc{breaks, answering(410, "text/html", "<p>gone")}, diffhook.ErrNotFound},
 		{"502, then 403", []http.HandlerFunc{answeringJSON(502, ""), answeringJSON(403, "{}")}, diffhook.ErrForbidden},
 	} {
@@ -562,7 +579,7 @@ func TestDeleteRepeated(t *testing.T) {
 	})
 }
 
-// inTurn gives each request the next of the answers, and the last from then on.
+// inTurn answers each request with the next answer, and repeats the last.
 func inTurn(answers ...http.HandlerFunc) http.Handler {
 	var n atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -570,7 +587,7 @@ func inTurn(answers ...http.HandlerFunc) http.Handler {
 	})
 }
 
-// TestRetrySucceeds shows that an error that has passed is not seen.
+// TestRetrySucceeds: a successful retry hides the earlier error.
 func TestRetrySucceeds(t *testing.T) {
 	for _, call := range apiCalls {
 		if !call.repeatable {
@@ -607,8 +624,7 @@ func TestRetrySucceeds(t *testing.T) {
 	}
 }
 
-// arrivals returns a handler and the times at which requests came to it, from
-// the first.
+// arrivals returns a handler, and the arrival times of requests since the first.
 func arrivals(next http.Handler) (http.Handler, func() []time.Duration) {
 	var mu sync.Mutex
 	var times []time.Time
@@ -628,8 +644,8 @@ func arrivals(next http.Handler) (http.Handler, func() []time.Duration) {
 	}
 }
 
-// TestBackoff measures the waits of many calls: the longest doubles from 0.5 s
-// to 8 s, and they lie evenly between it and none.
+// TestBackoff measures the waits of many calls: the longest doubles from 0.5 s to 8 s,
+// and the waits are uniform between 0 and the longest.
 func TestBackoff(t *testing.T) {
 	const attempts, draws = 9, 500
 	synctest.Test(t, func(t *testing.T) {
@@ -654,14 +670,14 @@ func TestBackoff(t *testing.T) {
 			assert.Greater(t, slices.Max(waits), longest*95/100, "retry %d", i+1)
 			assert.GreaterOrEqual(t, slices.Min(waits), time.Duration(0), "retry %d", i+1)
 			assert.Less(t, slices.Min(waits), longest*5/100, "retry %d", i+1)
-			// Six standard deviations of the mean of even draws.
+			// Six standard deviations of the mean of uniform draws.
 			off := 6 * float64(longest) / math.Sqrt(12*draws)
 			assert.InDelta(t, float64(longest)/2, float64(sum)/draws, off, "retry %d", i+1)
 		}
 	})
 }
 
-// withHeader adds headers, as names and values in turn, to an answer.
+// withHeader adds headers to an answer, as pairs of name and value.
 func withHeader(answer http.HandlerFunc, pairs ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		for i := 0; i < len(pairs); i += 2 {
@@ -671,8 +687,8 @@ func withHeader(answer http.HandlerFunc, pairs ...string) http.HandlerFunc {
 	}
 }
 
-// TestRetryAfter shows in which forms the API may ask for a wait, and that a 429
-// without a credible one has all calls wait for a default.
+// TestRetryAfter: the forms in which the API may ask for a wait. A 429 without a
+// credible wait pauses all calls for a default.
 func TestRetryAfter(t *testing.T) {
 	const plain = `{"error": "Too many requests"}`
 	const unnamed = 5 * time.Second
@@ -680,7 +696,7 @@ func TestRetryAfter(t *testing.T) {
 	unixIn := func(d time.Duration) string { return strconv.FormatInt(time.Now().Add(d).Unix(), 10) }
 	milliIn := func(d time.Duration) string { return strconv.FormatInt(time.Now().Add(d).UnixMilli(), 10) }
 	limited := func(pairs ...string) http.HandlerFunc { return withHeader(answeringJSON(429, plain), pairs...) }
-	const ahead = 40 * time.Minute // the server's clock
+	const ahead = 40 * time.Minute // by which the server's clock is ahead
 	for _, c := range []struct {
 		name   string
 		answer func() http.HandlerFunc
@@ -696,7 +712,7 @@ func TestRetryAfter(t *testing.T) {
 		{"header before body", func() http.HandlerFunc {
 			return withHeader(answeringJSON(429, `{"error": "a", "retry_after_seconds": 11}`), "Retry-After", "7")
 		}, 7 * time.Second},
-		{"body where the header is rubbish", func() http.HandlerFunc {
+		{"body if the header is rubbish", func() http.HandlerFunc {
 			return withHeader(answeringJSON(429, `{"error": "a", "retry_after_seconds": 11}`), "Retry-After", "soon")
 		}, 11 * time.Second},
 		{"RateLimit-Reset", func() http.HandlerFunc { return limited("RateLimit-Reset", "13") }, 13 * time.Second},
@@ -712,10 +728,10 @@ func TestRetryAfter(t *testing.T) {
 		{"X-Rate-Limit-Reset in milliseconds", func() http.HandlerFunc { return limited("X-Rate-Limit-Reset", milliIn(15*time.Second)) }, 15 * time.Second},
 		{"X-RateLimit-Reset-After", func() http.HandlerFunc { return limited("X-RateLimit-Reset-After", "16") }, 16 * time.Second},
 		{"503 too", func() http.HandlerFunc { return withHeader(answeringJSON(503, plain), "Retry-After", "5") }, 5 * time.Second},
-		// Of a limit that has not been reached.
+		// The reset of a limit that is not reached.
 		{"reset of a 503", func() http.HandlerFunc { return withHeader(answeringJSON(503, plain), "RateLimit-Reset", "13") }, 0},
 
-		// The clocks differ: the response says by which clock the date is meant.
+		// The clocks differ: the Date of the response names the clock of the wait.
 		{"date by a clock ahead", func() http.HandlerFunc {
 			return limited("Retry-After", dateIn(ahead+9*time.Second), "Date", dateIn(ahead))
 		}, 9 * time.Second},
@@ -729,7 +745,7 @@ func TestRetryAfter(t *testing.T) {
 			return limited("Retry-After", dateIn(9*time.Second), "Date", "today")
 		}, 9 * time.Second},
 
-		// No wait, or none that can be.
+		// No wait, or no credible wait.
 		{"none", func() http.HandlerFunc { return limited() }, unnamed},
 		{"past date", func() http.HandlerFunc { return limited("Retry-After", dateIn(-time.Hour)) }, unnamed},
 		{"negative", func() http.HandlerFunc { return limited("Retry-After", "-5") }, unnamed},
@@ -739,7 +755,7 @@ func TestRetryAfter(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				pause(5 * 365 * 24 * time.Hour) // to a time whose number looks like one of now
+				pause(5 * 365 * 24 * time.Hour) // until Unix times exceed 10⁹
 				h, times := arrivals(inTurn(c.answer(), answeringJSON(200, `{"data": {"id": "mon_1"}}`)))
 				client := newHandlerClient(t, h, nil)
 				require.NoError(t, apiCallNamed(t, "get").do(t.Context(), client))
@@ -755,8 +771,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestPauseWithoutTimeGrows: 429s in a row that name no wait double the pause of
-// all calls, once for each pause, up to a minute. Any other response ends the row.
+// TestPauseWithoutTimeGrows: consecutive 429s without a wait double the pause of all
+// calls, once for each pause, up to a minute. Any other response ends the series.
 func TestPauseWithoutTimeGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var limited atomic.Bool
@@ -785,7 +801,7 @@ func TestPauseWithoutTimeGrows(t *testing.T) {
 		require.ErrorIs(t, get(), diffhook.ErrRateLimited)
 		requireTimes(0, 5, 15, 35, 75, 135, 195)
 
-		// The pause of the last 429 holds. Then the row is over.
+		// The pause of the last 429 holds. Then the series is over.
 		limited.Store(false)
 		require.NoError(t, get())
 		limited.Store(true)
@@ -798,7 +814,7 @@ func TestPauseWithoutTimeGrows(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h, times := arrivals(inTurn(slices.Repeat([]http.HandlerFunc{answeringJSON(429, "{}")}, 8)...))
 			both := newHandlerClient(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				pause(time.Second) // so that all are under way
+				pause(time.Second) // until all requests are sent
 				h.ServeHTTP(w, r)
 			}), &diffhook.ClientOptions{MaxAttempts: 2})
 			var calls sync.WaitGroup
@@ -812,7 +828,7 @@ func TestPauseWithoutTimeGrows(t *testing.T) {
 	})
 }
 
-// TestWaitTooLong: where the API asks for more than the caller has, the error
+// TestWaitTooLong: if the API asks for a longer wait than the caller accepts, the error
 // comes at once.
 func TestWaitTooLong(t *testing.T) {
 	limited := func(seconds string) http.HandlerFunc {
@@ -862,8 +878,8 @@ func TestWaitTooLong(t *testing.T) {
 	})
 }
 
-// TestBackoffIsNoWaitAskedFor: MaxRetryWait bounds what the API asks for, and
-// takes no retry from those that choose a short one.
+// TestBackoffIsNoWaitAskedFor: MaxRetryWait bounds the waits of the API. A short
+// MaxRetryWait does not prevent retries.
 func TestBackoffIsNoWaitAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 20 {
@@ -875,8 +891,8 @@ func TestBackoffIsNoWaitAskedFor(t *testing.T) {
 	})
 }
 
-// TestPauseForAll: a 429 stops every call of the client until the time that it
-// names, and those of clients made from it.
+// TestPauseForAll: a 429 stops every call of the client, and of clients made from it,
+// until the time in the 429.
 func TestPauseForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limited := withHeader(answeringJSON(429, "{}"), "Retry-After", "20")
@@ -896,8 +912,8 @@ func TestPauseForAll(t *testing.T) {
 	})
 }
 
-// TestPauseLongerThanAllowed: during a pause that is longer than MaxRetryWait,
-// calls fail without being sent, and say so.
+// TestPauseLongerThanAllowed: during a pause longer than MaxRetryWait, calls return an
+// error without being sent.
 func TestPauseLongerThanAllowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sent atomic.Int64
@@ -916,16 +932,16 @@ func TestPauseLongerThanAllowed(t *testing.T) {
 	})
 }
 
-// TestCancelled shows when a call ends that nobody waits for any more.
+// TestCancelled: the time at which an abandoned call ends.
 func TestCancelled(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		answer http.HandlerFunc
 		is     []error
 	}{
-		// The API's own error says more than that the caller left.
-		{"in the wait that a 429 asks for", withHeader(answeringJSON(429, "{}"), "Retry-After", "10"), []error{diffhook.ErrRateLimited}},
-		{"in the wait that a 503 asks for", withHeader(answeringJSON(503, "{}"), "Retry-After", "10"), []error{diffhook.ErrServer}},
+		// The API's own error says more than the caller's cancellation.
+		{"in the wait after a 429", withHeader(answeringJSON(429, "{}"), "Retry-After", "10"), []error{diffhook.ErrRateLimited}},
+		{"in the wait after a 503", withHeader(answeringJSON(503, "{}"), "Retry-After", "10"), []error{diffhook.ErrServer}},
 		{"in flight", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, []error{context.Canceled}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -964,8 +980,8 @@ func TestCancelled(t *testing.T) {
 	})
 }
 
-// TestLateTurn: a retry whose turn comes after the deadline tells what the API
-// said, not only that there was no time.
+// TestLateTurn: a retry whose turn comes after the deadline returns the API's error,
+// not only the lack of time.
 func TestLateTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newHandlerClient(t, answeringJSON(503, "{}"), &diffhook.ClientOptions{Limiter: diffhook.PlanLimiter(1)})
@@ -975,7 +991,7 @@ func TestLateTurn(t *testing.T) {
 	})
 }
 
-// TestOneAttempt: with MaxAttempts 1 nothing is sent again.
+// TestOneAttempt: with MaxAttempts 1, nothing is sent again.
 func TestOneAttempt(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"429": withHeader(answeringJSON(429, "{}"), "Retry-After", "1"), "503": answeringJSON(503, "{}"),

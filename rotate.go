@@ -14,10 +14,10 @@ import (
 //
 // An earlier previous secret is dropped. A window of 0 rejects the replaced secret at
 // once. Once the window is over, the replaced secret does not come back as previous
-// while the process lives; before that, the source may extend the window. If next is
+// while the process lives; until then, the source may extend the window. If next is
 // current already, nothing changes.
 //
-// Errors, after which nothing has changed:
+// Errors, after which nothing is changed:
 //
 //   - [ErrInvalidSecret]: next is zero, or was rejected by [Verifier.Reject].
 //   - [ErrInvalidOptions]: the window is negative.
@@ -27,7 +27,7 @@ func (v *Verifier) Rotate(next Secret, window time.Duration) error {
 		return fmt.Errorf("%w: Rotate to a zero Secret; make one with NewSecret", ErrInvalidSecret)
 	}
 	if window < 0 {
-		return fmt.Errorf("%w: the rotation window is negative; 0 refuses the replaced secret at once", ErrInvalidOptions)
+		return fmt.Errorf("%w: the rotation window is negative; 0 rejects the replaced secret at once", ErrInvalidOptions)
 	}
 	return v.live().rotate(next, window)
 }
@@ -40,7 +40,7 @@ func (v *verifierState) rotate(next Secret, window time.Duration) error {
 	case set == nil:
 		return errZeroVerifier
 	case v.isRejected(next.Fingerprint()):
-		return fmt.Errorf("%w: Rotate to %s, which has been rejected", ErrInvalidSecret, next.Fingerprint())
+		return fmt.Errorf("%w: Rotate: the secret %s is rejected; rotate to another secret", ErrInvalidSecret, next.Fingerprint())
 	case next.Equal(set.current):
 		return nil
 	}
@@ -63,12 +63,12 @@ func (v *verifierState) rotate(next Secret, window time.Duration) error {
 // RevokeSecret of package [github.com/diffhook/diffhook-go/rotation] also reaches
 // them, the platform and the source.
 //
-// Errors, after which nothing has changed:
+// Errors, after which nothing is changed:
 //
 //   - [ErrInvalidOptions]: the text is not a fingerprint.
 //   - [ErrSecretsUnavailable]: the Verifier is zero.
-//   - 1,000 fingerprints of unknown secrets are rejected already. A secret that the
-//     verifier has seen can always be rejected.
+//   - 1,000 fingerprints of unknown secrets are rejected already. A secret seen
+//     by the verifier can always be rejected.
 func (v *Verifier) Reject(fingerprint string) error {
 	if err := checkFingerprint(fingerprint); err != nil {
 		return err
@@ -105,7 +105,7 @@ var (
 	errSealZero      = fmt.Errorf("%w: SealSuccessor: a secret is zero, or both are the same", ErrInvalidSecret)
 	errNotSealed     = fmt.Errorf("%w: AcceptSuccessor: the text is not a result of SealSuccessor, or was changed; copy it whole", ErrInvalidSecret)
 	errSealedAnother = fmt.Errorf("%w: AcceptSuccessor: the text is not sealed under the current secret; compare Verifier.Status", ErrInvalidSecret)
-	errSealedReject  = fmt.Errorf("%w: AcceptSuccessor: the old or the new secret has been rejected", ErrInvalidSecret)
+	errSealedReject  = fmt.Errorf("%w: AcceptSuccessor: the old or the new secret is rejected", ErrInvalidSecret)
 )
 
 // AcceptSuccessor makes the sealed secret current and accepts the replaced secret for
@@ -117,11 +117,11 @@ var (
 // undo a wrong successor, [Verifier.Reject] it: the next read of the source restores
 // the old secret.
 //
-// Errors, after which nothing has changed, match:
+// Errors, after which nothing is changed, match:
 //
 //   - [ErrInvalidSecret]: sealed was changed, or is sealed under a secret other than
 //     the current secret. So an old text cannot be replayed.
-//   - [ErrInvalidSecret]: the old or the new secret has been rejected.
+//   - [ErrInvalidSecret]: the old or the new secret is rejected.
 //   - [ErrSecretsUnavailable]: the Verifier is zero.
 func (v *Verifier) AcceptSuccessor(sealed string) error {
 	s, err := parseSealed(sealed)
@@ -167,7 +167,7 @@ func (v *verifierState) isBehind(set *secretSet, answer Secrets) bool {
 var (
 	errNoCurrent       = errors.New("the source answered without a current secret")
 	errBadExpiry       = errors.New("the source answered with a PreviousExpires outside the years 0 to 9999")
-	errRejectedCurrent = errors.New("the current secret has been rejected, and the source names no other")
+	errRejectedCurrent = errors.New("the current secret is rejected, and the source names no other")
 )
 
 // apply puts an answer of the source in force. The caller holds v.mu.
@@ -201,13 +201,13 @@ func (v *verifierState) apply(answer Secrets) error {
 	return nil
 }
 
-// checkAnswer returns an error for an answer of the source that no verifier can use.
+// checkAnswer returns an error for an unusable answer of the source.
 func checkAnswer(answer Secrets) error {
 	if answer.Current.IsZero() {
 		return errNoCurrent
 	}
 	if year := answer.PreviousExpires.UTC().Year(); year < 0 || year > 9999 {
-		return errBadExpiry // JSON has no such time
+		return errBadExpiry // impossible in JSON
 	}
 	return nil
 }
@@ -235,8 +235,8 @@ func (v *verifierState) namedWindow(answer Secrets) *window {
 	return window
 }
 
-// endedAnother reports whether the window of a secret other than that of u ended at
-// the same moment. The caller holds v.mu.
+// endedAnother reports whether the window of a secret other than u's ended at the same
+// moment. The caller holds v.mu.
 func (v *verifierState) endedAnother(u *usage, expires time.Time) bool {
 	for _, other := range v.known {
 		if other != u && other.window != nil && other.window.expires.Equal(expires) {
@@ -250,7 +250,7 @@ func (v *verifierState) endedAnother(u *usage, expires time.Time) bool {
 func (v *verifierState) keepReplaced(set *secretSet, last, answer Secrets) (Secret, *window) {
 	if answer.Current.Equal(set.current) {
 		if named := last.Previous; !named.IsZero() && named.Equal(set.previous) && !named.Equal(answer.Previous) {
-			return Secret{}, nil // the source has withdrawn the previous secret
+			return Secret{}, nil // the source withdrew the previous secret
 		}
 		return set.previous, set.window
 	}

@@ -32,16 +32,15 @@ type Secret struct {
 	key func() *signingKey
 }
 
-// minSecretBytes is less than the length of every secret that DiffHook issues, and
-// more than that of a placeholder or a truncated paste. A shorter HMAC key can be
-// guessed.
+// minSecretBytes is less than the length of every secret from DiffHook, and more than
+// the length of a placeholder or a truncated paste. A shorter HMAC key can be guessed.
 const minSecretBytes = 16
 
 // apiKeyPrefix begins every API key, the other credential of the platform.
 const apiKeyPrefix = redact.KeyPrefix
 
-// redactedSecret is the text that a Secret prints as, and shownZero that of a zero
-// Secret or APIKey.
+// redactedSecret is the printed text of a Secret, and shownZero the printed text of a
+// zero Secret or APIKey.
 const (
 	redactedSecret = redact.SecretPlaceholder
 	shownZero      = "(none)"
@@ -70,9 +69,9 @@ func NewSecret(s string) (Secret, error) {
 	case fault != "":
 		return Secret{}, fmt.Errorf("%w: it %s", ErrInvalidSecret, fault)
 	case strings.HasPrefix(s, apiKeyPrefix):
-		return Secret{}, fmt.Errorf("%w: it is an API key (%s…); the signing secret is a credential of its own, at App → Settings → API Keys → Signing secret", ErrInvalidSecret, apiKeyPrefix)
+		return Secret{}, fmt.Errorf("%w: it is an API key (%s…); copy the signing secret, another credential, from App → Settings → API Keys → Signing secret", ErrInvalidSecret, apiKeyPrefix)
 	case len(s) < minSecretBytes:
-		return Secret{}, fmt.Errorf("%w: it has %d bytes and must have at least %d; copy it whole from App → Settings → API Keys", ErrInvalidSecret, len(s), minSecretBytes)
+		return Secret{}, fmt.Errorf("%w: it is %d bytes long, and a secret at least %d; copy the whole secret from App → Settings → API Keys", ErrInvalidSecret, len(s), minSecretBytes)
 	}
 	key := newSigningKey(s)
 	return Secret{key: func() *signingKey { return key }}, nil
@@ -140,7 +139,7 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // The error does not repeat s, which may be a secret.
 func checkFingerprint(s string) error {
 	if len(s) != 2*fingerprintBytes || strings.Trim(s, "0123456789abcdef") != "" {
-		return fmt.Errorf("%w: a fingerprint is %d digits of 0-9 and a-f, as Secret.Fingerprint and Verifier.Status have it", ErrInvalidOptions, 2*fingerprintBytes)
+		return fmt.Errorf("%w: a fingerprint is %d digits of 0-9 and a-f, as from Secret.Fingerprint and Verifier.Status", ErrInvalidOptions, 2*fingerprintBytes)
 	}
 	return nil
 }

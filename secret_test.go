@@ -49,13 +49,13 @@ func TestNewSecret(t *testing.T) {
 		{"an API key inside", "not " + apiKey, true},
 		{"the API key's prefix in capitals", strings.ToUpper(apiKey), true},
 
-		// An unset variable, a truncated paste: HMAC would take any key.
+		// An unset variable or a truncated paste: HMAC accepts any key.
 		{"empty", "", false},
-		{"one byte", "x", false},
+		{"a byte", "x", false},
 		{"15 bytes", sixteen[:15], false},
-		{"15 characters of padding and one byte", strings.Repeat(" ", 15) + "x", false},
+		{"15 characters of padding and a byte", strings.Repeat(" ", 15) + "x", false},
 
-		// A file's newline, a sloppy paste: another key, so nothing matches.
+		// The newline of a file or a sloppy paste: a different key, so nothing matches.
 		{"newline at the end", currentText + "\n", false},
 		{"CRLF at the end", currentText + "\r\n", false},
 		{"carriage return at the end", currentText + "\r", false},
@@ -74,15 +74,15 @@ func TestNewSecret(t *testing.T) {
 		{"zero-width space at the end", currentText + "\u200b", false},
 		{"byte order mark and newline", byteOrderMark + currentText + "\n", false},
 
-		// Two lines of a file, a zero-width space of a web page: nothing matches.
-		{"inner newline", "two lines,\nas it were", false},
-		{"inner carriage return", "two lines,\ras it were", false},
-		{"inner line separator", "two lines,\u2028as it were", false},
+		// Two lines of a file, or a zero-width space of a web page: nothing matches.
+		{"inner newline", "two lines,\nlike this", false},
+		{"inner carriage return", "two lines,\rlike this", false},
+		{"inner line separator", "two lines,\u2028like this", false},
 		{"inner tab", "a column\tand another", false},
-		{"inner escape", "\x1b[31mred as it were", false},
+		{"inner escape", "\x1b[31mred like this", false},
 		{"inner zero byte", "before\x00after the zero", false},
 		{"inner C1 control", "before\u0090behind the C1", false},
-		{"inner byte order mark", "before" + byteOrderMark + "after it", false},
+		{"inner byte order mark", "before" + byteOrderMark + "afterwards", false},
 		{"inner zero-width space", "before\u200bafter it all", false},
 		{"inner no-break space", "before\u00a0after it all", false},
 
@@ -90,11 +90,11 @@ func TestNewSecret(t *testing.T) {
 		{"API key", apiKey, false},
 		{"API key with a newline", apiKey + "\n", false},
 
-		// A secret stored by printing it: a key that everyone knows.
+		// A secret that was stored by printing: a publicly known key.
 		{"the placeholder", printed, false},
 		{"the placeholder with a newline", printed + "\n", false},
 		{"the placeholder as JSON", `"` + printed + `"`, false},
-		{"a struct printed with it", "{" + printed + "}", false},
+		{"a printed struct", "{" + printed + "}", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			secret, err := diffhook.NewSecret(c.text)
@@ -111,8 +111,8 @@ func TestNewSecret(t *testing.T) {
 	}
 }
 
-// assertDoesNotRepeat fails where the error shows 8 bytes in a row of text.
-// The prefix of API keys and the words of the placeholder are no secrets.
+// assertDoesNotRepeat fails if the error shows 8 consecutive bytes of text. The prefix
+// of API keys and the words of the placeholder are no secrets.
 func assertDoesNotRepeat(t *testing.T, err error, text string) {
 	t.Helper()
 	shown := fmt.Sprintf("%v %+v %#v", err, err, err)
@@ -124,8 +124,8 @@ func assertDoesNotRepeat(t *testing.T, err error, text string) {
 	}
 }
 
-// TestPrintedSecretCannotBeLoaded: a secret that was stored by printing or
-// encoding it must fail to load, not become a key that everyone knows.
+// TestPrintedSecretCannotBeLoaded: a secret that was stored by printing or encoding
+// must fail to load, not become a publicly known key.
 func TestPrintedSecretCannotBeLoaded(t *testing.T) {
 	secret := mustSecret(t, currentText)
 	text, err := secret.MarshalText()
@@ -145,8 +145,8 @@ func TestPrintedSecretCannotBeLoaded(t *testing.T) {
 	assert.True(t, decoded.Secret.IsZero())
 }
 
-// TestSecretPrintsOnePlaceholder: whatever the verb, flags and size, and for
-// the zero value too, so that not even the length shows.
+// TestSecretPrintsOnePlaceholder: the same text for every verb, flag and size, and for
+// the zero value, so that not even the length shows.
 func TestSecretPrintsOnePlaceholder(t *testing.T) {
 	assert.Equal(t, "(none)", fmt.Sprintf("%v", diffhook.Secret{}))
 	for _, text := range []string{currentText, strings.Repeat("long", 100)} {
@@ -163,7 +163,7 @@ func TestSecretPrintsOnePlaceholder(t *testing.T) {
 type (
 	embeddedSecret        struct{ diffhook.Secret }
 	embeddedSecretPointer struct{ *diffhook.Secret }
-	namedSecret           diffhook.Secret // without the methods
+	namedSecret           diffhook.Secret // a type without the methods
 	serverConfig          struct {
 		Address string
 		Source  diffhook.SecretSource
@@ -172,7 +172,7 @@ type (
 	}
 )
 
-// plainSource is a source as people write them: with the text in a field.
+// plainSource is a source as commonly written: with the text in a field.
 type plainSource struct{ text string }
 
 func (s plainSource) Load(context.Context) (diffhook.Secrets, error) {
@@ -180,9 +180,9 @@ func (s plainSource) Load(context.Context) (diffhook.Secrets, error) {
 	return diffhook.Secrets{Current: secret}, err
 }
 
-// TestOpacity crosses all that can hold a secret with all ways to show it.
-// fmt calls no methods on unexported fields, spew and go-cmp look into those
-// and follow pointers.
+// TestOpacity crosses all holders of a secret with all ways to print. fmt calls no
+// methods on unexported fields, and spew and go-cmp read such fields and follow
+// pointers.
 func TestOpacity(t *testing.T) {
 	both := func(c diffhook.Secret) diffhook.Secrets {
 		return diffhook.Secrets{Current: c, Previous: mustSecret(t, opaqueText2), PreviousExpires: time.Now().Add(time.Hour)}
@@ -223,7 +223,7 @@ func TestOpacity(t *testing.T) {
 			require.NoError(t, v.Rotate(mustSecret(t, opaqueText2), time.Hour))
 			return v
 		}},
-		{"verifier after a refresh that failed, and its error", func(c diffhook.Secret) any {
+		{"verifier after a failed refresh, and the error", func(c diffhook.Secret) any {
 			source := &settableSource{answer: both(c)}
 			v := used(source, c)
 			source.set(diffhook.Secrets{}, errors.New("cannot use "+c.Reveal()))
@@ -234,7 +234,7 @@ func TestOpacity(t *testing.T) {
 	}...)
 
 	detector := newLeakDetector(opaqueText, opaqueText2)
-	require.NotEmpty(t, detector.find(fmt.Sprint(plainSource{opaqueText})), "the source itself shows it")
+	require.NotEmpty(t, detector.find(fmt.Sprint(plainSource{opaqueText})), "a plain source shows the text")
 	for _, shape := range shapes {
 		t.Run(shape.name, func(t *testing.T) {
 			assertOpaque(t, detector, shape.hold(mustSecret(t, opaqueText)), shape.hold(mustSecret(t, otherText)))
@@ -277,15 +277,16 @@ func TestFingerprint(t *testing.T) {
 		seen[fingerprint] = text
 	}
 
-	// Kept in logs, so it must not change between versions. It is the
-	// beginning of what this prints:
+	// Fingerprints are kept in logs, so they must not change between versions. This one
+	// is the beginning of the output of:
+	//
 	//	printf 'diffhook-go signing secret fingerprint v1' |
 	//		openssl dgst -sha256 -hmac test-signing-secret-current-0001
 	assert.Equal(t, "e59e0ec3f3c4efaa", mustSecret(t, currentText).Fingerprint())
 }
 
-// TestFingerprintIsNoSignature: logs show fingerprints, so one must not be
-// the beginning of a signature of something that could be delivered.
+// TestFingerprintIsNoSignature: logs show fingerprints, so a fingerprint must not be
+// the beginning of a signature of a possible delivery.
 func TestFingerprintIsNoSignature(t *testing.T) {
 	secret := mustSecret(t, currentText)
 	bodies := [][]byte{nil, []byte("{}"), []byte("null"), []byte("fingerprint"), []byte(currentText), []byte(secret.Fingerprint())}
@@ -297,8 +298,8 @@ func TestFingerprintIsNoSignature(t *testing.T) {
 	}
 }
 
-// TestSecretConcurrentUse: one HMAC state used by two deliveries at once
-// would refuse both, or accept the wrong one.
+// TestSecretConcurrentUse: an HMAC state used by two deliveries at once would reject
+// both, or accept the wrong delivery.
 func TestSecretConcurrentUse(t *testing.T) {
 	current, previous := mustSecret(t, currentText), mustSecret(t, previousText)
 	v := newVerifier(t, diffhook.Secrets{Current: current, Previous: previous}, nil)
@@ -320,7 +321,7 @@ func TestSecretConcurrentUse(t *testing.T) {
 	assert.EqualValues(t, 16*200, status.Previous.Uses)
 }
 
-// inUTF16 is a text as PowerShell and Notepad save it.
+// inUTF16 is a text in the encoding of PowerShell and Notepad.
 func inUTF16(text string, bigEndian bool) string {
 	var b strings.Builder
 	for _, unit := range utf16.Encode([]rune(text)) {
@@ -333,8 +334,7 @@ func inUTF16(text string, bigEndian bool) string {
 	return b.String()
 }
 
-// notSecrets are texts in the place of a secret, by kind. Each kind is a word of
-// the error.
+// notSecrets are texts in place of a secret, by kind. Each kind is a word of the error.
 var notSecrets = map[string][]string{
 	"reference": {
 		"${DIFFHOOK_SIGNING_SECRET}", "$(DIFFHOOK_SIGNING_SECRET)", "$DIFFHOOK_SIGNING_SECRET", "$$DIFFHOOK_SIGNING_SECRET",
@@ -397,8 +397,8 @@ var notSecrets = map[string][]string{
 	"masked": {strings.Repeat("x", 20), strings.Repeat("*", 20), strings.Repeat("•", 20), "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", "whsec_xxxxxxxxxxxxxxxx", "XXXX-XXXX-XXXX-XXXX", "dh_secret_" + strings.Repeat("x", 20), "whsec_**** ****", "abcd••••••••wxyz", "5f2b9c0d8e7a41b6…", strings.Repeat("0", 32)},
 }
 
-// TestNotSecrets: whoever knows the habits of deployments knows these keys, or
-// they sign nothing. The error says which habit it is, and repeats no secret.
+// TestNotSecrets: anybody can guess these texts, or they sign nothing. The error names
+// the kind and repeats no secret.
 func TestNotSecrets(t *testing.T) {
 	for kind, texts := range notSecrets {
 		t.Run(kind, func(t *testing.T) {
@@ -418,12 +418,12 @@ func TestNotSecrets(t *testing.T) {
 	}
 }
 
-// TestNotSecretsFromSources: each source refuses them, and names the place.
+// TestNotSecretsFromSources: each source rejects the texts and names the place.
 func TestNotSecretsFromSources(t *testing.T) {
 	for kind, texts := range notSecrets {
 		t.Run(kind, func(t *testing.T) {
 			for _, text := range texts {
-				if !strings.Contains(text, "\x00") { // no variable can have that
+				if !strings.Contains(text, "\x00") { // impossible in a variable
 					t.Setenv(envSecret, text)
 					_, err := diffhook.EnvSecrets().Load(t.Context())
 					require.ErrorIs(t, err, diffhook.ErrInvalidSecret, "%q", text)
@@ -440,7 +440,7 @@ func TestNotSecretsFromSources(t *testing.T) {
 	}
 }
 
-// TestNotClientSecrets: the other secret that comes from the environment.
+// TestNotClientSecrets: client secrets come from the environment too.
 func TestNotClientSecrets(t *testing.T) {
 	for kind, texts := range notSecrets {
 		t.Run(kind, func(t *testing.T) {
@@ -460,7 +460,7 @@ func TestNotClientSecrets(t *testing.T) {
 	}
 }
 
-// TestSecretsThatLookOdd: texts near the ones above that can be secrets.
+// TestSecretsThatLookOdd: texts similar to notSecrets that can be secrets.
 func TestSecretsThatLookOdd(t *testing.T) {
 	for _, text := range []string{
 		strings.Repeat("0123456789abcdef", 4), "5f2b9c0d8e7a41b6a3c4d5e6f7081920", "9b2f6a64-3c1e-4c57-9d37-1f0f6a3f7c11",
@@ -477,7 +477,7 @@ func TestSecretsThatLookOdd(t *testing.T) {
 	}
 }
 
-// TestRandomSecretsAreAccepted: nothing that DiffHook could issue is refused,
+// TestRandomSecretsAreAccepted: every secret that DiffHook could issue is accepted,
 // whatever the alphabet.
 func TestRandomSecretsAreAccepted(t *testing.T) {
 	const lower, upper, digits = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
@@ -503,22 +503,22 @@ func TestRandomSecretsAreAccepted(t *testing.T) {
 		return b
 	}
 	alphabets := map[string]func(int) string{
-		"printable":                from(printable.String()),
-		"letters and digits":       from(lower + upper + digits),
-		"small letters, digits":    from(lower + digits),
-		"capitals and digits":      from(upper + digits),
-		"letters":                  from(lower + upper),
-		"digits":                   from(digits),
-		"with < > $ { } % = , / :": from(lower + upper + digits + "<>${}%=,/:"),
-		"with - _ . ~":             from(lower + upper + digits + "-_.~"),
-		"with what keyboards have": from(lower + upper + digits + "!@#$%^&*()_+-=[]{}|;:,.<>?"),
-		"hex":                      func(n int) string { return hex.EncodeToString(raw(n)) },
-		"base64":                   func(n int) string { return base64.StdEncoding.EncodeToString(raw(n)) },
-		"base64 without padding":   func(n int) string { return base64.RawStdEncoding.EncodeToString(raw(n)) },
-		"base64 for URLs":          func(n int) string { return base64.URLEncoding.EncodeToString(raw(n)) },
-		"the same without padding": func(n int) string { return base64.RawURLEncoding.EncodeToString(raw(n)) },
-		"base32":                   func(n int) string { return base32.StdEncoding.EncodeToString(raw(n)) },
-		"whsec_":                   func(n int) string { return "whsec_" + base64.StdEncoding.EncodeToString(raw(n)) },
+		"printable":                   from(printable.String()),
+		"letters and digits":          from(lower + upper + digits),
+		"small letters, digits":       from(lower + digits),
+		"capitals and digits":         from(upper + digits),
+		"letters":                     from(lower + upper),
+		"digits":                      from(digits),
+		"with < > $ { } % = , / :":    from(lower + upper + digits + "<>${}%=,/:"),
+		"with - _ . ~":                from(lower + upper + digits + "-_.~"),
+		"with the keys of a keyboard": from(lower + upper + digits + "!@#$%^&*()_+-=[]{}|;:,.<>?"),
+		"hex":                         func(n int) string { return hex.EncodeToString(raw(n)) },
+		"base64":                      func(n int) string { return base64.StdEncoding.EncodeToString(raw(n)) },
+		"base64 without padding":      func(n int) string { return base64.RawStdEncoding.EncodeToString(raw(n)) },
+		"base64 for URLs":             func(n int) string { return base64.URLEncoding.EncodeToString(raw(n)) },
+		"the same without padding":    func(n int) string { return base64.RawURLEncoding.EncodeToString(raw(n)) },
+		"base32":                      func(n int) string { return base32.StdEncoding.EncodeToString(raw(n)) },
+		"whsec_":                      func(n int) string { return "whsec_" + base64.StdEncoding.EncodeToString(raw(n)) },
 		"UUID": func(int) string {
 			b := raw(16)
 			return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])

@@ -8,10 +8,10 @@ import (
 )
 
 // textFault returns the problem of a text and the remedy, as a sentence without the
-// subject. It returns "" if the text may be a secret.
+// subject, or "" if the text may be a secret.
 //
-// Everybody can guess a placeholder, and a secret in quotes signs nothing. Each check
-// is precise: it passes random texts of letters, digits and punctuation.
+// Anybody can guess a placeholder, and a secret in quotes signs nothing. Each check is
+// precise: random texts of letters, digits and punctuation pass.
 func textFault(s string) string {
 	for _, fault := range textFaults {
 		if fault.in(s) {
@@ -31,26 +31,26 @@ func textFault(s string) string {
 	return "is in quotes; remove the quotes"
 }
 
-// textFaults are tried in this order, the certain before the likely.
+// textFaults are tried in this order: certain faults come before likely faults.
 var textFaults = []struct {
 	in   func(string) bool
 	text string
 }{
-	{isUTF16, "is in UTF-16, as PowerShell's > writes it; save it as UTF-8 without a byte order mark"},
-	{hasByteOrderMark, "begins with a byte order mark; save it as UTF-8 without the mark"},
-	{isPadded, "begins or ends with white space or an invisible character; trim it"},
-	{hasLineBreak, "has several lines; pass the line with the secret alone"},
-	{hasInvisible, "has a control character or an invisible character; copy it again as plain text"},
+	{isUTF16, "is in UTF-16, as from PowerShell's >; save the text as UTF-8 without a byte order mark"},
+	{hasByteOrderMark, "begins with a byte order mark; save the text as UTF-8 without the mark"},
+	{isPadded, "begins or ends with white space or an invisible character; trim the text"},
+	{hasLineBreak, "contains several lines; pass the line with the secret alone"},
+	{hasInvisible, "contains a control character or an invisible character; copy the secret again as plain text"},
 	{isMasked, "is masked or cut short; show and copy the whole secret at App → Settings → API Keys"},
 	{isSignature, "looks like the signature of a delivery; copy the secret from App → Settings → API Keys"},
 	{isObject, "looks like a JSON object; pass the value of the field alone"},
-	{isReference, "looks like a reference that nothing expanded, such as ${NAME}; expand it where the program is started"},
-	{encrypted.MatchString, "looks like an encrypted text; decrypt it where the program is started"},
-	{address.MatchString, "looks like the address of a secret, such as arn:…, op://… or a URL; read the secret from there and pass its text"},
-	{filePath.MatchString, "looks like the path of a file; pass its content, or use FileSecrets for a signing secret"},
+	{isReference, "looks like an unexpanded reference, such as ${NAME}; expand the reference before the program starts"},
+	{encrypted.MatchString, "looks like an encrypted text; decrypt the text before the program starts"},
+	{address.MatchString, "looks like the address of a secret, such as arn:…, op://… or a URL; read the secret from there and pass the text"},
+	{filePath.MatchString, "looks like the path of a file; pass the content, or use FileSecrets for a signing secret"},
 	{isAssignment, "looks like a line NAME=value; pass the value alone"},
 	{isVariableName, "is the name of a variable; pass the value of the variable"},
-	{hasVariable, "has a reference to a variable in it; pass the text with the value of the variable"},
+	{hasVariable, "contains a reference to a variable; pass the text with the value of the variable"},
 	{isPlaceholder, "looks like a placeholder; copy the secret from App → Settings → API Keys"},
 }
 
@@ -68,15 +68,15 @@ func hasInvisible(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r != ' ' && (isInvisible(r) || unicode.IsControl(r)) })
 }
 
-// isInvisible reports white space, and format characters such as a byte order
-// mark or a zero-width space.
+// isInvisible reports whether r is white space, or a format character such as a byte
+// order mark or a zero-width space.
 func isInvisible(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) }
 
-// maskedText is groups of x or *, perhaps behind a prefix in small letters.
+// maskedText matches groups of x or *, perhaps after a prefix in lower case.
 var maskedText = regexp.MustCompile(`^(?:[a-z]+_)*(?:[xX]{4,}|\*{4,})(?:[ _.-]?(?:[xX]{4,}|\*{4,}))+$`)
 
-// isMasked finds the marks of a shortened or hidden text, and texts of a single
-// character.
+// isMasked reports whether s shows the marks of a shortened or hidden text, or repeats
+// a single character.
 func isMasked(s string) bool {
 	for _, mark := range [...]string{"…", "••", "●●", "******"} {
 		if strings.Contains(s, mark) {
@@ -89,31 +89,31 @@ func isMasked(s string) bool {
 	return s != "" && strings.Trim(s, s[:1]) == "" && strings.Contains("xX0.-_#*?", s[:1])
 }
 
-// A signature of DiffHook or of Standard Webhooks. 64 hex digits alone may be a
-// secret.
+// signatureText matches signatures of DiffHook and of Standard Webhooks. 64 hex digits
+// alone may be a secret.
 var signatureText = regexp.MustCompile(`(?i:\bsha(1|256|512)=[0-9a-f]{40})|^v1a?,[\w+/=-]+$|^t=\d+,v\d=`)
 
 func isSignature(s string) bool { return signatureText.MatchString(s) }
 
-// objectStart is the beginning of an object of JSON or a relative: a brace and
-// the first field's name.
+// objectStart matches the beginning of an object in JSON or a similar format: a brace
+// and the name of the first field.
 var objectStart = regexp.MustCompile(`^\{\s*("[\w. -]+"|'[\w. -]+')\s*[:=]|^\{\s*[A-Za-z_]\w*: `)
 
 func isObject(s string) bool {
 	return objectStart.MatchString(s) || strings.HasPrefix(s, "[") && json.Valid([]byte(s))
 }
 
-// words match the text of a person: words in one case or with a capital, separators
-// between the words, and few digits behind them.
+// words match a text by a person: words in a single case or with a capital, separators
+// between the words, and a few digits after a word.
 const words = `(?:[A-Z]?[a-z]+|[A-Z]+)\d{0,3}(?:[ ._:,'/-]+(?:[A-Z]?[a-z]+|[A-Z]+|\d{1,2}\b)\d{0,3})*[.!?]?`
 
-// references match whole texts. Long delimiters such as {{ and }} suffice. Short
+// references match complete texts. Long delimiters such as {{ and }} suffice. Short
 // delimiters such as < and > need words between them.
 var references = regexp.MustCompile(`^(?:` + strings.Join([]string{
 	`[$#@]+\{\s*[A-Za-z_][\w.-]*\s*\}#?`,            // ${NAME}, #{NAME}
 	`[$#@]+\{\s*[A-Za-z_][\w.-]+[:?+/[(| ].*\}#?`,   // ${NAME:-default}, ${lookup("name")}
 	`\$\(+\s*<?\s*[A-Za-z_/~][\w./~-]*(?:\s.*)?\)+`, // $(NAME), $(cat file), $(</run/secrets/name)
-	`\$+(?:env:|[{(])?` + words,                     // $NAME, $env:NAME, ${NAME without its end
+	`\$+(?:env:|[{(])?` + words,                     // $NAME, $env:NAME, ${NAME without the }
 	`%` + words + `%`, `%\([\w.-]+\)s`,              // %NAME%, %(NAME)s
 	`\$?\{\{.*\}\}`, `<%.*%>`, `\[\[.*\]\]`, // {{ .Values.name }}, ${{ secrets.NAME }}
 	`!(?:Ref|Sub|GetAtt|ImportValue|Join|vault|reference|secret)\b.*`, // tags of YAML
@@ -137,13 +137,12 @@ var (
 	// variableName is an ordinary name of a variable, in capitals.
 	variableName = regexp.MustCompile(`^[A-Z]+(?:_[A-Z]+)+$`)
 
-	// credentialName finds the name of a credential. A short name must be a word of
-	// its own.
+	// credentialName matches names of credentials. A short name must be a whole word.
 	credentialName = regexp.MustCompile(`(?i:secret|signing|webhook|diffhook|password|(?:^|[_.-])(?:key|token|hook|hmac)(?:$|[_.-]))`)
 )
 
-// isAssignment reports a name with a value behind it. A name without a value must be
-// in capitals: base64 may end with =.
+// isAssignment reports whether s is a name with a value. A name without a value must be
+// in capitals: base64 may end in =.
 func isAssignment(s string) bool {
 	m := assignment.FindStringSubmatch(s)
 	if m == nil {
@@ -159,7 +158,7 @@ func isAssignment(s string) bool {
 	return credentialName.MatchString(name) || len(prefix) > 3
 }
 
-// variableNames are the names of the library's variables, as letters has them.
+// variableNames are the results of letters for the names of the library's variables.
 var variableNames = func() map[string]bool {
 	names := make(map[string]bool)
 	for _, name := range [...]string{envSecret, envPrevious, envPreviousExpires, envAPIKey, envClientID, envClientSecret} {
@@ -168,22 +167,22 @@ var variableNames = func() map[string]bool {
 	return names
 }()
 
-// isVariableName reports the names of the library's variables in any spelling,
-// and names of credentials in capitals.
+// isVariableName reports whether s is the name of a variable of the library in any
+// spelling, or the name of a credential in capitals.
 func isVariableName(s string) bool {
 	return variableNames[letters(s)] || variableName.MatchString(s) && credentialName.MatchString(s)
 }
 
-// variableUse finds the library's variables as programs refer to them, and any
-// reference to a variable with a long name in capitals, within a text: the whole
-// text is known to whoever knows the code or the configuration.
+// variableUse matches a variable of the library within a text, and a reference to a
+// variable with a long name in capitals. Anybody with the code or the configuration
+// knows the text.
 var variableUse = regexp.MustCompile(`DIFFHOOK_(?:SIGNING_SECRET|API_KEY|CLIENT_ID|CLIENT_SECRET)|[$#%]\{[A-Z][A-Z0-9_]{5,}\}|\{\{ ?[A-Z][A-Z0-9_]{5,} ?\}\}`)
 
-// hasVariable reports a reference to a variable within a text, such as
+// hasVariable reports whether s contains a reference to a variable, such as
 // whsec_${HOOK_SECRET} or os.environ["DIFFHOOK_SIGNING_SECRET"].
 func hasVariable(s string) bool { return variableUse.MatchString(s) }
 
-// letters returns s in lower case and without the characters that separate words.
+// letters returns s in lower case, without separators of words.
 func letters(s string) string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune("_-. ", r) {
@@ -199,14 +198,14 @@ var (
 	oneWord   = regexp.MustCompile(`[A-Z]?[a-z]+|[A-Z]+`)
 	camelCase = regexp.MustCompile(`^[A-Za-z]?[a-z]{2,}(?:[A-Z][a-z]+)+$`)
 
-	// placeholderWord begins a request for a secret, and secretWord is the object of
-	// the request. A text of secret words alone is a name.
+	// placeholderWord matches the first word of a request for a secret, such as insert,
+	// and secretWord the object. A text of secret words alone is a name.
 	placeholderWord = regexp.MustCompile(`^(?i:your|my|change|replace|insert|enter|put|paste|set|add|todo|fixme|placeholder|redacted)$`)
 	secretWord      = regexp.MustCompile(`^(?i:diffhook|webhook|signing|signature|secret|secrets|key|token|password|value|me|this|here|current|previous)$`)
 )
 
-// isPlaceholder reports texts such as your-signing-secret, changeme-changeme and
-// webhook_signing_secret.
+// isPlaceholder reports whether s is a text such as your-signing-secret,
+// changeme-changeme or webhook_signing_secret.
 func isPlaceholder(s string) bool {
 	if changeMe.MatchString(s) {
 		return true
@@ -223,8 +222,7 @@ func isPlaceholder(s string) bool {
 	return placeholderWord.MatchString(all[0]) && secrets > 0 || len(all) > 1 && secrets == len(all)
 }
 
-// plainSecret is how secrets are usually spelled: hex, base64, and names with a
-// random part.
+// plainSecret matches the usual secrets: hex, base64, and names with a random part.
 var plainSecret = regexp.MustCompile(`^[\w+/-]{16,}=*$`)
 
 // unquote returns s without a pair of quotes around it.

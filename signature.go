@@ -21,8 +21,8 @@ const (
 	SignatureHeaderGen2 = "X-Signature"          // generation 2
 )
 
-// signaturePrefix names the algorithm. It is fixed: nothing in a request chooses
-// another algorithm.
+// signaturePrefix names the algorithm. The algorithm is fixed: nothing in a request
+// chooses another.
 const signaturePrefix = "sha256="
 
 // tag is the 32 bytes of an HMAC-SHA256, decoded.
@@ -64,14 +64,13 @@ var hexValue = func() (values [256]byte) {
 	return values
 }()
 
-// trimBlanks returns a header's value without the spaces and tabs around it.
+// trimBlanks returns a header's value without spaces and tabs at the ends.
 func trimBlanks(s string) string { return strings.Trim(s, " \t") }
 
 // signatureFrom returns the signature in a request's header, and whether it is in the
-// header of generation 1, which comes first. Blank values count as absent. Names
-// match in any case: a map that net/http did not fill, such as that of a Lambda
-// event, need not have canonical keys. Several values under one name are malformed: a
-// proxy in front may have read any of them.
+// header of generation 1, which comes first. Blank values count as absent. Names match
+// in any case: the map of a Lambda event, say, need not have canonical keys. Several
+// values under one name are malformed: a proxy in front may have read any of them.
 func signatureFrom(h http.Header) (signature string, isGen1 bool, err error) {
 	var gen1, gen2 string
 	var n1, n2 int
@@ -103,22 +102,22 @@ func addValues(last string, n int, values []string) (string, int) {
 	return last, n
 }
 
-// hintBytes bounds the bytes to hash and transform for a hint. It allows all forms
-// of an ordinary body, and the first few of the longest body.
+// hintBytes bounds the bytes to hash and transform for a hint: all forms of an ordinary
+// body, and the first few of the longest body.
 const hintBytes = 4 * DefaultMaxBodyBytes
 
-// hint returns a likely reason for a signature mismatch, or "". It is for the log
-// alone: no sender sees it, and no delivery is accepted because of it.
+// hint returns a likely reason for a signature mismatch, or "". The hint is for the log
+// alone: no sender sees it, and it accepts no delivery.
 func (a *attempt) hint() string {
 	if a.err != ErrSignatureMismatch {
 		return ""
 	}
 	set := a.v.set.Load()
 	if len(a.body) == 0 {
-		return "the body is empty: was it read before it was verified?"
+		return "the body is empty: did other code read it before the verifier?"
 	}
 	if hasHeader(a.header, "Content-Encoding") {
-		return "Content-Encoding is set: the signature is over the body before anything decodes or encodes it"
+		return "Content-Encoding is set: the signature is over the body before any decoding or encoding"
 	}
 	if !set.previous.IsZero() && !set.acceptsPrevious() && set.previous.key().signed(a.body, &a.tag) {
 		return "it is signed with the previous secret, whose rotation window is over"

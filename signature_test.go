@@ -23,15 +23,14 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// The names of the headers as the documentation spells them, and as net/http
-// keys them.
+// The names of the headers as documented, and in the canonical form of net/http.
 const (
 	gen1Header    = "X-DiffHook-Signature"
 	gen1Canonical = "X-Diffhook-Signature"
 	gen2Header    = "X-Signature"
 )
 
-// receiveErrors are the sentinels that a delivery can be refused with.
+// receiveErrors are the sentinels for a rejected delivery, with their statuses.
 var receiveErrors = map[error]int{
 	diffhook.ErrNoSignature:        http.StatusUnauthorized,
 	diffhook.ErrMalformedSignature: http.StatusUnauthorized,
@@ -47,9 +46,9 @@ var receiveErrors = map[error]int{
 
 var hexRun = regexp.MustCompile("[0-9a-fA-F]{16}")
 
-// requireRefused requires that err is want and no other sentinel, and that
-// its text shows no signature.
-func requireRefused(t *testing.T, err, want error) {
+// requireRejected requires that err is want and no other sentinel, without a signature
+// in the text.
+func requireRejected(t *testing.T, err, want error) {
 	t.Helper()
 	require.ErrorIs(t, err, want)
 	for other := range receiveErrors {
@@ -80,25 +79,25 @@ func TestVectors(t *testing.T) {
 					changed = changed[:len(c.body)]
 					changed[at] ^= 1
 				}
-				requireRefused(t, v.Verify(t.Context(), changed, signature), diffhook.ErrSignatureMismatch)
+				requireRejected(t, v.Verify(t.Context(), changed, signature), diffhook.ErrSignatureMismatch)
 			}
 			for _, at := range []int{len("sha256="), len("sha256=") + 32, len(signature) - 1} {
-				requireRefused(t, v.Verify(t.Context(), c.body, flipDigit(signature, at)), diffhook.ErrSignatureMismatch)
+				requireRejected(t, v.Verify(t.Context(), c.body, flipDigit(signature, at)), diffhook.ErrSignatureMismatch)
 			}
 			other := newVerifier(t, diffhook.Secrets{Current: mustSecret(t, c.secret+"1")}, nil)
-			requireRefused(t, other.Verify(t.Context(), c.body, signature), diffhook.ErrSignatureMismatch)
+			requireRejected(t, other.Verify(t.Context(), c.body, signature), diffhook.ErrSignatureMismatch)
 		})
 	}
 }
 
-// flipDigit changes the lowest bit of one hex digit.
+// flipDigit changes the lowest bit of a hex digit.
 func flipDigit(signature string, at int) string {
 	const digits = "0123456789abcdef"
 	flipped := digits[strings.IndexByte(digits, signature[at])^1]
 	return signature[:at] + string(flipped) + signature[at+1:]
 }
 
-// TestHeaderNames: a map that net/http did not fill need not be canonical.
+// TestHeaderNames: the names in a header need not be canonical, except from net/http.
 func TestHeaderNames(t *testing.T) {
 	body := []byte(signedBody)
 	right, wrong := referenceSignature(currentText, body), referenceSignature(otherText, body)
@@ -141,8 +140,8 @@ func TestHeaderNames(t *testing.T) {
 	assert.Equal(t, gen2Header, diffhook.SignatureHeaderGen2)
 }
 
-// TestVerdictOfBothProtocols sends one request over HTTP/1.1, where net/http
-// takes the space around a value off, and over HTTP/2, where it does not.
+// TestVerdictOfBothProtocols sends the same request over HTTP/1.1 and over HTTP/2.
+// net/http trims the space around a value only in HTTP/1.1.
 func TestVerdictOfBothProtocols(t *testing.T) {
 	const body = "{}"
 	right := referenceSignature(currentText, []byte(body))
@@ -183,19 +182,19 @@ func TestVerdictOfBothProtocols(t *testing.T) {
 	}
 }
 
-// TestZeroVerifierVerdicts: a verifier that was never made must not accept, nor blame
-// the sender, whatever it is given.
+// TestZeroVerifierVerdicts: a zero verifier must never accept, and must not blame the
+// sender.
 func TestZeroVerifierVerdicts(t *testing.T) {
 	var v diffhook.Verifier
 	body := []byte(signedBody)
 	for _, signature := range []string{"", "sha256=", referenceSignature(currentText, body), referenceSignature("", body)} {
 		header := http.Header{gen1Canonical: {signature}}
-		requireRefused(t, v.Verify(t.Context(), body, signature), diffhook.ErrSecretsUnavailable)
-		requireRefused(t, v.VerifyHeader(t.Context(), body, header), diffhook.ErrSecretsUnavailable)
+		requireRejected(t, v.Verify(t.Context(), body, signature), diffhook.ErrSecretsUnavailable)
+		requireRejected(t, v.VerifyHeader(t.Context(), body, header), diffhook.ErrSecretsUnavailable)
 		r := httptest.NewRequest(http.MethodPost, "/hooks", bytes.NewReader(body))
 		r.Header = header
 		_, err := v.VerifyRequest(r)
-		requireRefused(t, err, diffhook.ErrSecretsUnavailable)
+		requireRejected(t, err, diffhook.ErrSecretsUnavailable)
 	}
 }
 
@@ -212,30 +211,30 @@ func TestHTTPStatus(t *testing.T) {
 	}
 }
 
-// forgery is a delivery that must be refused. Its body is signedBody.
+// forgery is a delivery to reject. The body is signedBody.
 type forgery struct {
 	name      string
-	signature string      // the value of the header of generation 1,
-	header    http.Header // or the whole header
+	signature string      // value of the header of generation 1,
+	header    http.Header // or the complete header
 	want      error
-	secrets   diffhook.Secrets // of the verifier; currentText where zero
+	secrets   diffhook.Secrets // secrets of the verifier; zero: currentText
 	prepare   func(*diffhook.Verifier)
 }
 
-// signedBody is what the forgeries deliver. It ends in a newline and is not
-// compact, so that code which trims or encodes it changes it.
+// signedBody is the body of the forgeries. It ends in a newline and is not compact, so
+// that trimming or encoding changes it.
 const signedBody = `{"event": "page.changed", "monitor_id": "mon_abc123", "label": "Q&A <b>"}` + "\n"
 
-// malformedForgeries spell the signature in another way than the documented
-// one. The digits are right in most: one spelling per tag is what keeps a
-// proxy, a cache and this library of one mind about a request.
+// malformedForgeries spell the signature unlike the documented form, mostly with the
+// right digits. With a single spelling for a tag, a proxy, a cache and this library
+// agree on every request.
 func malformedForgeries(right string) []forgery {
 	digits := strings.TrimPrefix(right, "sha256=")
 	tag, _ := hex.DecodeString(digits)
 	values := map[string]string{
 		// Another spelling of the same tag.
 		"upper-case digits":             "sha256=" + strings.ToUpper(digits),
-		"one upper-case digit":          "sha256=" + digits[:63] + "A",
+		"a single upper-case digit":     "sha256=" + digits[:63] + "A",
 		"mixed case":                    "sha256=" + strings.ToUpper(digits[:32]) + digits[32:],
 		"0x before the digits":          "sha256=0x" + digits[:62],
 		"percent-encoded":               "sha256%3D" + digits,
@@ -249,12 +248,12 @@ func malformedForgeries(right string) []forgery {
 		"base64 tag":                    "sha256=" + base64.StdEncoding.EncodeToString(tag),
 		"base64 tag, as long as in hex": "sha256=" + base64.StdEncoding.EncodeToString(make([]byte, 48)),
 
-		// A shorter tag can be guessed, a longer one can hide what is compared.
+		// A shorter tag can be guessed, and a longer tag can hide the compared part.
 		"63 digits":            right[:len(right)-1],
 		"65 digits":            right + "0",
 		"128 digits":           right + digits,
 		"tag cut to 128 bits":  right[:len("sha256=")+32],
-		"one digit":            "sha256=0",
+		"a digit":              "sha256=0",
 		"prefix alone":         "sha256=",
 		"a megabyte of digits": "sha256=" + strings.Repeat("0", 1<<20),
 
@@ -265,28 +264,27 @@ func malformedForgeries(right string) []forgery {
 		"none":                   "none=" + digits,
 		"sha384, same length":    "sha384=" + digits,
 		"sha512, same length":    "sha512=" + digits,
-		"sha512, its length":     "sha512=" + digits + digits,
+		"sha512, full length":    "sha512=" + digits + digits,
 		"list of algorithms":     right + ";sha1=" + digits[:40],
 
-		// Several signatures in one value, and the forms of other vendors.
-		"comma-joined pair":              right + "," + right,
-		"comma-joined, right one first":  right + ", sha256=" + strings.Repeat("0", 64),
-		"comma-joined, right one second": "sha256=" + strings.Repeat("0", 64) + ", " + right,
-		"time and version":               "t=1742134920,v1=" + digits,
-		"version and base64":             "v1," + base64.StdEncoding.EncodeToString(tag),
+		// Several signatures in a value, and the forms of other vendors.
+		"comma-joined pair":          right + "," + right,
+		"comma-joined, right first":  right + ", sha256=" + strings.Repeat("0", 64),
+		"comma-joined, right second": "sha256=" + strings.Repeat("0", 64) + ", " + right,
+		"time and version":           "t=1742134920,v1=" + digits,
+		"version and base64":         "v1," + base64.StdEncoding.EncodeToString(tag),
 
-		// White space that is a part of the value, or that a lenient parser
-		// would trim.
+		// White space within the value, or trimmed by a lenient parser.
 		"no-break space before":      "\u00a0" + right,
 		"vertical tab after":         right + "\v",
 		"space for the first digit":  "sha256= " + digits[1:],
 		"space in the middle":        right[:30] + " " + right[31:],
-		"newline at the end":         right + "\n", // where $ of a regexp matches
+		"newline at the end":         right + "\n", // $ of a regexp matches before the newline
 		"newline for the last digit": right[:len(right)-1] + "\n",
 		"CRLF at the end":            right + "\r\n",
 		"header injection":           right + "\r\nX-Other: 1",
 
-		// Bytes that are no digits, and characters that are in other places.
+		// Bytes that are no digits, and misplaced characters.
 		"NUL for the first byte":         "\x00" + right[1:],
 		"NUL for a digit":                right[:20] + "\x00" + right[21:],
 		"NUL at the end":                 right + "\x00",
@@ -306,7 +304,7 @@ func malformedForgeries(right string) []forgery {
 	return cases
 }
 
-// mismatchForgeries are well formed and made for another body or with another key.
+// mismatchForgeries are well formed, and made for another body or with another key.
 func mismatchForgeries(t *testing.T, right string) []forgery {
 	current := func(body string) string { return referenceSignature(currentText, []byte(body)) }
 	by := func(key string) string { return referenceSignature(key, []byte(signedBody)) }
@@ -342,7 +340,7 @@ func mismatchForgeries(t *testing.T, right string) []forgery {
 		{name: "empty key, as of a zero Secret", signature: by("")},
 		{name: "the secret with a newline", signature: by(currentText + "\n")},
 		{name: "the secret in capitals", signature: by(strings.ToUpper(currentText))},
-		{name: "the secret without its last byte", signature: by(currentText[:len(currentText)-1])},
+		{name: "the secret without the last byte", signature: by(currentText[:len(currentText)-1])},
 		{name: "the placeholder as a key", signature: by(hiddenSecret)},
 		{name: "an API key as a key", signature: by("dh_live_" + strings.Repeat("x", 20))},
 		{name: "the hex-decoded secret", signature: by(strings.Repeat("\x00\x11\x22\x33", 8)), secrets: hexLike},
@@ -356,8 +354,8 @@ func mismatchForgeries(t *testing.T, right string) []forgery {
 	}
 }
 
-// headerForgeries differ in which headers there are. With two places to look
-// for a signature, an attacker tries to have one checked and the other read.
+// headerForgeries differ in their headers. With two headers for a signature, an
+// attacker tries to get the first checked and the second read.
 func headerForgeries(right string) []forgery {
 	wrong := referenceSignature(otherText, []byte(signedBody))
 	h := func(pairs ...string) http.Header {
@@ -399,7 +397,7 @@ func headerForgeries(right string) []forgery {
 	}
 }
 
-// TestForgeries gives every forgery to everything that verifies.
+// TestForgeries passes every forgery to every method that verifies.
 func TestForgeries(t *testing.T) {
 	right := referenceSignature(currentText, []byte(signedBody))
 	cases := append(malformedForgeries(right), headerForgeries(right)...)
@@ -430,12 +428,12 @@ func TestForgeries(t *testing.T) {
 				return r
 			}
 
-			requireRefused(t, v.VerifyHeader(t.Context(), []byte(signedBody), c.header), c.want)
+			requireRejected(t, v.VerifyHeader(t.Context(), []byte(signedBody), c.header), c.want)
 			if c.signature != "" {
-				requireRefused(t, v.Verify(t.Context(), []byte(signedBody), c.signature), c.want)
+				requireRejected(t, v.Verify(t.Context(), []byte(signedBody), c.signature), c.want)
 			}
 			delivery, err := v.VerifyRequest(request())
-			requireRefused(t, err, c.want)
+			requireRejected(t, err, c.want)
 			require.Nil(t, delivery)
 
 			observed = nil
@@ -446,7 +444,7 @@ func TestForgeries(t *testing.T) {
 			require.Equal(t, http.StatusUnauthorized, answer.Code)
 			require.Equal(t, "Unauthorized\n", answer.Body.String())
 			require.Len(t, observed, 1)
-			requireRefused(t, observed[0], c.want)
+			requireRejected(t, observed[0], c.want)
 		})
 	}
 }

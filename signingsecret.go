@@ -10,15 +10,15 @@ import (
 
 // SigningSecretService manages the team's signing secret, as [Client.SigningSecret].
 //
-// The endpoints are assumed: DiffHook documents the signing secret and its rotation
-// as a page of its app only, at App → Settings → API Keys.
+// The endpoints are assumed: DiffHook documents the signing secret and the rotation as
+// a page of the app only, at App → Settings → API Keys.
 type SigningSecretService struct{ client *Client }
 
 // Load returns the signing secrets in force: the service is a [SecretSource].
 // NoPrevious is set if the API says that there is no previous secret.
 //
 // Load does not queue behind the client's other calls: it starts within two turns of
-// the limiter, 2.2 s on the free plan. A pause after a 429 holds for it too. If the
+// the limiter, 2.2 s on the free plan. A pause after a 429 applies to Load too. If the
 // pause is longer than ctx allows, the error comes at once.
 //
 // All receivers share the limit of the plan. Under a flood of forgeries, each
@@ -30,13 +30,13 @@ func (s *SigningSecretService) Load(ctx context.Context) (Secrets, error) {
 	return s.ask(ctx, &call{method: http.MethodGet, repeatable: true}, pathSigningSecret)
 }
 
-// ask makes a call whose response has the secrets in force.
+// ask makes a call whose response is the secrets in force.
 func (s *SigningSecretService) ask(ctx context.Context, c *call, path ...string) (Secrets, error) {
 	var answer signingSecrets
 	c.out = &answer
 	err := s.call(ctx, c, path...)
 	if errors.Is(err, ErrNotFound) {
-		err = fmt.Errorf("%w; this endpoint is assumed, and may not be there: do it in the app", err)
+		err = fmt.Errorf("%w; the endpoint is assumed and may not exist: use the app", err)
 	}
 	if err != nil {
 		return Secrets{}, err
@@ -44,11 +44,11 @@ func (s *SigningSecretService) ask(ctx context.Context, c *call, path ...string)
 	return answer.Secrets, nil
 }
 
-// call makes an urgent call: a delivery waits for it, or a secret has leaked. At the
-// limiter, another call may be before it, and one of each client that shares the
+// call makes an urgent call: a delivery may wait for it, or a secret leaked. At the
+// limiter, another call may come first, and a call of each client with the same
 // limiter. In the first minute a receiver takes up to 60 s / MinRefreshInterval + 4
-// requests: three reads may follow each other at once, and Verifier.Watch adds one or
-// two. The last attempt of generation 1 comes 35 s after the first; generation 2
+// requests: three reads may follow each other at once, and Verifier.Watch adds a read
+// or two. The last attempt of generation 1 comes 35 s after the first; generation 2
 // retries for 17 h.
 func (s *SigningSecretService) call(ctx context.Context, c *call, path ...string) error {
 	c.route, c.urgent = strings.Join(path, "/"), true
@@ -94,9 +94,9 @@ func (s *signingSecrets) readData(data value) (err error) {
 }
 
 // readPrevious reads the previous secret. If any part is unreadable, the previous
-// secret counts as unknown, and the current secret is not lost with it: a verifier
-// then keeps the replaced secret for [VerifierOptions].RotationWindow. Without its
-// end, a previous secret would be accepted for ever.
+// secret counts as unknown, and the current secret is kept: a verifier then keeps the
+// replaced secret for [VerifierOptions].RotationWindow. Without an end, a previous
+// secret would be accepted for ever.
 func (s *signingSecrets) readPrevious(previous value) {
 	var text, end value
 	previous.fill(field{"secret", &text}, field{"expires_at", &end})

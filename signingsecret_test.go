@@ -17,7 +17,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// assertSecrets compares sets of secrets, which nothing but Equal can.
+// assertSecrets compares sets of secrets with Equal.
 func assertSecrets(t *testing.T, want, got diffhook.Secrets) {
 	t.Helper()
 	assert.Equal(t, want.Current.Fingerprint(), got.Current.Fingerprint(), "current")
@@ -55,8 +55,8 @@ func TestSigningSecret(t *testing.T) {
 	})
 }
 
-// TestSigningSecretRotateIsNotRepeated: twice would drop the secret that
-// deliveries in flight carry.
+// TestSigningSecretRotateIsNotRepeated: a second rotation would drop the secret of
+// deliveries in flight.
 func TestSigningSecretRotateIsNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -70,7 +70,7 @@ func TestSigningSecretRotateIsNotRepeated(t *testing.T) {
 
 		loaded, err := c.SigningSecret.Load(t.Context())
 		require.NoError(t, err)
-		assert.True(t, loaded.Previous.Equal(before), "Load shows that it was done")
+		assert.True(t, loaded.Previous.Equal(before), "Load shows the rotation")
 	})
 }
 
@@ -91,12 +91,12 @@ func TestSigningSecretDecoding(t *testing.T) {
 	}{
 		{"previous is null", `{` + current + `,"previous":null}`, diffhook.Secrets{Current: now, NoPrevious: true}, nil},
 		{"previous is null, with spaces", `{` + current + `, "previous" :  null  }`, diffhook.Secrets{Current: now, NoPrevious: true}, nil},
-		// Not to know is not the same as to know that there is none.
+		// Unknown differs from none.
 		{"previous is absent", `{` + current + `,"createdAt":"2026-03-16T14:22:00Z"}`, diffhook.Secrets{Current: now}, nil},
 		{"previous is not shown", `{` + current + `,"previous":{"rotatedAt":"2026-03-16T14:22:00Z"}}`, diffhook.Secrets{Current: now}, nil},
 		{"previous is shown as null", `{` + current + `,"previous":{"secret":null,"expiresAt":"2026-03-17T14:22:00Z"}}`, diffhook.Secrets{Current: now}, nil},
 		{"previous", `{` + current + `,"previous":{` + previous + `,"rotatedAt":"2026-03-16T14:22:00Z"}}`, diffhook.Secrets{Current: now, Previous: old}, nil},
-		{"previous that ends", `{` + current + `,"previous":{` + previous + `,"expiresAt":"2026-03-17T14:22:00Z"}}`, diffhook.Secrets{Current: now, Previous: old, PreviousExpires: expires}, nil},
+		{"previous with an end", `{` + current + `,"previous":{` + previous + `,"expiresAt":"2026-03-17T14:22:00Z"}}`, diffhook.Secrets{Current: now, Previous: old, PreviousExpires: expires}, nil},
 		{"snake_case", `{` + current + `,"created_at":"2026-03-16T14:22:00Z","previous":{` + previous + `,"rotated_at":"2026-03-16T14:22:00Z","expires_at":"2026-03-17T16:22:00+02:00"}}`, diffhook.Secrets{Current: now, Previous: old, PreviousExpires: expires}, nil},
 		{"both", `{` + current + `,"previous":{` + previous + `,"expiresAt":null,"expires_at":"2026-03-17T14:22:00Z"}}`, diffhook.Secrets{Current: now, Previous: old, PreviousExpires: expires}, nil},
 		{"extra fields", `{` + current + `,"algorithm":"sha256","previous":{` + previous + `,"by":{"id":1}}}`, diffhook.Secrets{Current: now, Previous: old}, nil},
@@ -119,7 +119,7 @@ func TestSigningSecretDecoding(t *testing.T) {
 		{"previous is a number", `{` + current + `,"previous":{"secret":12345678901234567890}}`, diffhook.Secrets{Current: now}, nil},
 		{"previous is a list", `{` + current + `,"previous":[]}`, diffhook.Secrets{Current: now}, nil},
 		{"previous is false", `{` + current + `,"previous":false}`, diffhook.Secrets{Current: now}, nil},
-		// An end that cannot be read is not "never".
+		// An unreadable end is not "never".
 		{"the end of previous is empty", `{` + current + `,"previous":{` + previous + `,"expiresAt":""}}`, diffhook.Secrets{Current: now}, nil},
 		{"the end of previous is a number", `{` + current + `,"previous":{` + previous + `,"expires_at":1773757320}}`, diffhook.Secrets{Current: now}, nil},
 		{"the end of previous is the zero time", `{` + current + `,"previous":{` + previous + `,"expires_at":"0001-01-01T00:00:00Z"}}`, diffhook.Secrets{Current: now}, nil},
@@ -139,15 +139,15 @@ func TestSigningSecretDecoding(t *testing.T) {
 				if err != nil {
 					assert.Equal(t, name == "Rotate", errors.Is(err, diffhook.ErrOutcomeUnknown), name)
 					assert.Empty(t, detector.find(fmt.Sprintf("%v %+v %#v", err, err, err)))
-					assert.NotContains(t, err.Error(), "triggered_at", "which belongs to events")
+					assert.NotContains(t, err.Error(), "triggered_at", "a field of events")
 				}
 			}
 		})
 	}
 }
 
-// TestSigningSecretIsASource: a verifier learns of a rotation by the first
-// delivery that it cannot verify, so that none is lost.
+// TestSigningSecretIsASource: a verifier learns of a rotation by the first miss, and
+// loses no delivery.
 func TestSigningSecretIsASource(t *testing.T) {
 	inBothGenerations(t, func(t *testing.T, generation int, s *diffhooktest.Server, c *diffhook.Client) {
 		v := newVerifier(t, c.SigningSecret, &diffhook.VerifierOptions{MinRefreshInterval: -1})
@@ -173,7 +173,7 @@ func TestSigningSecretIsASource(t *testing.T) {
 		require.True(t, change().Delivered)
 		assert.Equal(t, 1, loads())
 
-		// One is in flight, signed with the old secret, when it is rotated.
+		// A delivery signed by the old secret is in flight at the rotation.
 		down = true
 		require.False(t, change().Delivered)
 		down = false
@@ -182,7 +182,7 @@ func TestSigningSecretIsASource(t *testing.T) {
 		d := change()
 		require.True(t, d.Delivered, "at the first attempt")
 		assert.Equal(t, s.Secrets().Current.Fingerprint(), d.Attempts[0].SignedWith)
-		assert.Equal(t, 2, loads(), "the miss read it anew")
+		assert.Equal(t, 2, loads(), "the miss read the secret again")
 		s.Advance(3 * time.Minute)
 		inFlight := s.Deliveries()[1]
 		require.True(t, inFlight.Delivered, "the old signature is accepted")
@@ -190,7 +190,7 @@ func TestSigningSecretIsASource(t *testing.T) {
 		assert.Equal(t, []string{m.ID, m.ID, m.ID}, events)
 		assert.NotZero(t, v.Status().Previous.Uses)
 
-		// Once it is revoked, a verifier that is told so refuses it.
+		// After a revocation and a refresh, the verifier rejects the secret.
 		require.NoError(t, c.SigningSecret.RevokePrevious(t.Context()))
 		require.NoError(t, v.Refresh(t.Context()))
 		body := []byte(`{"event":"page.changed"}`)
@@ -199,8 +199,7 @@ func TestSigningSecretIsASource(t *testing.T) {
 	})
 }
 
-// TestSigningSecretSourceFails: a verifier whose key was revoked goes on with
-// the secrets that it has.
+// TestSigningSecretSourceFails: a verifier whose key was revoked keeps the secrets.
 func TestSigningSecretSourceFails(t *testing.T) {
 	inBothGenerations(t, func(t *testing.T, _ int, s *diffhooktest.Server, c *diffhook.Client) {
 		v := newVerifier(t, c.SigningSecret, &diffhook.VerifierOptions{MinRefreshInterval: -1})
@@ -217,8 +216,8 @@ func TestSigningSecretSourceFails(t *testing.T) {
 	})
 }
 
-// TestSigningSecretIsWatched: a verifier fed by the API learns of a rotation, and
-// of a revocation, also where no delivery comes.
+// TestSigningSecretIsWatched: a verifier with secrets from the API learns of a rotation
+// and of a revocation, also without a delivery.
 func TestSigningSecretIsWatched(t *testing.T) {
 	for generation := 1; generation <= 2; generation++ {
 		synctest.Test(t, func(t *testing.T) {

@@ -15,18 +15,18 @@ import (
 // SecretSource supplies the secrets of a [Verifier]: from the environment, a mounted
 // file, a secrets manager, the DiffHook API, or a fixed [Secrets].
 //
-// Load returns all secrets that are in force now. A verifier calls Load when it is
-// made, on [Verifier.Refresh] and [Verifier.Watch], and after a delivery that no
-// known secret signed. Two calls never overlap, and the context of each call but the
-// first ends after 5 s. An answer without a Current secret counts as an error, as
-// does a panic. Errors are logged and shown in [VerifierStatus]: keep secrets out of
-// their text. An answer that differs from the last answer comes into force, so
-// PreviousExpires must be a fixed time and not count from each call.
+// Load returns all secrets in force now. A verifier calls Load when it is made, on
+// [Verifier.Refresh] and [Verifier.Watch], and after a delivery that no known secret
+// signed. Two calls never overlap, and the context of each call but the first ends
+// after 5 s. An answer without a Current secret counts as an error, as does a panic.
+// Errors are logged and shown in [VerifierStatus]: keep secrets out of the text. A new
+// answer comes into force if it differs from the last answer, so PreviousExpires must
+// be a fixed time, not counted from each call.
 type SecretSource interface {
 	Load(ctx context.Context) (Secrets, error)
 }
 
-// SecretSourceFunc is a function that is a [SecretSource].
+// SecretSourceFunc is an adapter: a function as a [SecretSource].
 type SecretSourceFunc func(ctx context.Context) (Secrets, error)
 
 // Load calls f.
@@ -38,9 +38,8 @@ type Secrets struct {
 	// Current is the secret that DiffHook signs with now.
 	Current Secret
 
-	// Previous is the secret that DiffHook signed with before the last rotation, and
-	// that deliveries in flight still carry. A Previous equal to Current counts as
-	// absent.
+	// Previous is the secret before the last rotation. Deliveries in flight may still
+	// carry its signatures. A Previous equal to Current counts as absent.
 	Previous Secret
 
 	// PreviousExpires is the time from which Previous is rejected. The zero time
@@ -74,8 +73,8 @@ func (s Secrets) equal(t Secrets) bool {
 		s.PreviousExpires.Equal(t.PreviousExpires) && s.NoPrevious == t.NoPrevious
 }
 
-// Names of the environment variables that [EnvSecrets] reads. The first is
-// that of DiffHook's documentation.
+// Names of the environment variables of [EnvSecrets]. The first is from DiffHook's
+// documentation.
 const (
 	envSecret          = "DIFFHOOK_SIGNING_SECRET"
 	envPrevious        = "DIFFHOOK_SIGNING_SECRET_PREVIOUS"
@@ -113,7 +112,7 @@ func (envSource) Load(context.Context) (Secrets, error) {
 	)
 }
 
-// namedText is a text and the place of its origin, for errors.
+// namedText is a text and the place of origin, for errors.
 type namedText struct{ name, text string }
 
 // parseSecrets returns the secrets in three texts. The last two may be empty.
@@ -127,8 +126,8 @@ func parseSecrets(current, previous, expires namedText) (s Secrets, err error) {
 		}
 	}
 	if expires.text != "" {
-		// Not an error of time.Parse, which repeats its input: a secret in
-		// the wrong place must not appear in a log.
+		// Not an error of time.Parse, which repeats the input: a secret in the wrong
+		// place must not appear in a log.
 		if s.PreviousExpires, err = time.Parse(time.RFC3339, expires.text); err != nil {
 			return Secrets{}, fmt.Errorf("%w: %s is not a time such as 2026-03-16T14:22:00Z (RFC 3339)", ErrInvalidSecret, expires.name)
 		}
@@ -164,8 +163,8 @@ func (t namedText) secret() (Secret, error) {
 // [ErrSecretsUnavailable] for a pipe, socket or device, or the file system's error.
 func FileSecrets(path string) SecretSource { return fileSource{path} }
 
-// Files of a directory that [FileSecrets] reads. noPrevious is the content of
-// filePrevious that states that there is no previous secret.
+// Files of a directory for [FileSecrets]. noPrevious is the content of filePrevious
+// that states no previous secret.
 const (
 	fileCurrent         = "current"
 	filePrevious        = "previous"
@@ -173,7 +172,7 @@ const (
 	noPrevious          = "none"
 )
 
-// ifNone is how to state that a file has no content.
+// ifNone is how to state that a file is empty on purpose.
 var ifNone = map[string]string{
 	filePrevious:        ", the word " + noPrevious + " if no previous secret is valid, or remove the file",
 	filePreviousExpires: ", or remove the file",
@@ -185,7 +184,7 @@ var ifNone = map[string]string{
 // it, then remove previous_expires.
 type fileSource struct{ path string }
 
-// maxSecretFileBytes bounds the read of a file that is not a secret.
+// maxSecretFileBytes bounds the read of a wrong file.
 const maxSecretFileBytes = 64 << 10
 
 // Load reads until the same version is in place before and after the read. A replaced
@@ -209,8 +208,8 @@ func (s fileSource) Load(ctx context.Context) (secrets Secrets, err error) {
 	return Secrets{}, err
 }
 
-// version returns the file, or the directory with the files, that is in place now,
-// with every symbolic link resolved.
+// version returns the file, or the directory with the files, in place now, with every
+// symbolic link resolved.
 func (s fileSource) version() (string, error) {
 	path := s.path
 	// Kubernetes: current → ..data/current, and ..data → ..2026_11_23_…/.
@@ -257,7 +256,7 @@ func (s fileSource) readDirectory(path string) (Secrets, error) {
 		text, err := readSecretFile(filepath.Join(path, name))
 		named := namedText{filepath.Join(s.path, name), text}
 		if err == nil && strings.TrimSpace(text) == "" {
-			err = fmt.Errorf("%w: %s is empty, as in the middle of a write; write its content%s", ErrInvalidSecret, named.name, ifNone[name])
+			err = fmt.Errorf("%w: %s is empty, as in the middle of a write; write the content%s", ErrInvalidSecret, named.name, ifNone[name])
 		}
 		return named, err
 	}
@@ -313,7 +312,7 @@ func readSecretFile(path string) (string, error) {
 	return text, nil
 }
 
-// irregular names the kind of a file that is not regular.
+// irregular names the kind of an irregular file.
 func irregular(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():

@@ -40,7 +40,7 @@ func TestEnvSecrets(t *testing.T) {
 		env     map[string]string
 		want    diffhook.Secrets
 		wantErr error
-		names   string // the variable that the error must name
+		names   string // name of the variable in the error
 	}{
 		{name: "current only", env: map[string]string{envSecret: currentText}, want: diffhook.Secrets{Current: current}},
 		{name: "all three", env: map[string]string{envSecret: currentText, envPrevious: previousText, envExpires: "2026-03-16T14:22:00Z"},
@@ -51,12 +51,12 @@ func TestEnvSecrets(t *testing.T) {
 			want: diffhook.Secrets{Current: current}},
 		{name: "nothing", wantErr: diffhook.ErrSecretsUnavailable, names: envSecret},
 		{name: "empty", env: map[string]string{envSecret: ""}, wantErr: diffhook.ErrSecretsUnavailable, names: envSecret},
-		{name: "only the previous one", env: map[string]string{envPrevious: previousText}, wantErr: diffhook.ErrSecretsUnavailable, names: envSecret},
+		{name: "only the previous secret", env: map[string]string{envPrevious: previousText}, wantErr: diffhook.ErrSecretsUnavailable, names: envSecret},
 		{name: "short", env: map[string]string{envSecret: "changeme"}, wantErr: diffhook.ErrInvalidSecret, names: envSecret},
 		{name: "a newline from $(cat)", env: map[string]string{envSecret: currentText + "\n"}, wantErr: diffhook.ErrInvalidSecret, names: envSecret},
 		{name: "the API key instead", env: map[string]string{envSecret: apiKeyText}, wantErr: diffhook.ErrInvalidSecret, names: envSecret},
 		{name: "short previous", env: map[string]string{envSecret: currentText, envPrevious: "changeme"}, wantErr: diffhook.ErrInvalidSecret, names: envPrevious},
-		{name: "an expiry that is no time is not «no expiry»", env: map[string]string{envSecret: currentText, envPrevious: previousText, envExpires: "tomorrow"},
+		{name: "a malformed expiry is not «no expiry»", env: map[string]string{envSecret: currentText, envPrevious: previousText, envExpires: "tomorrow"},
 			wantErr: diffhook.ErrInvalidSecret, names: envExpires},
 		{name: "a date alone", env: map[string]string{envSecret: currentText, envPrevious: previousText, envExpires: "2026-03-16"},
 			wantErr: diffhook.ErrInvalidSecret, names: envExpires},
@@ -66,7 +66,7 @@ func TestEnvSecrets(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			for _, name := range []string{envSecret, envPrevious, envExpires} {
-				t.Setenv(name, "") // so that it is restored
+				t.Setenv(name, "") // so that the end of the test restores it
 				require.NoError(t, os.Unsetenv(name))
 			}
 			for name, value := range test.env {
@@ -79,8 +79,8 @@ func TestEnvSecrets(t *testing.T) {
 
 var apiKeyText = "dh_live_" + strings.Repeat("x", 24)
 
-// checkLoad loads a source and compares. An error must name where to look, and
-// repeat nothing of what it found there.
+// checkLoad loads a source and compares the answer. An error must name the place and
+// repeat no content.
 func checkLoad(t *testing.T, source diffhook.SecretSource, want diffhook.Secrets, wantErr error, names string) {
 	t.Helper()
 	got, err := source.Load(t.Context())
@@ -97,7 +97,7 @@ func checkLoad(t *testing.T, source diffhook.SecretSource, want diffhook.Secrets
 	}
 }
 
-// An environment that is changed at run time, by os.Setenv, is read again.
+// An environment changed at run time, by os.Setenv, is read again.
 func TestEnvSecretsRotates(t *testing.T) {
 	t.Setenv(envSecret, previousText)
 	v := newVerifier(t, diffhook.EnvSecrets(), nil)
@@ -120,11 +120,11 @@ func TestFileSecretsFile(t *testing.T) {
 		content string
 		wantErr error
 	}{
-		{"as it is", currentText, nil},
-		{"one newline is not part of it", currentText + "\n", nil},
-		{"nor is that of Windows", currentText + "\r\n", nil},
+		{"unchanged", currentText, nil},
+		{"a newline at the end is not part of the secret", currentText + "\n", nil},
+		{"nor is a newline of Windows", currentText + "\r\n", nil},
 		{"half a newline of Windows is", currentText + "\r", diffhook.ErrInvalidSecret},
-		{"a second one is an error, not trimmed", currentText + "\n\n", diffhook.ErrInvalidSecret},
+		{"a second newline is an error, not trimmed", currentText + "\n\n", diffhook.ErrInvalidSecret},
 		{"a space is", " " + currentText, diffhook.ErrInvalidSecret},
 		{"a byte order mark is", "\uFEFF" + currentText, diffhook.ErrInvalidSecret},
 		{"empty", "", diffhook.ErrInvalidSecret},
@@ -161,15 +161,15 @@ func TestFileSecretsDirectory(t *testing.T) {
 		{"current only", map[string]string{"current": currentText}, diffhook.Secrets{Current: current}, nil, ""},
 		{"all three, with newlines", map[string]string{"current": currentText + "\n", "previous": previousText + "\n", "previous_expires": "2026-03-16T14:22:00Z\n"},
 			diffhook.Secrets{Current: current, Previous: previous, PreviousExpires: expiry}, nil, ""},
-		{"the word none states that there is none", map[string]string{"current": currentText, "previous": "none"}, diffhook.Secrets{Current: current, NoPrevious: true}, nil, ""},
+		{"the word none states no previous secret", map[string]string{"current": currentText, "previous": "none"}, diffhook.Secrets{Current: current, NoPrevious: true}, nil, ""},
 		{"none with a newline", map[string]string{"current": currentText, "previous": "none\n"}, diffhook.Secrets{Current: current, NoPrevious: true}, nil, ""},
 		{"none with a newline of Windows", map[string]string{"current": currentText, "previous": "none\r\n"}, diffhook.Secrets{Current: current, NoPrevious: true}, nil, ""},
 		{"half of the word none states nothing", map[string]string{"current": currentText, "previous": "non"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous)"},
-		{"none as the current one", map[string]string{"current": "none"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "current)"},
+		{"none as the current secret", map[string]string{"current": "none"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "current)"},
 		{"an empty current is being written", map[string]string{"current": "", "previous": previousText}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "current"},
 		{"an empty previous is being written", map[string]string{"current": currentText, "previous": ""}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous"},
 		{"an empty expiry is being written", map[string]string{"current": currentText, "previous": previousText, "previous_expires": ""}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous_expires"},
-		{"and so is one newline", map[string]string{"current": currentText, "previous": "\n"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous"},
+		{"a lone newline is being written", map[string]string{"current": currentText, "previous": "\n"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous"},
 		{"and white space", map[string]string{"current": currentText, "previous": " \t\n\n"}, diffhook.Secrets{}, diffhook.ErrInvalidSecret, "previous"},
 		{"other files beside them", map[string]string{"current": currentText, "tls.key": "x"}, diffhook.Secrets{Current: current}, nil, ""},
 		{"no current", map[string]string{"previous": previousText}, diffhook.Secrets{}, fs.ErrNotExist, "current:"},
@@ -193,10 +193,10 @@ func TestFileSecretsDirectory(t *testing.T) {
 	}
 }
 
-// mountedSecret is a directory as the kubelet keeps it for a mounted secret:
-// each version in a directory of its own, the link ..data to the version in
-// force, replaced by a rename, and links to the files through ..data. The old
-// version is removed as soon as the new one is in place.
+// mountedSecret is a directory in the form of the kubelet for a mounted secret. Each
+// version is in a separate directory. The link ..data to the version in force is
+// replaced by a rename, and the files are links through ..data. The old version is
+// removed as soon as the new version is in place.
 type mountedSecret struct {
 	dir     string
 	version int
@@ -244,9 +244,9 @@ func (l *linkedSecret) publish(t testing.TB, files map[string]string) {
 	}
 }
 
-// While versions are swapped, every answer is one version: a current secret
-// never comes with the previous one of another version, and a previous one
-// that is being removed is never taken for one that is not named.
+// While versions are swapped, every answer is a single version. A current secret never
+// comes with the previous secret of another version, and a previous secret in removal
+// is never taken for an unnamed secret.
 func TestFileSecretsReadsOneVersion(t *testing.T) {
 	mounted := &mountedSecret{dir: t.TempDir()}
 	linked := &linkedSecret{dir: t.TempDir()}
@@ -331,9 +331,9 @@ func TestFileSecretsRotates(t *testing.T) {
 	require.ErrorIs(t, verify(previousText), diffhook.ErrSignatureMismatch)
 }
 
-// A secret leaks, and a server that nobody could tell reads what the store says:
-// without the word none, it would keep what was replaced for 24 h.
-func TestFileSecretsRefusesReplaced(t *testing.T) {
+// A secret leaks, and a server without an order reads the store. Without the word none,
+// the server would accept the replaced secret for 24 h.
+func TestFileSecretsRejectsReplaced(t *testing.T) {
 	dir := t.TempDir()
 	writeFiles(t, dir, map[string]string{"current": previousText})
 	v := newVerifier(t, diffhook.FileSecrets(dir), nil)
@@ -344,13 +344,12 @@ func TestFileSecretsRefusesReplaced(t *testing.T) {
 	require.ErrorIs(t, v.Verify(t.Context(), body, mustSecret(t, previousText).Sign(body)), diffhook.ErrSignatureMismatch)
 }
 
-// write is one call of the file system by somebody who changes a directory in
-// place.
+// write is a call of the file system by a program that changes a directory in place.
 type write struct{ file, operation, text string }
 
 func (w write) String() string { return w.operation + " " + w.file }
 
-// The ways in which tools write one file.
+// The ways in which tools write a file.
 func inPlace(file, text string) []write { // cp, a shell's >, os.WriteFile
 	return []write{{file, "truncate", ""}, {file, "write", text}}
 }
@@ -367,7 +366,7 @@ func removed(file string) []write { return []write{{file, "remove", ""}} }
 
 func emptied(file string) []write { return []write{{file, "truncate", ""}, {file, "remove", ""}} }
 
-// orders yields each order of writes that keeps the order within each file, or a
+// orders yields each order of the writes that keeps the order within each file, or a
 // sample of 24 orders. Each process takes the same sample.
 func orders(files [][]write, yield func([]write)) {
 	chance := float64(sampled(24, math.MaxInt)) / float64(countOrders(files))
@@ -402,7 +401,7 @@ func countOrders(files [][]write) int {
 	return count
 }
 
-// writtenDir is a directory that FileSecrets reads, and its files as they are.
+// writtenDir is a directory for FileSecrets, and the contents of the files.
 type writtenDir struct {
 	t     *testing.T
 	path  string
@@ -434,7 +433,7 @@ func (d *writtenDir) do(w write) {
 	require.NoError(d.t, err)
 }
 
-// midWrite reports whether a file is empty that will not be, or is not there yet.
+// midWrite reports whether a file is empty or missing until a later write.
 func (d *writtenDir) midWrite() bool {
 	if d.files["current"] == "" {
 		return true
@@ -442,12 +441,12 @@ func (d *writtenDir) midWrite() bool {
 	return slices.Contains(slices.Collect(maps.Values(d.files)), "")
 }
 
-// reader is a process that reads the directory: its verifier, and what its
-// source answered last.
+// reader is a process that reads the directory: the verifier, and the last answer of
+// the source.
 type reader struct {
 	*diffhook.Verifier
 	answer     diffhook.Secrets
-	signatures []string // of A, B and C
+	signatures []string // signatures by A, B and C
 }
 
 func (d *writtenDir) start() (*reader, error) {
@@ -461,7 +460,7 @@ func (d *writtenDir) start() (*reader, error) {
 	return r, err
 }
 
-// accepts returns which of A, B and C sign for the reader.
+// accepts returns the accepted secrets among A, B and C.
 func (r *reader) accepts(t *testing.T) string {
 	if r.signatures == nil {
 		for _, name := range []string{"A", "B", "C"} {
@@ -484,7 +483,7 @@ type rewrite struct {
 	files  [][]write
 	want   string // accepted at the end
 	always string // accepted in every state
-	gone   string // once refused, refused for good
+	gone   string // once rejected, rejected for good
 }
 
 const (
@@ -515,9 +514,9 @@ func rewrites(t *testing.T) []rewrite {
 	return all
 }
 
-// TestFileSecretsAnyWriteOrder: a process that reads after every single write of
-// a directory, in every order, takes no empty file for a statement, brings no
-// dropped secret back, and ends with the right ones.
+// TestFileSecretsAnyWriteOrder: a process reads after every write of a directory, in
+// every order. It takes no empty file for a statement, brings no dropped secret back,
+// and ends with the right secrets.
 func TestFileSecretsAnyWriteOrder(t *testing.T) {
 	for _, tc := range rewrites(t) {
 		t.Run(tc.name, func(t *testing.T) {
@@ -553,9 +552,9 @@ func TestFileSecretsAnyWriteOrder(t *testing.T) {
 	}
 }
 
-// TestFileSecretsDocumentedWriteOrder: in the order that FileSecrets documents,
-// no state loses a delivery, for a process that runs and for one that starts, and
-// none brings back a secret whose window is over.
+// TestFileSecretsDocumentedWriteOrder: in the documented order of writes, no state
+// loses a delivery, for a running process and for a starting process. No state brings
+// back a secret whose window is over.
 func TestFileSecretsDocumentedWriteOrder(t *testing.T) {
 	a, b, c := letter(t, "A").Reveal(), letter(t, "B").Reveal(), letter(t, "C").Reveal()
 	const over = "2019-12-31T00:00:00Z"
@@ -605,8 +604,8 @@ func TestFileSecretsDocumentedWriteOrder(t *testing.T) {
 	}
 }
 
-// TestFileSecretsAnyWriteOrderExpired: a secret whose window is over stays out of
-// a process, in whatever order the directory is written.
+// TestFileSecretsAnyWriteOrderExpired: a process keeps rejecting a secret whose window
+// is over, in whatever order the directory is written.
 func TestFileSecretsAnyWriteOrderExpired(t *testing.T) {
 	a, b, c := letter(t, "A").Reveal(), letter(t, "B").Reveal(), letter(t, "C").Reveal()
 	for name, tc := range map[string]struct {

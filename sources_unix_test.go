@@ -18,20 +18,20 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// openSecret returns an open file with text in it, and its path.
+// openSecret returns an open file with the text, and the path of the file.
 func openSecret(t *testing.T, text string) (*os.File, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "secret")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = f.Close() })
-	_, err = f.WriteString(text) // which leaves the offset at the end
+	_, err = f.WriteString(text) // leaves the offset at the end
 	require.NoError(t, err)
 	return f, path
 }
 
-// TestFileSecretsReadsOpenFiles: a parent hands over a file that it has opened,
-// and perhaps deleted. It is read again and again, each time from the start.
+// TestFileSecretsReadsOpenFiles: a parent passes on an open file, perhaps deleted. The
+// source reads the file again and again, each time from the start.
 func TestFileSecretsReadsOpenFiles(t *testing.T) {
 	deleted, path := openSecret(t, currentText+"\n")
 	require.NoError(t, os.Remove(path))
@@ -39,7 +39,7 @@ func TestFileSecretsReadsOpenFiles(t *testing.T) {
 	for name, file := range map[string]*os.File{"an open file": open, "a deleted file": deleted} {
 		for _, dir := range []string{"/dev/fd", "/proc/self/fd"} {
 			if !canOpen(filepath.Join(dir, strconv.Itoa(int(file.Fd())))) {
-				continue // there is no such directory, or it does not reopen deleted files
+				continue // no such directory, or deleted files cannot be reopened
 			}
 			t.Run(name+" in "+dir, func(t *testing.T) {
 				source := diffhook.FileSecrets(filepath.Join(dir, strconv.Itoa(int(file.Fd()))))
@@ -55,7 +55,7 @@ func TestFileSecretsReadsOpenFiles(t *testing.T) {
 		require.True(t, canOpen("/dev/fd/"+strconv.Itoa(int(deleted.Fd()))), "the cases above have run")
 	}
 
-	// What is written into the open file later is seen.
+	// Later writes to the open file are read.
 	if source := "/dev/fd/" + strconv.Itoa(int(deleted.Fd())); canOpen(source) {
 		require.NoError(t, deleted.Truncate(0))
 		_, err := deleted.WriteAt([]byte(previousText), 0)
@@ -76,9 +76,9 @@ func canOpen(path string) bool {
 	return err == nil
 }
 
-// TestFileSecretsRefusesPipes: a pipe, as of a shell's <(…), would be empty at the
-// second read, and opening one blocks. It is refused at the start, unopened.
-func TestFileSecretsRefusesPipes(t *testing.T) {
+// TestFileSecretsRejectsPipes: a pipe, as of a shell's <(…), is empty at the second
+// read, and opening a pipe blocks. The source rejects it at the start, unopened.
+func TestFileSecretsRejectsPipes(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
@@ -103,7 +103,7 @@ func TestFileSecretsRefusesPipes(t *testing.T) {
 
 	for _, tc := range []struct{ name, path, names, why string }{
 		{"a named pipe", fifo, fifo, "a pipe"},
-		{"a link to it", linkTo(t, fifo), "fifo", "a pipe"},
+		{"a link to a named pipe", linkTo(t, fifo), "fifo", "a pipe"},
 		{"a pipe of a shell", "/dev/fd/" + strconv.Itoa(int(reading.Fd())), "/dev/fd/", "a pipe"},
 		{"a socket", socket, socket, "a socket"},
 		{"a device", os.DevNull, os.DevNull, "a device"},

@@ -21,13 +21,13 @@ type VerifierStatus struct {
 	Changed time.Time `json:"changed,omitzero"`
 
 	// Source is the fingerprint of the current secret in the source's last answer. It
-	// differs from that of Current while the source is behind
-	// [Verifier.AcceptSuccessor] or [Verifier.Rotate].
+	// differs from Current's while the source is behind [Verifier.AcceptSuccessor] or
+	// [Verifier.Rotate].
 	Source string `json:"source,omitempty"`
 
-	// SourcePrevious is the fingerprint of the secret that the source named as
-	// previous in that answer, unless its window is over. A verifier that starts now
-	// accepts that secret, even if this verifier has rejected it.
+	// SourcePrevious is the fingerprint of the previous secret in the source's last
+	// answer, unless the window is over. A verifier that starts now accepts the secret,
+	// even if this verifier rejected it.
 	SourcePrevious string `json:"sourcePrevious,omitempty"`
 
 	// Current and Previous are the secrets in force. Without a previous secret,
@@ -50,16 +50,16 @@ type HoldStatus struct {
 	// HandleHeld.
 	CanHold bool `json:"canHold"`
 
-	// Until is when the hold ends. The zero time means that no hold is on.
+	// Until is when the hold ends. The zero time means no hold.
 	Until time.Time `json:"until,omitzero"`
 
-	// Held counts the deliveries that no secret in force signed, and Pending the
-	// verified deliveries that are not handled yet.
+	// Held counts the deliveries signed by no secret in force, and Pending the verified
+	// deliveries still to be handled.
 	Held    int `json:"held"`
 	Pending int `json:"pending"`
 
-	// Handled counts the deliveries that were handled. Dropped counts those that no
-	// secret had signed when a hold ended, and those whose handling failed. Full
+	// Handled counts the handled deliveries. Dropped counts the deliveries signed by no
+	// secret in force at the end of a hold, and deliveries whose handling failed. Full
 	// counts the deliveries that did not fit into MaxHeldBytes.
 	Handled uint64 `json:"handled"`
 	Dropped uint64 `json:"dropped"`
@@ -77,7 +77,7 @@ type SecretStatus struct {
 	// time means: once it is removed.
 	Expires time.Time `json:"expires,omitzero"`
 
-	// Rejected reports whether [Verifier.Reject] has rejected a current secret.
+	// Rejected reports whether [Verifier.Reject] rejected a current secret.
 	Rejected bool `json:"rejected,omitempty"`
 }
 
@@ -141,8 +141,8 @@ func (u *usage) lastUse(since, now time.Time) time.Time {
 	return now.Add(time.Duration(at) - now.Sub(since)).UTC()
 }
 
-// begin returns an earlier time, such as the beginning of a count, as a date of the
-// clock of now, in case the clock was set since.
+// begin returns an earlier time, such as the beginning of a count, as a date of now's
+// clock: the clock may have been set since.
 func begin(since, now time.Time) time.Time {
 	counted := now.Sub(since)
 	if set := now.Round(0).Sub(since.Round(0)) - counted; set.Abs() > time.Second {
@@ -159,12 +159,12 @@ func begin(since, now time.Time) time.Time {
 //   - successor: a text for [Verifier.AcceptSuccessor]
 //   - hold: a duration for [Verifier.Hold], such as 10m or 0s
 //
-// The status is 400 for an invalid value, and nothing has been done. The status is
-// 409 with the text of the error if a method fails, and the later values are not
-// applied. Requests of a browser from another site are refused.
+// The status is 400 for an invalid value, and nothing is done. The status is 409 with
+// the text of the error if a method fails, and the later values are not applied.
+// Requests of a browser from another site are rejected.
 //
 // Mount the handler behind your own authentication, and not on the internet. A GET
-// shows no secret, but a POST can make the verifier refuse deliveries, or answer them
+// shows no secret, but a POST can make the verifier reject deliveries, or answer them
 // with 202 and drop them.
 func (v *Verifier) StatusHandler() http.Handler {
 	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(v.serveStatus))

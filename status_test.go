@@ -21,7 +21,7 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// statusServer is a verifier at a source, and the handler that shows its status.
+// statusServer is a verifier with a source and a status handler.
 type statusServer struct {
 	source  *settableSource
 	v       *diffhook.Verifier
@@ -36,7 +36,7 @@ func newStatusServer(t testing.TB, secrets diffhook.Secrets) statusServer {
 	return s
 }
 
-// ask sends one request. The pairs are headers.
+// ask sends a request. The pairs are headers.
 func (s statusServer) ask(method, target, body string, pairs ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	for i := 0; i < len(pairs); i += 2 {
@@ -56,9 +56,9 @@ func TestStatusHandlerMethods(t *testing.T) {
 	for _, test := range []struct {
 		method string
 		status int
-		reads  int // of the source, beside the first
+		reads  int // further reads of the source
 	}{
-		{http.MethodGet, 200, 0}, // a monitoring system may ask as often as it likes
+		{http.MethodGet, 200, 0}, // a monitoring system may ask at any rate
 		{http.MethodHead, 200, 0},
 		{http.MethodPost, 200, 1},
 		{http.MethodPut, 405, 0},
@@ -84,7 +84,7 @@ func TestStatusHandlerMethods(t *testing.T) {
 	}
 }
 
-// What is served is what Status returns, on the way to JSON and back.
+// The handler serves the same status as Status, through JSON and back.
 func TestStatusHandlerServesStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A")})
@@ -116,7 +116,7 @@ func TestStatusHandlerServesStatus(t *testing.T) {
 	})
 }
 
-// A POST learns what the source has before it answers.
+// A POST reads the source before the answer.
 func TestStatusHandlerRefreshes(t *testing.T) {
 	s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A")})
 	s.source.set(diffhook.Secrets{Current: letter(t, "B")}, nil)
@@ -128,7 +128,7 @@ func TestStatusHandlerRejects(t *testing.T) {
 	s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "B"), Previous: letter(t, "A")})
 	fingerprint := letter(t, "A").Fingerprint()
 
-	// A link is followed by whoever finds it, and an order belongs in no log.
+	// Anybody who finds a link may follow it, and an order must not be in logs.
 	require.Equal(t, 200, s.ask(http.MethodGet, "/status?reject="+fingerprint, "").Code)
 	require.Equal(t, 400, s.ask(http.MethodPost, "/status?reject="+fingerprint, "").Code)
 	require.NoError(t, verifySigned(t, t.Context(), s.v, "A"))
@@ -137,14 +137,14 @@ func TestStatusHandlerRejects(t *testing.T) {
 	require.Equal(t, 200, answer.Code)
 	var after diffhook.VerifierStatus
 	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &after))
-	assert.Empty(t, after.Previous, "the answer shows the state after it")
+	assert.Empty(t, after.Previous, "the answer shows the state after the order")
 	assert.Equal(t, fingerprint, after.SourcePrevious)
 	require.ErrorIs(t, verifySigned(t, t.Context(), s.v, "A"), diffhook.ErrSignatureMismatch)
 	require.NoError(t, verifySigned(t, t.Context(), s.v, "B"))
 }
 
-// Rejected before the source is read, a secret that the source still has as
-// current is told to be what it is in the same answer.
+// The secret is rejected before the source is read. If the source still names it as
+// current, the same answer says so.
 func TestStatusHandlerRejectsBeforeItReads(t *testing.T) {
 	s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A")})
 	var status diffhook.VerifierStatus
@@ -153,8 +153,8 @@ func TestStatusHandlerRejectsBeforeItReads(t *testing.T) {
 	assert.NotEmpty(t, status.RefreshError)
 }
 
-// What cannot be meant as a fingerprint may be a secret that somebody pasted.
-func TestStatusHandlerRefusesBadFingerprints(t *testing.T) {
+// A text that cannot be a fingerprint may be a pasted secret.
+func TestStatusHandlerRejectsBadFingerprints(t *testing.T) {
 	for name, text := range map[string]string{
 		"the secret itself": letter(t, "A").Reveal(),
 		"too short":         letter(t, "A").Fingerprint()[1:],
@@ -171,58 +171,58 @@ func TestStatusHandlerRefusesBadFingerprints(t *testing.T) {
 			assert.NotContains(t, answer.Body.String(), text)
 			assert.Equal(t, "text/plain; charset=utf-8", answer.Header().Get("Content-Type"))
 			assert.Equal(t, "no-store", answer.Header().Get("Cache-Control"))
-			assert.Equal(t, 1, s.source.count(), "an order that is refused does nothing")
+			assert.Equal(t, 1, s.source.count(), "a rejected order does nothing")
 			require.NoError(t, verifySigned(t, t.Context(), s.v, "A"))
 		})
 	}
 }
 
-// Who sends an order in an emergency must not take the answer to a mere refresh
-// for its confirmation.
+// In an emergency, the answer to a mere refresh must not look like the confirmation of
+// an order.
 func TestStatusHandlerTakesNoOrderForRefresh(t *testing.T) {
 	fingerprint := letter(t, "A").Fingerprint()
 	const form = "application/x-www-form-urlencoded"
 	for name, order := range map[string]struct{ contentType, body string }{
-		"too long":               {form, "filler=" + strings.Repeat("a", 64<<10) + "&reject=" + fingerprint},
-		"broken escape":          {form, "reject=" + fingerprint + "%"},
-		"broken escape after it": {form, "reject=" + fingerprint + "&filler=%zz"},
-		"no value":               {form, "reject="}, // a variable of a script was not set
-		"two values":             {form, "reject=" + letter(t, "B").Fingerprint() + "&reject=" + fingerprint},
-		"JSON":                   {"application/json", `{"reject":"` + fingerprint + `"}`},
-		"no type":                {"", "reject=" + fingerprint},
-		"no successor":           {form, "successor="},
-		"a secret as successor":  {form, "successor=" + letter(t, "B").Reveal()},
-		"two successors":         {form, "successor=" + seal(t, "A", "B") + "&successor=" + seal(t, "A", "C")},
-		"no time to hold":        {form, "hold="},
-		"a time without a unit":  {form, "hold=10"},
-		"a negative time":        {form, "hold=-1s"},
-		"too long a time":        {form, "hold=1h1ns"},
-		"another name":           {form, "revoke=" + fingerprint},
-		"another name beside it": {form, "hold=1m&revoke=" + fingerprint},
+		"too long":              {form, "filler=" + strings.Repeat("a", 64<<10) + "&reject=" + fingerprint},
+		"broken escape":         {form, "reject=" + fingerprint + "%"},
+		"broken escape behind":  {form, "reject=" + fingerprint + "&filler=%zz"},
+		"no value":              {form, "reject="}, // an unset variable of a script
+		"two values":            {form, "reject=" + letter(t, "B").Fingerprint() + "&reject=" + fingerprint},
+		"JSON":                  {"application/json", `{"reject":"` + fingerprint + `"}`},
+		"no type":               {"", "reject=" + fingerprint},
+		"no successor":          {form, "successor="},
+		"a secret as successor": {form, "successor=" + letter(t, "B").Reveal()},
+		"two successors":        {form, "successor=" + seal(t, "A", "B") + "&successor=" + seal(t, "A", "C")},
+		"no time to hold":       {form, "hold="},
+		"a time without a unit": {form, "hold=10"},
+		"a negative time":       {form, "hold=-1s"},
+		"too long a time":       {form, "hold=1h1ns"},
+		"another name":          {form, "revoke=" + fingerprint},
+		"another name besides":  {form, "hold=1m&revoke=" + fingerprint},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A")})
 			answer := s.ask(http.MethodPost, "/status", order.body, "Content-Type", order.contentType)
 			assert.Equal(t, http.StatusBadRequest, answer.Code)
-			assert.Equal(t, 1, s.source.count(), "an order that is refused does nothing")
+			assert.Equal(t, 1, s.source.count(), "a rejected order does nothing")
 		})
 	}
 }
 
-// Threat: a page in the browser of somebody who is logged in sends the order.
-func TestStatusHandlerRefusesOtherSites(t *testing.T) {
+// Threat: another site's page, in the browser of a logged-in person, sends the order.
+func TestStatusHandlerRejectsOtherSites(t *testing.T) {
 	for _, test := range []struct {
-		name    string
-		headers []string
-		refused bool
+		name     string
+		headers  []string
+		rejected bool
 	}{
 		{"not a browser", nil, false},
 		{"typed into the browser", []string{"Sec-Fetch-Site", "none"}, false},
 		{"own page", []string{"Sec-Fetch-Site", "same-origin", "Origin", "https://web-1.internal"}, false},
 		{"own page, old browser", []string{"Origin", "https://web-1.internal"}, false},
 		{"other site", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, true},
-		{"other site without its name", []string{"Sec-Fetch-Site", "cross-site"}, true},
-		{"neighbour that was taken over", []string{"Sec-Fetch-Site", "same-site"}, true},
+		{"other site, not named", []string{"Sec-Fetch-Site", "cross-site"}, true},
+		{"hijacked neighbour", []string{"Sec-Fetch-Site", "same-site"}, true},
 		{"other site, old browser", []string{"Origin", "https://evil.example"}, true},
 		{"other port, old browser", []string{"Origin", "https://web-1.internal:8443"}, true},
 		{"sandboxed frame, old browser", []string{"Origin", "null"}, true},
@@ -233,8 +233,8 @@ func TestStatusHandlerRefusesOtherSites(t *testing.T) {
 			const target = "https://web-1.internal/status"
 			post := s.ask(http.MethodPost, target, "reject="+letter(t, "A").Fingerprint(), headers...)
 			get := s.ask(http.MethodGet, target, "", test.headers...)
-			assert.Equal(t, 200, get.Code, "it changes nothing, and its answer cannot be read from there")
-			if !test.refused {
+			assert.Equal(t, 200, get.Code, "a GET changes nothing, and the other site cannot read the answer")
+			if !test.rejected {
 				assert.Equal(t, 200, post.Code)
 				require.ErrorIs(t, verifySigned(t, t.Context(), s.v, "A"), diffhook.ErrSignatureMismatch)
 				return
@@ -247,14 +247,14 @@ func TestStatusHandlerRefusesOtherSites(t *testing.T) {
 	}
 }
 
-// A POST hands over the successor, before it reads the source.
+// A POST passes the successor on before it reads the source.
 func TestStatusHandlerAcceptsSuccessors(t *testing.T) {
 	s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A")})
 	sealed := seal(t, "A", "B")
 	require.Equal(t, 200, s.ask(http.MethodGet, "/status?successor="+sealed, "").Code)
 	require.Equal(t, 400, s.ask(http.MethodPost, "/status?successor="+sealed, "").Code)
 	require.Error(t, verifySigned(t, t.Context(), s.v, "B"))
-	for range 2 { // an answer may be lost
+	for range 2 { // again, as after a lost answer
 		var status diffhook.VerifierStatus
 		require.NoError(t, json.Unmarshal(s.order("successor="+sealed).Body.Bytes(), &status))
 		assert.Equal(t, letter(t, "B").Fingerprint(), status.Current.Fingerprint)
@@ -283,8 +283,8 @@ func TestStatusHandlerHolds(t *testing.T) {
 	})
 }
 
-// The values of one POST are carried out in the order in which a rotation needs them:
-// what is rejected is not accepted, and what fails leaves out the rest.
+// The orders of a POST run in the order of a rotation: a rejected secret is not
+// accepted, and a failure skips the other orders.
 func TestStatusHandlerOrders(t *testing.T) {
 	for _, test := range []struct {
 		name, order string
@@ -295,7 +295,7 @@ func TestStatusHandlerOrders(t *testing.T) {
 		{"all", "hold=1m&successor=" + seal(t, "A", "B") + "&reject=" + letter(t, "D").Fingerprint(), 200, "A!B", 1},
 		{"the successor is rejected", "hold=1m&successor=" + seal(t, "A", "B") + "&reject=" + letter(t, "B").Fingerprint(), 409, "A", 0},
 		{"sealed under another secret", "hold=1m&successor=" + seal(t, "C", "B"), 409, "A", 0},
-		{"a value that cannot be meant", "hold=1&successor=" + seal(t, "A", "B"), 400, "A", 0},
+		{"a malformed value", "hold=1&successor=" + seal(t, "A", "B"), 400, "A", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A")})
@@ -308,8 +308,8 @@ func TestStatusHandlerOrders(t *testing.T) {
 	}
 }
 
-// A source whose errors quote what it has, and an operator who sends the secret
-// instead of its fingerprint: no answer shows it, to a friend or a stranger.
+// The source's errors quote secrets, and an operator sends a secret in place of the
+// fingerprint: no answer shows a secret.
 func TestStatusHandlerShowsNoSecret(t *testing.T) {
 	current, previous, next := mustSecret(t, opaqueText), mustSecret(t, opaqueText2), mustSecret(t, "jasmine.otter.under-a-birch-tree")
 	detector := newLeakDetector(current.Reveal(), previous.Reveal(), next.Reveal())
@@ -331,10 +331,11 @@ func TestStatusHandlerShowsNoSecret(t *testing.T) {
 	text := url.QueryEscape(current.Reveal())
 	shown := show("", "reject="+text, "successor="+text, "hold="+text, text+"=1", opaqueText,
 		"successor="+sealed, "reject="+current.Fingerprint(), "successor="+sealed)
-	assert.Contains(t, shown, "vault: bad answer", "the cause is told")
+	assert.Contains(t, shown, "vault: bad answer", "the answer names the cause")
 	assert.Empty(t, detector.find(shown))
 
-	// Nor one that is not in force any more, which other servers may yet accept.
+	// Nor does an answer show a secret out of force, which other servers may still
+	// accept.
 	assert.Empty(t, detector.find(show("reject="+previous.Fingerprint())), "rejected")
 	s.source.set(diffhook.Secrets{Current: next, NoPrevious: true}, nil)
 	require.NoError(t, s.v.Refresh(t.Context()))
@@ -342,7 +343,7 @@ func TestStatusHandlerShowsNoSecret(t *testing.T) {
 	assert.Empty(t, detector.find(show("")), "replaced")
 }
 
-// Everything at once, for the race detector: every answer is whole.
+// All orders at once, for the race detector: every answer is complete.
 func TestStatusHandlerConcurrently(t *testing.T) {
 	s := newStatusServer(t, diffhook.Secrets{Current: letter(t, "A"), Previous: letter(t, "B")})
 	s.v.EventHandler(func(context.Context, *diffhook.Event) error { return nil })

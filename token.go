@@ -32,10 +32,10 @@ type exchanger struct {
 	expires time.Time
 	flight  *flight // the exchange under way; nil: none
 
-	unlimited time.Time // time of the last attempt that bypassed the limiter
+	unlimited time.Time // time of the last attempt without the limiter
 }
 
-// flight is an exchange that calls share. err may be read once done is closed.
+// flight is an exchange for several calls. err may be read once done is closed.
 type flight struct {
 	done chan struct{}
 	err  error
@@ -48,7 +48,7 @@ func (x *exchanger) token() string {
 	return x.valid()
 }
 
-// valid is token for a caller that holds x.mu.
+// valid is token for a caller with x.mu held.
 func (x *exchanger) valid() string {
 	if !time.Now().Before(x.expires) {
 		return ""
@@ -85,7 +85,7 @@ func (x *exchanger) join() *flight {
 	return x.flight
 }
 
-// discard forgets a rejected token, unless it has been replaced already.
+// discard forgets a rejected token, unless a new token is there already.
 func (x *exchanger) discard(token string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -94,8 +94,8 @@ func (x *exchanger) discard(token string) {
 	}
 }
 
-// exchange exchanges the credentials for f. It belongs to no call: its time is
-// bounded by that of its attempts, and of the waits between them.
+// exchange exchanges the credentials for f. The exchange belongs to no call: only the
+// attempts and the waits between them bound the time.
 func (x *exchanger) exchange(f *flight) {
 	var answer tokenAnswer
 	err := errExchangeEnded
@@ -121,13 +121,13 @@ func (x *exchanger) exchange(f *flight) {
 		}.Encode()),
 		repeatable: true, // a second token does no harm
 		hidden:     func() []string { return []string{x.creds.secret()} },
-		urgent:     true, // an urgent call may wait for it
+		urgent:     true, // an urgent call may wait for the token
 	}, x.attempt)
 }
 
 var errExchangeEnded = errors.New("diffhook: POST oauth/token: the transport ended the goroutine")
 
-// land ends an exchange for all calls that wait for it.
+// land ends an exchange for all waiting calls.
 func (x *exchanger) land(f *flight, answer tokenAnswer, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -146,9 +146,9 @@ func (x *exchanger) land(f *flight, answer tokenAnswer, err error) {
 	close(f.done)
 }
 
-// attempt sends the exchange once. It waits for the end of a pause, but once a minute
-// it does not wait at the limiter. The secret is in the body alone, and errors show
-// no body: scrub removes the secret from a response that repeats it.
+// attempt sends the exchange once, after the end of a pause. Once a minute, it does not
+// wait at the limiter. The secret is in the body alone, and errors show no body: scrub
+// removes a repeated secret from a response.
 func (x *exchanger) attempt(ctx context.Context, call *call) outcome {
 	if err := x.core.wait(ctx, call, x.limiter()); err != nil {
 		return outcome{unsent: err}

@@ -24,8 +24,8 @@ import (
 
 const tokenRoute = "POST /api/oauth/token"
 
-// gen2Client returns a client of generation 2 of the emulator, without a limit
-// where opts name none.
+// gen2Client returns a client of generation 2 of the emulator, without a limit unless
+// opts sets a Limiter.
 func gen2Client(s *diffhooktest.Server, opts *diffhook.ClientOptions) *diffhook.Client {
 	var o diffhook.ClientOptions
 	if opts != nil {
@@ -37,14 +37,14 @@ func gen2Client(s *diffhooktest.Server, opts *diffhook.ClientOptions) *diffhook.
 	return s.ClientGen2(&o)
 }
 
-// listKeys makes the simplest call there is.
+// listKeys is the simplest call.
 func listKeys(ctx context.Context, c *diffhook.Client) error {
 	_, err := c.Keys.List(ctx, nil)
 	return err
 }
 
-// TestExchangeRequest: RFC 6749, 4.4.2, with the credentials in the form as the
-// platform documents it.
+// TestExchangeRequest: RFC 6749, 4.4.2, with the credentials in the form, as the
+// platform documents.
 func TestExchangeRequest(t *testing.T) {
 	s := newBubbleServer(t)
 	var exchanges []diffhooktest.Exchange
@@ -75,11 +75,11 @@ func TestExchangeRequest(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(exchanges[0].Body, &answer))
 	assert.NotEmpty(t, answer.AccessToken)
-	assert.Equal(t, 2, exchanges[1].Generation, "the call has the token, not the id")
+	assert.Equal(t, 2, exchanges[1].Generation, "the call carries the token, not the id")
 }
 
-// TestExchangeBelowBaseURL: the secret goes where the base URL says, with
-// whatever path it has.
+// TestExchangeBelowBaseURL: the secret goes to the host of the base URL, below the
+// path.
 func TestExchangeBelowBaseURL(t *testing.T) {
 	for base, want := range map[string]string{
 		"":                                     "https://www.diffhook.com/api/oauth/token",
@@ -104,7 +104,7 @@ func TestExchangeBelowBaseURL(t *testing.T) {
 	}
 }
 
-// TestExchangeIsShared: a hundred goroutines that find no token wait for one.
+// TestExchangeIsShared: a hundred goroutines without a token share an exchange.
 func TestExchangeIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -123,8 +123,8 @@ func TestExchangeIsShared(t *testing.T) {
 	})
 }
 
-// TestExchangeIsSharedRace: nor does a goroutine that comes as the exchange
-// ends begin another.
+// TestExchangeIsSharedRace: a goroutine that arrives as the exchange ends does not
+// begin another.
 func TestExchangeIsSharedRace(t *testing.T) {
 	again := 0
 	for range 1500 {
@@ -149,8 +149,8 @@ func TestExchangeIsSharedRace(t *testing.T) {
 	assert.Zero(t, again, "clients that exchanged more than once")
 }
 
-// TestExchangeOutlivesItsWaiters: who waits leaves with its own context, also
-// the one whose call began the exchange, and the others get the token.
+// TestExchangeOutlivesItsWaiters: a waiter returns when its own context ends, even the
+// waiter that began the exchange. The other waiters get the token.
 func TestExchangeOutlivesItsWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -165,13 +165,13 @@ func TestExchangeOutlivesItsWaiters(t *testing.T) {
 			assert.ErrorIs(t, listKeys(ctx, c), context.DeadlineExceeded)
 			assert.Equal(t, time.Second, time.Since(began))
 		})
-		synctest.Wait() // the first has begun the exchange
+		synctest.Wait() // until the first call begins the exchange
 		callers.Go(func() {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			time.AfterFunc(2*time.Second, func() { cancel(errMoved) })
 			_, _, err := c.Keys.Create(ctx, "label")
 			assert.ErrorIs(t, err, errMoved)
-			assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown, "it was not sent")
+			assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown, "the request was not sent")
 			assert.Equal(t, 2*time.Second, time.Since(began))
 		})
 		callers.Go(func() {
@@ -184,8 +184,8 @@ func TestExchangeOutlivesItsWaiters(t *testing.T) {
 	})
 }
 
-// TestTokenIsReplacedBeforeItEnds: no request carries a token that may end on
-// its way.
+// TestTokenIsReplacedBeforeItEnds: no request carries a token that may expire on the
+// way.
 func TestTokenIsReplacedBeforeItEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -203,17 +203,17 @@ func TestTokenIsReplacedBeforeItEnds(t *testing.T) {
 	})
 }
 
-// TestTokenLifetimes: the answer says how long, or else it is the documented
-// day.
+// TestTokenLifetimes: the answer states the lifetime, or else the documented day
+// applies.
 func TestTokenLifetimes(t *testing.T) {
 	for _, c := range []struct {
 		name, answer string
-		kept         time.Duration // it is used again after this
-		replaced     time.Duration // and not after this
+		kept         time.Duration // time after which the token is used again
+		replaced     time.Duration // time after which the token is replaced
 	}{
 		{"an hour", `{"access_token":"a-token","expires_in":3600}`, 58 * time.Minute, 60 * time.Minute},
-		// A token that ends so soon is refused, and then replaced: replacing it
-		// beforehand could take every turn that the limiter has.
+		// A token with so short a life is replaced after a 401: replacing it beforehand
+		// could take every turn of the limiter.
 		{"ten seconds", `{"access_token":"a-token","expires_in":10}`, 53 * time.Second, time.Minute},
 		{"missing", `{"access_token":"a-token"}`, 23 * time.Hour, 24 * time.Hour},
 		{"null", `{"access_token":"a-token","expires_in":null}`, 23 * time.Hour, 24 * time.Hour},
@@ -221,7 +221,7 @@ func TestTokenLifetimes(t *testing.T) {
 		{"negative", `{"access_token":"a-token","expires_in":-1}`, 23 * time.Hour, 24 * time.Hour},
 		{"a text", `{"access_token":"a-token","expires_in":"3600"}`, 58 * time.Minute, 60 * time.Minute},
 		{"with a fraction", `{"access_token":"a-token","expires_in":3600.0}`, 58 * time.Minute, 60 * time.Minute},
-		{"a text that is no number", `{"access_token":"a-token","expires_in":"an hour"}`, 23 * time.Hour, 24 * time.Hour},
+		{"a text, not a number", `{"access_token":"a-token","expires_in":"an hour"}`, 23 * time.Hour, 24 * time.Hour},
 		{"an object", `{"access_token":"a-token","expires_in":{"seconds":3600}}`, 23 * time.Hour, 24 * time.Hour},
 		{"more than a float64 holds", `{"access_token":"a-token","expires_in":1e999}`, 300 * 24 * time.Hour, 366 * 24 * time.Hour},
 		{"any case of the type", `{"access_token":"a-token","token_type":"bEARER","expires_in":3600}`, 58 * time.Minute, 60 * time.Minute},
@@ -250,7 +250,7 @@ func TestTokenLifetimes(t *testing.T) {
 	}
 }
 
-// TestTokenThatEndedIsRenewed: also for a POST, which was refused and so not
+// TestTokenThatEndedIsRenewed: also for a POST, since a 401 means that the POST was not
 // carried out.
 func TestTokenThatEndedIsRenewed(t *testing.T) {
 	s := newBubbleServer(t)
@@ -287,8 +287,9 @@ func TestTokenThatEndedIsRenewed(t *testing.T) {
 	}
 }
 
-// TestTokenIsRenewedWhateverTheWords: any 401 to an exchanged token has a new one
-// tried, once. Only a revoked client has no use for one.
+// TestTokenIsRenewedWhateverTheWords: after any 401 to an exchanged token, the client
+// tries a new token, once. Only after the revocation of the client would a new token be
+// useless.
 func TestTokenIsRenewedWhateverTheWords(t *testing.T) {
 	for body, renewed := range map[string]bool{
 		`{"error": "Invalid or expired token"}`:                            true,
@@ -328,8 +329,8 @@ func TestTokenIsRenewedWhateverTheWords(t *testing.T) {
 	}
 }
 
-// TestTokenIsRenewedOnce: a platform that refuses every token is not asked for
-// tokens without end.
+// TestTokenIsRenewedOnce: if the platform rejects every token, the client does not
+// exchange without end.
 func TestTokenIsRenewedOnce(t *testing.T) {
 	var exchanges, calls int
 	client := newTransportClient(t, respond(func(r *http.Request) (*http.Response, error) {
@@ -347,9 +348,8 @@ func TestTokenIsRenewedOnce(t *testing.T) {
 	assert.Equal(t, 2, calls)
 }
 
-// TestLateRefusalKeepsNewToken: a 401 that was long under way is about the old
-// token; taking it for the new one would throw away a good token, for each
-// goroutine once more.
+// TestLateRefusalKeepsNewToken: a late 401 is about the old token. To discard the new
+// token for it would waste a good token, again for each goroutine.
 func TestLateRefusalKeepsNewToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -381,7 +381,7 @@ func TestLateRefusalKeepsNewToken(t *testing.T) {
 	})
 }
 
-// respondLater is respond that leaves the request's body alone.
+// respondLater is respond without reading the request's body.
 type respondLater func(*http.Request) (*http.Response, error)
 
 func (f respondLater) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
@@ -399,13 +399,13 @@ func TestRevokedClient(t *testing.T) {
 	assert.ErrorContains(t, err, "Invalid API key")
 	assert.Equal(t, 3, s.Count(""), "not retried")
 
-	// The token was thrown away, and the next call finds out more.
+	// The token was discarded, and the next call learns more.
 	err = listKeys(t.Context(), c)
 	requireInvalidClient(t, err)
 	assert.Equal(t, 4, s.Count(""))
 }
 
-// requireInvalidClient checks the error of client credentials that are refused.
+// requireInvalidClient checks the error for rejected client credentials.
 func requireInvalidClient(t *testing.T, err error) {
 	t.Helper()
 	require.ErrorIs(t, err, diffhook.ErrUnauthorized)
@@ -414,7 +414,9 @@ func requireInvalidClient(t *testing.T, err error) {
 	assert.Equal(t, http.StatusUnauthorized, api.StatusCode)
 	assert.Equal(t, "invalid_client", api.Code)
 	assert.Equal(t, "oauth/token", api.Route)
-	assert.Equal(t, 1, api.Attempts, "asking again does not help")
+	assert.Equal(t, 1, api.Attempts, "no retry")
+	assert.ErrorContains(t, err, "client id", "the remedy")
+	assert.ErrorContains(t, err, "client secret", "the remedy")
 }
 
 func TestWrongClient(t *testing.T) {
@@ -432,7 +434,7 @@ func TestWrongClient(t *testing.T) {
 			requireInvalidClient(t, err)
 			_, _, err = c.Keys.Create(t.Context(), "label")
 			requireInvalidClient(t, err)
-			assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown, "it was not sent")
+			assert.NotErrorIs(t, err, diffhook.ErrOutcomeUnknown, "the request was not sent")
 			assertDoesNotRepeat(t, err, secret)
 			assertDoesNotRepeat(t, err, opaqueText)
 		})
@@ -440,12 +442,12 @@ func TestWrongClient(t *testing.T) {
 	assert.Zero(t, s.Count("/api/keys"))
 }
 
-// TestTokensAreNotShared: the same credentials in two clients are two tokens,
-// each known to one place only.
+// TestTokensAreNotShared: the same credentials in two clients are two tokens, each
+// known to a single host.
 func TestTokensAreNotShared(t *testing.T) {
 	creds := diffhook.ClientCredentials("dh_live_id", opaqueText)
 	var mu sync.Mutex
-	sent := make(map[string][]string) // by host
+	sent := make(map[string][]string) // tokens by host
 	client := func(host string) *diffhook.Client {
 		c, err := diffhook.NewClient(creds, &diffhook.ClientOptions{
 			BaseURL: "https://" + host + "/api/",
@@ -472,8 +474,8 @@ func TestTokensAreNotShared(t *testing.T) {
 	}, sent)
 }
 
-// TestExchangeIsRetried like a GET, also for a call that is not safe to send
-// again: a token too many does no harm.
+// TestExchangeIsRetried: an exchange is retried like a GET, also for a call that is not
+// safe to repeat: an extra token does no harm.
 func TestExchangeIsRetried(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -483,7 +485,7 @@ func TestExchangeIsRetried(t *testing.T) {
 		{"502 in HTML", diffhooktest.Fault{Status: http.StatusBadGateway, HTML: true}},
 		{"503", diffhooktest.Fault{Status: http.StatusServiceUnavailable}},
 		{"504", diffhooktest.Fault{Status: http.StatusGatewayTimeout}},
-		{"503 after it was done", diffhooktest.Fault{Status: http.StatusServiceUnavailable, Handle: true}},
+		{"503 after the exchange", diffhooktest.Fault{Status: http.StatusServiceUnavailable, Handle: true}},
 		{"429", diffhooktest.Fault{Status: http.StatusTooManyRequests, RetryAfter: 3 * time.Second}},
 		{"reset before", diffhooktest.Fault{Reset: diffhooktest.BeforeHandling}},
 		{"reset after", diffhooktest.Fault{Reset: diffhooktest.AfterHandling}},
@@ -506,8 +508,8 @@ func TestExchangeIsRetried(t *testing.T) {
 	}
 }
 
-// TestExchangeGivesUp: the calls that wait get one typed error, of the
-// exchange, and do not each begin the retries anew.
+// TestExchangeGivesUp: waiting calls get the same typed error of the exchange, and do
+// not each begin the retries again.
 func TestExchangeGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
@@ -534,8 +536,8 @@ func TestExchangeGivesUp(t *testing.T) {
 	})
 }
 
-// TestExchangeAnswers: what is no token is an error of its own kind, and is
-// not kept: the next call asks again.
+// TestExchangeAnswers: an answer without a token is a special error, and is not kept:
+// the next call asks again.
 func TestExchangeAnswers(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -545,12 +547,12 @@ func TestExchangeAnswers(t *testing.T) {
 		{"empty access_token", func() *http.Response { return replyJSON(http.StatusOK, `{"access_token":"","expires_in":86400}`) }},
 		{"access_token is null", func() *http.Response { return replyJSON(http.StatusOK, `{"access_token":null}`) }},
 		{"access_token is a number", func() *http.Response { return replyJSON(http.StatusOK, `{"access_token":123456789}`) }},
-		{"access_token that no header can have", func() *http.Response {
+		{"access_token illegal in a header", func() *http.Response {
 			return replyJSON(http.StatusOK, `{"access_token":"token\r\nX-Admin: true","expires_in":86400}`)
 		}},
 		{"in a data envelope", func() *http.Response { return replyJSON(http.StatusOK, `{"data":{"access_token":"a"}}`) }},
 		{"HTML of a captive portal", func() *http.Response { return reply(http.StatusOK, "text/html", "<html>Log in</html>") }},
-		{"HTML that says that it is JSON", func() *http.Response { return replyJSON(http.StatusOK, "<html>Log in</html>") }},
+		{"HTML labelled as JSON", func() *http.Response { return replyJSON(http.StatusOK, "<html>Log in</html>") }},
 		{"empty", func() *http.Response { return replyJSON(http.StatusOK, "") }},
 		{"204", func() *http.Response { return replyJSON(http.StatusNoContent, "") }},
 		{"redirect", func() *http.Response {
@@ -579,15 +581,15 @@ func TestExchangeAnswers(t *testing.T) {
 			assert.Equal(t, []string{"127.0.0.1:1/api/oauth/token"}, asked)
 
 			broken = false
-			assert.NoError(t, listKeys(t.Context(), client), "what was no token is not kept")
+			assert.NoError(t, listKeys(t.Context(), client), "a bad answer is not kept")
 		})
 	}
 }
 
-// TestExchangeErrorsHideTheSecret, whatever the server or the transport
-// repeats of the request, and wherever.
+// TestExchangeErrorsHideTheSecret: no error shows the secret, however the server or the
+// transport repeats the request.
 func TestExchangeErrorsHideTheSecret(t *testing.T) {
-	// It is changed by both encodings that a server may repeat it in.
+	// The encodings in which a server may repeat the secret both change it.
 	const secret = `violet"walrus/plays+THE=quartz&organ`
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {"dh_live_id"}, "client_secret": {secret}}.Encode()
 	quoted := func(text string) string {
@@ -637,14 +639,14 @@ func TestExchangeErrorsHideTheSecret(t *testing.T) {
 		{"redirect", func() (*http.Response, error) {
 			return withHeader(reply(http.StatusFound, "text/html", ""), "Location", "https://elsewhere.example/?"+form), nil
 		}},
-		{"success that is no JSON", func() (*http.Response, error) { return replyJSON(http.StatusOK, secret), nil }},
+		{"success that is not JSON", func() (*http.Response, error) { return replyJSON(http.StatusOK, secret), nil }},
 		{"wrong type", func() (*http.Response, error) {
 			return replyJSON(http.StatusOK, `{"access_token":{"`+"secret"+`":`+quoted(secret)+`}}`), nil
 		}},
 		{"error of the transport", func() (*http.Response, error) {
 			return nil, errors.New("proxy: malformed answer " + secret)
 		}},
-		{"error of the transport that quotes", func() (*http.Response, error) {
+		{"error of the transport with a quote", func() (*http.Response, error) {
 			return nil, fmt.Errorf("proxy: malformed answer %q", secret)
 		}},
 		{"error of the transport with the form", func() (*http.Response, error) {
@@ -657,7 +659,7 @@ func TestExchangeErrorsHideTheSecret(t *testing.T) {
 			err := listKeys(t.Context(), client)
 			require.Error(t, err)
 			detector := newLeakDetector(secret, url.QueryEscape(secret))
-			var shown []string // the sinks
+			var shown []string // names of the sinks that show the secret
 			for _, x := range []any{err, unexportedField[error]{err}, client} {
 				for _, sink := range errorSinks() {
 					if len(detector.find(sink.output(x, errors.New(otherText)))) > 0 {
@@ -665,27 +667,26 @@ func TestExchangeErrorsHideTheSecret(t *testing.T) {
 					}
 				}
 			}
-			assert.Empty(t, shown, "the sinks that show it; the text is %v", err)
+			assert.Empty(t, shown, "sinks that show the secret; the text is %v", err)
 		})
 	}
 }
 
-// errorSinks are the sinks that programs and tests show errors by.
+// errorSinks are the usual sinks for errors in programs and tests.
 func errorSinks() []sink {
 	return slices.DeleteFunc(slices.Clone(sinks), func(s sink) bool {
 		return !slices.Contains([]string{"fmt.Print", "fmt of reflect.Value", "slog text", "encoding/json", "testify"}, s.name)
 	})
 }
 
-// TestTokenEndsUnderLoad: with the default limiter and a queue before it, a
-// token that ends does not make calls fail, which the exchange would if it
-// queued behind them all, and the calls that wait for the new one do not start
-// in one burst afterwards.
+// TestTokenEndsUnderLoad: with the default limiter and a queue, an expired token fails
+// no call. It would if the exchange queued behind all calls. Calls that waited for the
+// new token do not start in a burst afterwards.
 func TestTokenEndsUnderLoad(t *testing.T) {
 	for _, c := range []struct {
 		name       string
 		goroutines int
-		exchange   time.Duration // how long it takes
+		exchange   time.Duration // duration of an exchange
 	}{
 		{"few goroutines, slow exchange", 30, 25 * time.Second},
 		{"100 goroutines", 100, 100 * time.Millisecond},

@@ -32,8 +32,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// opaqueToken is a bearer token that nothing but its text gives away: it does
-// not begin as keys do.
+// opaqueToken is a bearer token without the prefix of keys: only its text identifies
+// it.
 const opaqueToken = "violet.walrus_plays~the+quartz/organ=="
 
 func opaqueCredentials() diffhook.Credentials {
@@ -49,8 +49,8 @@ func withOpaqueToken(t testing.TB, transport http.RoundTripper, opts diffhook.Cl
 	return c
 }
 
-// TestRedirectsAreNotFollowed: a redirect would carry the credential, and what
-// a POST has in it, to wherever it points.
+// TestRedirectsAreNotFollowed: a redirect would carry the credential and the body of a
+// POST to another host.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	var elsewhere atomic.Int64
 	evil := serve(t, counting(&elsewhere, answeringJSON(200, `{"data": {"id": "mon_1"}}`)), nil)
@@ -74,11 +74,11 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	assert.Zero(t, elsewhere.Load())
 }
 
-// TestBaseURL shows where a credential may be sent.
+// TestBaseURL: the hosts allowed to get a credential.
 func TestBaseURL(t *testing.T) {
 	key, err := diffhook.NewAPIKey(testKeyText)
 	require.NoError(t, err)
-	for base, want := range map[string]string{ // what "monitors" becomes
+	for base, want := range map[string]string{ // URLs of the path "monitors"
 		"":                                "https://www.diffhook.com/api/monitors",
 		"https://www.diffhook.com/api/":   "https://www.diffhook.com/api/monitors",
 		"https://api.example.com":         "https://api.example.com/monitors",
@@ -108,63 +108,63 @@ func TestBaseURL(t *testing.T) {
 		})
 	}
 	for name, base := range map[string]string{
-		"http to a public host":      "http://www.diffhook.com/api/",
-		"http to a private address":  "http://10.0.0.1/api/",
-		"http to any address":        "http://0.0.0.0/api/",
-		"http to a name that begins": "http://localhost.example.com/api/",
-		"http to a name that ends":   "http://example.com.localhost.example/api/",
-		"http to a like address":     "http://127.0.0.1.example.com/api/",
-		"http to a short address":    "http://127.1/api/",
-		"http to a zone":             "http://[fe80::1%25lo]/api/",
-		"a space behind it":          "https://www.diffhook.com/api/ ",
-		"a space before it":          " https://www.diffhook.com/api/",
-		"a space within":             "https://www.diffhook.com/a pi/",
-		"a newline behind it":        "https://www.diffhook.com/api/\n",
-		"CR LF behind it":            "https://www.diffhook.com/api/\r\n",
-		"a tab":                      "https://www.diffhook.com\t/api/",
-		"a no-break space":           "https://www.diffhook.com/api/\u00a0",
-		"a zero-width space":         "https://www.diffhook.com/api/\u200b",
-		"a byte order mark":          "\ufeffhttps://www.diffhook.com/api/",
-		"user":                       "https://walrus@www.diffhook.com/api/",
-		"password":                   "https://walrus:violet@www.diffhook.com/api/",
-		"empty user":                 "https://@www.diffhook.com/api/",
-		"loopback as the user":       "http://127.0.0.1@evil.example/api/",
-		"query":                      "https://www.diffhook.com/api/?walrus=1",
-		"empty query":                "https://www.diffhook.com/api/?",
-		"fragment":                   "https://www.diffhook.com/api/#walrus",
-		"no host":                    "https:///api/",
-		"port alone":                 "https://:443/api/",
-		"no scheme":                  "www.diffhook.com/api/",
-		"no scheme, slashes":         "//www.diffhook.com/api/",
-		"path alone":                 "/api/",
-		"opaque":                     "https:www.diffhook.com/api/",
-		"ftp":                        "ftp://www.diffhook.com/api/",
-		"file":                       "file:///api/",
-		"unix socket":                "http+unix://%2Fvar%2Frun/api/",
-		"backslash":                  `https:\\www.diffhook.com\api`,
-		"backslash in the host":      `https://www.diffhook.com\@evil.example/`,
-		"control character":          "https://www.diffhook.com/\n",
-		"space":                      "https://www.diffhook .com/",
-		"leading space":              " https://www.diffhook.com/",
-		"bad escape":                 "https://www.diffhook.com/%zz/walrus",
-		"bad port":                   "https://www.diffhook.com:walrus/",
+		"http to a public host":         "http://www.diffhook.com/api/",
+		"http to a private address":     "http://10.0.0.1/api/",
+		"http to any address":           "http://0.0.0.0/api/",
+		"http to a name that begins so": "http://localhost.example.com/api/",
+		"http to a name that ends so":   "http://example.com.localhost.example/api/",
+		"http to a like address":        "http://127.0.0.1.example.com/api/",
+		"http to a short address":       "http://127.1/api/",
+		"http to a zone":                "http://[fe80::1%25lo]/api/",
+		"a space at the end":            "https://www.diffhook.com/api/ ",
+		"a space at the start":          " https://www.diffhook.com/api/",
+		"a space within":                "https://www.diffhook.com/a pi/",
+		"a newline at the end":          "https://www.diffhook.com/api/\n",
+		"CR LF at the end":              "https://www.diffhook.com/api/\r\n",
+		"a tab":                         "https://www.diffhook.com\t/api/",
+		"a no-break space":              "https://www.diffhook.com/api/\u00a0",
+		"a zero-width space":            "https://www.diffhook.com/api/\u200b",
+		"a byte order mark":             "\ufeffhttps://www.diffhook.com/api/",
+		"user":                          "https://walrus@www.diffhook.com/api/",
+		"password":                      "https://walrus:violet@www.diffhook.com/api/",
+		"empty user":                    "https://@www.diffhook.com/api/",
+		"loopback as the user":          "http://127.0.0.1@evil.example/api/",
+		"query":                         "https://www.diffhook.com/api/?walrus=1",
+		"empty query":                   "https://www.diffhook.com/api/?",
+		"fragment":                      "https://www.diffhook.com/api/#walrus",
+		"no host":                       "https:///api/",
+		"port alone":                    "https://:443/api/",
+		"no scheme":                     "www.diffhook.com/api/",
+		"no scheme, slashes":            "//www.diffhook.com/api/",
+		"path alone":                    "/api/",
+		"opaque":                        "https:www.diffhook.com/api/",
+		"ftp":                           "ftp://www.diffhook.com/api/",
+		"file":                          "file:///api/",
+		"unix socket":                   "http+unix://%2Fvar%2Frun/api/",
+		"backslash":                     `https:\\www.diffhook.com\api`,
+		"backslash in the host":         `https://www.diffhook.com\@evil.example/`,
+		"control character":             "https://www.diffhook.com/\n",
+		"space":                         "https://www.diffhook .com/",
+		"leading space":                 " https://www.diffhook.com/",
+		"bad escape":                    "https://www.diffhook.com/%zz/walrus",
+		"bad port":                      "https://www.diffhook.com:walrus/",
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := diffhook.NewClient(key, &diffhook.ClientOptions{BaseURL: base})
 			require.ErrorIs(t, err, diffhook.ErrInvalidOptions)
 			require.ErrorContains(t, err, "BaseURL")
-			require.NotContains(t, err.Error(), "walrus", "it may hold a password")
-			require.NotContains(t, err.Error(), "violet", "it may hold a password")
+			require.NotContains(t, err.Error(), "walrus", "a possible password")
+			require.NotContains(t, err.Error(), "violet", "a possible password")
 		})
 	}
 }
 
-// roundTripper is a function that is an http.RoundTripper.
+// roundTripper is an http.RoundTripper of a function.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestDoPaths shows which paths Do takes, and what the server sees of them.
+// TestDoPaths: the paths that Do takes, as the server sees them.
 func TestDoPaths(t *testing.T) {
 	var seen atomic.Pointer[string]
 	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -193,13 +193,13 @@ func TestDoPaths(t *testing.T) {
 		})
 	}
 	for _, path := range []string{
-		// To another host, or up and out of the API.
+		// Paths to another host, or up and out of the API.
 		"//evil", "//evil/x", "///evil", "https://evil", "https://evil/api/monitors", "https:evil", "mailto:evil", "x:y", "//user@evil/x",
 		"/x", "/", "/api/monitors", "..", "../x", "a/..", "a/../b", "./a", "a/./b", ".", "%2e%2e/x", "%2E%2e/x", "a/%2e", ".%2e/x", "a/..?b",
-		// No path, or another than it seems.
+		// No path, or a path that is not as it seems.
 		"", "?a=b", "#", "#a", "a#b", "a//b", "a/", "a/?b", "%zz", "a\nb", "a\r\nHost: evil", "a\x00b", "a\x7fb", ":",
 	} {
-		t.Run(fmt.Sprintf("refused %q", path), func(t *testing.T) {
+		t.Run(fmt.Sprintf("rejected %q", path), func(t *testing.T) {
 			seen.Store(nil)
 			require.ErrorIs(t, c.Do(t.Context(), "GET", path, nil, nil), diffhook.ErrInvalidRequest)
 			require.Nil(t, seen.Load())
@@ -214,13 +214,12 @@ func TestDoPaths(t *testing.T) {
 			require.Nil(t, seen.Load())
 		})
 	}
-	t.Run("what cannot be encoded", func(t *testing.T) {
+	t.Run("a value that cannot be encoded", func(t *testing.T) {
 		require.ErrorIs(t, c.Do(t.Context(), "POST", "monitors", func() {}, nil), diffhook.ErrInvalidRequest)
 	})
 }
 
-// TestIDsStayOneElement: an id, which may come from anybody, reaches no other
-// endpoint than the one that it is for.
+// TestIDsStayOneElement: an id may come from anybody, and reaches no other endpoint.
 func TestIDsStayOneElement(t *testing.T) {
 	var seen atomic.Pointer[[2]string]
 	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -268,7 +267,7 @@ func TestIDsStayOneElement(t *testing.T) {
 	}
 	for _, id := range []string{"", ".", ".."} {
 		for _, use := range uses {
-			t.Run(fmt.Sprintf("refused %q/%s", id, use.name), func(t *testing.T) {
+			t.Run(fmt.Sprintf("rejected %q/%s", id, use.name), func(t *testing.T) {
 				seen.Store(nil)
 				require.ErrorIs(t, use.do(id), diffhook.ErrInvalidRequest)
 				require.Nil(t, seen.Load())
@@ -277,19 +276,19 @@ func TestIDsStayOneElement(t *testing.T) {
 	}
 }
 
-// TestTokens: what CredentialsFunc gives is sent as it is, or not at all.
+// TestTokens: the token of a CredentialsFunc is sent unchanged or not at all.
 func TestTokens(t *testing.T) {
 	refused := errors.New("the vault is sealed")
 	for _, c := range []struct {
 		name, token string
-		err         error // of the function
-		is          error // of the call
+		err         error // error of the function
+		is          error // error of the call
 	}{
 		{"a token", opaqueToken, nil, nil},
 		{"empty", "", nil, diffhook.ErrInvalidCredentials},
 		{"space", "violet walrus", nil, diffhook.ErrInvalidCredentials},
 		{"trailing newline", "violet-walrus\n", nil, diffhook.ErrInvalidCredentials},
-		// Headers of its own.
+		// Further headers in the token.
 		{"header", "violet-walrus\r\nX-Evil: 1", nil, diffhook.ErrInvalidCredentials},
 		{"tab", "violet\twalrus", nil, diffhook.ErrInvalidCredentials},
 		{"NUL", "violet\x00walrus", nil, diffhook.ErrInvalidCredentials},
@@ -323,7 +322,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestCallersHTTPClient is copied, used, and left as it was.
+// TestCallersHTTPClient: the caller's client is copied, used and left unchanged.
 func TestCallersHTTPClient(t *testing.T) {
 	server := serve(t, answeringJSON(200, `{"data": {"id": "mon_1"}}`), nil)
 	transport := ownTransport(t)
@@ -336,8 +335,8 @@ func TestCallersHTTPClient(t *testing.T) {
 	assert.Nil(t, given.Jar)
 	assert.Equal(t, before.Timeout, given.Timeout)
 
-	// Changed afterwards, it has no effect on the client.
-	given.Transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("not this one") })
+	// Changed later, the original does not affect on the client.
+	given.Transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("the wrong transport") })
 	require.NoError(t, c.Do(t.Context(), "GET", "monitors", nil, nil))
 
 	synctest.Test(t, func(t *testing.T) {
@@ -349,7 +348,7 @@ func TestCallersHTTPClient(t *testing.T) {
 	})
 }
 
-// TestHeaders shows every header that is sent.
+// TestHeaders shows every sent header.
 func TestHeaders(t *testing.T) {
 	var got http.Header
 	var lengths []string
@@ -374,7 +373,7 @@ func TestHeaders(t *testing.T) {
 					"Authorization":   {"Bearer " + testKeyText},
 					"User-Agent":      {c.want},
 				}
-				if length := got.Get("Content-Length"); length != "" { // of every POST and PUT
+				if length := got.Get("Content-Length"); length != "" { // set for every POST and PUT
 					want.Set("Content-Length", length)
 					if length != "0" {
 						want.Set("Content-Type", "application/json")
@@ -387,7 +386,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestUserAgentThatIsNoHeader must not become headers of its own.
+// TestUserAgentThatIsNoHeader: an illegal UserAgent must not become further headers.
 func TestUserAgentThatIsNoHeader(t *testing.T) {
 	var sent atomic.Int64
 	server := serve(t, counting(&sent, answeringJSON(200, `{"data": {"id": "mon_1"}}`)), nil)
@@ -401,7 +400,7 @@ func TestUserAgentThatIsNoHeader(t *testing.T) {
 	require.Zero(t, sent.Load())
 }
 
-// echo is a server that repeats in its answer whatever it was sent.
+// echo is a server that repeats the request in the answer.
 func echo(status int, contentType func(authorization string) string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		authorization := r.Header.Get("Authorization")
@@ -416,13 +415,13 @@ func echo(status int, contentType func(authorization string) string) http.Handle
 	}
 }
 
-// assertNoLeak fails where an error, or what it wraps, shows what the detector
-// knows, in any of the ways in which errors are printed.
+// assertNoLeak fails if err, or an error wrapped in it, shows a text of the detector,
+// in any way to print errors.
 func assertNoLeak(t *testing.T, detector leakDetector, err error) {
 	t.Helper()
 	assertOpaque(t, detector, err, errors.New("another"))
 	var walk func(error)
-	walk = func(err error) { // as loggers do that show each error of a chain
+	walk = func(err error) { // like loggers of each error of a chain
 		assert.Empty(t, detector.find(err.Error()), "%T", err)
 		switch err := err.(type) {
 		case interface{ Unwrap() error }:
@@ -438,8 +437,8 @@ func assertNoLeak(t *testing.T, detector leakDetector, err error) {
 	walk(err)
 }
 
-// TestEchoedCredential: servers, and proxies above all, repeat headers in what
-// they say of an error.
+// TestEchoedCredential: servers, and above all proxies, repeat headers in their error
+// texts.
 func TestEchoedCredential(t *testing.T) {
 	types := map[string]func(string) string{
 		"JSON":                          func(string) string { return "application/json" },
@@ -482,14 +481,14 @@ const (
 func TestNothingIsShown(t *testing.T) {
 	detector := newLeakDetector(opaqueToken, queryText, bodyText)
 	quote := func(r *http.Request) string {
-		return fmt.Sprintf("proxy refused %s %s (Authorization: %s)", r.Method, r.URL.Path, r.Header.Get("Authorization"))
+		return fmt.Sprintf("proxy rejected %s %s (Authorization: %s)", r.Method, r.URL.Path, r.Header.Get("Authorization"))
 	}
 	transports := map[string]http.RoundTripper{
 		"error with the header": roundTripper(func(r *http.Request) (*http.Response, error) { return nil, errors.New(quote(r)) }),
 		"error with the token alone": roundTripper(func(r *http.Request) (*http.Response, error) {
 			return nil, errors.New("bad token " + strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
 		}),
-		// A transport that is a client itself, as proxies are.
+		// A transport that is a client itself, like a proxy.
 		"error with the URL": roundTripper(func(r *http.Request) (*http.Response, error) {
 			return nil, &url.Error{Op: "Get", URL: r.URL.String(), Err: io.ErrUnexpectedEOF}
 		}),
@@ -517,7 +516,7 @@ func TestNothingIsShown(t *testing.T) {
 					var out struct {
 						A string
 						B string
-						// A time's own error quotes what it is given.
+						// The error of a time quotes the input.
 						At time.Time
 					}
 					err := c.Do(t.Context(), method, "things?q="+queryText, map[string]string{"a": bodyText}, &out)
@@ -547,7 +546,8 @@ func TestNothingIsShown(t *testing.T) {
 	})
 }
 
-// TestServersMessages are bounded and on one line, whatever a server says.
+// TestServersMessages: messages are bounded and on a single line, whatever the server
+// sends.
 func TestServersMessages(t *testing.T) {
 	size := sampled(1<<16, 1<<20)
 	for name, message := range map[string]string{
@@ -585,11 +585,10 @@ func TestServersMessages(t *testing.T) {
 	}
 }
 
-// TestBadAnswers: each answer that is not what the API documents is told from
-// the others.
+// TestBadAnswers: each kind of undocumented answer has a different error.
 func TestBadAnswers(t *testing.T) {
 	const json = "application/json"
-	texts := map[string]string{} // of the errors, by status and kind
+	texts := map[string]string{} // texts of the errors by status and kind
 	for _, c := range []struct {
 		name   string
 		answer http.HandlerFunc
@@ -602,8 +601,8 @@ func TestBadAnswers(t *testing.T) {
 		{"204", answering(204, "", ""), 204, "no content", nil},
 		{"HTML", answering(200, "text/html; charset=utf-8", "<p>hello"), 200, "text/html", nil},
 		{"not JSON", answering(200, json, "hello"), 200, "not JSON", nil},
-		{"half of it", answering(200, json, `{"data": {`), 200, "not JSON", nil},
-		{"two of it", answering(200, json, `{"data": {"id": "mon_1"}}{"data": {}}`), 200, "not JSON", nil},
+		{"half an object", answering(200, json, `{"data": {`), 200, "not JSON", nil},
+		{"two objects", answering(200, json, `{"data": {"id": "mon_1"}}{"data": {}}`), 200, "not JSON", nil},
 		{"list", answering(200, json, `[]`), 200, "no data", nil},
 		{"null", answering(200, json, `null`), 200, "no data", nil},
 		{"no data", answering(200, json, `{}`), 200, "no data", nil},
@@ -614,7 +613,7 @@ func TestBadAnswers(t *testing.T) {
 		{"HTML 404", answering(404, "text/html", "<p>Not Found"), 404, "text/html", []error{diffhook.ErrNotFound}},
 		{"empty 503", answering(503, "", ""), 503, "no reason", []error{diffhook.ErrServer}},
 		{"JSON 500 of another form", answering(500, json, `["oh"]`), 500, "no reason", []error{diffhook.ErrServer}},
-		{"error that is a number", answering(500, json, `{"error": 5}`), 500, "no reason", []error{diffhook.ErrServer}},
+		{"a number as error", answering(500, json, `{"error": 5}`), 500, "no reason", []error{diffhook.ErrServer}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client := newHandlerClient(t, c.answer, &diffhook.ClientOptions{MaxAttempts: 1})
@@ -637,8 +636,8 @@ func TestBadAnswers(t *testing.T) {
 	assert.Len(t, distinct, len(texts), "each kind differs from the others")
 }
 
-// TestAnswersWithoutWhatTheyAreFor: of a key without its text, or a secret
-// without one, the error names what is missing.
+// TestAnswersWithoutWhatTheyAreFor: if a key or a secret is missing, the error names
+// the missing field.
 func TestAnswersWithoutWhatTheyAreFor(t *testing.T) {
 	for _, c := range []struct{ name, call, answer, text string }{
 		{"no key", "create key", `{"data": {"id": "key_1"}}`, "API key"},
@@ -656,7 +655,7 @@ func TestAnswersWithoutWhatTheyAreFor(t *testing.T) {
 	}
 }
 
-// TestGoodAnswers that are not quite the usual.
+// TestGoodAnswers: unusual, good answers.
 func TestGoodAnswers(t *testing.T) {
 	const monitor = `{"data": {"id": "mon_abc123"}}`
 	zip := func(w http.ResponseWriter, r *http.Request) {
@@ -671,13 +670,13 @@ func TestGoodAnswers(t *testing.T) {
 			w.Header()["Content-Type"] = nil
 			io.WriteString(w, monitor)
 		},
-		"parameters":           answering(200, "application/json; charset=utf-8", monitor),
-		"in capitals":          answering(200, "Application/JSON", monitor),
-		"a kind of JSON":       answering(200, "application/vnd.api+json", monitor),
-		"white space about it": answeringJSON(200, " \n"+monitor+"\n "),
-		"unknown fields":       answeringJSON(200, `{"meta": {"a": 1}, "data": {"id": "mon_abc123", "b": [1]}}`),
-		"201":                  answeringJSON(201, monitor),
-		"gzip":                 zip,
+		"parameters":              answering(200, "application/json; charset=utf-8", monitor),
+		"in capitals":             answering(200, "Application/JSON", monitor),
+		"a kind of JSON":          answering(200, "application/vnd.api+json", monitor),
+		"surrounding white space": answeringJSON(200, " \n"+monitor+"\n "),
+		"unknown fields":          answeringJSON(200, `{"meta": {"a": 1}, "data": {"id": "mon_abc123", "b": [1]}}`),
+		"201":                     answeringJSON(201, monitor),
+		"gzip":                    zip,
 	} {
 		for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
 			t.Run(name+"/"+version, func(t *testing.T) {
@@ -701,8 +700,8 @@ func TestGoodAnswers(t *testing.T) {
 	}
 }
 
-// TestLongAnswers: an answer without end costs a bounded amount of memory,
-// also one that is short while it is compressed.
+// TestLongAnswers: an endless answer costs a bounded amount of memory, also if it is
+// short when compressed.
 func TestLongAnswers(t *testing.T) {
 	chunk := []byte(strings.Repeat(" ", 1<<20))
 	endless := func(w io.Writer) (sent int) {
@@ -757,8 +756,8 @@ func assertBounded(t *testing.T, server *httptest.Server, status int) {
 	assert.Less(t, grown, uint64(128<<20))
 }
 
-// TestLongMessage: what is thrown away of a server's message costs no work. To
-// read and decode it takes 5 times its size, and to scrub the whole 16 times.
+// TestLongMessage: the discarded part of a server's message costs no work. Reading and
+// decoding allocate 5 times the size, and scrubbing the whole would allocate 16 times.
 func TestLongMessage(t *testing.T) {
 	body := `{"error": "` + strings.Repeat("bearer dh_live_ ", 15<<16) + `"}`
 	c := newHandlerClient(t, answeringJSON(400, body), &diffhook.ClientOptions{MaxAttempts: 1})
@@ -771,8 +770,8 @@ func TestLongMessage(t *testing.T) {
 	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(10*len(body)))
 }
 
-// TestConnectionsAreReused, whatever the answer was and however little of it
-// was wanted.
+// TestConnectionsAreReused: connections are reused after any answer, read in full or
+// not.
 func TestConnectionsAreReused(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"200":         answeringJSON(200, `{"data": {"id": "mon_1"}}`),
@@ -800,8 +799,8 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 }
 
-// TestCloseIdleConnections: a client that has no more calls to make leaves no
-// connection, and can make calls again.
+// TestCloseIdleConnections: an unused client leaves no connection after the call, and
+// can make calls again.
 func TestCloseIdleConnections(t *testing.T) {
 	var mu sync.Mutex
 	open := map[net.Conn]bool{}

@@ -26,8 +26,8 @@ const (
 	DeliveryTimeout = 10 * time.Second
 )
 
-// defaultMinRefreshInterval lets a server that learns of a rotation by a miss do so
-// within the three attempts of generation 1, which span 35 s.
+// defaultMinRefreshInterval lets a server learn of a rotation by a miss within the
+// three attempts of generation 1, which span 35 s.
 const defaultMinRefreshInterval = 10 * time.Second
 
 // VerifierOptions configures a [Verifier]. The zero value, and a nil pointer, mean
@@ -86,15 +86,15 @@ type VerifierOptions struct {
 	// It may be called concurrently. By default, nothing is called.
 	Observe func(ctx context.Context, o Observation)
 
-	// Logger receives rejected deliveries (Warn), rotations (Info), failures of the
-	// source (Warn), and of an [EventFunc] the errors (Error, and Warn for
-	// [ErrUnavailable]) and the successes after DiffHook gave up (Warn).
+	// Logger receives rejected deliveries (Warn), rotations (Info) and failures of the
+	// source (Warn). It also receives the errors of an [EventFunc] (Error, and Warn for
+	// [ErrUnavailable]), and successes after DiffHook gave up (Warn).
 	//
 	// Of each Result, ten rejections a minute have a line. Further rejections are
-	// counted in a summary, with the fingerprints of the secrets in force, which is
-	// written with the next delivery after that minute. No line shows a path: route
-	// is the pattern of [http.ServeMux], with … for an element that may be a token,
-	// and is absent without a pattern.
+	// counted in a summary, with the fingerprints of the secrets in force. It is
+	// written with the next delivery after the minute. No line shows a path: route is
+	// the pattern of [http.ServeMux], with … for an element that may be a token, and is
+	// absent without a pattern.
 	//
 	// The handler may call the verifier. If it panics while the source is read, the
 	// line is lost and the panic recovered. By default, nothing is logged.
@@ -108,10 +108,10 @@ type Observation struct {
 	// [ResultDropped].
 	Result Result
 
-	// Err is the error that the method returned or that the request was rejected for,
-	// and nil for an accepted delivery. If the body could not be read, errors.Is and
-	// errors.As find the error of the reader. The text of that error is not shown,
-	// since it may quote the body.
+	// Err is the error of the method or the reason of the rejection, and nil for an
+	// accepted delivery. If the body could not be read, errors.Is and errors.As find
+	// the error of the reader. The text of the error is not shown: it may quote the
+	// body.
 	Err error
 
 	// SignedByPrevious reports whether the previous secret signed the delivery.
@@ -143,11 +143,11 @@ type Verifier struct {
 
 // verifierState is the state behind a Verifier.
 type verifierState struct {
-	opts    VerifierOptions // defaults filled in
-	load    func(context.Context) (Secrets, error)
-	fixed   bool // the source is a Secrets, which never changes
-	since   time.Time
-	refused refusals
+	opts       VerifierOptions // defaults filled in
+	load       func(context.Context) (Secrets, error)
+	fixed      bool // the source is a Secrets, which never changes
+	since      time.Time
+	rejections rejections
 
 	set atomic.Pointer[secretSet] // nil in the state of a zero Verifier only
 
@@ -365,7 +365,7 @@ func (v *verifierState) checkAge(body []byte, arrived time.Time) (*Event, error)
 func (a *attempt) conclude() error {
 	v := a.v
 	if v.opts.Logger != nil {
-		v.refused.log(a.ctx, v.opts.Logger, a)
+		v.rejections.log(a.ctx, v.opts.Logger, a)
 	}
 	if v.opts.Observe != nil {
 		v.opts.Observe(a.ctx, Observation{

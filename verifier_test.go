@@ -20,7 +20,7 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// letter returns a secret that a table names by one letter.
+// letter returns a secret that tables name by a letter.
 func letter(tb testing.TB, name string) diffhook.Secret {
 	tb.Helper()
 	if name == "" {
@@ -29,19 +29,19 @@ func letter(tb testing.TB, name string) diffhook.Secret {
 	return mustSecret(tb, "test-signing-secret-"+strings.Repeat(name, 8))
 }
 
-// signedRequest returns a request that carries signature for body.
+// signedRequest returns a request with the body and the signature.
 func signedRequest(body []byte, signature string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/webhooks/diffhook", bytes.NewReader(body))
 	r.Header.Set(diffhook.SignatureHeader, signature)
 	return r
 }
 
-// settableSource answers what it was last told to.
+// settableSource returns the answer that was set last.
 type settableSource struct {
 	mu     sync.Mutex
 	answer diffhook.Secrets
 	err    error
-	at     []time.Time // of each call
+	at     []time.Time // times of the calls
 }
 
 func (s *settableSource) Load(context.Context) (diffhook.Secrets, error) {
@@ -63,14 +63,14 @@ func (s *settableSource) count() int {
 	return len(s.at)
 }
 
-// rotationTest is a verifier at a source, in a synctest bubble.
+// rotationTest is a verifier with its source, in a synctest bubble.
 type rotationTest struct {
 	*testing.T
 	source *settableSource
 	v      *diffhook.Verifier
 }
 
-// says makes the source answer with the named secrets and refreshes.
+// says makes the source answer with the named secrets and refreshes the verifier.
 func (r rotationTest) says(current, previous string) { r.saysUntil(current, previous, time.Time{}) }
 
 func (r rotationTest) saysUntil(current, previous string, expires time.Time) {
@@ -89,8 +89,8 @@ func (r rotationTest) rotate(next string, window time.Duration) {
 
 func (r rotationTest) later(d time.Duration) { <-time.After(d) }
 
-// accepted returns the letters of the secrets that the verifier accepts, and
-// "!" behind the one that it takes for the previous one.
+// accepted returns the letters of the accepted secrets, with "!" behind the previous
+// secret.
 func (r rotationTest) accepted() string {
 	var accepted string
 	for _, name := range []string{"A", "B", "C", "D"} {
@@ -108,150 +108,158 @@ func (r rotationTest) accepted() string {
 	return accepted
 }
 
-// Every promise about the window, as a story: what is done, and which secrets
-// are accepted after it. The source says only "A" at first.
+// storyStep is a step of a story, and the verdicts after it.
+type storyStep struct {
+	do   func(rotationTest)
+	want string
+}
+
+// tellStory runs the steps in a bubble, and compares the verdicts after each. The source
+// answers only "A" at first.
+func tellStory(t *testing.T, opts diffhook.VerifierOptions, verdicts func(rotationTest) string, steps ...storyStep) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
+		// No refresh on a miss, so that only the step changes the verdicts.
+		opts.MinRefreshInterval = 1<<63 - 1
+		r.v = newVerifier(t, r.source, &opts)
+		verdicts(r) // uses up the refreshes on a miss
+		for i, step := range steps {
+			step.do(r)
+			require.Equal(t, step.want, verdicts(r), "after step %d", i+1)
+		}
+	})
+}
+
+// Every promise about the window as a story: the steps, and the secrets accepted after
+// each. The source answers only "A" at first.
 func TestRotationWindow(t *testing.T) {
 	const day = 24 * time.Hour
-	type step struct {
-		do   func(rotationTest)
-		want string
-	}
 	tests := []struct {
 		name  string
 		opts  diffhook.VerifierOptions
-		steps []step
+		steps []storyStep
 	}{
-		{"a replaced secret is kept for the default window, to the instant", diffhook.VerifierOptions{}, []step{
+		{"a replaced secret is kept for the default window, to the instant", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.later(day - time.Nanosecond) }, "A!B"},
 			{func(r rotationTest) { r.later(time.Nanosecond) }, "B"},
 		}},
-		{"a window of one's own", diffhook.VerifierOptions{RotationWindow: time.Minute}, []step{
+		{"a window of another length", diffhook.VerifierOptions{RotationWindow: time.Minute}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.later(time.Minute) }, "B"},
 		}},
-		{"a negative window keeps nothing", diffhook.VerifierOptions{RotationWindow: -1}, []step{
+		{"a negative window keeps nothing", diffhook.VerifierOptions{RotationWindow: -1}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "B"},
 		}},
-		{"the same answer again does not prolong the window", diffhook.VerifierOptions{}, []step{
+		{"the same answer again does not prolong the window", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.later(20 * time.Hour); r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.later(4 * time.Hour) }, "B"},
 		}},
-		{"the source names the previous one without an end", diffhook.VerifierOptions{RotationWindow: time.Minute}, []step{
+		{"the source names the previous secret without an end", diffhook.VerifierOptions{RotationWindow: time.Minute}, []storyStep{
 			{func(r rotationTest) { r.says("B", "A") }, "A!B"},
 			{func(r rotationTest) { r.later(1000 * day) }, "A!B"},
-			{func(r rotationTest) { r.says("B", "") }, "B"}, // named, and no longer
+			{func(r rotationTest) { r.says("B", "") }, "B"}, // no longer named
 		}},
-		{"the source's end counts, without a refresh", diffhook.VerifierOptions{}, []step{
+		{"the source's end counts, without a refresh", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(time.Hour)) }, "A!B"},
 			{func(r rotationTest) { r.later(time.Hour - 1) }, "A!B"},
 			{func(r rotationTest) { r.later(1) }, "B"},
 		}},
-		{"an end that has passed already", diffhook.VerifierOptions{}, []step{
+		{"an end in the past", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(-time.Hour)) }, "B"},
 		}},
-		{"the source moves the end", diffhook.VerifierOptions{}, []step{
+		{"the source moves the end", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(time.Hour)) }, "A!B"},
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(day)) }, "A!B"},
 			{func(r rotationTest) { r.later(2 * time.Hour) }, "A!B"},
 		}},
-		{"the source names a previous secret that was never current here", diffhook.VerifierOptions{}, []step{
-			{func(r rotationTest) { r.says("C", "B") }, "B!C"}, // a rotation was missed: A is two behind
+		{"the source names a previous secret that was never current here", diffhook.VerifierOptions{}, []storyStep{
+			{func(r rotationTest) { r.says("C", "B") }, "B!C"}, // the verifier missed a rotation: A is two behind
 		}},
-		{"no longer named, while the current one changes: the new rule for the replaced one", diffhook.VerifierOptions{}, []step{
+		{"no longer named while the current secret changes: the replaced secret gets a window", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "A") }, "A!B"},
 			{func(r rotationTest) { r.says("C", "") }, "B!C"},
 		}},
-		{"NoPrevious refuses the replaced one at once", diffhook.VerifierOptions{}, []step{
+		{"NoPrevious rejects the replaced secret at once", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.saysNoPrevious("B", "") }, "B"},
 		}},
-		{"NoPrevious ends a window", diffhook.VerifierOptions{}, []step{
+		{"NoPrevious ends a window", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.saysNoPrevious("B", "") }, "B"},
 			{func(r rotationTest) { r.says("B", "") }, "B"},
 		}},
-		{"NoPrevious beats a previous secret named beside it", diffhook.VerifierOptions{}, []step{
+		{"NoPrevious wins over a previous secret in the same answer", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.saysNoPrevious("B", "A") }, "B"},
 		}},
-		{"previous equal to current counts as none", diffhook.VerifierOptions{}, []step{
-			{func(r rotationTest) { r.says("B", "B") }, "A!B"}, // so A is what B replaced
+		{"previous equal to current counts as none", diffhook.VerifierOptions{}, []storyStep{
+			{func(r rotationTest) { r.says("B", "B") }, "A!B"}, // so B replaced A
 		}},
-		{"previous equal to current, with nothing replaced", diffhook.VerifierOptions{}, []step{
+		{"previous equal to current, with nothing replaced", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("A", "A") }, "A"},
 		}},
-		{"a rotation is taken back", diffhook.VerifierOptions{}, []step{
+		{"a rotation is taken back", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.says("A", "") }, "AB!"},
 		}},
-		{"a second rotation inside a window drops the older secret", diffhook.VerifierOptions{}, []step{
+		{"a second rotation inside a window drops the older secret", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.says("C", "") }, "B!C"},
 		}},
 
-		{"Rotate keeps the old one for its window", diffhook.VerifierOptions{}, []step{
+		{"Rotate keeps the old secret for the window", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour) }, "A!B"},
 			{func(r rotationTest) { r.later(time.Hour) }, "B"},
 		}},
-		{"Rotate with a window of 0 refuses the old one at once", diffhook.VerifierOptions{}, []step{
+		{"Rotate with a window of 0 rejects the old secret at once", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", 0) }, "B"},
 		}},
-		{"Rotate to the current secret changes nothing, also with 0", diffhook.VerifierOptions{}, []step{
+		{"Rotate to the current secret changes nothing, also with 0", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour) }, "A!B"},
 			{func(r rotationTest) { r.rotate("B", 0) }, "A!B"},
 			{func(r rotationTest) { r.later(59 * time.Minute); r.rotate("B", time.Hour) }, "A!B"},
 			{func(r rotationTest) { r.later(time.Minute) }, "B"},
 		}},
-		{"a second Rotate inside a window drops the older secret", diffhook.VerifierOptions{}, []step{
+		{"a second Rotate inside a window drops the older secret", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.rotate("C", time.Hour) }, "B!C"},
 		}},
-		{"a window without an end in sight", diffhook.VerifierOptions{}, []step{
+		{"a window without an end in sight", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", 1<<63-1) }, "A!B"},
 		}},
-		{"manual steps stand while the source repeats itself", diffhook.VerifierOptions{}, []step{
+		{"manual steps stand while the source repeats itself", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("A", "") }, "A!B"},
 			{func(r rotationTest) { r.says("C", "") }, "B!C"},
 			{func(r rotationTest) { r.reject("B"); r.says("C", "") }, "C"},
 		}},
-		{"the source catches up with a manual rotation", diffhook.VerifierOptions{}, []step{
+		{"the source catches up with a manual rotation", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("B", "") }, "A!B"},
 			{func(r rotationTest) { r.later(time.Hour) }, "B"},
 		}},
-		{"the source overtakes a manual rotation", diffhook.VerifierOptions{}, []step{
+		{"the source overtakes a manual rotation", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.says("C", "") }, "B!C"},
 		}},
 
-		{"Reject refuses at once", diffhook.VerifierOptions{}, []step{
+		{"Reject takes effect at once", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", ""); r.reject("A") }, "B"},
 		}},
-		{"a rejected secret does not come back by the source's word", diffhook.VerifierOptions{}, []step{
+		{"a rejected secret does not come back by the source's word", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("A") }, "B"},
 			{func(r rotationTest) { r.says("B", "") }, "B"},
 			{func(r rotationTest) { r.says("B", "A") }, "B"},
 			{func(r rotationTest) { r.saysUntil("B", "A", time.Now().Add(day)) }, "B"},
-			{func(r rotationTest) { r.says("C", "A") }, "B!C"}, // which says nothing of B
+			{func(r rotationTest) { r.says("C", "A") }, "B!C"}, // no statement about B
 		}},
-		{"a rejected secret does not come back by being replaced", diffhook.VerifierOptions{}, []step{
+		{"a rejected secret does not come back by being replaced", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.says("B", ""); r.reject("B"); r.says("C", "") }, "C"},
 		}},
-		{"Reject counts for a secret whose window is over, too", diffhook.VerifierOptions{}, []step{
+		{"Reject counts for a secret whose window is over, too", diffhook.VerifierOptions{}, []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.later(2 * time.Hour); r.reject("A") }, "B"},
 			{func(r rotationTest) { r.says("B", "A") }, "B"},
 		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := rotationTest{T: t, source: &settableSource{answer: diffhook.Secrets{Current: letter(t, "A")}}}
-				// Without refreshes on a miss: what changes is what the step does.
-				test.opts.MinRefreshInterval = 1<<63 - 1
-				r.v = newVerifier(t, r.source, &test.opts)
-				r.accepted() // spends the one refresh on a miss there is
-				for i, step := range test.steps {
-					step.do(r)
-					assert.Equal(t, step.want, r.accepted(), "after step %d", i+1)
-				}
-			})
+			tellStory(t, test.opts, rotationTest.accepted, test.steps...)
 		})
 	}
 }
@@ -266,7 +274,7 @@ func TestRotateErrors(t *testing.T) {
 	assert.Zero(t, v.Status().Previous)
 }
 
-// A source that answers nothing, or fails, leaves in force what there is.
+// An empty answer or a failure of the source leaves the secrets in force.
 func TestFailedRefreshKeepsSecrets(t *testing.T) {
 	boom := errors.New("vault: connection refused")
 	for name, failure := range map[string]struct {
@@ -319,7 +327,7 @@ func TestStatus(t *testing.T) {
 		r.later(time.Hour)
 		r.says("B", "")
 		r.later(time.Minute)
-		use("A", 2) // now as the previous one, on the same count
+		use("A", 2) // as the previous secret, with the same count
 		use("B", 1)
 		r.later(time.Minute)
 
@@ -333,7 +341,7 @@ func TestStatus(t *testing.T) {
 			Previous: diffhook.SecretStatus{Fingerprint: letter(t, "A").Fingerprint(), Uses: 5, LastUsed: began.Add(61 * time.Minute),
 				Expires: began.Add(25 * time.Hour)},
 		}
-		// A use is kept to the nanosecond, but never as 0.
+		// A use is recorded to the nanosecond, but never as 0.
 		assert.Empty(t, cmp.Diff(want, r.v.Status()))
 
 		encoded, err := json.Marshal(r.v.Status())
@@ -342,7 +350,7 @@ func TestStatus(t *testing.T) {
 		require.NoError(t, json.Unmarshal(encoded, &decoded))
 		assert.Empty(t, cmp.Diff(want, decoded))
 
-		// Taken back, the secret goes on from its own count.
+		// Current again, the secret goes on from the earlier count.
 		r.says("A", "")
 		use("A", 1)
 		assert.EqualValues(t, 6, r.v.Status().Current.Uses)
@@ -355,8 +363,8 @@ func TestStatus(t *testing.T) {
 	})
 }
 
-// A refused delivery is nobody's use.
-func TestStatusDoesNotCountRefusals(t *testing.T) {
+// A rejected delivery is not a use of any secret.
+func TestStatusDoesNotCountRejections(t *testing.T) {
 	v := newVerifier(t, diffhook.Secrets{Current: letter(t, "A"), Previous: letter(t, "B")}, nil)
 	body := []byte("body")
 	require.ErrorIs(t, v.Verify(t.Context(), body, letter(t, "C").Sign(body)), diffhook.ErrSignatureMismatch)
@@ -366,7 +374,7 @@ func TestStatusDoesNotCountRefusals(t *testing.T) {
 	assert.True(t, status.Current.LastUsed.IsZero() && status.Previous.LastUsed.IsZero())
 }
 
-// The zero Verifier, which a forgotten constructor leaves behind, fails closed.
+// The zero Verifier of a forgotten constructor fails closed.
 func TestZeroVerifier(t *testing.T) {
 	var v diffhook.Verifier
 	body := []byte("body")
@@ -396,7 +404,7 @@ func TestNewVerifierErrors(t *testing.T) {
 		{"empty set", diffhook.Secrets{}, nil, diffhook.ErrSecretsUnavailable},
 		{"no current secret", diffhook.Secrets{Previous: letter(t, "A")}, nil, diffhook.ErrSecretsUnavailable},
 		{"failing source", &settableSource{err: boom}, nil, diffhook.ErrSecretsUnavailable},
-		{"its cause", &settableSource{err: boom}, nil, boom},
+		{"a cause", &settableSource{err: boom}, nil, boom},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -407,8 +415,8 @@ func TestNewVerifierErrors(t *testing.T) {
 	}
 }
 
-// TestCountsAreExact: no use is lost or counted twice, however many goroutines
-// verify, and a status in between never goes back.
+// TestCountsAreExact: under any number of goroutines, no use is lost or counted twice,
+// and the counts of a status never go back.
 func TestCountsAreExact(t *testing.T) {
 	const goroutines, each = 40, 500
 	current, previous := mustSecret(t, currentText), mustSecret(t, previousText)

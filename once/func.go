@@ -104,10 +104,24 @@ func (w *wrapper) callClaim(ctx context.Context, k Key, token string) error {
 		return w.store.Claim(ctx, k, token, pace.Of(lease))
 	}
 	forgotten, forgot, err := w.memory.claim(k, token, pace.Of(lease))
-	if forgot {
-		w.observe(ctx, forgotten, Forgotten, nil, time.Now())
-	}
+	w.observeForgotten(ctx, forgotten, forgot)
 	return err
+}
+
+// callCommit calls Commit of the store, and observes an event forgotten for the record.
+func (w *wrapper) callCommit(ctx context.Context, k Key, token string) error {
+	if w.memory == nil {
+		return w.store.Commit(ctx, k, token, w.opts.Keep)
+	}
+	forgotten, forgot, err := w.memory.commit(k, token, w.opts.Keep)
+	w.observeForgotten(ctx, forgotten, forgot)
+	return err
+}
+
+func (w *wrapper) observeForgotten(ctx context.Context, k Key, forgot bool) {
+	if forgot {
+		w.observe(ctx, k, Forgotten, nil, time.Now())
+	}
 }
 
 // run calls the function and settles the claim of token.
@@ -121,6 +135,7 @@ func (w *wrapper) run(ctx context.Context, e *diffhook.Event, k Key, token strin
 		}
 	}()
 	limited, cancel := context.WithTimeout(ctx, pace.Of(diffhook.DeliveryTimeout))
+	defer cancel()
 	err := w.handle(limited, e)
 	cancel()
 	returned = true
@@ -129,7 +144,7 @@ func (w *wrapper) run(ctx context.Context, e *diffhook.Event, k Key, token strin
 		_ = w.settle(ctx, release) // else the lease ends by itself
 		return Failed, err
 	}
-	commit := func(ctx context.Context) error { return w.store.Commit(ctx, k, token, w.opts.Keep) }
+	commit := func(ctx context.Context) error { return w.callCommit(ctx, k, token) }
 	if err := w.settle(ctx, commit); err != nil {
 		return CommitFailed, fmt.Errorf("once: commit after the work succeeded: %w", err)
 	}

@@ -183,14 +183,20 @@ func TestFuncReleasesAfterAPanic(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s, r := newFaulty(), recorder{}
 			var recovered any
+			var ended context.Context
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
 				defer func() { recovered = recover() }()
-				_ = once.Func(s, func(context.Context, *diffhook.Event) error { tc.exit(); return nil }, r.options())(t.Context(), event())
+				_ = once.Func(s, func(ctx context.Context, _ *diffhook.Event) error {
+					ended = ctx
+					tc.exit()
+					return nil
+				}, r.options())(t.Context(), event())
 			}()
 			<-done
 			require.Equal(t, tc.name != "Goexit", recovered != nil, "the panic goes on")
+			require.ErrorIs(t, ended.Err(), context.Canceled, "goroutines of the function learn of the end")
 			require.Equal(t, []string{"claim", "release"}, s.calls)
 			require.Equal(t, []once.Outcome{once.Failed}, r.outcomes)
 			require.NoError(t, once.Func(s, succeed, nil)(t.Context(), event()), "a retry is handled")

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"time"
 
 	diffhook "github.com/diffhook/diffhook-go"
 )
@@ -31,7 +32,10 @@ func KeyOf(consumer string, e *diffhook.Event) Key {
 	}
 	body := []byte(e.Raw)
 	if len(body) == 0 { // not from ParseEvent
-		body, _ = json.Marshal(e) // fails for no event without a DedupKey
+		timeless := *e
+		timeless.TriggeredAt = time.Time{} // JSON has no year 10000
+		body, _ = json.Marshal(&timeless)  // cannot fail
+		body = e.TriggeredAt.UTC().AppendFormat(body, time.RFC3339Nano)
 	}
 	return sha256.Sum256(append(buf, body...))
 }

@@ -32,6 +32,9 @@ func TestKeyOf(t *testing.T) {
 		{"without a key, another body", "", e("page.changed", "", at, `{"a":2}`)},
 		{"without a key, another consumer", "mail", e("page.changed", "", at, `{"a":1}`)},
 		{"without a body, made by hand", "", e("page.changed", "", time.Time{}, "")},
+		{"without a body, in a year without JSON", "", &diffhook.Event{TriggeredAt: at.AddDate(10_000, 0, 0), URL: "https://example.com/a"}},
+		{"another page in this year", "", &diffhook.Event{TriggeredAt: at.AddDate(10_000, 0, 0), URL: "https://example.com/b"}},
+		{"another time in this year", "", &diffhook.Event{TriggeredAt: at.AddDate(10_000, 0, 1), URL: "https://example.com/b"}},
 		{"another without a body", "", &diffhook.Event{Type: "page.changed", URL: "https://example.com"}},
 	} {
 		k := once.KeyOf(tc.consumer, tc.event)

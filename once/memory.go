@@ -83,24 +83,30 @@ func (m *memory) claim(k Key, token string, lease time.Duration) (forgotten Key,
 }
 
 func (m *memory) Commit(_ context.Context, k Key, token string, keep time.Duration) error {
+	_, _, err := m.commit(k, token, keep)
+	return err
+}
+
+// commit is Commit, and also returns the done event forgotten to make room, if any.
+func (m *memory) commit(k Key, token string, keep time.Duration) (forgotten Key, forgot bool, err error) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.records[k]
 	switch {
 	case r == nil: // the lease ended, and the record made room
-		if _, _, err := m.makeRoom(now); err != nil {
-			return err
+		if forgotten, forgot, err = m.makeRoom(now); err != nil {
+			return forgotten, forgot, err
 		}
 	case r.token == token:
 		m.remove(r)
 	case r.isDone:
-		return ErrDone
+		return forgotten, false, ErrDone
 	default:
-		return ErrInProgress
+		return forgotten, false, ErrInProgress
 	}
 	m.put(&record{key: k, token: token, until: now.Add(keep), isDone: true})
-	return nil
+	return forgotten, forgot, nil
 }
 
 func (m *memory) Release(_ context.Context, k Key, token string) error {

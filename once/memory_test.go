@@ -60,6 +60,47 @@ func TestMemoryObservesForgotten(t *testing.T) {
 	require.Equal(t, once.KeyOf("", first), got[1].Key)
 }
 
+// TestMemoryForgetsForALateCommit: the function of an event outlives the lease, other
+// events take the room, and the commit needs a place. The store stays bounded, and the
+// event forgotten for the commit is observed.
+func TestMemoryForgetsForALateCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, m := t.Context(), once.NewMemory(2)
+		var forgotten []once.Key
+		opts := &once.Options{Observe: func(_ context.Context, o once.Observation) {
+			if o.Outcome == once.Forgotten {
+				forgotten = append(forgotten, o.Key)
+			}
+		}}
+		f := once.Func(m, func(context.Context, *diffhook.Event) error {
+			time.Sleep(time.Minute) // longer than the lease
+			for i := range 2 {
+				require.NoError(t, m.Claim(ctx, numbered(i), "other", time.Minute))
+				require.NoError(t, m.Commit(ctx, numbered(i), "other", time.Hour))
+			}
+			return nil
+		}, opts)
+		require.NoError(t, f(ctx, event()))
+		require.Equal(t, []once.Key{numbered(0)}, forgotten)
+		require.ErrorIs(t, m.Claim(ctx, numbered(1), "third", time.Minute), once.ErrDone)
+		require.ErrorIs(t, m.Claim(ctx, once.KeyOf("", event()), "third", time.Minute), once.ErrDone)
+	})
+}
+
+// TestMemoryObservesNoEndedRecord: an event whose time is over makes room, and is not
+// forgotten early.
+func TestMemoryObservesNoEndedRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := new(recorder)
+		f, second := once.Func(once.NewMemory(1), succeed, r.options()), event()
+		second.MonitorID = "mon_def456"
+		require.NoError(t, f(t.Context(), event()))
+		time.Sleep(once.DefaultKeep)
+		require.NoError(t, f(t.Context(), second))
+		require.Equal(t, []once.Outcome{once.Handled, once.Handled}, r.outcomes)
+	})
+}
+
 // BenchmarkMemory shows the cost of a claim with its commit, and of a duplicate, by
 // the number of events that are kept. Handler is the function without once.
 func BenchmarkMemory(b *testing.B) {

@@ -19,7 +19,7 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// encoders write a text as it stands in a log, between delimiters that they add.
+// encoders write a text in the form of a log, between delimiters.
 var encoders = map[string]func(testing.TB, string) string{
 	"url.QueryEscape": func(_ testing.TB, s string) string { return url.QueryEscape(s) },
 	"url.PathEscape":  func(_ testing.TB, s string) string { return url.PathEscape(s) },
@@ -70,7 +70,7 @@ func between(tb testing.TB, s, before, after string) string {
 	return s[len(before) : len(s)-len(after)]
 }
 
-// escapedAnyhow escapes some of the characters of s, each in another way.
+// escapedAnyhow escapes some characters of s, each in a different way.
 func escapedAnyhow(s string) string {
 	var out strings.Builder
 	for _, char := range characters(s) {
@@ -82,7 +82,7 @@ func escapedAnyhow(s string) string {
 	return out.String()
 }
 
-// characters returns the characters of s, and the bytes that are in none.
+// characters returns the characters of s, and the bytes outside characters.
 func characters(s string) (chars []string) {
 	for len(s) > 0 {
 		_, size := utf8.DecodeRuneInString(s)
@@ -91,7 +91,7 @@ func characters(s string) (chars []string) {
 	return chars
 }
 
-// eitherCase puts letters of an escape into either case.
+// eitherCase changes the case of some letters of an escape.
 func eitherCase(escape string) string {
 	mixed := []byte(escape)
 	for i, c := range mixed {
@@ -102,8 +102,8 @@ func eitherCase(escape string) string {
 	return string(mixed)
 }
 
-// randomSecret returns a secret of characters of one kind, or of all but NUL,
-// which templates replace.
+// randomSecret returns a secret with characters of a single kind, or of every kind but
+// NUL, which templates replace.
 func randomSecret() string {
 	alphabets := []string{
 		"0123456789abcdef", keyCharacters, keyCharacters + "+/=", `<>&"'\/%`, "!#$()*,.:;=?@[]^`{|}~ ab", "abnrtuxU0\\\"%&;#",
@@ -121,8 +121,8 @@ func randomSecret() string {
 	return out.String()
 }
 
-// TestWriterEncoders: whatever encodes a secret, alone, after another
-// and after two, nothing of it comes out, and nothing else is touched.
+// TestWriterEncoders: whichever encoders write a secret, up to three deep, no part of
+// the secret is written, and the text around it is unchanged.
 func TestWriterEncoders(t *testing.T) {
 	const before, after = "2026-03-16 a line with <", "> in it\n"
 	for outer, third := range encoders {
@@ -133,7 +133,7 @@ func TestWriterEncoders(t *testing.T) {
 					text := randomSecret()
 					secret, err := diffhook.NewSecret(text)
 					if err != nil {
-						continue // white space at an end
+						continue // no secret: white space at an end
 					}
 					once := third(t, text)
 					twice := third(t, second(t, text))
@@ -150,7 +150,7 @@ func TestWriterEncoders(t *testing.T) {
 	}
 }
 
-// TestWriterEncodersKeys: API keys in the same dress.
+// TestWriterEncodersKeys: the same for API keys.
 func TestWriterEncodersKeys(t *testing.T) {
 	for outer, second := range encoders {
 		for inner, first := range encoders {

@@ -13,7 +13,7 @@ import (
 	"github.com/diffhook/diffhook-go/redact"
 )
 
-// Whatever the program logs, its credentials stay out of the log.
+// Whatever the program logs, the log shows no credential.
 func ExampleNewWriter() {
 	secret, err := diffhook.NewSecret("test-signing-secret-current-0001")
 	if err != nil {
@@ -29,7 +29,7 @@ func ExampleNewWriter() {
 	// {"level":"INFO","msg":"environment","DIFFHOOK_SIGNING_SECRET":"[REDACTED SIGNING SECRET]"}
 }
 
-// withoutTime makes the example's output the same every time.
+// withoutTime makes the output of the example constant.
 func withoutTime(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.TimeKey {
 		return slog.Attr{}
@@ -37,7 +37,7 @@ func withoutTime(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// A key that appears in a log is found, looked up and revoked.
+// Find reports a key in a log, so that the program can look the key up and revoke it.
 func ExampleFind() {
 	server, err := diffhooktest.Start()
 	if err != nil {

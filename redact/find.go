@@ -8,14 +8,14 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// Find yields every text that looks like an API key, and the offset in bytes:
-// dh_live_ and the letters, digits, - and _ that follow, at least one. Client ids of
+// Find yields every text that looks like an API key, and the offset in bytes: dh_live_
+// followed by letters, digits, - and _, at least a single character. Client ids of
 // generation 2 look the same. Printing the [diffhook.APIKey] does not leak the key
 // again. text must not change during the iteration.
 //
-// "If a key appears in a public repository or log, revoke it immediately", says
-// DiffHook's page "API Keys": [diffhook.Key.MatchesPrefix] reports whether a key of
-// the team may be the key in the text, and [diffhook.KeyService.Delete] revokes it.
+// DiffHook's page "API Keys" says: "If a key appears in a public repository or log,
+// revoke it immediately". [diffhook.Key.MatchesPrefix] reports whether a key of the
+// team may be the key in the text, and [diffhook.KeyService.Delete] revokes the key.
 func Find(text []byte) iter.Seq2[int, diffhook.APIKey] {
 	return func(yield func(int, diffhook.APIKey) bool) {
 		for start, end := nextKey(text, 0); start >= 0; start, end = nextKey(text, end) {

@@ -25,16 +25,16 @@ func TestFind(t *testing.T) {
 		{"the prefix alone, at the end", "keys begin with dh_live_", nil},
 		{"as an APIKey prints", "dh_live_…wxyz", nil},
 		{"all of the text", testKeyText, map[int]string{0: testKeyText}},
-		{"one character", "dh_live_x", map[int]string{0: "dh_live_x"}},
+		{"a single character", "dh_live_x", map[int]string{0: "dh_live_x"}},
 		{"in a header", "Authorization: Bearer " + testKeyText + "\r\n", map[int]string{22: testKeyText}},
 		{"in JSON, twice", `["` + testKeyText + `","` + other + `"]`, map[int]string{2: testKeyText, 37: other}},
 		{"within a word", "KEY" + testKeyText, map[int]string{3: testKeyText}},
 		{"the prefix twice", "dh_live_dh_live_", map[int]string{0: "dh_live_dh_live_"}},
-		{"one key after another", testKeyText + other, map[int]string{0: testKeyText + other}},
+		{"two keys in a row", testKeyText + other, map[int]string{0: testKeyText + other}},
 		{"the prefix alone, then a key", "dh_live_ " + other, map[int]string{9: other}},
 		{"a beginning, then a key", "dh_dh_live" + testKeyText, map[int]string{10: testKeyText}},
 		{"in bytes that are not UTF-8", "\xff" + testKeyText + "\xe2\x80", map[int]string{1: testKeyText}},
-		{"before a letter that no key has", testKeyText + "é", map[int]string{0: testKeyText}},
+		{"before a letter outside keys", testKeyText + "é", map[int]string{0: testKeyText}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := make(map[int]string)
@@ -43,7 +43,7 @@ func TestFind(t *testing.T) {
 				same, err := diffhook.NewAPIKey(key.Reveal())
 				assert.NoError(t, err)
 				assert.True(t, key.Equal(same))
-				// The report of a leak must not be the next one.
+				// The report of a leak must not be the next leak.
 				assert.NotContains(t, fmt.Sprintf("%v %+v %#v", key, key, key), key.Reveal())
 			}
 			if c.want == nil {
@@ -57,7 +57,7 @@ func TestFind(t *testing.T) {
 func TestFindStops(t *testing.T) {
 	text := []byte(testKeyText + " " + testKeyText)
 	keys := redact.Find(text)
-	for range 2 { // it begins anew each time
+	for range 2 { // each iteration starts at the beginning
 		n := 0
 		for at, key := range keys {
 			n++
@@ -71,8 +71,8 @@ func TestFindStops(t *testing.T) {
 	}
 }
 
-// BenchmarkFind compares the search in a clean text with the floor,
-// which is to look for the prefix once, and with a regular expression.
+// BenchmarkFind compares the search in a clean text with the floor, a search for the
+// prefix alone, and with a regular expression.
 func BenchmarkFind(b *testing.B) {
 	text := bytes.Repeat(benchLine, 1<<20/len(benchLine)+1)[:1<<20]
 	run := func(name string, find func() bool) {

@@ -18,17 +18,17 @@ import (
 	"github.com/diffhook/diffhook-go/redact"
 )
 
-// apart reports that no text in which placeholders stand for the secret can
-// have the secret in it all the same, made of a placeholder and its neighbours.
+// apart reports whether a placeholder and the text around can never form the secret. If
+// they can, the output may contain the secret.
 func apart(secret string) bool {
 	return !strings.ContainsAny(secret, "[]") && !strings.Contains(secret, "\xe2") && !strings.Contains(secret, "\xa6") &&
 		!strings.Contains(hiddenSecret, secret)
 }
 
-// FuzzWriter: whatever is written, and however it is cut, what comes
-// out is what the reference makes of the whole, with no key and no secret in
-// it. In text, the bytes 1 to 6 and 14 to 18 stand for the secrets, their
-// beginnings, the prefix of keys, and secrets and keys escaped once or twice.
+// FuzzWriter: however a text is cut, the output is the reference's output for the whole
+// text, without a key or a secret. In text, the bytes 1 to 6 and 14 to 18 stand for the
+// secrets, their beginnings, the prefix of keys, and secrets and keys escaped once or
+// twice.
 func FuzzWriter(f *testing.F) {
 	for _, c := range redactions {
 		texts := append(slices.Clone(c.secrets), "", "")
@@ -60,7 +60,7 @@ func FuzzWriter(f *testing.F) {
 				n = min(n, int(cuts[i%len(cuts)]))
 			}
 			if n == 0 && i >= len(cuts) {
-				n = 1 // lest it never end
+				n = 1 // so that the loop ends
 			}
 			parts, rest = append(parts, rest[:n]), rest[n:]
 		}
@@ -73,7 +73,7 @@ func FuzzWriter(f *testing.F) {
 			require.False(t, apart(s) && strings.Contains(out, s), "a secret in %q", out)
 		}
 
-		// Flushed after each part, a secret may show its first 7 bytes.
+		// With a Flush after each part, the first 7 bytes of a secret may be written.
 		var flushed bytes.Buffer
 		w := redact.NewWriter(&flushed, secrets...)
 		for _, part := range parts {
@@ -93,8 +93,8 @@ func FuzzWriter(f *testing.F) {
 	})
 }
 
-// TestFuzzSeedsAreLoaded runs the target over its seeds as go test does, and counts
-// the seeds. A file that does not parse fails the target.
+// TestFuzzSeedsAreLoaded runs the target over the seeds as go test does, and counts the
+// seeds. A file that does not parse fails the target.
 func TestFuzzSeedsAreLoaded(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("testdata", "fuzz", "FuzzWriter", "*"))
 	require.NoError(t, err)

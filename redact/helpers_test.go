@@ -26,7 +26,7 @@ const (
 // anyKey is a key in plain text.
 var anyKey = regexp.MustCompile(`dh_live_[0-9A-Za-z_-]+`)
 
-// writes records what is written, one by one.
+// writes records each write.
 type writes []string
 
 func (w *writes) Write(p []byte) (int, error) {
@@ -34,8 +34,8 @@ func (w *writes) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// redacted returns what becomes of the parts, written one after the other. It
-// checks what every write is promised.
+// redacted returns the output for the parts, written in order. redacted checks the
+// promises of every write.
 func redacted(tb testing.TB, secrets []diffhook.Secret, parts ...string) string {
 	tb.Helper()
 	var out writes
@@ -47,7 +47,7 @@ func redacted(tb testing.TB, secrets []diffhook.Secret, parts ...string) string 
 		if err != nil || n != len(part) || string(p) != part || len(out) > before+1 {
 			require.Fail(tb, "write", "%d, %v, changed %v, %d writes of %q", n, err, string(p) != part, len(out)-before, part)
 		}
-		clear(p) // it must not have been kept
+		clear(p) // a Writer must not keep it
 	}
 	require.NoError(tb, w.Flush())
 	require.NotContains(tb, out, "", "a write of nothing")
@@ -69,7 +69,7 @@ func mustSecrets(tb testing.TB, texts []string) (secrets []diffhook.Secret) {
 	return secrets
 }
 
-// redactions are texts with what is to become of them, whatever the cuts.
+// redactions are texts with their output, for any cuts.
 var redactions = []struct {
 	name    string
 	secrets []string
@@ -84,63 +84,63 @@ var redactions = []struct {
 	{"the shortest key", nil, "dh_live_x.", "dh_live_…."},
 	{"the prefix alone", nil, "dh_live_, dh_live_\n", "dh_live_, dh_live_\n"},
 	{"the prefix alone, at the end", nil, "dh_live_", "dh_live_"},
-	{"a key as it prints", nil, "dh_live_…wxyz\n", "dh_live_…wxyz\n"},
+	{"a printed key", nil, "dh_live_…wxyz\n", "dh_live_…wxyz\n"},
 	{"two keys", nil, testKeyText + "," + testKeyText, "dh_live_…,dh_live_…"},
 	{"beginnings before a key", nil, "ddh_dh_live" + testKeyText + "\n", "ddh_dh_livedh_live_…\n"},
-	{"a key with beginnings of keys in it", nil, "dh_live_dh_live_d.h_live_d\n", "dh_live_….h_live_d\n"},
+	{"a key around beginnings of keys", nil, "dh_live_dh_live_d.h_live_d\n", "dh_live_….h_live_d\n"},
 	{"a secret", []string{currentText}, "secret=" + currentText + ".\n", "secret=" + hiddenSecret + ".\n"},
 	{"a secret at the end", []string{currentText}, "secret=" + currentText, "secret=" + hiddenSecret},
 	{"two secrets", []string{currentText, previousText}, currentText + "," + previousText + "," + currentText, hiddenSecret + "," + hiddenSecret + "," + hiddenSecret},
 
-	// What is cut off may be enough to guess the rest.
-	{"all of a secret but its last byte", []string{currentText}, "is " + currentText[:len(currentText)-1], "is " + hiddenSecret},
+	// The rest of a truncated secret may be guessed.
+	{"all but the last byte of a secret", []string{currentText}, "is " + currentText[:len(currentText)-1], "is " + hiddenSecret},
 	{"8 bytes of a secret", []string{currentText}, "is " + currentText[:8], "is " + hiddenSecret},
 	{"7 bytes of a secret", []string{currentText}, "is " + currentText[:7], "is " + currentText[:7]},
 
-	// Two matches side by side, or one upon the other: neither may hide the
-	// other from view and so let its rest pass.
+	// Two matches side by side, or overlapping: neither may hide the other and so let a
+	// part pass.
 	{"a secret touches itself", []string{currentText}, currentText + currentText + "\n", hiddenSecret + "\n"},
 	{"a key touches a secret", []string{"!" + currentText}, testKeyText + "!" + currentText + "\n", hiddenKey + "\n"},
 	{"a secret touches a key", []string{currentText}, currentText + testKeyText + "\n", hiddenSecret + "\n"},
 	{"a secret's end is another's beginning", []string{"0123456789abcdef-overlap", "-overlap-fedcba98"}, "<0123456789abcdef-overlap-fedcba98>\n", "<" + hiddenSecret + ">\n"},
 	{"the same with the second cut off", []string{"0123456789abcdef-overlap", "-overlap-fedcba98"}, "<0123456789abcdef-overlap-fedcba9>\n", "<" + hiddenSecret + "-fedcba9>\n"},
 	{"the same with the first cut off", []string{"0123456789abcdef-overlap", "-overlap-fedcba98"}, "<123456789abcdef-overlap-fedcba98>\n", "<123456789abcdef" + hiddenSecret + ">\n"},
-	{"a secret that begins as another does", []string{"0123456789abcdef", "0123456789abcdefghij"}, "0123456789abcdefghi 0123456789abcdefghij\n", hiddenSecret + "ghi " + hiddenSecret + "\n"},
+	{"a secret that begins another secret", []string{"0123456789abcdef", "0123456789abcdefghij"}, "0123456789abcdefghi 0123456789abcdefghij\n", hiddenSecret + "ghi " + hiddenSecret + "\n"},
 	{"a secret within another", []string{"0123456789abcdef", "(0123456789abcdef)"}, "(0123456789abcdef (0123456789abcdef)\n", "(" + hiddenSecret + " " + hiddenSecret + "\n"},
 	{"a secret that repeats itself", []string{"abababababababab"}, "b" + strings.Repeat("ab", 15) + "a\n", "b" + hiddenSecret + "a\n"},
 	{"the same, cut off", []string{"abababababababab"}, strings.Repeat("ab", 9) + "a", hiddenSecret},
-	{"a secret of one letter", []string{strings.Repeat("a", 16)}, strings.Repeat("a", 15) + "b" + strings.Repeat("a", 40) + "\n", strings.Repeat("a", 15) + "b" + hiddenSecret + "\n"},
+	{"a secret of a single letter", []string{strings.Repeat("a", 16)}, strings.Repeat("a", 15) + "b" + strings.Repeat("a", 40) + "\n", strings.Repeat("a", 15) + "b" + hiddenSecret + "\n"},
 
-	// A key is as long as it goes on, whatever that is.
-	{"a key that goes on as a secret", []string{currentText}, testKeyText + currentText + "more\n", hiddenKey + "\n"},
+	// A key goes on over all legal characters.
+	{"a key followed by a secret", []string{currentText}, testKeyText + currentText + "more\n", hiddenKey + "\n"},
 	{"a key that ends within a secret", []string{"0123456789abcdef!0123456789"}, testKeyText + "0123456789abcdef!0123456789.\n", hiddenKey + ".\n"},
 	{"a key that ends in a secret's beginning", []string{"0123456789abcdef!0123456789"}, testKeyText + "0123456789abcdef!.\n", hiddenKey + "!.\n"},
 	{"a secret with a key in it", []string{"0123456789 dh_live_abc."}, "0123456789 dh_live_abc.\n", hiddenSecret + "\n"},
-	{"the same, unlike at its end", []string{"0123456789 dh_live_abc."}, "0123456789 dh_live_abcd.\n", "0123456789 dh_live_….\n"},
+	{"the same with another end", []string{"0123456789 dh_live_abc."}, "0123456789 dh_live_abcd.\n", "0123456789 dh_live_….\n"},
 	{"the same, cut off in the key", []string{"0123456789 dh_live_abc."}, "0123456789 dh_live_ab", hiddenSecret},
 	{"a secret that ends in the prefix of keys", []string{"0123456789abcdef.dh_live_"}, "0123456789abcdef.dh_live_abc.\n", hiddenSecret + ".\n"},
 	{"a secret that ends in half the prefix", []string{"0123456789abcdef.dh_li"}, "0123456789abcdef.dh_live_abc.\n", hiddenSecret + ".\n"},
 
-	// A secret is recognised in every dress.
-	{"as JSON and %q have it", []string{`quo"ted\and-long`}, `{"quo\"ted\\and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
-	{"as JSON for HTML has it", []string{"<angled>&-and-long"}, `{"\u003cangled\u003e\u0026-and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
-	{"as slog and JSON not for HTML have it", []string{`<angled>"and" &-long`}, `{"<angled>\"and\" &-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
-	{"a backslash before what looks like an escape", []string{`0123456789\b\u003c\f`}, `{"0123456789\\b\\u003c\\f"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
-	{"the same as slog and JSON not for HTML have it", []string{`<b>0123456789\u003c`}, `<b>0123456789\\u003c` + "\n", hiddenSecret + "\n"},
-	{"as %q has private characters", []string{"private\ue001 and more"}, `"private\ue001 and more"` + "\n", `"` + hiddenSecret + `"` + "\n"},
-	{"as %+q has it", []string{"größer-als-sechzehn"}, `"gr\u00f6\u00dfer-als-sechzehn"` + "\n", `"` + hiddenSecret + `"` + "\n"},
-	{"as a query has it", []string{"a+b/c=d e&f-and-long"}, "?s=a%2Bb%2Fc%3Dd+e%26f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
-	{"as a path has it", []string{"a+b/c=d e&f-and-long"}, "/a+b%2Fc=d%20e&f-and-long/\n", "/" + hiddenSecret + "/\n"},
-	{"as a URL has it", []string{`a"b/c=d e&f-and-long`}, "https://example.com/a%22b/c=d%20e&f-and-long\n", "https://example.com/" + hiddenSecret + "\n"},
-	{"as JSON has a URL", []string{"a+b/c=d e&f-and-long"}, `"/a+b%2Fc=d%20e\u0026f-and-long"` + "\n", `"/` + hiddenSecret + `"` + "\n"},
-	{"as JSON has what %q made", []string{`quo"ted\and-long`}, `{"at \"quo\\\"ted\\\\and-long\""}` + "\n", `{"at \"` + hiddenSecret + `\""}` + "\n"},
+	// A secret is recognized in every encoding.
+	{"in JSON and %q", []string{`quo"ted\and-long`}, `{"quo\"ted\\and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
+	{"in JSON for HTML", []string{"<angled>&-and-long"}, `{"\u003cangled\u003e\u0026-and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
+	{"in slog and in JSON without HTML", []string{`<angled>"and" &-long`}, `{"<angled>\"and\" &-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
+	{"a backslash before a possible escape", []string{`0123456789\b\u003c\f`}, `{"0123456789\\b\\u003c\\f"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
+	{"the same in slog and in JSON without HTML", []string{`<b>0123456789\u003c`}, `<b>0123456789\\u003c` + "\n", hiddenSecret + "\n"},
+	{"private characters in %q", []string{"private\ue001 and more"}, `"private\ue001 and more"` + "\n", `"` + hiddenSecret + `"` + "\n"},
+	{"in %+q", []string{"größer-als-sechzehn"}, `"gr\u00f6\u00dfer-als-sechzehn"` + "\n", `"` + hiddenSecret + `"` + "\n"},
+	{"in a query", []string{"a+b/c=d e&f-and-long"}, "?s=a%2Bb%2Fc%3Dd+e%26f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
+	{"in a path", []string{"a+b/c=d e&f-and-long"}, "/a+b%2Fc=d%20e&f-and-long/\n", "/" + hiddenSecret + "/\n"},
+	{"in a URL", []string{`a"b/c=d e&f-and-long`}, "https://example.com/a%22b/c=d%20e&f-and-long\n", "https://example.com/" + hiddenSecret + "\n"},
+	{"in a URL in JSON", []string{"a+b/c=d e&f-and-long"}, `"/a+b%2Fc=d%20e\u0026f-and-long"` + "\n", `"/` + hiddenSecret + `"` + "\n"},
+	{"in %q in JSON", []string{`quo"ted\and-long`}, `{"at \"quo\\\"ted\\\\and-long\""}` + "\n", `{"at \"` + hiddenSecret + `\""}` + "\n"},
 
-	// Each character by itself, in any of its forms and in either case.
+	// Single characters escaped, in any form and in either case.
 	{"escapes in lower case", []string{"a+b/c=d e&f-and-long"}, "?s=a%2bb%2fc%3dd%20e%26f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
 	{"escapes in either case", []string{"a+b/c=d e&f-and-long"}, "?s=a%2bb%2Fc%3Dd+e%26f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
 	{"JSON in upper case", []string{"<angled>&-and-long"}, `{"\u003Cangled\u003E\u0026-and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
 	{"JSON with escaped slashes", []string{"a/b/c-and-so-on/and-long"}, `{"a\/b\/c-and-so-on\/and-long"}` + "\n", `{"` + hiddenSecret + `"}` + "\n"},
-	{"one character escaped, and not another", []string{"a+b/c=d+e&f-and-long"}, "?s=a%2Bb/c%3dd+e&f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
+	{"some characters escaped", []string{"a+b/c=d+e&f-and-long"}, "?s=a%2Bb/c%3dd+e&f-and-long&t=\n", "?s=" + hiddenSecret + "&t=\n"},
 	{"characters that need no escape", []string{currentText}, `%74\u0065\x73\164-signing-secret-curre&#110;t-0001` + "\n", hiddenSecret + "\n"},
 	{"JSON within a query", []string{`quo"ted\and-long`}, "?q=%22quo%5C%22ted%5C%5cand-long%22\n", "?q=%22" + hiddenSecret + "%22\n"},
 	{"a query within a query", []string{"a+b/c=d e&f-and-long"}, "?u=%2F%3Fs%3Da%252Bb%252fc%253Dd%2Be%2526f-and-long\n", "?u=%2F%3Fs%3D" + hiddenSecret + "\n"},
@@ -160,9 +160,9 @@ var redactions = []struct {
 	{"a secret cut off in an escape", []string{"0123456789+abcdef"}, "?s=0123456789%2", "?s=" + hiddenSecret},
 	{"few characters, however long", []string{currentText}, `\u0074\u0065\u0073\u0074`, `\u0074\u0065\u0073\u0074`},
 
-	// What is not one of its forms.
+	// Texts that are no form of the secret.
 	{"an escape of another character", []string{"a+b/c=d e&f-and-long"}, "?s=a%2Cb%2Fc%3Dd+e%26f-and-long\n", "?s=a%2Cb%2Fc%3Dd+e%26f-and-long\n"},
-	{"an escape that is cut short", []string{"a+b/c=d e&f-and-long"}, "?s=a%2b%2Fc%3Dd+e%26f-and-long\n", "?s=a%2b%2Fc%3Dd+e%26f-and-long\n"},
+	{"a truncated escape", []string{"a+b/c=d e&f-and-long"}, "?s=a%2b%2Fc%3Dd+e%26f-and-long\n", "?s=a%2b%2Fc%3Dd+e%26f-and-long\n"},
 	{"another case of a letter", []string{currentText}, "Test-signing-secret-current-0001\n", "Test-signing-secret-current-0001\n"},
 	{"escapes of nothing", []string{currentText}, `\\\u0041%25%%41&amp;&#;&\` + "\n", `\\\u0041%25%%41&amp;&#;&\` + "\n"},
 	{"a backslash before a secret", []string{currentText}, `C:\` + currentText + "\n", `C:\` + hiddenSecret + "\n"},

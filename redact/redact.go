@@ -1,9 +1,9 @@
 // Package redact keeps credentials out of logs: a [Writer] replaces API keys and
 // signing secrets in the output of a logger, and [Find] finds API keys in a text.
 //
-// # What a Writer recognizes
+// # Recognized forms
 //
-// Each character of a key or a secret may be plain or escaped in one of these ways,
+// Each character of a key or a secret may be plain or escaped in any of these ways,
 // with letters in either case:
 //   - in URLs: %2F, and + for a space;
 //   - in strings of JSON, Go, C, JavaScript, Rust and shells: \/, \n, \x2F, \057,
@@ -13,7 +13,7 @@
 //   - for a byte that is not ASCII, U+FFFD.
 //
 // The characters of an escape may be escaped again, up to three deep, as by JSON in
-// JSON in a query. Matches that overlap or touch are replaced by one placeholder.
+// JSON in a query. Matches that overlap or touch are replaced by a single placeholder.
 //
 // A Writer does not recognize base64, hex, compression, Punycode, other character
 // sets, letters in the other case, a secret that line breaks or styles divide, nor a
@@ -27,20 +27,19 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// Writer is an [io.Writer] to put under a logger. It passes on the text with
-// dh_live_… in place of each API key, and a placeholder in place of each of its
-// signing secrets. The package comment lists the escaped forms that a Writer
-// recognizes.
+// Writer is an [io.Writer] to put under a logger. It passes the text on with dh_live_…
+// in place of each API key, and a placeholder in place of each signing secret. The
+// package comment lists the escaped forms that a Writer recognizes.
 //
 // The output does not depend on the cuts between writes: the beginning of a key or a
-// secret waits for the next write. A line that ends in a newline passes at once,
-// unless a secret contains a newline.
+// secret waits for the next write. A line that ends in a newline passes at once, unless
+// a secret contains a newline.
 //
-// All methods are safe for concurrent use. A logger that writes a line in several
-// parts needs a Writer of its own. A Writer is opaque as a [diffhook.Secret] is. The
-// zero value discards all text.
+// All methods are safe for concurrent use. A logger that writes a line in several parts
+// needs a Writer of its own. Like a [diffhook.Secret], a Writer is opaque. The zero
+// value discards all text.
 type Writer struct {
-	state func() *redact.Redactor // behind a function, as the key of a Secret
+	state func() *redact.Redactor // behind a function, like the key of a Secret
 }
 
 // NewWriter returns a writer that redacts API keys and the given secrets, and writes
@@ -63,8 +62,8 @@ func (w *Writer) redactor() *redact.Redactor {
 	return w.state()
 }
 
-// Add adds secrets, as after a rotation: they are redacted from the next write on.
-// Zero and known secrets are ignored. No secret can be removed, because a replaced
+// Add adds secrets, for example after a rotation. They are redacted from the next write
+// on. Zero and known secrets are ignored. No secret can be removed, because a replaced
 // secret may still turn up. Each secret slows down every write.
 func (w *Writer) Add(secrets ...diffhook.Secret) {
 	var texts []string

@@ -22,7 +22,7 @@ import (
 	"github.com/diffhook/diffhook-go/redact"
 )
 
-// TestWriterCuts: the same comes out however the text is cut.
+// TestWriterCuts: the output is the same for any cuts of the text.
 func TestWriterCuts(t *testing.T) {
 	for _, c := range redactions {
 		t.Run(c.name, func(t *testing.T) {
@@ -48,31 +48,31 @@ func TestWriterCuts(t *testing.T) {
 	}
 }
 
-// flushed among the parts of a text stands for a call of Flush.
+// flushed stands for a call of Flush among the parts of a text.
 const flushed = "\x00flush"
 
-// TestWriterHolds: what comes out at once, write by write.
+// TestWriterHolds: the output of each write.
 func TestWriterHolds(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		secrets []string
 		parts   []string
-		want    []string // "" where nothing is written
+		want    []string // "" if nothing is written
 	}{
 		{"lines", []string{currentText}, []string{"one\n", "two d\n", currentText[:20] + "\n"}, []string{"one\n", "two d\n", currentText[:20] + "\n"}},
 		{"nothing to hold", []string{currentText}, []string{"no newline", " nor here"}, []string{"no newline", " nor here"}},
 		{"the beginning of a key", nil, []string{"key dh_li", "v", "er\n"}, []string{"key ", "", "dh_liver\n"}},
 		{"all of the prefix", nil, []string{"key dh_live_", "\n"}, []string{"key ", "dh_live_\n"}},
-		{"a key that has begun", nil, []string{"key dh_live_a", "bc", "d ef\n"}, []string{"key dh_live_…", "", " ef\n"}},
-		{"a key that ends with its write", nil, []string{"key dh_live_a", "\n"}, []string{"key dh_live_…", "\n"}},
+		{"a key in two parts", nil, []string{"key dh_live_a", "bc", "d ef\n"}, []string{"key dh_live_…", "", " ef\n"}},
+		{"a key at the end of a write", nil, []string{"key dh_live_a", "\n"}, []string{"key dh_live_…", "\n"}},
 		{"the beginning of a secret", []string{currentText}, []string{"is tes", "t-s", "uite\n"}, []string{"is ", "", "test-suite\n"}},
 		{"a beginning within a beginning", []string{currentText}, []string{"test-t", "est"}, []string{"test-", ""}},
 		{"the longest beginning", []string{"0123456789abcdef!", "9abcdef-and-more"}, []string{"0123456789abcdef", "!"}, []string{"", hiddenSecret}},
-		{"the end of a secret that begins another", []string{currentText, "0001-another-one"}, []string{currentText, "-another-on", "\n"}, []string{hiddenSecret, "", "-another-on\n"}},
+		{"the end of a secret as a beginning", []string{currentText, "0001-another-one"}, []string{currentText, "-another-on", "\n"}, []string{hiddenSecret, "", "-another-on\n"}},
 		{"the last byte of a secret", []string{currentText}, []string{currentText[:31], currentText[31:]}, []string{"", hiddenSecret}},
 		{"writes of nothing", nil, []string{"", "dh_", "", "live"}, []string{"", "", "", ""}},
 
-		// To flush in mid-text must not let the rest of a secret pass.
+		// A Flush in mid-text must not let the rest of a secret pass.
 		{"flushed: clean", nil, []string{"text", flushed}, []string{"text", ""}},
 		{"flushed: the prefix of keys", nil, []string{"dh_live_", flushed, flushed, "abc."}, []string{"", "dh_live_", "", "dh_live_…."}},
 		{"flushed: half the prefix, none after all", nil, []string{"dh_l", flushed, "ong\n"}, []string{"", "dh_l", "ong\n"}},
@@ -81,7 +81,7 @@ func TestWriterHolds(t *testing.T) {
 		{"flushed: 8 bytes of a secret", []string{currentText}, []string{currentText[:8], flushed, flushed, currentText[8:] + "."}, []string{"", hiddenSecret, "", "."}},
 		{"flushed: 8 bytes, no secret after all", []string{currentText}, []string{currentText[:8], flushed, "else\n"}, []string{"", hiddenSecret, "else\n"}},
 		{"flushed: 8 bytes, in three parts", []string{currentText}, []string{currentText[:8], flushed, currentText[8:20], flushed, currentText[20:], "."}, []string{"", hiddenSecret, "", "", "", "."}},
-		{"flushed: 7 bytes of a secret that ends in another's beginning", []string{"0123456789abcdef", "3456789abcdef-and-more"}, []string{"0123456", flushed, "789abcdef", "\n"}, []string{"", "0123456", hiddenSecret, "\n"}},
+		{"flushed: 7 bytes of a secret whose end is a beginning", []string{"0123456789abcdef", "3456789abcdef-and-more"}, []string{"0123456", flushed, "789abcdef", "\n"}, []string{"", "0123456", hiddenSecret, "\n"}},
 		{"flushed: after a secret", []string{currentText, "0001-another-one"}, []string{currentText, flushed, "-another", flushed, "."}, []string{hiddenSecret, "", "", "", "."}},
 		{"flushed: a key within a secret's beginning", []string{"0123456789 dh_live_abc."}, []string{"0123456789 dh_live_a", flushed, "bcd", flushed, "e."}, []string{"", hiddenSecret, "", "", "."}},
 	} {
@@ -105,8 +105,8 @@ func TestWriterHolds(t *testing.T) {
 	}
 }
 
-// TestWriterHoldsLittle: less is held than the longest form of a
-// secret has, after each byte of a text of beginnings.
+// TestWriterHoldsLittle: after each byte of a text of beginnings, fewer bytes are held
+// than the longest form of a secret.
 func TestWriterHoldsLittle(t *testing.T) {
 	var text strings.Builder
 	for i := range len(currentText) {
@@ -124,12 +124,12 @@ func TestWriterHoldsLittle(t *testing.T) {
 	require.Equal(t, text.String(), out.String())
 }
 
-// TestWriterMemory: a sender of what never ends does not make it grow.
+// TestWriterMemory: an endless text does not make a Writer grow.
 func TestWriterMemory(t *testing.T) {
 	repeating := strings.Repeat("ab", 16)
 	for name, part := range map[string]string{
 		"a key without end":             strings.Repeat("dh_live_", 512),
-		"a secret that repeats itself":  strings.Repeat("ab", 2048),
+		"a repetitive secret":           strings.Repeat("ab", 2048),
 		"beginnings of secrets":         strings.Repeat(currentText[:30], 128) + currentText[:9],
 		"beginnings of keys":            strings.Repeat("dh_live", 512),
 		"secrets, each begun in a part": currentText[5:] + currentText[:5],
@@ -162,13 +162,13 @@ func TestWriterMemory(t *testing.T) {
 		require.NoError(t, err)
 		runtime.GC()
 		runtime.ReadMemStats(&after)
-		require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(1<<18), "what a large write needed is kept")
+		require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(1<<18), "a large buffer is kept")
 		runtime.KeepAlive(w)
 		runtime.KeepAlive(large)
 	})
 }
 
-// TestWriterPassesOn: a line with nothing to hide is not copied.
+// TestWriterPassesOn: a line without a credential is not copied.
 func TestWriterPassesOn(t *testing.T) {
 	same := new(sameArray)
 	w := redact.NewWriter(same, mustSecret(t, currentText))
@@ -202,26 +202,22 @@ func TestWriterAdd(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, hiddenSecret+" "+previousText+"\n"+hiddenSecret+" "+hiddenSecret+"\n", out.String())
 
-	// Even within a key.
-	out.Reset()
-	_, err = io.WriteString(w, "dh_live_a")
-	require.NoError(t, err)
-	w.Add(mustSecret(t, "a third signing secret"))
-	_, err = io.WriteString(w, "bc a third signing secret\n")
-	require.NoError(t, err)
-	assert.Equal(t, hiddenKey+" "+hiddenSecret+"\n", out.String())
-
-	// And while something is held.
-	out.Reset()
-	_, err = io.WriteString(w, "dh_")
-	require.NoError(t, err)
-	w.Add(mustSecret(t, "dh_another-secret"))
-	_, err = io.WriteString(w, "another-secret\n")
-	require.NoError(t, err)
-	assert.Equal(t, hiddenSecret+"\n", out.String())
+	// Within a key, and while text is held.
+	for _, c := range []struct{ before, added, after, want string }{
+		{"dh_live_a", "a third signing secret", "bc a third signing secret\n", hiddenKey + " " + hiddenSecret + "\n"},
+		{"dh_", "dh_another-secret", "another-secret\n", hiddenSecret + "\n"},
+	} {
+		out.Reset()
+		_, err = io.WriteString(w, c.before)
+		require.NoError(t, err)
+		w.Add(mustSecret(t, c.added))
+		_, err = io.WriteString(w, c.after)
+		require.NoError(t, err)
+		assert.Equal(t, c.want, out.String())
+	}
 }
 
-// TestWriterDiscards: without a writer there is nothing to fail.
+// TestWriterDiscards: without an underlying writer, no write fails.
 func TestWriterDiscards(t *testing.T) {
 	for name, w := range map[string]*redact.Writer{
 		"zero value": {},
@@ -239,10 +235,10 @@ func TestWriterDiscards(t *testing.T) {
 	}
 }
 
-// failing fails as its fields say, and records what it takes.
+// failing fails according to the fields, and records the bytes taken.
 type failing struct {
 	writes
-	takes int // of the next write; all where negative
+	takes int // bytes taken of the next write; negative: all
 	err   error
 }
 
@@ -254,14 +250,14 @@ func (f *failing) Write(p []byte) (int, error) {
 	return f.takes, f.err
 }
 
-// TestWriterErrors: after an error, neither a program that goes on
-// nor one that writes the rest by io.Writer's rules shows a part of a secret.
+// TestWriterErrors: after an error, no part of a secret is written, neither if the
+// program goes on nor if it writes the rest by io.Writer's rules.
 func TestWriterErrors(t *testing.T) {
 	broken := errors.New("the disk is full")
 	head, tail := currentText[:20], currentText[20:]
 	for _, c := range []struct {
 		name   string
-		before string // written whole
+		before string // written completely
 		part   string
 		takes  int
 		err    error
@@ -320,8 +316,8 @@ func TestWriterErrors(t *testing.T) {
 	}
 }
 
-// TestWriterLoggers: under the loggers of the standard library, line
-// by line, with what people log by mistake.
+// TestWriterLoggers: under the loggers of the standard library, line by line, with
+// values that programs log by mistake.
 func TestWriterLoggers(t *testing.T) {
 	text := `<a "quoted" & long secret>/+ö`
 	values := []any{
@@ -370,11 +366,11 @@ func TestWriterLoggers(t *testing.T) {
 	}
 }
 
-// TestWriterConcurrency: lines of many goroutines, while secrets are
-// added and held text is flushed, stay whole and show nothing.
+// TestWriterConcurrency: lines of many goroutines stay complete and show no secret,
+// while secrets are added and held text is flushed.
 func TestWriterConcurrency(t *testing.T) {
 	const workers, each = 8, 200
-	var lines writes // without a lock of its own: the writes follow one another
+	var lines writes // without a lock: a Writer writes sequentially
 	w := redact.NewWriter(&lines, mustSecret(t, currentText))
 	var work sync.WaitGroup
 	for id := range workers {
@@ -406,15 +402,15 @@ func TestWriterConcurrency(t *testing.T) {
 	require.Empty(t, cmp.Diff(want, got))
 }
 
-// The line of a request, 200 bytes long, as slog writes it, and the same with a
-// key in place of the id.
+// The line of a request in slog, 200 bytes long, and the same line with a key in place
+// of the id.
 var (
 	benchLine = []byte(`{"time":"2026-03-16T14:22:00.123456789Z","level":"INFO","msg":"diffhook: delivery accepted","result":"accepted","bytes":2048,"duration":41250,"id":"` + strings.Repeat("0123456789", 4) + `","done":1}` + "\n")
 	benchLeak = bytes.Replace(benchLine, []byte(strings.Repeat("0123456789", 3)), []byte("dh_live_"+strings.Repeat("k", 22)), 1)
 )
 
-// redactingByHand is the writer that people write by hand. It does not see
-// what is cut in two.
+// redactingByHand is the writer as commonly written by hand. It misses a key cut in
+// two.
 type redactingByHand struct {
 	w       io.Writer
 	secrets [][]byte
@@ -431,9 +427,8 @@ func (r *redactingByHand) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// BenchmarkWriter compares the writer with none, and with the one
-// written by hand. Part is a line without its newline, whose end may be the
-// beginning of a secret.
+// BenchmarkWriter compares the writer with no writer, and with redactingByHand. Part is
+// a line without a newline, whose end may begin a secret.
 func BenchmarkWriter(b *testing.B) {
 	for _, w := range []struct {
 		name string

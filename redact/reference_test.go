@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// reference finds secrets and keys in a whole text by trying each place, each
-// character and each of its escapes. It is slow, and shares no code and no
-// method with the library.
+// reference finds secrets and keys in a complete text: it tries each place, each
+// character and each escape. reference is slow, and shares no code and no method with
+// the library.
 type reference struct {
 	text string
 	memo map[formAt]formEnds
@@ -23,17 +23,17 @@ type formAt struct {
 	nested int
 }
 
-// formEnds says where the forms of a character end, and whether the text is cut
-// off in one, or before it.
+// formEnds are the ends of the forms of a character. cut reports whether the text is
+// cut off in or before a form.
 type formEnds struct {
 	ends []int
 	cut  bool
 }
 
-// nesting is how often a character may be escaped.
+// nesting is how many times a character may be escaped.
 const nesting = 3
 
-// forms looks at a place for the forms of a character.
+// forms returns the ends of the forms of a character at a place.
 func (r *reference) forms(at int, char string, nested int) formEnds {
 	key := formAt{at, char, nested}
 	if found, ok := r.memo[key]; ok {
@@ -59,8 +59,8 @@ func (r *reference) forms(at int, char string, nested int) formEnds {
 	return found
 }
 
-// sequence looks for the characters of an escape. Its letters may be in either
-// case, but for those after a backslash.
+// sequence returns the ends of an escape. Letters may be in either case, except after a
+// backslash.
 func (r *reference) sequence(at int, escape string, nested int) (found formEnds) {
 	found.ends = []int{at}
 	for i := range len(escape) {
@@ -110,11 +110,11 @@ func escapesOf(char string) (escapes []string) {
 		fmt.Sprintf("&#x%X;", r), fmt.Sprintf("&#x%02X;", r), fmt.Sprintf("&#x%03X;", r), fmt.Sprintf("&#x%04X;", r))
 }
 
-// secret returns where the forms of a secret end that begin at a place, and how
-// many bytes of it the text ends with if it is cut off.
+// secret returns the ends of the forms of a secret at a place. If the text cuts a form
+// off, cut is the number of bytes before the cut, and otherwise -1.
 func (r *reference) secret(at int, secret string) (ends []int, cut int) {
 	cut = -1
-	reached := make([][]int, len(secret)+1) // by the bytes of the secret before it
+	reached := make([][]int, len(secret)+1) // places by the number of bytes of the secret so far
 	reached[0] = []int{at}
 	for i := range len(secret) {
 		_, size := utf8.DecodeRuneInString(secret[i:])
@@ -138,8 +138,7 @@ func (r *reference) secret(at int, secret string) (ends []int, cut int) {
 // keyCharacters may stand in a key.
 const keyCharacters = "0123456789-_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// key returns where the keys end that begin at a place: each of its characters
-// is the end of one.
+// key returns the ends of the keys at a place: a key may end after each character.
 func (r *reference) key(at int) (ends []int) {
 	next, _ := r.secret(at, "dh_live_")
 	for len(next) > 0 {
@@ -156,10 +155,10 @@ func (r *reference) key(at int) (ends []int) {
 	return ends
 }
 
-// referenceRedaction says what becomes of text, whole, with Flush at its end:
-// each byte that a match covers, or that may belong to a secret that is cut off
-// after 8 bytes of it, is hidden. A row of them has the placeholder of its
-// first byte, which is that of the first match to end.
+// referenceRedaction returns the output for text with a Flush at the end. A byte is
+// hidden if a match covers it, or if it may belong to a secret that is cut off after 8
+// bytes or more. A run of hidden bytes has the placeholder of the first byte, set by
+// the first match to end.
 func referenceRedaction(text string, secrets ...string) string {
 	type match struct {
 		start, end  int

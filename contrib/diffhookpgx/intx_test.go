@@ -145,6 +145,33 @@ func TestRecordsOfOtherKinds(t *testing.T) {
 	require.ErrorIs(t, leases.Claim(t.Context(), k, "token", time.Minute), once.ErrDone)
 }
 
+// TestConsumerAndKeep: each consumer handles each event, and a record lives for at least
+// 18 h.
+func TestConsumerAndKeep(t *testing.T) {
+	r := newRig(t)
+	for i, tc := range []struct {
+		consumer   string
+		keep, want time.Duration
+	}{
+		{"", 0, 7 * 24 * time.Hour}, {"mail", time.Hour, 18 * time.Hour}, {"log", 30 * 24 * time.Hour, 30 * 24 * time.Hour},
+	} {
+		s := r.store(t, func(o *diffhookpgx.Options) { o.Consumer, o.Keep = tc.consumer, tc.keep })
+		require.NoError(t, s.InTx(r.inTx)(t.Context(), numbered(1)))
+		require.Equal(t, i+1, r.count(t, numbered(1)))
+		tx, err := r.pool.Begin(t.Context())
+		require.NoError(t, err)
+		first, err := s.First(t.Context(), tx, numbered(1))
+		require.NoError(t, err)
+		require.False(t, first, "the records of InTx and First are the same")
+		require.NoError(t, tx.Rollback(t.Context()))
+		k := once.KeyOf(tc.consumer, numbered(1))
+		var seconds float64
+		row := r.pool.QueryRow(t.Context(), "SELECT EXTRACT(EPOCH FROM expires_at - now())::float8 FROM "+r.table+" WHERE id = $1", k[:])
+		require.NoError(t, row.Scan(&seconds))
+		require.InDelta(t, tc.want.Seconds(), seconds, 60)
+	}
+}
+
 func TestSweep(t *testing.T) {
 	r := newRig(t)
 	s := r.store(t, nil)

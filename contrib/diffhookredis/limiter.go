@@ -38,6 +38,9 @@ const (
 	// limiterTimeout bounds a call of Redis. After it, the process goes on alone.
 	limiterTimeout = time.Second
 
+	// slowCall is a call that counts as unanswered when ctx ends.
+	slowCall = limiterTimeout / 4
+
 	// longestWait bounds the wait of a caller without a deadline.
 	longestWait = time.Hour
 )
@@ -223,12 +226,14 @@ type awayError struct{ cause error }
 
 func (e *awayError) Error() string { return e.cause.Error() }
 
-// call runs a script. It returns an awayError unless ctx ended.
+// call runs a script. After a failure, call returns an awayError, unless ctx ended early in
+// the call. Else callers with short deadlines would never learn that Redis stalls.
 func (l *Limiter) call(ctx context.Context, script *redis.Script, args ...any) (answer, error) {
+	start := time.Now()
 	limited, cancel := context.WithTimeout(ctx, limiterTimeout)
 	defer cancel()
 	values, err := script.Run(limited, l.client, []string{l.key}, args...).Slice()
-	if err != nil && ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil && time.Since(start) < slowCall {
 		return answer{}, wait.Ended(ctx)
 	}
 	if err != nil {

@@ -54,9 +54,9 @@ load 1m
 load 1m
   diffhook_deliveries_total{result="accepted"} 0x60
   diffhook_deliveries_total{result="mismatch"} 0+5x60`, []string{"DiffHookNothingAccepted"}},
-		{"secrets unavailable", healthy + `  diffhook_deliveries_total{result="secrets_unavailable"} 0x55 1x4`, []string{"DiffHookDeliveriesRefusedHere"}},
-		{"body consumed", healthy + `  diffhook_deliveries_total{result="body_consumed"} 0+1x60`, []string{"DiffHookDeliveriesRefusedHere"}},
-		{"held, and lost", healthy + `  diffhook_deliveries_total{result="dropped"} 0x55 1x4`, []string{"DiffHookDeliveriesRefusedHere"}},
+		{"secrets unavailable", healthy + `  diffhook_deliveries_total{result="secrets_unavailable"} 0x55 1x4`, []string{"DiffHookDeliveriesRejectedHere"}},
+		{"body consumed", healthy + `  diffhook_deliveries_total{result="body_consumed"} 0+1x60`, []string{"DiffHookDeliveriesRejectedHere"}},
+		{"held, and lost", healthy + `  diffhook_deliveries_total{result="dropped"} 0x55 1x4`, []string{"DiffHookDeliveriesRejectedHere"}},
 		{"events fail", healthy + `  diffhook_event_seconds_count{outcome="failed"} 0+1x60`, []string{"DiffHookEventsFail"}},
 		{"events are late", healthy + `  diffhook_event_seconds_count{outcome="late"} 0x55 1x4`, []string{"DiffHookEventsFail"}},
 	} {

@@ -21,11 +21,12 @@ func TestInTx(t *testing.T) {
 	forEach(t, func(t *testing.T, d database) {
 		r := newRig(t, d)
 		var outcomes []once.Outcome
+		var lastErr error
 		db := d.open(t, r.dsn)
 		s := r.storeOf(t, db, func(o *oncesql.Options) {
 			o.Observe = func(_ context.Context, o once.Observation) {
 				require.Zero(t, db.Stats().InUse, "the transaction has ended")
-				outcomes = append(outcomes, o.Outcome)
+				outcomes, lastErr = append(outcomes, o.Outcome), o.Err
 			}
 		})
 		t.Run("handled, then a duplicate", func(t *testing.T) {
@@ -58,6 +59,7 @@ func TestInTx(t *testing.T) {
 					panic("the work")
 				})(t.Context(), e)
 			})
+			require.Error(t, lastErr, "the observation says why")
 			require.NoError(t, s.InTx(r.inTx)(t.Context(), e))
 			require.Equal(t, 1, r.count(t, e))
 			require.Equal(t, []once.Outcome{once.Failed, once.Handled}, outcomes)

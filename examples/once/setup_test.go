@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"crypto/rand"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -60,7 +63,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 // TestNewRefusesMariaDB: a lock that is waited for longer than DiffHook waits for the
-// answer, a table that forgets no rollback, and a column that cuts keys.
+// answer, statements that are not committed, a table that forgets no rollback, and a column that cuts keys.
 func TestNewRefusesMariaDB(t *testing.T) {
 	d := databases[1]
 	db := d.open(t, d.dsn(t))
@@ -69,6 +72,11 @@ func TestNewRefusesMariaDB(t *testing.T) {
 	_, err := oncesql.New(t.Context(), long, d.dialect, &oncesql.Options{Table: table})
 	require.ErrorIs(t, err, oncesql.ErrSetup)
 	require.ErrorContains(t, err, "innodb_lock_wait_timeout=5")
+
+	manual := d.open(t, d.dsn(t)+"&autocommit=0") // claims would never be committed
+	_, err = oncesql.New(t.Context(), manual, d.dialect, &oncesql.Options{Table: table})
+	require.ErrorIs(t, err, oncesql.ErrSetup)
+	require.ErrorContains(t, err, "autocommit")
 
 	execute(t, db, "ALTER TABLE "+table+" ENGINE = MyISAM")
 	_, err = oncesql.New(t.Context(), db, d.dialect, &oncesql.Options{Table: table})
@@ -86,6 +94,32 @@ func TestNewRefusesSQLiteWithoutWaiting(t *testing.T) {
 	_, err := oncesql.New(t.Context(), db, d.dialect, &oncesql.Options{Table: d.table(t, db)})
 	require.ErrorIs(t, err, oncesql.ErrSetup)
 	require.ErrorContains(t, err, "busy_timeout")
+}
+
+// TestQualifiedTables: tables in a named schema work, and each has an index, also if long names differ
+// in the last letter only.
+func TestQualifiedTables(t *testing.T) {
+	forEach(t, func(t *testing.T, d database) {
+		db := d.open(t, d.dsn(t))
+		schema := map[string]string{"postgres": "public", "mariadb": "diffhook", "sqlite": "main"}[d.name]
+		common := "t" + strings.ToLower(rand.Text() + rand.Text())[:46]
+		for _, end := range []string{"a", "b"} {
+			table := schema + "." + common + end
+			statements, err := oncesql.Schema(d.dialect, table)
+			require.NoError(t, err)
+			execute(t, db, statements)
+			t.Cleanup(func() { _, _ = db.ExecContext(context.Background(), "DROP TABLE "+table) })
+			_, err = oncesql.New(t.Context(), db, d.dialect, &oncesql.Options{Table: table})
+			require.NoError(t, err)
+			var indexes int
+			require.NoError(t, db.QueryRow(map[string]string{
+				"postgres": "SELECT COUNT(*) FROM pg_indexes WHERE indexdef LIKE '%(expires_at)%' AND tablename = '",
+				"mariadb":  "SELECT COUNT(*) FROM information_schema.statistics WHERE column_name = 'expires_at' AND table_name = '",
+				"sqlite":   "SELECT COUNT(*) FROM sqlite_master WHERE sql LIKE '%(expires_at)%' AND tbl_name = '",
+			}[d.name]+common+end+"'").Scan(&indexes))
+			require.Equal(t, 1, indexes)
+		}
+	})
 }
 
 // TestSchemaTwice: a migration can run again.

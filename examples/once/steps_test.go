@@ -21,9 +21,15 @@ type death struct {
 
 type deathKey struct{}
 
+// hookKey is the key of a func() in a context, for step to call.
+type hookKey struct{}
+
 // step ends this process at the step of ctx's death, as the kernel's killer or a power
-// cut would.
+// cut would. A hook of ctx is called.
 func step(ctx context.Context) {
+	if hook, ok := ctx.Value(hookKey{}).(func()); ok {
+		hook()
+	}
 	if d, ok := ctx.Value(deathKey{}).(*death); ok && d.next.Add(1)-1 == d.at {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go/once"
+	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
 func TestSweep(t *testing.T) {
@@ -33,5 +34,27 @@ func TestSweep(t *testing.T) {
 		var n int
 		require.NoError(t, r.db.QueryRow("SELECT COUNT(*) FROM "+r.opts.Table).Scan(&n))
 		require.Equal(t, 2, n)
+	})
+}
+
+// TestKeep: a record lives for Keep, for at least 18 h.
+func TestKeep(t *testing.T) {
+	forEach(t, func(t *testing.T, d database) {
+		r := newRig(t, d)
+		seconds := map[string]string{
+			"postgres": "SELECT CAST(EXTRACT(EPOCH FROM expires_at - now()) AS BIGINT)",
+			"mariadb":  "SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(6), expires_at)",
+			"sqlite":   "SELECT expires_at / 1000 - CAST(strftime('%s', 'now') AS INTEGER)",
+		}[d.name]
+		for i, tc := range []struct{ keep, want time.Duration }{
+			{0, 7 * 24 * time.Hour}, {time.Hour, 18 * time.Hour}, {30 * 24 * time.Hour, 30 * 24 * time.Hour},
+		} {
+			s := r.store(t, func(o *oncesql.Options) { o.Keep = tc.keep })
+			execute(t, r.db, "DELETE FROM "+r.opts.Table)
+			require.NoError(t, s.InTx(r.inTx)(t.Context(), numbered(i)))
+			var n int64
+			require.NoError(t, r.db.QueryRow(seconds+" FROM "+r.opts.Table).Scan(&n))
+			require.InDelta(t, tc.want.Seconds(), n, 60)
+		}
 	})
 }

@@ -54,7 +54,7 @@ CREATE INDEX IF NOT EXISTS {index} ON {table} USING brin (expires_at);
 	token      VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
 	done       BOOLEAN NOT NULL,
 	expires_at DATETIME(6) NOT NULL,
-	INDEX {index} (expires_at)
+	INDEX (expires_at)
 ) ENGINE = InnoDB;
 `,
 		version: "SELECT @@innodb_lock_wait_timeout",
@@ -71,7 +71,7 @@ CREATE INDEX IF NOT EXISTS {index} ON {table} USING brin (expires_at);
 	done       BOOLEAN NOT NULL,
 	expires_at INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS {index} ON {table} (expires_at);
+CREATE INDEX IF NOT EXISTS {schema}{index} ON {bare} (expires_at);
 `,
 		version: "SELECT sqlite_version()",
 		now:     "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
@@ -87,8 +87,12 @@ func Schema(dialect, table string) (string, error) {
 	if !ok {
 		return "", errDialect(dialect)
 	}
-	index := strings.ReplaceAll(table, ".", "_") + "_expires_at"
-	return strings.NewReplacer("{table}", table, "{index}", index).Replace(d.schema), nil
+	dot := strings.IndexByte(table, '.') + 1 // 0 without a schema in front
+	bare := table[dot:]
+	return strings.NewReplacer(
+		"{table}", table, "{schema}", table[:dot], "{bare}", bare,
+		"{index}", bare+"_expires_at", // in the schema of the table
+	).Replace(d.schema), nil
 }
 
 func errDialect(dialect string) error {

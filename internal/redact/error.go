@@ -6,17 +6,18 @@ import (
 	"strings"
 )
 
-// Error is an error with a text that is fit to show, and a hidden cause: a failure of
-// the network, of the API or of the customer's code. Only errors.Is and errors.As
-// reach the cause. The text and the fields of a cause may contain credentials, so
-// the cause is kept from reflection, and from programs that print wrapped errors.
+// Error is an error with a public text and a hidden cause: a failure of the network, of
+// the API or of the customer's code. Only errors.Is and errors.As reach the cause. The
+// text and the fields of the cause may contain credentials, so reflection, and programs
+// that print wrapped errors, cannot reach the cause.
 type Error struct {
 	text  string
-	kind  error        // the error that Unwrap returns, such as a sentinel; nil: none
-	cause func() error // behind a function, which neither fmt nor reflection can call
+	kind  error        // result of Unwrap, such as a sentinel; nil: none
+	cause func() error // behind a function: fmt and reflection cannot call it
 }
 
-// NewError returns an error that matches kind and cause. Both may be nil.
+// NewError returns an error with the text, which matches kind and cause. Both may be
+// nil.
 func NewError(text string, kind, cause error) *Error {
 	return &Error{text: text, kind: kind, cause: func() error { return cause }}
 }

@@ -10,12 +10,12 @@ import (
 type node struct {
 	edges   []edge   // in the order of their symbols
 	escapes *node    // the tree of the escapes of the symbols of edges; nil until needed
-	stands  []symbol // whose escapes end here
-	match   byte     // the mark of the pattern that ends here, if one does
-	depth   int      // how many bytes lead here
-	turn    uint64   // the last turn in which a thread came here, not in an escape,
-	thread  int      // and which of next that is
-	secret  bool     // whether those are of a secret
+	stands  []symbol // symbols whose escapes end here
+	match   byte     // mark of the pattern that ends here, if any
+	depth   int      // number of bytes up to here
+	turn    uint64   // last turn of a thread here, outside escapes,
+	thread  int      // and the index of the thread in next
+	secret  bool     // whether the bytes are of a secret
 }
 
 type edge struct {
@@ -47,12 +47,12 @@ func (n *node) follow(by symbol) *node {
 func (n *node) link(by symbol, to *node) {
 	if i, found := n.find(by); !found {
 		n.edges = slices.Insert(n.edges, i, edge{by, to})
-		n.escapes = nil // which lack this one
+		n.escapes = nil // outdated: the new symbol is missing
 	}
 }
 
-// child returns the node that an edge leads to, and adds the edge if need be. If that
-// node is run, which other nodes share, a copy takes its place.
+// child returns the node behind an edge, and adds the edge if missing. If the node is
+// run, shared by other nodes, a copy replaces the node.
 func (m *matcher) child(n *node, by symbol) *node {
 	i, found := n.find(by)
 	if !found {
@@ -84,7 +84,7 @@ func newMatcher() *matcher {
 func (m *matcher) add(secret string) {
 	end := m.insert(secret, true)
 	if end.match != 0 {
-		return // known
+		return // known already
 	}
 	end.match = markSecret
 	m.addLiteral(secret)
@@ -134,7 +134,7 @@ func (m *matcher) addLiteral(text string) {
 	}
 }
 
-// escapesAt returns the tree of the escapes of the symbols that may be next at n.
+// escapesAt returns the tree of escapes of the possible next symbols at n.
 func (m *matcher) escapesAt(n *node) *node {
 	if n.escapes != nil {
 		return n.escapes

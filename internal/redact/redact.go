@@ -1,6 +1,6 @@
-// Package redact keeps credentials out of texts: out of a text that is written in
-// parts ([Redactor]), out of a text from outside ([Text]), and out of the text of
-// an error ([Foreign]).
+// Package redact keeps credentials out of texts: out of a text written in parts
+// ([Redactor]), out of a text from outside ([Text]), and out of the text of an error
+// ([Foreign]).
 package redact
 
 import (
@@ -25,13 +25,13 @@ var (
 	looksLikeToken = regexp.MustCompile(`(?i)bearer\s+[^\s"',;]+`)
 )
 
-// Text returns a text from outside, fit to show: on one line, about n bytes at most,
-// and without keys, secrets in any form that a Redactor finds, and bearer tokens.
+// Text returns a text from outside, fit to show: on a single line, about n bytes at
+// most, without keys, bearer tokens, and secrets in any form that a Redactor finds.
 func Text(text string, n int, secrets ...string) string {
 	if text == "" {
 		return ""
 	}
-	// The text far behind the end is not shown, and not worth the work.
+	// Text far behind the end is not shown, and not worth the work.
 	const margin = 4 << 10
 	text = redactAll(text[:min(len(text), n+margin)], secrets)
 	text = looksLikeKey.ReplaceAllString(text, KeyPrefix+"…")
@@ -39,7 +39,7 @@ func Text(text string, n int, secrets ...string) string {
 	return Bounded(text, n)
 }
 
-// redactAll redacts API keys and secrets in text, and a secret that the end cuts off.
+// redactAll redacts API keys and secrets in text, and a secret cut off at the end.
 func redactAll(text string, secrets []string) string {
 	var out strings.Builder
 	r := NewRedactor(&out, "[REDACTED]")

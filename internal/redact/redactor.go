@@ -7,7 +7,7 @@ import (
 )
 
 // Redactor is an [io.Writer] that passes a text on to another writer, with a
-// placeholder in place of each API key and of each secret. Package redact of the root
+// placeholder in place of each API key and each secret. Package redact of the root
 // lists the escaped forms that a Redactor finds. All methods are safe for concurrent
 // use.
 type Redactor struct {
@@ -17,9 +17,9 @@ type Redactor struct {
 	*matcher
 
 	// The state of the text.
-	held     []byte // the end of the text, which may begin a match
+	held     []byte // end of the text, perhaps the beginning of a match
 	marks    []byte // marks of the bytes of held; empty without a match
-	answered int    // length of the part of held that was written, in an earlier match or by Flush
+	answered int    // length of the written part of held, in an earlier match or by Flush
 	redacted bool   // the written text ends within a match, whose placeholder is written
 
 	out []byte // kept for its capacity
@@ -44,9 +44,9 @@ func (r *Redactor) Add(secrets ...string) {
 	r.merge(before)
 }
 
-// Write writes p, redacted, with at most one write. It returns len(p) and the error
-// of the underlying writer, or [io.ErrShortWrite]. A count below len(p) is that of
-// the underlying writer. p is neither changed nor kept.
+// Write writes p, redacted, with at most one write. It returns len(p) and the error of
+// the underlying writer, or [io.ErrShortWrite]. A count below len(p) comes from the
+// underlying writer. p is neither changed nor kept.
 func (r *Redactor) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,8 +59,8 @@ func (r *Redactor) Write(p []byte) (int, error) {
 	if len(r.out) == 0 {
 		return len(p), nil
 	}
-	// The state moves on even after an error. A second write of p would let the end of
-	// a secret pass, whose beginning was held and is lost now.
+	// The state has moved on, also after an error, and so the count is len(p). In a
+	// second write of p, the end of a secret could pass without the held beginning.
 	_, err := r.send(r.out)
 	return len(p), err
 }
@@ -78,8 +78,8 @@ func (r *Redactor) Flush() error {
 }
 
 // redact sets out to the text to write now, from p and the held text before it, and
-// holds the rest. If exactly p is to be written, redact sets nothing, and reports
-// that p is clean.
+// holds the rest. If exactly p is to be written, redact sets nothing, and reports p as
+// clean.
 func (r *Redactor) redact(p []byte) (clean bool) {
 	text, seen := p, len(r.held)
 	if seen > 0 {
@@ -97,10 +97,10 @@ func (r *Redactor) redact(p []byte) (clean bool) {
 	return false
 }
 
-// redactRest sets out to the held text. All of that text stays held, to recognise a
-// secret that goes on.
+// redactRest sets out to the held text. All of the text stays held, to recognize the
+// rest of a secret.
 func (r *Redactor) redactRest() {
-	const least = 8 // fewer bytes of a secret occur by chance, and give little away
+	const least = 8 // fewer bytes of a secret occur by chance, and reveal little
 	r.growMarks(len(r.held))
 	for _, t := range r.threads {
 		if n := t.places[0]; n.secret && n.depth >= least {
@@ -142,8 +142,8 @@ func (r *Redactor) growMarks(n int) {
 	}
 }
 
-// cover marks the bytes from start to end that have no mark: of two matches, the
-// first to end decides the placeholder, wherever the text is cut.
+// cover marks the unmarked bytes from start to end. Of two matches, the first to end
+// decides the placeholder, wherever the text is cut.
 func (r *Redactor) cover(start, end int, mark byte) {
 	for i := start; i < end; i++ {
 		if r.marks[i] == 0 {
@@ -152,9 +152,9 @@ func (r *Redactor) cover(start, end int, mark byte) {
 	}
 }
 
-// replace sets out to the text to write up to hold, with a placeholder for each run
-// of marked bytes, and returns the end. The end is beyond hold if such a run is
-// there, because it is settled.
+// replace sets out to the text to write up to hold, with a placeholder for each run of
+// marked bytes, and returns the end. A run at hold is replaced in full, so the end may
+// be beyond hold.
 func (r *Redactor) replace(text []byte, hold int) (at int) {
 	r.growMarks(len(text))
 	r.out = spare(r.out)

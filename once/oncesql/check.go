@@ -21,7 +21,7 @@ func (s *Store) check(ctx context.Context) error {
 	if err := s.db.QueryRowContext(ctx, s.sql.Version).Scan(&version); err != nil {
 		return fmt.Errorf("%w: it does not speak the dialect %s; pass the dialect of its driver: %w", ErrSetup, s.dialect, err)
 	}
-	if err := s.checkLockWait(ctx); err != nil {
+	if err := s.checkSession(ctx); err != nil {
 		return err
 	}
 	if _, err := s.db.ExecContext(ctx, "SELECT 1 FROM "+s.opts.Table+" WHERE 1 = 0"); err != nil {
@@ -30,14 +30,18 @@ func (s *Store) check(ctx context.Context) error {
 	return s.checkTable(ctx)
 }
 
-// checkLockWait finds out whether a statement waits for another transaction, and not
-// for longer than DiffHook waits for the answer.
-func (s *Store) checkLockWait(ctx context.Context) error {
+// checkSession finds out whether a statement commits by itself, and waits for another
+// transaction, but not for longer than DiffHook waits for the answer.
+func (s *Store) checkSession(ctx context.Context) error {
 	switch s.dialect {
 	case MySQL:
 		var seconds int64
-		if err := s.db.QueryRowContext(ctx, "SELECT @@innodb_lock_wait_timeout").Scan(&seconds); err != nil {
+		var commits bool
+		if err := s.db.QueryRowContext(ctx, "SELECT @@innodb_lock_wait_timeout, @@autocommit").Scan(&seconds, &commits); err != nil {
 			return fmt.Errorf("%w: innodb_lock_wait_timeout cannot be read: %w", ErrSetup, err)
+		}
+		if !commits {
+			return fmt.Errorf("%w: autocommit is off, and a claim would never be committed; remove autocommit from the data source name", ErrSetup)
 		}
 		if seconds >= int64(diffhook.DeliveryTimeout/time.Second) {
 			return fmt.Errorf("%w: innodb_lock_wait_timeout is %d s, and DiffHook waits for 10 s; add innodb_lock_wait_timeout=5 to the data source name", ErrSetup, seconds)

@@ -87,7 +87,8 @@ var _ once.Store = (*Store)(nil)
 // transaction, and rolls back. The error wraps [ErrSetup] if
 //   - the database does not speak the dialect;
 //   - the table is missing, or differs from [Schema];
-//   - MySQL or MariaDB waits longer for a lock than DiffHook for an answer;
+//   - MySQL or MariaDB waits longer for a lock than DiffHook for an answer, or does
+//     not commit each statement;
 //   - SQLite does not wait for a lock.
 //
 // The error wraps [diffhook.ErrInvalidOptions] if an option is out of range.

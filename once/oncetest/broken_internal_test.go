@@ -1,6 +1,7 @@
 package oncetest
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -44,17 +45,31 @@ const (
 	lateCommit     fault = "a commit after the lease is refused"
 	claimsTwice    fault = "simultaneous claims succeed"
 	releasesOthers fault = "a repeated release ends another claim"
+	firstLease     fault = "a repeated claim keeps the first lease"
+	cutsKeys       fault = "keeps only a part of the key"
+	foldsKeys      fault = "compares keys as text in any case"
 )
 
 // get returns the record of k, if its time has not ended. A running one whose lease
 // has ended is nobody's.
 func (m *model) get(k once.Key, now time.Time) (r modelRecord, found, ended bool) {
-	r, found = m.records[k]
+	r, found = m.records[m.name(k)]
 	ended = found && !now.Before(r.until)
 	if m.fault == neverExpires && !r.isDone || m.fault == keepsForever && r.isDone {
 		ended = false
 	}
 	return r, found, ended
+}
+
+// name returns the key under which the record of k is kept.
+func (m *model) name(k once.Key) once.Key {
+	switch m.fault {
+	case cutsKeys:
+		k[len(k)-1] = 0
+	case foldsKeys:
+		copy(k[:], bytes.ToLower(k[:]))
+	}
+	return k
 }
 
 func (m *model) clock() time.Time {
@@ -76,7 +91,11 @@ func (m *model) Claim(_ context.Context, k once.Key, token string, lease time.Du
 	case r.token != token, m.fault == claimOnce:
 		return once.ErrInProgress
 	}
-	m.records[k] = modelRecord{token, m.fault == doneTooEarly, now.Add(lease)}
+	until := now.Add(lease)
+	if m.fault == firstLease && found && !ended {
+		until = r.until
+	}
+	m.records[m.name(k)] = modelRecord{token, m.fault == doneTooEarly, until}
 	return nil
 }
 
@@ -94,9 +113,9 @@ func (m *model) Commit(_ context.Context, k once.Key, token string, keep time.Du
 	case !own:
 		return once.ErrInProgress
 	}
-	m.records[k] = modelRecord{token, true, now.Add(keep)}
+	m.records[m.name(k)] = modelRecord{token, true, now.Add(keep)}
 	if m.fault == forgets {
-		delete(m.records, k)
+		delete(m.records, m.name(k))
 	}
 	return nil
 }
@@ -110,7 +129,7 @@ func (m *model) Release(_ context.Context, k once.Key, token string) error {
 	case !found && m.fault == releaseOnce:
 		return errLost
 	case found && own && !r.isDone:
-		delete(m.records, k)
+		delete(m.records, m.name(k))
 	}
 	return nil
 }
@@ -132,6 +151,9 @@ var broken = []struct {
 	{releaseOnce, []string{"lost answers"}},
 	{lateCommit, []string{"commit after the lease"}},
 	{claimsTwice, []string{"claim", "simultaneous claims"}},
+	{firstLease, []string{"repeated claim"}},
+	{cutsKeys, []string{"claim"}},
+	{foldsKeys, []string{"claim"}},
 	{releasesOthers, []string{"lost answers", "foreign token"}},
 }
 

@@ -14,11 +14,14 @@ import (
 )
 
 func checkClaim(ctx context.Context, s subject) error {
-	other := newKey()
+	s.key[len(s.key)-1] = 'k'
+	other, upper := newKey(), s.key
+	upper[len(upper)-1] = 'K'
 	return all(
 		want("Claim", s.a.Claim(ctx, s.key, "one", long), nil),
 		want("Claim of another token", s.b.Claim(ctx, s.key, "two", long), once.ErrInProgress),
 		want("Claim of another key", s.b.Claim(ctx, other, "two", long), nil),
+		want("Claim of a key with another last byte", s.b.Claim(ctx, upper, "two", long), nil),
 	)
 }
 
@@ -54,6 +57,17 @@ func checkLeaseEnd(ctx context.Context, s subject) error {
 		want("Commit of the claimant", s.b.Commit(ctx, s.key, "two", long), nil),
 		want("Commit after another token has committed", s.a.Commit(ctx, s.key, "one", long), once.ErrDone),
 	)
+}
+
+func checkRepeatedClaim(ctx context.Context, s subject) error {
+	if err := all(
+		want("Claim", s.a.Claim(ctx, s.key, "one", short), nil),
+		want("Claim again, for longer", s.a.Claim(ctx, s.key, "one", long), nil),
+	); err != nil {
+		return err
+	}
+	time.Sleep(4 * short)
+	return want("Claim of another token after the first lease", s.b.Claim(ctx, s.key, "two", long), once.ErrInProgress)
 }
 
 func checkLateCommit(ctx context.Context, s subject) error {

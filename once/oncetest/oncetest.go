@@ -47,6 +47,7 @@ var checks = []check{
 	{"done", with(checkDone)},
 	{"release", with(checkRelease)},
 	{"end of a lease", with(checkLeaseEnd)},
+	{"repeated claim", with(checkRepeatedClaim)},
 	{"commit after the lease", with(checkLateCommit)},
 	{"end of the time kept", with(checkKeepEnd)},
 	{"foreign token", with(checkForeignToken)},
