@@ -106,7 +106,6 @@ func ExampleKey() {
 	err = rotation.Key(ctx, old.ID, rotation.API(platform.Client(nil)), store, &rotation.KeyOptions{
 		Label: "production-server",
 		Quiet: 50 * time.Millisecond,
-		Poll:  10 * time.Millisecond,
 	})
 	if err != nil {
 		log.Fatal(err) // a second call continues

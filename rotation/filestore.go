@@ -1,7 +1,6 @@
 package rotation
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -102,7 +101,7 @@ func replace(path string, doc []byte) error {
 			return fmt.Errorf("keep the owner and the mode of %s: %w", path, err)
 		}
 	}
-	if _, err := io.Copy(f, bytes.NewReader(doc)); err != nil {
+	if _, err := f.Write(doc); err != nil {
 		return err
 	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {

@@ -23,9 +23,6 @@ type KeyOptions struct {
 	// default, 26 h: longer than the pause of a daily job.
 	Quiet time.Duration
 
-	// Poll is the time between two looks at DiffHook. By default, 5 s.
-	Poll time.Duration
-
 	// DeleteNow does not wait until the old key is out of use: Quiet does not count.
 	// All other checks stay.
 	DeleteNow bool
@@ -70,15 +67,14 @@ func Key(ctx context.Context, old string, p KeyPlatform, s Store, opts *KeyOptio
 }
 
 func (o *KeyOptions) complete() error {
-	if o.Quiet < 0 || o.Poll < 0 {
-		return fmt.Errorf("%w: Quiet and Poll must not be negative; pass 0 for the defaults", diffhook.ErrInvalidOptions)
+	if o.Quiet < 0 {
+		return fmt.Errorf("%w: Quiet is negative; pass 0 for the default", diffhook.ErrInvalidOptions)
 	}
 	if _, err := diffhook.NewAPIKey(strings.TrimSpace(o.Label)); err == nil || redact.Bounded(o.Label, 60) != o.Label {
 		return fmt.Errorf("%w: the label of the new key is a key, longer than 60 bytes or not printable; pass a label such as production-server", diffhook.ErrInvalidOptions)
 	}
 	o.Label = cmp.Or(o.Label, "rotated")
 	o.Quiet = cmp.Or(o.Quiet, defaultKeyQuiet)
-	o.Poll = cmp.Or(o.Poll, defaultPoll)
 	return nil
 }
 

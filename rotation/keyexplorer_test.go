@@ -47,7 +47,7 @@ func (w *keyAtlas) create(label string) rotation.Pair {
 }
 
 func (w *keyAtlas) rotate(a *actor) error {
-	return rotation.Key(w.t.Context(), firstKey, keyActor{a, w}, a, &rotation.KeyOptions{Quiet: drain, Poll: tick, Observe: a.observe})
+	return rotation.Key(w.t.Context(), firstKey, keyActor{a, w}, a, &rotation.KeyOptions{Quiet: drain, Observe: a.observe})
 }
 
 // keyActor is the platform of a run.

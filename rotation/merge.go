@@ -20,9 +20,6 @@ type MergedSecret struct {
 	// Uses is the sum of the receivers' counts. The sum falls when a receiver restarts.
 	Uses uint64 `json:"uses"`
 
-	// LastUsed is the latest known use, by the clock of the receiver.
-	LastUsed time.Time `json:"lastUsed,omitzero"`
-
 	// Unused is for how long no receiver has used the secret for certain: the shortest
 	// time over all receivers, each by the clock of the receiver. A receiver that began
 	// to count a minute ago adds a minute, and a receiver without Since adds 0. JSON
@@ -56,12 +53,8 @@ func mergeSecret(fingerprint string, statuses map[string]diffhook.VerifierStatus
 	first := true
 	for name, status := range statuses {
 		for _, s := range []diffhook.SecretStatus{status.Current, status.Previous} {
-			if s.Fingerprint != fingerprint {
-				continue
-			}
-			merged.Uses += s.Uses
-			if s.LastUsed.After(merged.LastUsed) {
-				merged.LastUsed = s.LastUsed
+			if s.Fingerprint == fingerprint {
+				merged.Uses += s.Uses
 			}
 		}
 		if accepts(status, fingerprint, status.Current) {

@@ -33,9 +33,9 @@ func (r *keyRun) promote(ctx context.Context) error {
 
 // try waits until next works, and compares the monitors that both keys see.
 func (r *keyRun) try(ctx context.Context, old, next Pair) error {
-	for deadline := time.Now().Add(spreadTime); ; {
+	return poll(ctx, func() (final bool, err error) {
 		var before, after []string
-		err := r.ask(StepTry, "try the new key "+shownID(next.ID), func() (err error) {
+		err = r.ask(StepTry, "try the new key "+shownID(next.ID), func() (err error) {
 			if after, err = r.platform.Monitors(ctx, next); err == nil {
 				before, err = r.platform.Monitors(ctx, old)
 			}
@@ -44,8 +44,16 @@ func (r *keyRun) try(ctx context.Context, old, next Pair) error {
 		if err == nil && !sameTeam(before, after) {
 			err = fmt.Errorf("%w: the new key sees other monitors than the old key: is it of the same team?", ErrMismatch)
 		}
-		passing := errors.Is(err, diffhook.ErrUnauthorized) || errors.Is(err, ErrMismatch)
-		if !passing || time.Now().After(deadline) {
+		return !errors.Is(err, diffhook.ErrUnauthorized) && !errors.Is(err, ErrMismatch), err
+	})
+}
+
+// poll calls look until the error is final or spreadTime is over, and returns the
+// error: DiffHook may need the time for a new or a deleted key.
+func poll(ctx context.Context, look func() (final bool, err error)) error {
+	for deadline := time.Now().Add(spreadTime); ; {
+		final, err := look()
+		if final || time.Now().After(deadline) {
 			return err
 		}
 		if err := pause(ctx, tryInterval); err != nil {
@@ -127,21 +135,17 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 
 // waitDead waits until a request with the deleted key gets 401.
 func (r *keyRun) waitDead(ctx context.Context, old Pair) error {
-	for deadline := time.Now().Add(spreadTime); ; {
-		err := r.ask(StepDelete, "try whether DiffHook still accepts the old key "+shownID(old.ID), func() error {
+	return poll(ctx, func() (final bool, err error) {
+		err = r.ask(StepDelete, "try whether DiffHook still accepts the old key "+shownID(old.ID), func() error {
 			_, err := r.platform.Monitors(ctx, old)
 			return err
 		})
 		switch {
 		case errors.Is(err, diffhook.ErrUnauthorized):
-			return nil
-		case time.Now().After(deadline) && err == nil:
-			return fmt.Errorf("%w: the old key %s still works after its deletion; look in the app whether another key was deleted", ErrMismatch, shownID(old.ID))
-		case time.Now().After(deadline):
-			return err
+			return true, nil
+		case err == nil:
+			return false, fmt.Errorf("%w: the old key %s still works after its deletion; look in the app whether another key was deleted", ErrMismatch, shownID(old.ID))
 		}
-		if err := pause(ctx, tryInterval); err != nil {
-			return err
-		}
-	}
+		return false, err
+	})
 }

@@ -16,7 +16,7 @@ type rotateKeyFlags struct {
 	store, label                 *string
 	platform                     *platformFlags
 	init, pair, state, deleteNow *bool
-	quiet, poll                  *time.Duration
+	quiet                        *time.Duration
 }
 
 func newRotateKeyFlags(env func(string) string) *rotateKeyFlags {
@@ -32,7 +32,6 @@ func newRotateKeyFlags(env func(string) string) *rotateKeyFlags {
 		state:     f.bool("state"),
 		deleteNow: f.bool("delete-now"),
 		quiet:     f.duration("quiet"),
-		poll:      f.duration("poll"),
 	}
 }
 
@@ -70,7 +69,6 @@ func runRotateKey(ctx context.Context, a *app, args []string) error {
 		return rotation.Key(ctx, id, platform, store, &rotation.KeyOptions{
 			Label:     *f.label,
 			Quiet:     *f.quiet,
-			Poll:      *f.poll,
 			DeleteNow: *f.deleteNow,
 			Observe:   c.observe,
 		})

@@ -33,7 +33,7 @@ func (w *world) newKey(pair rotation.Pair) {
 
 // rotateKey returns the command line of a quick rotation.
 func (w *world) rotateKey(id string, more ...string) *exec.Cmd {
-	return w.program(append([]string{"rotate-key", "--poll", "50ms", "--quiet", "100ms", id}, more...)...)
+	return w.program(append([]string{"rotate-key", "--quiet", "100ms", id}, more...)...)
 }
 
 var labelInQuestion = regexp.MustCompile(`with the label ([^ ]+?)\.? `)
