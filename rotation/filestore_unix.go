@@ -36,7 +36,7 @@ func keepOwner(f *os.File, replaced fs.FileInfo) error {
 	if err != nil || !ok {
 		return err
 	}
-	if has, ok := info.Sys().(*syscall.Stat_t); ok && has.Uid == want.Uid && has.Gid == want.Gid {
+	if got, ok := info.Sys().(*syscall.Stat_t); ok && got.Uid == want.Uid && got.Gid == want.Gid {
 		return nil
 	}
 	return f.Chown(int(want.Uid), int(want.Gid))
@@ -58,7 +58,7 @@ func syncDirectory(path string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) { // no file system with directories to sync
+	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) { // EINVAL: the file system does not sync directories
 		return err
 	}
 	return nil

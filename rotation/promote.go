@@ -10,8 +10,8 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// promote is phase created: when the new key works, it gives the key to applications.
-// A key that does not work is forgotten, and discarded by the next run.
+// promote is phase created. When the new key works, applications get the key from the
+// document. A key that does not work is forgotten, and the next run discards it.
 func (r *keyRun) promote(ctx context.Context) error {
 	d := r.doc()
 	old, next := Pair(d.pairText), Pair(*d.Next)
@@ -20,7 +20,7 @@ func (r *keyRun) promote(ctx context.Context) error {
 		if saveErr := advance(ctx, r.run, phaseCreated, phaseRequested, func(d *keyDocument) { d.Next = nil }); saveErr != nil {
 			return errors.Join(err, saveErr)
 		}
-		return fmt.Errorf("%w: the new key %s with the label %s was not taken: %w; run it again: it discards the key and asks for another", ErrMismatch, shownID(next.ID), d.Label, err)
+		return fmt.Errorf("%w: the new key %s with the label %s does not fit: %w; run the rotation again, which discards the key and asks for another", ErrMismatch, shownID(next.ID), d.Label, err)
 	}
 	if err != nil {
 		return err
@@ -42,7 +42,7 @@ func (r *keyRun) try(ctx context.Context, old, next Pair) error {
 			return err
 		})
 		if err == nil && !sameTeam(before, after) {
-			err = fmt.Errorf("%w: the new key sees other monitors than the old key: is it of the same team?", ErrMismatch)
+			err = fmt.Errorf("%w: the new key sees other monitors than the old key, and may be of another team", ErrMismatch)
 		}
 		return !errors.Is(err, diffhook.ErrUnauthorized) && !errors.Is(err, ErrMismatch), err
 	})
@@ -62,8 +62,8 @@ func poll(ctx context.Context, look func() (final bool, err error)) error {
 	}
 }
 
-// sameTeam reports whether two lists of monitors, of which other people may change
-// the team's meanwhile, can be of the same team.
+// sameTeam reports whether two lists of monitors can be of the same team. Other people
+// may change monitors between the lists.
 func sameTeam(a, b []string) bool {
 	if len(a) == 0 || len(b) == 0 {
 		return len(a) == len(b)
@@ -71,17 +71,17 @@ func sameTeam(a, b []string) bool {
 	return slices.ContainsFunc(a, func(id string) bool { return slices.Contains(b, id) })
 }
 
-// retire is phase promoted: when the old key is out of use, it deletes the key.
+// retire is phase promoted. When the old key is out of use, retire deletes the key.
 func (r *keyRun) retire(ctx context.Context) error {
 	d := r.doc()
-	now, old := Pair(d.pairText), Pair(*d.Previous)
-	if err := r.waitUnused(ctx, now, old); err != nil {
+	current, old := Pair(d.pairText), Pair(*d.Previous)
+	if err := r.waitUnused(ctx, current, old); err != nil {
 		return err
 	}
 	if err := r.discard(ctx, d); err != nil {
 		return err
 	}
-	err := r.ask(StepDelete, "delete the old key "+shownID(old.ID), func() error { return r.platform.Delete(ctx, now, old) })
+	err := r.ask(StepDelete, "delete the old key "+shownID(old.ID), func() error { return r.platform.Delete(ctx, current, old) })
 	if err != nil {
 		return err
 	}
@@ -92,14 +92,14 @@ func (r *keyRun) retire(ctx context.Context) error {
 		d.Replaced, d.Previous, d.Label = old.ID, nil, ""
 	})
 	if err == nil {
-		r.report(StepDone, "the API key is "+shownID(now.ID)+", and "+shownID(old.ID)+" is deleted", time.Time{})
+		r.report(StepDone, "the API key is "+shownID(current.ID)+", and "+shownID(old.ID)+" is deleted", time.Time{})
 	}
 	return err
 }
 
-// waitUnused waits until the old key has not been used for Quiet. Each run waits
-// anew: applications may have come back with the old key.
-func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
+// waitUnused waits until the old key is out of use for Quiet. Each run waits anew:
+// applications may have restarted with the old key.
+func (r *keyRun) waitUnused(ctx context.Context, current, old Pair) error {
 	if r.opts.DeleteNow {
 		return nil
 	}
@@ -124,7 +124,7 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 		}
 		unused := false
 		err = r.ask(StepDrain, "look when the old key was last used", func() (err error) {
-			unused, err = r.platform.Unused(ctx, now, old, since)
+			unused, err = r.platform.Unused(ctx, current, old, since)
 			return err
 		})
 		if err != nil || unused {

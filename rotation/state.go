@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// DocumentState is how far a rotation is. It shows no secret and no key.
+// DocumentState is the progress of a rotation. It shows no secret and no key.
 type DocumentState struct {
 	Kind  string    `json:"kind"` // signing-secret or api-key
 	Phase string    `json:"phase"`
@@ -19,26 +19,26 @@ type DocumentState struct {
 	Replaced string `json:"replaced,omitempty"` // by the last rotation
 	Label    string `json:"label,omitempty"`    // of the new key
 
-	// Outstanding are labels of requests for a key that were interrupted, and that
-	// may still arrive. The next rotation discards keys with these labels.
+	// Outstanding are the labels of interrupted requests for a key. Such a request may
+	// still arrive: the next rotation discards keys with these labels.
 	Outstanding []string `json:"outstanding,omitempty"`
 
-	// RunUntil is when the lease of a run ends; zero: there is no run.
+	// RunUntil is the end of the lease of a run; zero: no run holds a lease.
 	RunUntil time.Time `json:"runUntil,omitzero"`
 
-	// WaitUntil is when the wait for the old key ends, unless the run was killed;
-	// zero: no run waits.
+	// WaitUntil is the end of the wait for an old key, unless the waiting run was
+	// killed; zero: no run waits.
 	WaitUntil time.Time `json:"waitUntil,omitzero"`
 
-	// Continue is the call that continues the rotation; in phase idle, the call that
-	// begins the next rotation.
+	// Continue is the call to continue the rotation, or in phase idle to begin the next
+	// rotation.
 	Continue Call `json:"continue"`
 
-	// Then is the next step of that call, in words.
+	// Then is the next step of this call, in words.
 	Then string `json:"then"`
 }
 
-// State returns how far the rotation in the document of s is.
+// State returns the progress of the rotation in the document of s.
 func State(ctx context.Context, s Store) (DocumentState, error) {
 	j := newJournal(s, kindSecret)
 	content, _, err := j.get(ctx)
@@ -74,7 +74,7 @@ func secretState(d *secretDocument) DocumentState {
 	case phaseIdle:
 		state.Then = "nothing is under way"
 	case phaseRequested:
-		state.Then = "look whether DiffHook has a new secret, and else ask for a new secret"
+		state.Then = "look for a new secret at DiffHook, and otherwise ask for a new secret"
 	case phaseRotated:
 		state.Then = "wait for the servers, and then revoke the old secret"
 	default:

@@ -102,7 +102,7 @@ func TestBusyAfterAKillSaysUntilWhen(t *testing.T) {
 	require.Equal(t, exitBusy, p.answerAll(s, interruption{}), "the lease of a killed run ends by itself")
 	state, err := rotation.State(t.Context(), rotation.FileStore(w.secrets))
 	require.NoError(t, err)
-	require.Contains(t, s.screen(), "lasts until "+state.RunUntil.UTC().Format(time.RFC3339)+", also if the run was killed; run it again then")
+	require.Contains(t, s.screen(), "lasts until "+state.RunUntil.UTC().Format(time.RFC3339)+", also if the run was killed")
 	require.NotContains(t, s.screen(), "Nothing has begun")
 }
 

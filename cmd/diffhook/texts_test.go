@@ -20,17 +20,17 @@ import (
 // textsForPrograms are the texts of package rotation that name its options and
 // functions, and that this tool never shows.
 var textsForPrograms = map[string]string{
-	"%w: RetryHorizon, Quiet and Poll must not be negative; pass 0 for the defaults":                                     "flags are positive",
-	"%w: Quiet is negative; pass 0 for the default":                                                                      "flags are positive",
-	"%w: Poll must not be negative; pass 0 for the default":                                                              "flags are positive",
-	"%w: Hold is longer than %v":                                                                                         "complete checks --hold",
-	"%w: there are no Receivers to look at; name all servers, or set RevokeNow if the old secret may be revoked at once": "complete checks the receivers",
-	"%w: ByHand: the Asker is nil; pass a function":                                                                      "the tool has one",
-	"%w: the Remote is nil":                                                                                              "the tool has none",
-	"%w: the URL of the Remote begins with neither https:// nor http://":                                                 "--receiver checks URLs",
-	"%w: create the document: the secret is the zero Secret; make one with diffhook.NewSecret":                           "--init reads a secret",
-	"diffhook: decode a Pair: a Pair encodes without its key; set the fields":                                            "the tool decodes no pair",
-	"%w: FileStore has no file lock on %s; write a Store of your own":                                                    "the tool is built for Unix and Windows alone",
+	"%w: RetryHorizon, Quiet or Poll is negative; pass 0 for the default":                                     "flags are positive",
+	"%w: Quiet is negative; pass 0 for the default":                                                           "flags are positive",
+	"%w: Poll is negative; pass 0 for the default":                                                            "flags are positive",
+	"%w: Hold is longer than %v; pass a shorter time":                                                         "complete checks --hold",
+	"%w: there are no Receivers; name all servers, or set RevokeNow if the old secret may be revoked at once": "complete checks the receivers",
+	"%w: ByHand: the Asker is nil; pass a function":                                                           "the tool has one",
+	"%w: the Remote is nil":                                                                                   "the tool has none",
+	"%w: the URL of the Remote begins with neither https:// nor http://":                                      "--receiver checks URLs",
+	"%w: create the document: the secret is the zero Secret; pass a secret of diffhook.NewSecret":             "--init reads a secret",
+	"diffhook: decode a Pair: a Pair encodes without its key; set the fields":                                 "the tool decodes no pair",
+	"%w: FileStore has no file lock on %s; write a Store of your own":                                         "the tool is built for Unix and Windows alone",
 }
 
 // TestTextsOfRotationNameNoGo reads all texts in the code of package rotation. A text that
