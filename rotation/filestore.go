@@ -17,7 +17,7 @@ import (
 // file atomically, and returns when the change is durable. An existing file keeps mode
 // and owner. The mode of a new file is 0600. A symbolic link stays. Processes on the same
 // machine may share the file, and on several machines if the file system supports flock.
-// The directory must be writable, and the file must not be a mount of its own.
+// The directory must be writable, and the file must not be a separate mount.
 func FileStore(path string) Store { return fileStore{path} }
 
 type fileStore struct{ path string }

@@ -16,14 +16,14 @@ import (
 	"github.com/diffhook/diffhook-go/rotation/rotationtest"
 )
 
-// place keeps documents in memory. fault names the one rule that it breaks.
+// place keeps documents in memory. fault names the broken rule.
 type place struct {
 	mu    sync.Mutex
 	docs  map[string]*memory
 	fault string
 }
 
-// memory is a store of one document.
+// memory is a store of a document.
 type memory struct {
 	mu    sync.Mutex
 	doc   []byte
