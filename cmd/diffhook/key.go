@@ -77,7 +77,7 @@ func runRotateKey(ctx context.Context, a *app, args []string) error {
 
 // drainNoteKey is shown when the wait for the old key begins.
 const drainNoteKey = "Applications get the new key now. When the wait is over, the tool looks for the last use of the old key. " +
-	"Ctrl-C restarts the wait: each run of this command waits for --quiet anew."
+	"Ctrl-C ends the wait: each run of this command waits for --quiet anew."
 
 // id returns the id for the argument beside flags.
 func (f *rotateKeyFlags) id(document keyDocument) (string, error) {
@@ -87,9 +87,9 @@ func (f *rotateKeyFlags) id(document keyDocument) (string, error) {
 	id := document.id(f.args[0])
 	switch {
 	case id == "":
-		return "", usagef("the argument is not a client id that the document has. If it is an API key: %sPass the id of the key, which diffhook rotate-key --state shows", whyRefused)
+		return "", usagef("the argument is not a client id in the document. If it is an API key: %sPass the id of the key, which diffhook rotate-key --state shows", whyRefused)
 	case *f.platform.api && document.Secret != "":
-		return "", usagef("the document has client credentials, and the API creates keys of generation 1 only; run the command without --api")
+		return "", usagef("the document contains client credentials, and the API creates keys of generation 1 only; run the command without --api")
 	}
 	return id, nil
 }
