@@ -1,5 +1,5 @@
 // Package rotation replaces signing secrets and API keys of DiffHook without
-// downtime. DiffHook documents one way: a person clicks in the app, at App →
+// downtime. DiffHook documents a single way: a person clicks in the app, at App →
 // Settings → API Keys. [ByHand] asks this person. [API] uses assumed endpoints.
 //
 // A [Store] keeps a document for each credential. [NewSecret] or [NewKey] creates the

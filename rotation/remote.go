@@ -21,8 +21,8 @@ import (
 // maxStatusBytes bounds the read of a status.
 const maxStatusBytes = 64 << 10
 
-// Remote is a [Receiver] on another server, at the URL where its
-// [diffhook.Verifier.StatusHandler] is mounted. Only URL is required.
+// Remote is a [Receiver] on another server, at the URL of a mounted
+// [diffhook.Verifier.StatusHandler]. Only URL is required.
 //
 // Errors match their cause: if ctx ended, the error and the cause of ctx. The text of
 // an error is a short line. Values of 4 bytes or more from Authorize or the URL are

@@ -29,8 +29,8 @@ func (r *secretRun) request(ctx context.Context) error {
 	return advance(ctx, r.run, phaseIdle, phaseRequested, func(*secretDocument) {})
 }
 
-// compareReceivers returns an error if a receiver does not respond, or the receiver or
-// the source has another secret than the document.
+// compareReceivers returns an error if a receiver does not respond, or differs from the
+// document in the current secret or the secret of the source.
 func (r *secretRun) compareReceivers(ctx context.Context, current string) error {
 	r.report(StepCheck, "compare the document with the receivers", time.Time{})
 	statuses, failed := r.look(ctx, func(ctx context.Context, rc Receiver, s diffhook.VerifierStatus) error {
