@@ -19,7 +19,7 @@ import (
 type actor struct {
 	*atlas
 	mu    sync.Mutex
-	calls map[string]*call // the waiting calls, by label; nil: the run has not begun
+	calls map[string]*call // the waiting calls, by label; nil: before the run
 	gone  bool             // killed
 	ended bool
 	err   error
@@ -33,7 +33,7 @@ type actor struct {
 	failedAt time.Time
 	beatAt   time.Time // the begin of the pause of the heartbeat
 	run      string    // the name of the run in the lease
-	deprived bool      // the run has seen the lease of another run
+	deprived bool      // the run saw the lease of another run
 	asks     bool      // the run is about to see the server after a rejection
 	saw      string    // the server after a rejection
 	sees     string    // the server in the last look

@@ -38,7 +38,7 @@ type atlas struct {
 	names   map[string]string // the names of secrets, by fingerprint and text
 	signs   []diffhook.Secret // the secrets of DiffHook: the current secret last
 	revoked bool              // DiffHook shows no previous secret
-	late    bool              // a click has landed after the lease of its run
+	late    bool              // a click landed after the lease of the run
 	process process
 	fault   string
 }
@@ -55,7 +55,7 @@ type delivery struct {
 	id      string
 	refused bool
 	signer  diffhook.Secret
-	excused bool // the holding process has ended
+	excused bool // the holding process ended
 }
 
 const (
@@ -95,7 +95,7 @@ func (w *atlas) click(inLease bool) diffhook.Secret {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.late = w.late || !inLease; len(w.signs) > 1 && !w.late {
-		w.fault = "two clicks, each in the lease of its run"
+		w.fault = "two clicks, each in the lease of a run"
 	}
 	name := fmt.Sprint("secret-", len(w.signs))
 	s, err := diffhook.NewSecret("test-signing-" + name) // short, because each walk reads it often
@@ -224,7 +224,7 @@ func (w *atlas) choose(choice string) {
 		w.sent = append(w.sent, d)
 		d.refused = w.send(d) >= 300
 		if d.refused && !w.here().bare {
-			w.fail("a delivery was refused by a server that has not restarted")
+			w.fail("a server refused a delivery without a restart")
 		}
 	}
 	synctest.Wait()

@@ -61,7 +61,7 @@ func (w *atlas) secretsOf(history []saved) string {
 	return w.rename(w.parse(history[len(history)-1].doc).shown)
 }
 
-// describe returns a document without its lease.
+// describe returns a document without the lease.
 func (w *atlas) describe(d *docState) string {
 	if d == nil {
 		return "none"
@@ -73,7 +73,7 @@ func (w *atlas) describe(d *docState) string {
 	return text
 }
 
-// since returns the time since t, and at most most: a longer time has no effect.
+// since returns the time since t, and at most most: a longer time does not count.
 func since(at time.Time, most time.Duration) string { return min(time.Since(at), most).String() }
 
 // left returns the rest of a lease.

@@ -20,8 +20,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// at returns a status taken at the given minute of a clock, by a verifier that
-// has counted from minute 0.
+// at returns a status at the given minute of a clock, by a verifier that counts from
+// minute 0.
 func at(minute int, current, previous diffhook.SecretStatus) diffhook.VerifierStatus {
 	return diffhook.VerifierStatus{At: minuteOf(minute), Since: minuteOf(0), Current: current, Previous: previous}
 }
@@ -70,16 +70,16 @@ func TestMerge(t *testing.T) {
 	}{
 		{"none", nil, nil},
 		{"empty", statuses{}, nil},
-		{"a zero Verifier has no secret", statuses{"w1": {At: minuteOf(60), Since: minuteOf(0)}}, nil},
-		{"one server in a window", statuses{"w1": at(60, used("bb", 5, 59), used("aa", 2, 40))}, []secret{
+		{"a zero Verifier without a secret", statuses{"w1": {At: minuteOf(60), Since: minuteOf(0)}}, nil},
+		{"a server in a window", statuses{"w1": at(60, used("bb", 5, 59), used("aa", 2, 40))}, []secret{
 			{Fingerprint: "bb", CurrentAt: []string{"w1"}, Uses: 5, Unused: time.Minute},
 			{Fingerprint: "aa", PreviousAt: []string{"w1"}, Uses: 2, Unused: 20 * time.Minute},
 		}},
-		{"never used: since it is counted", statuses{"w1": at(60, unused("aa"), none), "w2": at(45, unused("aa"), none)}, []secret{
+		{"never used: since the count began", statuses{"w1": at(60, unused("aa"), none), "w2": at(45, unused("aa"), none)}, []secret{
 			{Fingerprint: "aa", CurrentAt: []string{"w1", "w2"}, Unused: 45 * time.Minute},
 		}},
-		// By roles, aa would pass for unused for 30 minutes.
-		{"a server lags: the old secret is its current one", statuses{
+		// By roles, aa would count as unused for 30 minutes.
+		{"a server lags: the old secret is still current", statuses{
 			"w1": at(60, used("bb", 10, 60), used("aa", 4, 30)),
 			"w2": at(60, used("bb", 20, 58), used("aa", 5, 20)),
 			"w3": at(60, used("aa", 100, 57), none),
@@ -95,7 +95,7 @@ func TestMerge(t *testing.T) {
 			{Fingerprint: "cc", CurrentAt: []string{"w1"}, Uses: 1},
 			{Fingerprint: "aa", PreviousAt: []string{"w2"}, Uses: 1, Unused: 30 * time.Minute},
 		}},
-		// What it used before it restarted is forgotten, and may be a moment ago.
+		// The uses before a restart are forgotten: the last may be a moment ago.
 		{"a server restarted", statuses{
 			"w1": at(60, used("bb", 10, 60), used("aa", 4, 10)),
 			"w2": since(59, at(60, unused("bb"), unused("aa"))),
@@ -103,7 +103,7 @@ func TestMerge(t *testing.T) {
 			{Fingerprint: "bb", CurrentAt: []string{"w1", "w2"}, Uses: 10},
 			{Fingerprint: "aa", PreviousAt: []string{"w1", "w2"}, Uses: 4, Unused: time.Minute},
 		}},
-		{"a server restarted with a source that names one secret", statuses{
+		{"a server restarted with a source of a single secret", statuses{
 			"w1": at(60, used("bb", 10, 60), used("aa", 4, 10)),
 			"w2": since(58, at(60, unused("bb"), none)),
 		}, []secret{
@@ -111,7 +111,7 @@ func TestMerge(t *testing.T) {
 			{Fingerprint: "aa", PreviousAt: []string{"w1"}, Uses: 4, Unused: 2 * time.Minute},
 		}},
 		// By one clock, aa would be unused for 3 hours, or used in the future.
-		{"clocks that are hours apart", statuses{
+		{"clocks hours apart", statuses{
 			"w1": ahead(3, at(60, used("bb", 1, 60), used("aa", 1, 20))),
 			"w2": at(60, used("bb", 1, 60), used("aa", 1, 55)),
 			"w3": ahead(-3, at(60, used("bb", 1, 60), used("aa", 1, 30))),
@@ -122,7 +122,7 @@ func TestMerge(t *testing.T) {
 		{"a use recorded while the status was taken", statuses{"w1": at(60, used("aa", 1, 61), none)}, []secret{
 			{Fingerprint: "aa", CurrentAt: []string{"w1"}, Uses: 1},
 		}},
-		{"previous to the instant of its end", statuses{"w1": at(60, unused("bb"), expired), "w2": at(60, unused("bb"), expires)}, []secret{
+		{"previous until the instant of the expiry", statuses{"w1": at(60, unused("bb"), expired), "w2": at(60, unused("bb"), expires)}, []secret{
 			{Fingerprint: "bb", CurrentAt: []string{"w1", "w2"}, Unused: time.Hour},
 			{Fingerprint: "aa", PreviousAt: []string{"w2"}, Uses: 14, Unused: 10 * time.Minute},
 		}},
@@ -132,14 +132,14 @@ func TestMerge(t *testing.T) {
 		{"says nothing of when: nothing is certain", statuses{"w1": timeless, "w2": at(60, used("aa", 1, 10), none)}, []secret{
 			{Fingerprint: "aa", CurrentAt: []string{"w1", "w2"}, Uses: 2},
 		}},
-		{"says nothing of since when: not used as far as it is known", statuses{"w1": unknownSince}, []secret{
+		{"without Since: unused for 0", statuses{"w1": unknownSince}, []secret{
 			{Fingerprint: "bb", CurrentAt: []string{"w1"}, Uses: 1, Unused: 5 * time.Minute},
 			{Fingerprint: "aa", PreviousAt: []string{"w1"}},
 		}},
-		{"no status at all, for one that does not answer", statuses{"w1": at(60, used("aa", 1, 10), none), "w2": {}}, []secret{
+		{"an empty status, of a server without a response", statuses{"w1": at(60, used("aa", 1, 10), none), "w2": {}}, []secret{
 			{Fingerprint: "aa", CurrentAt: []string{"w1"}, Uses: 1},
 		}},
-		{"ordered by servers that have it as current, then by fingerprint", statuses{
+		{"ordered by the number of servers with the secret as current, then by fingerprint", statuses{
 			"w3": at(60, unused("dd"), none), "w2": at(60, unused("dd"), none), "w1": at(60, unused("cc"), unused("aa")), "w4": at(60, unused("bb"), none),
 		}, []secret{
 			{Fingerprint: "dd", CurrentAt: []string{"w2", "w3"}, Unused: time.Hour},
@@ -173,10 +173,10 @@ func TestMergeJSON(t *testing.T) {
 
 	encoded, err = json.Marshal(rotation.Merge(nil))
 	require.NoError(t, err)
-	assert.JSONEq(t, `[]`, string(encoded), "a list, also where it is empty: programs of other languages iterate over it")
+	assert.JSONEq(t, `[]`, string(encoded), "an empty list too: programs in other languages iterate over the list")
 }
 
-// A server that used a secret and accepts it no more has used it all the same.
+// A use counts, even if the server no longer accepts the secret.
 func TestMergeRemembersDroppedSecrets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, next := diffhooktest.NewSecret(), diffhooktest.NewSecret()
@@ -192,12 +192,12 @@ func TestMergeRemembersDroppedSecrets(t *testing.T) {
 		merged := rotation.Merge(map[string]diffhook.VerifierStatus{"w1": v1.Status(), "w2": v2.Status()})
 		require.Len(t, merged, 2)
 		assert.Equal(t, first.Fingerprint(), merged[1].Fingerprint)
-		assert.LessOrEqual(t, merged[1].Unused, time.Minute, "w1 used it a minute ago")
+		assert.LessOrEqual(t, merged[1].Unused, time.Minute, "w1 used the secret a minute ago")
 	})
 }
 
-// Whatever happens to the servers, a merged status never shows a secret as unused for
-// longer than it was: a revocation goes by that alone.
+// Whatever happens to the servers, a merged status never shows too long a time without
+// use. A revocation depends on this time alone.
 func TestMergeIsNeverTooSure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
@@ -226,7 +226,7 @@ func TestMergeIsNeverTooSure(t *testing.T) {
 					if servers[i].Verify(t.Context(), body, secret.Sign(body)) == nil {
 						lastUsed[secret.Fingerprint()] = time.Now()
 					}
-				case 2: // its source has learned, and the server may or may not
+				case 2: // the source is up to date, and the server perhaps
 					sources[i] = diffhook.Secrets{Current: next, Previous: first}
 				case 3:
 					require.NoError(t, servers[i].Refresh(t.Context()))
@@ -252,7 +252,7 @@ func TestMergeIsNeverTooSure(t *testing.T) {
 				}
 			}
 		}
-		assert.Greater(t, sure, 300, "and it is as sure as it can be if nothing was forgotten")
+		assert.Greater(t, sure, 300, "and certain if nothing was forgotten")
 		assert.Greater(t, restarts, 50)
 	})
 }

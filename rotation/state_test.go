@@ -20,8 +20,8 @@ func (w *world) continues(function rotation.Function, id string) {
 	require.Empty(w.t, cmp.Diff(rotation.Call{Function: function, ID: id}, state.Continue))
 }
 
-// The state names RevokeSecret after the mismatch that RevokeSecret ends, and Secret
-// again after the right answer to the same question.
+// The state names RevokeSecret after a mismatch, and Secret again after the right answer
+// to the same question.
 func TestStateNamesTheCallAfterAMismatch(t *testing.T) {
 	for name, mistake := range map[string]int{"the new secret is a wrong paste": 2, "the last answer is": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestStateNamesTheCallAfterAMismatch(t *testing.T) {
 	}
 }
 
-// The state names RevokeSecret until it returns nil, at each question, also if the
+// The state names RevokeSecret until the error is nil, at each question, also if the
 // leaked secret is the older secret of a rotation.
 func TestStateNamesRevokeSecretUntilTheEnd(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -81,7 +81,7 @@ func TestStateNamesRevokeSecretUntilTheEnd(t *testing.T) {
 	}
 }
 
-// The state has the end of the wait for the old key, until the run ends.
+// Until the run ends, the state shows the end of the wait for the old key.
 func TestStateHasTheEndOfTheWaitForTheOldKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newKeyWorld(t, true, 1)

@@ -81,7 +81,7 @@ func noDocument(ctx context.Context, d *document) error {
 	case err != nil:
 		return fmt.Errorf("in Get: %w; without a document, return nil and no error", err)
 	case doc != nil:
-		return errors.New("in Get: got a document before there is one")
+		return errors.New("in Get: got a document before the first Swap")
 	}
 	return nil
 }
@@ -191,7 +191,7 @@ func bytesOfCaller(ctx context.Context, d *document) error {
 		return fmt.Errorf("in Get: %w", err)
 	}
 	if !equal(got, first) {
-		return errors.New("the document shares its bytes with the caller; copy them")
+		return errors.New("the store shares bytes with the caller; copy them")
 	}
 	return nil
 }
@@ -230,11 +230,11 @@ func race(ctx context.Context, d *document, round int) error {
 	for i, err := range results {
 		switch {
 		case err == nil && winner >= 0:
-			return errors.New("two swaps from one version succeeded")
+			return errors.New("two swaps from the same version succeeded")
 		case err == nil:
 			winner = i
 		case !errors.Is(err, rotation.ErrConflict):
-			return fmt.Errorf("in Swap: %w; return ErrConflict to a swap that loses a race", err)
+			return fmt.Errorf("in Swap: %w; return ErrConflict if a swap loses a race", err)
 		}
 	}
 	if winner < 0 {
