@@ -132,7 +132,7 @@ func TestMerge(t *testing.T) {
 		{"says nothing of when: nothing is certain", statuses{"w1": timeless, "w2": at(60, used("aa", 1, 10), none)}, []secret{
 			{Fingerprint: "aa", CurrentAt: []string{"w1", "w2"}, Uses: 2},
 		}},
-		{"without Since: unused for 0", statuses{"w1": unknownSince}, []secret{
+		{"without Since: counted from a use alone", statuses{"w1": unknownSince}, []secret{
 			{Fingerprint: "bb", CurrentAt: []string{"w1"}, Uses: 1, Unused: 5 * time.Minute},
 			{Fingerprint: "aa", PreviousAt: []string{"w1"}},
 		}},
