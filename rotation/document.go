@@ -26,7 +26,7 @@ const (
 const (
 	kindSecret = "signing-secret"
 	kindKey    = "api-key"
-	format     = 1 // the newest format that is known
+	format     = 1 // the newest known format
 
 	maxDocumentBytes = 64 << 10
 )

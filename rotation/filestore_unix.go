@@ -29,7 +29,7 @@ func lockFile(path string) (unlock func(), err error) {
 	return nil, fmt.Errorf("lock %s: %w", filepath.Dir(path), err)
 }
 
-// keepOwner gives f the owner of the file that f replaces.
+// keepOwner sets the owner of f to the owner of the replaced file.
 func keepOwner(f *os.File, replaced fs.FileInfo) error {
 	want, ok := replaced.Sys().(*syscall.Stat_t)
 	info, err := f.Stat()
@@ -46,7 +46,7 @@ func keepOwner(f *os.File, replaced fs.FileInfo) error {
 func replaceFile(from, path string) error {
 	err := os.Rename(from, path)
 	if errors.Is(err, syscall.EBUSY) {
-		return fmt.Errorf("%w: the file is a mount of its own, which cannot be replaced; mount its directory", err)
+		return fmt.Errorf("%w: the file is a separate mount, which cannot be replaced; mount the directory", err)
 	}
 	return err
 }

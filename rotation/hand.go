@@ -47,7 +47,7 @@ func (h *HandPlatform) Signing(ctx context.Context, old diffhook.Secret) (s diff
 	if err != nil || old.IsZero() || s.Current.Equal(old) {
 		return s, err
 	}
-	text := "That is a new secret, with the fingerprint " + s.Current.Fingerprint() + ". If the app shows the whole old secret beside it, copy the old secret, and paste it here. Else press Enter."
+	text := "That is a new secret, with the fingerprint " + s.Current.Fingerprint() + ". If the app shows the whole old secret too, copy the old secret, and paste it here. Otherwise press Enter."
 	err = h.askUntil(ctx, text, func(answer string) (err error) {
 		if answer == "" {
 			return nil

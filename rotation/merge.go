@@ -21,9 +21,9 @@ type MergedSecret struct {
 	Uses uint64 `json:"uses"`
 
 	// Unused is the time for which certainly no receiver used the secret: the shortest
-	// over all receivers, each by the clock of the receiver. A receiver that began to
-	// count a minute ago adds a minute, and a receiver without Since adds 0. In JSON,
-	// Unused is in nanoseconds.
+	// over all receivers, each by the clock of the receiver. The time of a receiver
+	// begins with the last use or with Since. Without both, Unused is 0. In JSON, Unused
+	// is in nanoseconds.
 	Unused time.Duration `json:"unused"`
 }
 

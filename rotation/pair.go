@@ -44,7 +44,7 @@ func (p Pair) check() error {
 	case p.ID == "":
 		return fmt.Errorf("%w: the id of the pair is empty; pass the id, the label or the client id of the key", diffhook.ErrInvalidCredentials)
 	case (p.Key == "") == (p.Secret == ""):
-		return fmt.Errorf("%w: the pair is not a key (generation 1) or else a client secret (generation 2); set one of them", diffhook.ErrInvalidCredentials)
+		return fmt.Errorf("%w: the pair must contain a key (generation 1) or a client secret (generation 2), and not both", diffhook.ErrInvalidCredentials)
 	case p.ID == p.Key || p.ID == p.Secret:
 		return fmt.Errorf("%w: the id of the pair is the key itself; pass the id, the label or the client id of the key", diffhook.ErrInvalidCredentials)
 	}

@@ -24,8 +24,8 @@ type SecretPlatform interface {
 	Revoke(ctx context.Context) error
 }
 
-// KeyPlatform changes API keys at DiffHook: [ByHand] or [API]. The argument as is a
-// pair of the document that works, for the requests of a method.
+// KeyPlatform changes API keys at DiffHook: [ByHand] or [API]. The pair as is a working
+// pair of the document, which authorizes the requests of a method.
 type KeyPlatform interface {
 	// Check returns an error if Create cannot replace old. The error matches
 	// [diffhook.ErrUnauthorized] if DiffHook does not accept old.

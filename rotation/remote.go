@@ -25,8 +25,8 @@ const maxStatusBytes = 64 << 10
 // [diffhook.Verifier.StatusHandler]. Only URL is required.
 //
 // Errors match their cause: if ctx ended, the error and the cause of ctx. The text of
-// an error is a short line. Values of 4 bytes or more from Authorize or the URL are
-// redacted, even if a response repeats them.
+// an error is a short line. Credentials from Authorize and the URL are redacted, even if
+// a response repeats them: values of 4 bytes or more, and in the path of 16 or more.
 type Remote struct {
 	// URL should be https if Authorize adds a credential.
 	URL string

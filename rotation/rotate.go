@@ -41,7 +41,7 @@ func (r *secretRun) compareReceivers(ctx context.Context, current string) error 
 	})
 	for name, s := range statuses {
 		if s.Current.Fingerprint != current || s.Source != current || s.Current.Rejected {
-			failed[name] = fmt.Errorf("%w: receiver %s accepts %q, its source has %q, and the document has %s", ErrMismatch, name, s.Current.Fingerprint, s.Source, current)
+			failed[name] = fmt.Errorf("%w: receiver %s accepts %q, its source has %q, and the document has %s; compare the source with the document", ErrMismatch, name, s.Current.Fingerprint, s.Source, current)
 		}
 	}
 	return joined(failed)

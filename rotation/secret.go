@@ -165,7 +165,7 @@ func (r *secretRun) saveRevoke(ctx context.Context, fingerprint string) error {
 func (r *secretRun) waitPoll(ctx context.Context) error { return pause(ctx, r.opts.Poll) }
 
 // publish calls Publish, unless Publish has returned nil in this phase. It reports
-// whether servers can know the secrets.
+// whether servers can have the secrets.
 func (r *secretRun) publish(ctx context.Context, d secretDocument) bool {
 	if r.published == d.Phase || r.opts.Publish == nil {
 		return true

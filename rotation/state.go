@@ -107,7 +107,7 @@ func keyState(d *keyDocument) DocumentState {
 	case phaseRequested:
 		state.Then = "discard keys with the label " + d.Label + ", and ask for a key with another label"
 	case phaseCreated:
-		state.Then = "try the new key, and give the key to applications"
+		state.Then = "try the new key, and pass the key to applications"
 	default:
 		state.Then = "wait until the old key is out of use, and delete the key"
 	}
