@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -55,6 +56,9 @@ func State(ctx context.Context, s Store) (DocumentState, error) {
 	return keyState(key), nil
 }
 
+// unknownPhase is the next step in a document of a newer format.
+const unknownPhase = "unknown to this version: update the program"
+
 func stateOf(h header) DocumentState {
 	state := DocumentState{Kind: h.Kind, Phase: string(h.Phase), Since: h.Since, Replaced: h.Replaced}
 	if h.Run != "" && time.Now().Before(h.RunUntil) {
@@ -70,16 +74,12 @@ func secretState(d *secretDocument) DocumentState {
 	state := stateOf(d.header)
 	state.Current, state.Previous = d.Current.Fingerprint(), d.Previous.Fingerprint()
 	state.Continue = Call{FunctionSecret, d.replacing()}
-	switch d.Phase {
-	case phaseIdle:
-		state.Then = "nothing is under way"
-	case phaseRequested:
-		state.Then = "look for a new secret at DiffHook, and otherwise ask for a new secret"
-	case phaseRotated:
-		state.Then = "wait for the servers, and then revoke the old secret"
-	default:
-		state.Then = "revoke the old secret"
-	}
+	state.Then = cmp.Or(map[phase]string{
+		phaseIdle:      "nothing is under way",
+		phaseRequested: "look for a new secret at DiffHook, and otherwise ask for a new secret",
+		phaseRotated:   "wait for the servers, and then revoke the old secret",
+		phaseRevoked:   "revoke the old secret",
+	}[d.Phase], unknownPhase)
 	if d.Revoke == "" {
 		return state
 	}
@@ -101,15 +101,11 @@ func keyState(d *keyDocument) DocumentState {
 		state.Previous = shownID(d.Previous.ID)
 		state.Continue.ID = state.Previous
 	}
-	switch d.Phase {
-	case phaseIdle:
-		state.Then = "nothing is under way"
-	case phaseRequested:
-		state.Then = "discard keys with the label " + d.Label + ", and ask for a key with another label"
-	case phaseCreated:
-		state.Then = "try the new key, and pass the key to applications"
-	default:
-		state.Then = "wait until the old key is out of use, and delete the key"
-	}
+	state.Then = cmp.Or(map[phase]string{
+		phaseIdle:      "nothing is under way",
+		phaseRequested: "discard keys with the label " + d.Label + ", and ask for a key with another label",
+		phaseCreated:   "try the new key, and pass the key to applications",
+		phasePromoted:  "wait until the old key is out of use, and delete the key",
+	}[d.Phase], unknownPhase)
 	return state
 }

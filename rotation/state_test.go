@@ -2,6 +2,7 @@ package rotation_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,4 +102,18 @@ func TestStateHasTheEndOfTheWaitForTheOldKey(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, state.WaitUntil, "the next run waits anew")
 	})
+}
+
+// In a document of a newer format, the phase may be unknown. The state then names no step.
+func TestStateOfANewerDocument(t *testing.T) {
+	for kind, fields := range map[string]string{
+		"signing-secret": `"current":"` + diffhooktest.NewSecret().Reveal() + `"`,
+		"api-key":        `"id":"production-server","key":"dh_live_` + strings.Repeat("k", 20) + `"`,
+	} {
+		m := &memory{history: []saved{{doc: []byte(`{"kind":"` + kind + `","format":9,"phase":"turning",` + fields + `}`)}}}
+		state, err := rotation.State(t.Context(), m)
+		require.NoError(t, err)
+		require.Equal(t, "turning", state.Phase)
+		require.Contains(t, state.Then, "unknown", kind)
+	}
 }
