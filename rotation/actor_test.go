@@ -14,38 +14,38 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// actor is one run of Secret in an atlas: its store, its platform and its receiver.
-// The run stops before and after each save and each request, until it is chosen.
+// actor is a run of Secret in an atlas: the store, the platform and the receiver of the
+// run. The run stops before and after each save and each request, until it is chosen.
 type actor struct {
 	*atlas
 	mu    sync.Mutex
-	calls map[string]*call // that wait, by label; nil: the run has not begun
+	calls map[string]*call // the waiting calls, by label; nil: before the run
 	gone  bool             // killed
 	ended bool
 	err   error
 
-	// The rest is what decides what the run does next.
+	// The next action of the run depends on these fields.
 	step     string      // the last step
 	done     []string    // the requests since the last save
-	last     *docState   // the document that the run has last saved and seen
-	unseen   *docState   // the document that was saved and not seen
-	tried    []*docState // the saves that failed or were not seen, since the last one
+	last     *docState   // the last document that the run saved and saw
+	unseen   *docState   // the saved document before the run saw it
+	tried    []*docState // the failed or unseen saves, since the last seen save
 	failedAt time.Time
-	beatAt   time.Time // when the heartbeat has begun its pause
-	run      string    // the name of the run, once it has the lease
-	deprived bool      // the run has seen the lease of another run
+	beatAt   time.Time // the begin of the pause of the heartbeat
+	run      string    // the name of the run in the lease
+	deprived bool      // the run saw the lease of another run
 	asks     bool      // the run is about to see the server after a rejection
-	saw      string    // and what it saw
-	sees     string    // what it saw last
+	saw      string    // the server after a rejection
+	sees     string    // the server in the last look
 }
 
-// call is a save or a request that waits.
+// call is a waiting save or request.
 type call struct {
 	wake    chan bool // true: go on; false: the process is gone
 	result  string
-	doc     *docState // of a save
+	doc     *docState // the document of a save
 	version string
-	ctx     context.Context // of a rejection, which ends the stop; nil: nothing does
+	ctx     context.Context // ends the stop of a rejection; nil: no end
 }
 
 func (a *actor) start() {
@@ -88,7 +88,7 @@ func (a *actor) hasEnded() bool {
 
 func (a *actor) isAlive() bool { return a.calls != nil && !a.isGone() && !a.hasEnded() }
 
-// choose does one of the choices of a run.
+// choose takes a choice of a run.
 func (a *actor) choose(label string) {
 	switch label {
 	case "start":
@@ -104,7 +104,7 @@ func (a *actor) choose(label string) {
 	}
 }
 
-// stops returns the labels of the calls that wait.
+// stops returns the labels of the waiting calls.
 func (a *actor) stops() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -146,7 +146,7 @@ func (a *actor) stop(label string, c *call) error {
 		return nil
 	}
 	if a.calls[label] != nil {
-		panic("two calls at once: " + label) // a run saves and asks one after the other
+		panic("two calls at once: " + label) // a run saves and asks in turn
 	}
 	a.calls[label] = c
 	a.mu.Unlock()
@@ -168,8 +168,8 @@ func (a *actor) stop(label string, c *call) error {
 	}
 }
 
-// around stops before a request, and after a request that changes something: another
-// response leads to the next stop at once.
+// around stops before a request, and after a request with an effect: any other response
+// leads to the next stop at once.
 func (a *actor) around(label string, do func() (result string)) error {
 	if err := a.stop(label, &call{}); err != nil {
 		return err
@@ -198,7 +198,7 @@ func (a *actor) Get(ctx context.Context) ([]byte, string, error) {
 		a.seen()
 	}
 	a.deprived = a.deprived || a.run != "" && doc.Run != a.run
-	if a.deprived && a.unseen == nil && time.Now().After(a.failedAt) { // it does not try again
+	if a.deprived && a.unseen == nil && time.Now().After(a.failedAt) { // the run does not try again
 		a.tried = nil
 	}
 	return content, version, err
@@ -239,7 +239,7 @@ func (a *actor) seen() {
 	a.last, a.tried, a.unseen = doc, nil, nil
 }
 
-// Signing shows the secrets of DiffHook, as the API does, and a person who is asked.
+// Signing shows the secrets of DiffHook, as the API or a person does.
 func (a *actor) Signing(context.Context, diffhook.Secret) (s diffhook.Secrets, err error) {
 	return s, a.around("look", func() string {
 		s = a.shown()

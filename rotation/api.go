@@ -10,10 +10,10 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// API returns the platform that uses DiffHook's API. Its endpoints for secrets and
-// keys are assumed: DiffHook documents [ByHand] only. The platform of a key uses the
-// credentials of the document, and those of c for nothing. It creates keys of
-// generation 1.
+// API returns the platform that calls DiffHook's API with c. The endpoints for secrets
+// and keys are assumed: DiffHook documents [ByHand] only. For keys, the credentials in
+// the document replace the credentials of c, and only keys of generation 1 can be
+// created.
 func API(c *diffhook.Client) *APIPlatform { return &APIPlatform{client: c} }
 
 // APIPlatform is a [SecretPlatform] and a [KeyPlatform].
@@ -34,7 +34,7 @@ func (a *APIPlatform) Revoke(ctx context.Context) error {
 	return a.client.SigningSecret.RevokePrevious(ctx)
 }
 
-// Check returns an error if old is not of generation 1, or not listed with the id.
+// Check returns an error if old is not of generation 1, or not in the list of keys.
 func (a *APIPlatform) Check(ctx context.Context, old Pair) error {
 	if old.Key == "" {
 		return fmt.Errorf("%w: the API creates keys of generation 1 only; replace client credentials by hand", diffhook.ErrInvalidOptions)
@@ -71,8 +71,9 @@ func (a *APIPlatform) Create(ctx context.Context, old Pair, label string) (Pair,
 	return Pair{ID: key.ID, Key: text.Reveal()}, nil
 }
 
-// Unused reports whether DiffHook's clock puts the last use of old before since. An
-// API that does not show the last use is an error.
+// Unused reports whether the last use of old is before since, by DiffHook's clock. If
+// the API does not show the last use, the error matches
+// [diffhook.ErrUnexpectedResponse].
 func (a *APIPlatform) Unused(ctx context.Context, as, old Pair, since time.Time) (bool, error) {
 	key, err := a.find(ctx, as, old)
 	switch {
@@ -80,13 +81,13 @@ func (a *APIPlatform) Unused(ctx context.Context, as, old Pair, since time.Time)
 		return true, nil
 	case err != nil:
 		return false, err
-	case key.LastUsedAt.IsZero(): // the rotation used it
-		return false, fmt.Errorf("%w: the API does not show the last use of the old key; look in the app, and run it again without the wait", diffhook.ErrUnexpectedResponse)
+	case key.LastUsedAt.IsZero(): // hidden: the rotation itself used the key
+		return false, fmt.Errorf("%w: the API does not show the last use of the old key; look in the app, and run the rotation again without the wait", diffhook.ErrUnexpectedResponse)
 	}
 	return key.LastUsedAt.Before(since), nil
 }
 
-// Delete deletes old by its id.
+// Delete deletes old by the id.
 func (a *APIPlatform) Delete(ctx context.Context, as, old Pair) error {
 	_, err := a.find(ctx, as, old)
 	switch {
@@ -105,8 +106,9 @@ func (a *APIPlatform) delete(ctx context.Context, as Pair, id string) error {
 	return nil
 }
 
-// find returns the listed key of pair. The error matches diffhook.ErrNotFound if
-// there is none, and ErrMismatch if the id belongs to another key.
+// find returns the key of pair in the list of keys. The error matches
+// diffhook.ErrNotFound if there is no such key, and ErrMismatch if the id belongs to
+// another key.
 func (a *APIPlatform) find(ctx context.Context, as, pair Pair) (diffhook.Key, error) {
 	keys, err := a.list(ctx, as)
 	if err != nil {
@@ -116,7 +118,7 @@ func (a *APIPlatform) find(ctx context.Context, as, pair Pair) (diffhook.Key, er
 	for _, key := range keys {
 		switch {
 		case key.ID == pair.ID && !key.MatchesPrefix(text):
-			return diffhook.Key{}, fmt.Errorf("%w: the key with the id %s begins otherwise; compare the id in the document with the app", ErrMismatch, shownID(pair.ID))
+			return diffhook.Key{}, fmt.Errorf("%w: the API lists another key with the id %s; compare the id in the document with the app", ErrMismatch, shownID(pair.ID))
 		case key.ID == pair.ID:
 			return key, nil
 		}

@@ -19,33 +19,33 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// The atlas is the world of TestSecretInAllOrders: two runs of Secret, a server with
-// its source, and DiffHook. Everything happens by choices.
+// atlas is the world of TestSecretInAllOrders: two runs of Secret, a server with a
+// source, and DiffHook. Everything happens by choices.
 type atlas struct {
 	t      *testing.T
-	first  string // the fingerprint of the secret that is replaced
+	first  string // the fingerprint of the replaced secret
 	store  *memory
 	begin  func(*actor) error
-	lagged int // the number of versions that the source of the server has
+	lagged int // the number of versions in the source of the server
 	server *server
 	runs   []*actor
 	sent   []*delivery
-	free   atomic.Bool // nothing is steered any more
+	free   atomic.Bool // no run stops any more
 	lapsed bool
-	docs   sync.Map // that were parsed, by text
+	docs   sync.Map // the parsed documents, by text
 
 	mu      sync.Mutex        // guards the fields below
-	names   map[string]string // of secrets, by fingerprint and text
-	signs   []diffhook.Secret // by DiffHook: the current secret last
+	names   map[string]string // the names of secrets, by fingerprint and text
+	signs   []diffhook.Secret // the secrets of DiffHook: the current secret last
 	revoked bool              // DiffHook shows no previous secret
-	late    bool              // a click has landed after the lease of its run
+	late    bool              // a click landed after the lease of the run
 	process process
 	fault   string
 }
 
-// process is the part of a server's state that its status does not show.
+// process is the part of a server's state outside the status.
 type process struct {
-	bare     bool // the server has lost a hold by a restart, or lacks the new secret
+	bare     bool // the server lost a hold in a restart, or lacks the new secret
 	pushed   string
 	rejected []string
 }
@@ -55,7 +55,7 @@ type delivery struct {
 	id      string
 	refused bool
 	signer  diffhook.Secret
-	excused bool // the process that held it has ended
+	excused bool // the holding process ended
 }
 
 const (
@@ -80,7 +80,7 @@ func newAtlas(t *testing.T) *atlas {
 	return w
 }
 
-// known returns the versions of the document that the source of the server has.
+// known returns the versions of the document in the source of the server.
 func (w *atlas) known() []saved {
 	w.store.mu.Lock()
 	defer w.store.mu.Unlock()
@@ -95,17 +95,17 @@ func (w *atlas) click(inLease bool) diffhook.Secret {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.late = w.late || !inLease; len(w.signs) > 1 && !w.late {
-		w.fault = "two clicks, each in the lease of its run"
+		w.fault = "two clicks, each in the lease of a run"
 	}
 	name := fmt.Sprint("secret-", len(w.signs))
-	s, err := diffhook.NewSecret("test-signing-" + name) // short: each walk reads it often
+	s, err := diffhook.NewSecret("test-signing-" + name) // short, because each walk reads it often
 	require.NoError(w.t, err)
 	w.names[s.Fingerprint()], w.names[s.Reveal()] = name, name
 	w.signs, w.revoked = append(w.signs, s), len(w.signs) == 0
 	return s
 }
 
-// shown returns the secrets that DiffHook shows.
+// shown returns the secrets in the app.
 func (w *atlas) shown() (s diffhook.Secrets) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -137,7 +137,7 @@ func (w *atlas) name(s diffhook.Secret) string {
 	return w.names[s.Fingerprint()]
 }
 
-// all returns the secrets that DiffHook has signed with.
+// all returns every signing secret so far.
 func (w *atlas) all() []diffhook.Secret {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -153,15 +153,15 @@ func (w *atlas) here() process {
 	return p
 }
 
-// roles returns the runs in an order that does not depend on their names: the runs
-// are equal in all but their states.
+// roles returns the runs in the order of their states. The names of the runs have no
+// effect.
 func (w *atlas) roles() []*actor {
 	runs := slices.Clone(w.runs)
 	slices.SortStableFunc(runs, func(a, b *actor) int { return strings.Compare(a.state(), b.state()) })
 	return runs
 }
 
-// runChoices returns what the runs can do next, and whether time can go on.
+// runChoices returns the choices of the runs, and whether time can go on.
 func (w *atlas) runChoices() (all []string) {
 	waiting, alive, fresh := false, false, false
 	for i, a := range w.roles() {
@@ -191,7 +191,7 @@ func (w *atlas) runChoices() (all []string) {
 	return all
 }
 
-// choices returns everything that can happen next.
+// choices returns all possible next events.
 func (w *atlas) choices() []string {
 	all := w.runChoices()
 	if w.secretsOf(w.known()) != w.secretsOf([]saved{w.store.newest()}) {
@@ -224,15 +224,14 @@ func (w *atlas) choose(choice string) {
 		w.sent = append(w.sent, d)
 		d.refused = w.send(d) >= 300
 		if d.refused && !w.here().bare {
-			w.fail("a delivery was refused by a server that has not restarted")
+			w.fail("a server refused a delivery without a restart")
 		}
 	}
 	synctest.Wait()
 	w.checkRevoked()
 }
 
-// restart ends the process of the server. What the process holds is lost, as
-// documented.
+// restart ends the process of the server. Held deliveries are lost, as documented.
 func (w *atlas) restart() {
 	for _, d := range w.sent {
 		d.excused = d.excused || !d.refused && w.server.count(d.id) == 0
@@ -246,7 +245,7 @@ func (w *atlas) restart() {
 	w.process = process{bare: w.process.bare || held || v.Status().Current.Fingerprint != w.signs[len(w.signs)-1].Fingerprint()}
 }
 
-// send sends a delivery that DiffHook signs now, and returns the status code.
+// send sends a new delivery, and returns the status code.
 func (w *atlas) send(d *delivery) int {
 	body := fmt.Sprintf(`{"event":"page.changed","monitor_id":%q,"triggered_at":"2026-03-16T14:22:00Z"}`, d.id)
 	rec := httptest.NewRecorder()

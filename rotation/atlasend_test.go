@@ -11,7 +11,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// checkRevoked requires of a complete rotation that no server accepts a revoked secret.
+// checkRevoked requires, of a complete rotation, no server with a revoked secret.
 func (w *atlas) checkRevoked() {
 	if w.server == nil || w.parse(w.store.newest().doc).Phase != "idle" {
 		return
@@ -42,7 +42,7 @@ func (w *atlas) join() {
 	}
 }
 
-// letAllGo steers nothing any more, and waits until the runs have ended.
+// letAllGo ends all stops, and waits until the runs have ended.
 func (w *atlas) letAllGo() {
 	w.free.Store(true)
 	for _, a := range w.runs {
@@ -51,7 +51,7 @@ func (w *atlas) letAllGo() {
 	w.join()
 }
 
-// another is a further run, which nothing stops.
+// another is a further run, without stops.
 func (w *atlas) another() *actor {
 	a := &actor{atlas: w}
 	w.runs = append(w.runs, a)
@@ -60,8 +60,7 @@ func (w *atlas) another() *actor {
 	return a
 }
 
-// end steers nothing any more, runs Secret until it returns nil, and requires a good
-// end.
+// end ends all stops, runs Secret until the error is nil, and requires a good end.
 func (w *atlas) end() error {
 	w.letAllGo()
 	var last error
@@ -71,7 +70,7 @@ func (w *atlas) end() error {
 		}
 		time.Sleep(10 * time.Second)
 	}
-	if errors.Is(last, rotation.ErrMismatch) && len(w.all()) > 2 { // it says so, and RevokeSecret takes over
+	if errors.Is(last, rotation.ErrMismatch) && len(w.all()) > 2 { // a mismatch, after which RevokeSecret takes over
 		state, err := rotation.State(w.t.Context(), w.store)
 		require.NoError(w.t, err)
 		a := &actor{atlas: w}
@@ -83,8 +82,8 @@ func (w *atlas) end() error {
 	return w.check()
 }
 
-// check requires that DiffHook, the document and the server have one secret, and that
-// every delivery was handled.
+// check requires the same secret at DiffHook, in the document and at the server, and
+// every delivery handled.
 func (w *atlas) check() error {
 	w.checkRevoked()
 	v, _ := w.server.now()

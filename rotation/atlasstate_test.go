@@ -12,9 +12,8 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Two states are the same if they differ in nothing that decides what can happen
-// later. Secrets have names by age, the two runs have none, and times are kept as long
-// as something waits for them.
+// Two states are the same if the same events can follow. Secrets are named by age, the
+// two runs are not named, and a time counts as long as something waits for the time.
 
 // docState is a document.
 type docState struct {
@@ -23,11 +22,11 @@ type docState struct {
 	Run      string    `json:"run"`
 	RunUntil time.Time `json:"run_until"`
 
-	// credentials are the other fields, and shown those that a source shows.
+	// credentials are the other fields, and shown the fields in a source.
 	credentials, shown string
 }
 
-// parse returns a document. Two documents of one text are one.
+// parse returns the document of a text, always the same for the same text.
 func (w *atlas) parse(content []byte) *docState {
 	if d, ok := w.docs.Load(string(content)); ok {
 		return d.(*docState)
@@ -57,12 +56,12 @@ func (w *atlas) nameLabel(label string) {
 	}
 }
 
-// secretsOf returns the secrets in the newest of some versions.
+// secretsOf returns the secrets in the newest of the versions.
 func (w *atlas) secretsOf(history []saved) string {
 	return w.rename(w.parse(history[len(history)-1].doc).shown)
 }
 
-// describe returns a document without its lease.
+// describe returns a document without the lease.
 func (w *atlas) describe(d *docState) string {
 	if d == nil {
 		return "none"
@@ -74,7 +73,7 @@ func (w *atlas) describe(d *docState) string {
 	return text
 }
 
-// since returns for how long something is so; most: longer makes no difference.
+// since returns the time since t, and at most most: a longer time does not count.
 func since(at time.Time, most time.Duration) string { return min(time.Since(at), most).String() }
 
 // left returns the rest of a lease.
@@ -120,7 +119,7 @@ func (a *actor) state() string {
 	return strings.Join(parts, "; ")
 }
 
-// rotated returns the documents of phase rotated that the run has saved or may save.
+// rotated returns the saved and possible documents of phase rotated of the run.
 func (a *actor) rotated() (all []*docState) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -131,7 +130,7 @@ func (a *actor) rotated() (all []*docState) {
 	return slices.DeleteFunc(all, func(d *docState) bool { return d == nil || d.Phase != "rotated" })
 }
 
-// intent returns what a save is for.
+// intent returns the purpose of a save.
 func (a *actor) intent(d *docState) string {
 	if d.Run == "" {
 		return "release " + a.describe(d)
@@ -183,15 +182,15 @@ func (w *atlas) state() string {
 	if newest.Phase == "rotated" {
 		rotated = append(rotated, newest)
 	}
-	if len(rotated) > 0 { // a drain lasts for so long since the save, too
+	if len(rotated) > 0 { // a drain counts from the save too
 		first := slices.MinFunc(rotated, func(a, b *docState) int { return a.Since.Compare(b.Since) })
 		parts = append(parts, "unused "+min(w.unused(s), time.Since(first.Since), drain).String())
 	}
 	return strings.Join(append(parts, runs...), "|")
 }
 
-// unused returns for how long the server has not used the first secret, in seconds: a
-// use in the instant in which the server began is counted a nanosecond late.
+// unused returns the seconds since the server used the first secret. A use at the start
+// of the server counts a nanosecond late.
 func (w *atlas) unused(s diffhook.VerifierStatus) time.Duration {
 	last := s.Changed
 	for _, role := range []diffhook.SecretStatus{s.Current, s.Previous} {

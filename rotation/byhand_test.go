@@ -14,8 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// A tired person: each wrong answer is recognised and asked for again, and no question
-// shows a secret.
+// A tired person: after each wrong answer, the question comes again. No question shows a
+// secret.
 func TestByHandAsksAgainAfterAWrongAnswer(t *testing.T) {
 	const asksForCurrent, asksForNew = 1, 2
 	for name, test := range map[string]struct {
@@ -54,7 +54,7 @@ func TestByHandAsksAgainAfterAWrongAnswer(t *testing.T) {
 	}
 }
 
-// Whoever never gives a right answer is not asked for ever.
+// Questions to a person without a right answer end.
 func TestByHandGivesUp(t *testing.T) {
 	n := 0
 	_, err := rotation.ByHand(func(context.Context, rotation.Question) (string, error) { n++; return "x", nil }).Signing(t.Context(), diffhook.Secret{})
@@ -80,14 +80,14 @@ func TestSecretContinuesAfterAPersonLeft(t *testing.T) {
 	}
 }
 
-// A person who takes ten minutes for each answer. The loss without a hold is beside.
+// A person takes ten minutes for each answer. For comparison: the loss without a hold.
 func TestSecretLosesNothingWhileThePersonIsSlow(t *testing.T) {
 	for hold, wantLost := range map[time.Duration]bool{0: false, -1: true} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, true, 0, 60*time.Second)
 			w.person.think = 10 * time.Minute
 			clicked := false
-			w.person.before = func(n int, q rotation.Question) { // clicks, and then takes the time
+			w.person.before = func(n int, q rotation.Question) { // after the click
 				if n == 2 {
 					w.person.click()
 					clicked = true

@@ -1,17 +1,17 @@
 package rotation
 
-// Function names a function of this package that carries out a rotation.
+// Function names a function of this package for rotations.
 type Function string
 
-// The functions that carry out a rotation.
+// The functions for rotations.
 const (
 	FunctionSecret       Function = "Secret"
 	FunctionRevokeSecret Function = "RevokeSecret"
 	FunctionKey          Function = "Key"
 )
 
-// Call is a call that continues a rotation, or begins one. ID is the fingerprint of a
-// secret, or the id of a key as statuses show it: a client id is shortened.
+// Call is a call to begin or to continue a rotation. ID is the fingerprint of a secret
+// or the id of a key. A client id is shortened.
 type Call struct {
 	Function Function `json:"function"`
 	ID       string   `json:"id"`

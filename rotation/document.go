@@ -13,13 +13,12 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// phase is how far a rotation is. Each phase is saved before the request that
-// follows.
+// phase is the progress of a rotation. Each phase is saved before the next request.
 type phase string
 
 const (
 	phaseIdle      phase = "idle"
-	phaseRequested phase = "requested" // DiffHook may have made the new credential
+	phaseRequested phase = "requested" // DiffHook may have created the new credential
 	phaseRotated   phase = "rotated"   // secret: both are in the document; servers learn
 	phaseRevoked   phase = "revoked"   // secret: servers no longer get the old secret
 	phaseCreated   phase = "created"   // key: both are in the document; the old key is in force
@@ -29,7 +28,7 @@ const (
 const (
 	kindSecret = "signing-secret"
 	kindKey    = "api-key"
-	format     = 1 // the newest that this package writes
+	format     = 1 // the newest known format
 
 	maxDocumentBytes = 64 << 10
 )
@@ -38,7 +37,7 @@ const (
 type document interface {
 	head() *header
 	valid() error
-	credentials() []string // that no error may show
+	credentials() []string // texts that no error may show
 }
 
 // newDocument returns an empty document of a kind.
@@ -80,8 +79,8 @@ type secretDocument struct {
 	// Leaked is the fingerprint of a current secret that RevokeSecret replaces.
 	Leaked string `json:"leaked,omitempty"`
 
-	// Revoke is the fingerprint with which RevokeSecret continues, if Secret does not:
-	// a revocation is under way, or DiffHook signs with another secret.
+	// Revoke is the fingerprint with which RevokeSecret continues. It is set if a
+	// revocation is under way, or DiffHook signs with another secret.
 	Revoke string `json:"revoke,omitempty"`
 }
 
@@ -141,7 +140,7 @@ type keyDocument struct {
 	Previous *pairText `json:"previous,omitempty"` // in phase promoted
 
 	// Outstanding are the labels of interrupted requests for a key. Such a request
-	// may still arrive, so that the next rotation looks for the labels once more.
+	// may still arrive: the next rotation looks for the labels once more.
 	Outstanding []string `json:"outstanding,omitempty"`
 }
 
@@ -192,7 +191,7 @@ func invalid(problem string) error { return fmt.Errorf("%w: %s", ErrInvalidDocum
 func decode(content []byte, doc document) error {
 	switch {
 	case content == nil:
-		return invalid("the store has no document; create the first document")
+		return invalid("there is no document in the store; create the first document")
 	case len(content) > maxDocumentBytes:
 		return invalid("the content is longer than 64 KiB")
 	}
@@ -200,7 +199,7 @@ func decode(content []byte, doc document) error {
 		Kind string `json:"kind"`
 	}
 	if json.Unmarshal(content, &kind) != nil || kind.Kind != kindSecret && kind.Kind != kindKey {
-		return invalid("the content is no JSON object with a kind that this package writes")
+		return invalid("the content is not a JSON object with a known kind")
 	}
 	if want := kindOf(doc); kind.Kind != want {
 		return invalid("the document is of kind " + kind.Kind + " and not " + want + "; pass the store of the other credential")
@@ -209,7 +208,7 @@ func decode(content []byte, doc document) error {
 		return invalid("a field is missing or has another type")
 	}
 	if doc.head().Format > format {
-		return nil // valid to a reader, whatever its phases are called
+		return nil // valid for a reader, with any phase
 	}
 	return doc.valid()
 }
@@ -223,8 +222,7 @@ func kindOf(doc document) string {
 
 var errNotUTF8 = errors.New("diffhook: save the document: a secret or a key is not UTF-8; copy it again as plain text")
 
-// encode returns doc as JSON, with the fields of the content before that this
-// package does not know.
+// encode returns doc as JSON. Fields of before that are unknown to this package stay.
 func encode(before []byte, doc document) ([]byte, error) {
 	for _, text := range doc.credentials() {
 		if !utf8.ValidString(text) { // json.Marshal would replace a part
@@ -253,7 +251,7 @@ func encode(before []byte, doc document) ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// sameDocument reports whether content is doc, however a store reformats it.
+// sameDocument reports whether content is doc, perhaps reformatted by a store.
 func sameDocument(content []byte, doc document) bool {
 	seen := newDocument(kindOf(doc))
 	if content == nil || decode(content, seen) != nil {
@@ -264,10 +262,11 @@ func sameDocument(content []byte, doc document) bool {
 	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
-// now is the time in the precision of documents.
+// now returns the time with the precision of documents.
 func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
 
-// shownID makes an id fit to show. Client ids look like API keys.
+// shownID returns id for errors and steps. A client id, which looks like an API key, is
+// shortened.
 func shownID(id string) string {
 	if key, err := diffhook.NewAPIKey(id); err == nil {
 		return key.String()

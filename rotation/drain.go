@@ -12,9 +12,8 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// drain is phase rotated: it waits until servers have the new secret and the old
-// secret is out of use, compares once more, and saves that servers no longer get the
-// old secret.
+// drain is phase rotated. It waits until servers have the new secret and the old secret
+// is out of use, compares once more, and enters phase revoked.
 func (r *secretRun) drain(ctx context.Context) error {
 	d := r.doc()
 	old, next := d.Previous, d.Current
@@ -23,7 +22,7 @@ func (r *secretRun) drain(ctx context.Context) error {
 		return fmt.Errorf("%w: seal the new secret: %w", ErrMismatch, err)
 	}
 	r.hold(ctx)
-	confirmed := false // early: before a long drain, or in an overdue drain
+	confirmed := false // before a long drain, or in an overdue drain
 	for {
 		statuses, learned := r.lookAndReport(ctx, d, StepLearn, learner(old.Fingerprint(), next.Fingerprint(), sealed), lacks)
 		if err := checkTaken(statuses, next.Fingerprint()); err != nil {
@@ -49,11 +48,11 @@ func (r *secretRun) drain(ctx context.Context) error {
 }
 
 // checkTaken returns an error if a receiver rejects the new secret of the source: an
-// earlier rotation replaced that secret, and the receiver will never accept it.
+// earlier rotation replaced this secret, and the receiver never accepts it again.
 func checkTaken(statuses map[string]diffhook.VerifierStatus, next string) error {
 	for _, name := range slices.Sorted(maps.Keys(statuses)) {
 		if s := statuses[name]; s.Source == next && (s.Current.Fingerprint != next || s.Current.Rejected) {
-			return fmt.Errorf("%w: receiver %s rejects %s, which the document has as the new secret: a wrong paste of an older secret", ErrMismatch, name, next)
+			return fmt.Errorf("%w: receiver %s rejects %s, the new secret in the document: a wrong paste of an older secret", ErrMismatch, name, next)
 		}
 	}
 	return nil
@@ -69,9 +68,9 @@ func (r *secretRun) beginLongWait(ctx context.Context, next secretText) error {
 	return nil
 }
 
-// isLong reports whether the old secret stays in use for longer than shortDrain, or
-// should have been out of use for as long: DiffHook may still sign with it, since the
-// new secret may be a wrong paste.
+// isLong reports whether the old secret stays in use for longer than shortDrain, or is
+// overdue by more than shortDrain. In an overdue drain, the new secret may be a wrong
+// paste, and DiffHook may still sign with the old secret.
 func (r *secretRun) isLong(until time.Time, d secretDocument) bool {
 	overdue := time.Since(d.Since) - (r.opts.RetryHorizon + r.opts.Quiet)
 	return time.Until(until) > shortDrain || overdue > shortDrain
@@ -90,7 +89,7 @@ func (r *secretRun) revokeDrained(ctx context.Context, old, next secretText) err
 	})
 }
 
-// confirm compares the new secret with the secret that DiffHook shows.
+// confirm compares the new secret with DiffHook.
 func (r *secretRun) confirm(ctx context.Context, next secretText) error {
 	seen, err := r.signing(ctx, StepConfirm, "compare the new secret with DiffHook once more", diffhook.Secret{})
 	if err != nil {
@@ -103,8 +102,8 @@ func (r *secretRun) confirm(ctx context.Context, next secretText) error {
 	return r.saveRevoke(ctx, "")
 }
 
-// learner sends a receiver the successor, and makes the receiver read the source until
-// the successor is there too.
+// learner returns a function that sends a receiver the successor, and makes the receiver
+// read the source until the successor is there too.
 func learner(old, next, sealed string) func(context.Context, Receiver, diffhook.VerifierStatus) error {
 	return func(ctx context.Context, r Receiver, s diffhook.VerifierStatus) (err error) {
 		if s.Source == next && s.Current.Fingerprint == next {
@@ -118,27 +117,27 @@ func learner(old, next, sealed string) func(context.Context, Receiver, diffhook.
 			return nil
 		}
 		if s, statusErr := r.Status(ctx); statusErr == nil && s.Source == next {
-			return nil // the next status shows whether the receiver accepts it
+			return nil // the next status shows the accepted secrets
 		}
 		return err
 	}
 }
 
-// lacks returns a text if the receiver or the source of the receiver lacks the current
-// secret.
+// lacks returns a text if the receiver, or the source of the receiver, lacks the
+// current secret.
 func lacks(s diffhook.VerifierStatus, d secretDocument) string {
 	switch next := d.Current.Fingerprint(); {
 	case s.Current.Fingerprint == next && s.Source == next && !s.Current.Rejected:
 		return ""
 	case s.Current.Fingerprint == next:
-		return "has the new secret, and its source has not"
+		return "accepts the new secret, and its source lacks it"
 	}
-	return "does not have the new secret"
+	return "lacks the new secret"
 }
 
 // lookAndReport publishes the secrets and looks at the receivers with learn. It reports
-// each receiver that does not respond or of which lack returns a text. complete means
-// that there is none.
+// receivers without a response, and the texts of lack. If there are none, and the
+// secrets are published, complete is true.
 func (r *secretRun) lookAndReport(ctx context.Context, d secretDocument, step StepName, learn func(context.Context, Receiver, diffhook.VerifierStatus) error, lack func(s diffhook.VerifierStatus, d secretDocument) string) (statuses map[string]diffhook.VerifierStatus, complete bool) {
 	published := r.publish(ctx, d)
 	statuses, failed := r.look(ctx, learn)
@@ -160,8 +159,8 @@ func (r *secretRun) lookAndReport(ctx context.Context, d secretDocument, step St
 	return statuses, published && len(pending) == 0
 }
 
-// inUse returns why the old secret may still be in use, and the earliest end of that.
-// It returns "" if the old secret is drained.
+// inUse returns why the old secret may still be in use, and the earliest end of this
+// use. The text is "" if the old secret is drained.
 func (r *secretRun) inUse(d secretDocument, statuses map[string]diffhook.VerifierStatus) (until time.Time, text string) {
 	var pending []string
 	for _, name := range slices.Sorted(maps.Keys(statuses)) {

@@ -9,8 +9,8 @@ var (
 	ErrConflict = errors.New("diffhook: the document has changed")
 
 	// ErrBusy is returned if another run, or an unfinished rotation of another
-	// credential, holds the document. The returning run changed nothing, or nothing
-	// since another run took the document over.
+	// credential, holds the document. The returning run changed nothing, unless the
+	// other run took over from it.
 	ErrBusy = errors.New("diffhook: another rotation is running")
 
 	// ErrNotInForce is returned for a credential that the document does not name.

@@ -13,7 +13,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// exampleStore returns a store in a new folder, and a function that removes it.
+// exampleStore returns a store in a new folder, and a function to remove the folder.
 func exampleStore() (rotation.Store, func()) {
 	dir, err := os.MkdirTemp("", "rotation")
 	if err != nil {
@@ -22,8 +22,8 @@ func exampleStore() (rotation.Store, func()) {
 	return rotation.FileStore(filepath.Join(dir, "document.json")), func() { os.RemoveAll(dir) }
 }
 
-// exampleServers returns the emulator, the store with its signing secret, and a
-// server that reads the store.
+// exampleServers returns the emulator, the store with the signing secret, and a server
+// with the store as the source.
 func exampleServers(ctx context.Context) (*diffhooktest.Server, rotation.Store, *diffhook.Verifier, func()) {
 	platform, err := diffhooktest.Start()
 	if err != nil {
@@ -40,8 +40,8 @@ func exampleServers(ctx context.Context) (*diffhooktest.Server, rotation.Store, 
 	return platform, store, v, func() { platform.Close(); remove() }
 }
 
-// The signing secret is replaced through the assumed endpoints. In production, a
-// person does so: ByHand in place of API, Remote in place of Local, and the
+// The signing secret is replaced through the assumed endpoints. In production, use
+// ByHand, which asks a person, in place of API, Remote in place of Local, and the
 // default for RetryHorizon.
 func ExampleSecret() {
 	ctx := context.Background()
@@ -65,7 +65,7 @@ func ExampleSecret() {
 	// new: true
 }
 
-// A signing secret has leaked: it ends at once.
+// A leaked signing secret ends at once.
 func ExampleRevokeSecret() {
 	ctx := context.Background()
 	platform, store, v, done := exampleServers(ctx)
@@ -106,7 +106,6 @@ func ExampleKey() {
 	err = rotation.Key(ctx, old.ID, rotation.API(platform.Client(nil)), store, &rotation.KeyOptions{
 		Label: "production-server",
 		Quiet: 50 * time.Millisecond,
-		Poll:  10 * time.Millisecond,
 	})
 	if err != nil {
 		log.Fatal(err) // a second call continues

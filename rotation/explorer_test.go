@@ -13,34 +13,34 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// explored is a world of which all states are found.
+// explored is a world for an explorer.
 type explored interface {
 	state() string
 	choices() []string
 	choose(choice string)
-	end() error // nothing is steered any more; nil: a good end
+	end() error // ends all stops; nil: a good end
 	abandon()
 }
 
 // explorer finds every state of a world. It runs the real code: a walk begins anew,
-// follows a known path, and then takes choices that were not taken before.
+// follows a known path, and then takes new choices.
 type explorer struct {
 	t      *testing.T
 	begin  func(*testing.T) explored
 	random *rand.Rand
 	places map[string]*place
-	open   []*place // with choices that were not taken
+	open   []*place // places with choices left
 	walks  int
-	steps  int // over choices that were not taken before
+	steps  int // the number of new choices
 }
 
-// place is a state, and how it was first reached.
+// place is a state, and the first path to it.
 type place struct {
 	state   string
 	from    *place
 	choice  string
 	choices string
-	left    []string // not taken yet; "end" comes last
+	left    []string // the choices left; "end" comes last
 }
 
 // path returns the states on the way to p, without the first.
@@ -52,7 +52,7 @@ func (p *place) path() (path []*place) {
 	return path
 }
 
-// place returns the state of w, which has the same choices each time.
+// place returns the place of the state of w, with the same choices each time.
 func (e *explorer) place(w explored, from *place, choice string) *place {
 	state := w.state()
 	choices := w.choices()
@@ -70,7 +70,7 @@ func (e *explorer) place(w explored, from *place, choice string) *place {
 	return p
 }
 
-// walk takes choices that were not taken before, from start on.
+// walk takes new choices, from start on.
 func (e *explorer) walk(start *place) {
 	e.walks++
 	synctest.Test(e.t, func(t *testing.T) {
@@ -103,7 +103,7 @@ func (e *explorer) walk(start *place) {
 	})
 }
 
-// next returns a place with choices that were not taken, or nil.
+// next returns a place with choices left, or nil.
 func (e *explorer) next() *place {
 	for len(e.open) > 0 {
 		i, last := e.random.IntN(len(e.open)), len(e.open)-1
@@ -115,7 +115,7 @@ func (e *explorer) next() *place {
 	return nil
 }
 
-// left returns the number of choices that were not taken.
+// left returns the number of choices left.
 func (e *explorer) left() (n int) {
 	for _, p := range e.open {
 		n += len(p.left)
@@ -155,25 +155,27 @@ func (e *explorer) log() {
 
 // The model, in which every order is tried:
 //
-//   - Two runs of Secret for one secret. Each begins at any time. A run stops before each save
-//     each request to DiffHook and each rejection, and between a save, click or revocation
-//     and its response. Each stop ends at any time, in any order, or the run is killed there.
-//   - A person, or DiffHook, that is as slow as a stop lasts. A click that begins in the
-//     lease of a run may land after it.
-//   - One server. It may restart at any time, any number of times, and loses the
-//     deliveries that it holds. Its source lags: it shows a later document at any time, or
-//     never, and never an older one again.
-//   - Deliveries that DiffHook signs with its newest secret, at any time, any number of
-//     times, and one at a time that is held or refused. A refused one comes again in the
-//     end. A delivery may be refused only after a restart during a hold, or with a source
-//     that lacks the new secret.
-//   - Time in ticks of 20 s: the time between two heartbeats, and between two looks at
-//     the server. Time goes on if no run stops, and once for longer than a lease while
-//     runs stop: a machine is suspended, or a response late. If no run is alive, leases end.
+//   - Two runs of Secret for the same secret. Each begins at any time. A run stops before
+//     each save, each request to DiffHook and each rejection, and before the response to a
+//     save, click or revocation. Each stop ends at any time, in any order, or a crash ends
+//     the run there.
+//   - DiffHook, or a person, as slow as a stop lasts. A click may begin in the lease of a
+//     run and land after the lease.
+//   - A single server. It may restart at any time, any number of times, and then loses the
+//     held deliveries. The source lags: a later document appears at any time or never, and
+//     an older document never again.
+//   - Deliveries with the newest secret of DiffHook, at any time, any number of times, of
+//     which a single delivery at a time is held or refused. A refused delivery comes again
+//     in the end. A refusal is allowed after a restart during a hold, or if the source
+//     lacks the new secret.
+//   - Time in ticks of 20 s, between two heartbeats and between two looks at the server.
+//     Time goes on if no run stops, and once for longer than a lease while runs stop: a
+//     machine is suspended, or a response late. If no run is alive, leases end.
 //
-// From each state, the runs that are left and further runs must come to a good end, see
-// atlas.end. Not in the model: a store that fails or lags, clocks that differ, a rotation
-// by other people in the app, a drain of several ticks, and RevokeSecret before the end.
+// From each state, the surviving runs and further runs must come to a good end, see
+// atlas.end. Not in the model: failures and lags of the store, different clocks, a
+// rotation by other people in the app, a drain of several ticks, and RevokeSecret before
+// the end.
 //
 // The model has more than 28,000 states.
 func TestSecretInAllOrders(t *testing.T) {

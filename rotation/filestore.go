@@ -1,7 +1,6 @@
 package rotation
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,12 +13,11 @@ import (
 	"time"
 )
 
-// FileStore returns the store that keeps the document in the file at path. It
-// replaces the file at once, and makes the change durable before Swap returns. An
-// existing file keeps mode and owner; the mode of a new file is 0600. A symbolic
-// link stays. Processes on one machine may share the file; a network file system must
-// support flock. The directory must be writable: a file that is a mount of its own
-// cannot be replaced.
+// FileStore returns the store with the document in the file at path. Swap replaces the
+// file atomically, and returns when the change is durable. An existing file keeps mode
+// and owner. The mode of a new file is 0600. A symbolic link stays. Processes on the same
+// machine may share the file, and on several machines if the file system supports flock.
+// The directory must be writable, and the file must not be a separate mount.
 func FileStore(path string) Store { return fileStore{path} }
 
 type fileStore struct{ path string }
@@ -27,7 +25,7 @@ type fileStore struct{ path string }
 // Get reads the file.
 func (s fileStore) Get(ctx context.Context) (doc []byte, version string, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, "", err // also of Swap, before the file is replaced
+		return nil, "", err // Swap too stops here, before the file is replaced
 	}
 	f, err := os.Open(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -41,11 +39,11 @@ func (s fileStore) Get(ctx context.Context) (doc []byte, version string, err err
 	if err != nil {
 		return nil, "", err
 	}
-	doc = append([]byte{}, doc...) // an empty file is no absent file
+	doc = append([]byte{}, doc...) // not nil: an empty file is a document
 	return doc, versionOf(doc), nil
 }
 
-// versionOf names a content.
+// versionOf returns the version of a content.
 func versionOf(doc []byte) string {
 	if doc == nil {
 		return "none"
@@ -102,7 +100,7 @@ func replace(path string, doc []byte) error {
 			return fmt.Errorf("keep the owner and the mode of %s: %w", path, err)
 		}
 	}
-	if _, err := io.Copy(f, bytes.NewReader(doc)); err != nil {
+	if _, err := f.Write(doc); err != nil {
 		return err
 	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {

@@ -29,14 +29,14 @@ func lockFile(path string) (unlock func(), err error) {
 	return nil, fmt.Errorf("lock %s: %w", filepath.Dir(path), err)
 }
 
-// keepOwner gives f the owner of the file that f replaces.
+// keepOwner sets the owner of f to the owner of the replaced file.
 func keepOwner(f *os.File, replaced fs.FileInfo) error {
 	want, ok := replaced.Sys().(*syscall.Stat_t)
 	info, err := f.Stat()
 	if err != nil || !ok {
 		return err
 	}
-	if has, ok := info.Sys().(*syscall.Stat_t); ok && has.Uid == want.Uid && has.Gid == want.Gid {
+	if got, ok := info.Sys().(*syscall.Stat_t); ok && got.Uid == want.Uid && got.Gid == want.Gid {
 		return nil
 	}
 	return f.Chown(int(want.Uid), int(want.Gid))
@@ -46,7 +46,7 @@ func keepOwner(f *os.File, replaced fs.FileInfo) error {
 func replaceFile(from, path string) error {
 	err := os.Rename(from, path)
 	if errors.Is(err, syscall.EBUSY) {
-		return fmt.Errorf("%w: the file is a mount of its own, which cannot be replaced; mount its directory", err)
+		return fmt.Errorf("%w: the file is a separate mount, which cannot be replaced; mount the directory", err)
 	}
 	return err
 }
@@ -58,7 +58,7 @@ func syncDirectory(path string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) { // no file system with directories to sync
+	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) { // EINVAL: the file system does not sync directories
 		return err
 	}
 	return nil

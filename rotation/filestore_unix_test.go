@@ -13,7 +13,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// An existing file keeps its mode, and a symbolic link stays one.
+// An existing file keeps the mode, and a symbolic link stays a link.
 func TestFileStoreKeepsModeAndLink(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "doc.json"), filepath.Join(dir, "link.json")

@@ -14,9 +14,9 @@ const (
 	sharingViolation = syscall.Errno(32)
 )
 
-// lockFile opens a file beside path that nobody else can open meanwhile. Windows
-// removes the file with the handle, also if the process is killed. It returns
-// nil, nil if another process or goroutine has the file open.
+// lockFile opens a file beside path, exclusively. Windows removes the file with the
+// handle, also if the process is killed. If another process or goroutine has opened the
+// file, lockFile returns nil, nil.
 func lockFile(path string) (unlock func(), err error) {
 	name, err := syscall.UTF16PtrFromString(path + ".lock")
 	if err != nil {
@@ -34,7 +34,7 @@ func lockFile(path string) (unlock func(), err error) {
 
 func keepOwner(*os.File, fs.FileInfo) error { return nil }
 
-// replaceFile renames from to path. It tries again while a reader has path open.
+// replaceFile renames from to path. While a reader keeps path open, it tries again.
 func replaceFile(from, path string) (err error) {
 	for range 50 {
 		err = os.Rename(from, path)

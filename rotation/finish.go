@@ -8,9 +8,9 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// finish is phase revoked: it revokes the old secret, waits until no receiver accepts
-// that secret and no source contains it, and ends the hold. again is called between two
-// looks. An error of again ends the wait.
+// finish is phase revoked. It revokes the old secret, waits until no receiver accepts
+// and no source names the old secret, and ends the hold. Between two looks, finish
+// calls again, whose error ends the wait.
 func (r *secretRun) finish(ctx context.Context, again func(context.Context) error) error {
 	d := r.doc()
 	if err := r.revokeAtDiffHook(ctx, d); err != nil {
@@ -32,8 +32,8 @@ func (r *secretRun) finish(ctx context.Context, again func(context.Context) erro
 	return nil
 }
 
-// rejecter makes a receiver reject the old secret, and read the source until the new
-// secret is there alone.
+// rejecter returns a function for look: the receiver rejects the old secret, and reads
+// the source until the new secret is there alone.
 func rejecter(old, next string) func(context.Context, Receiver, diffhook.VerifierStatus) error {
 	return func(ctx context.Context, r Receiver, s diffhook.VerifierStatus) error {
 		if err := r.Reject(ctx, old); err != nil {
@@ -53,12 +53,12 @@ func keeps(s diffhook.VerifierStatus, d secretDocument) string {
 	case accepts(s, old, s.Current) || accepts(s, old, s.Previous):
 		return "accepts the old secret"
 	case s.SourcePrevious == old:
-		return "rejects the old secret, and its source still has it as the previous secret"
+		return "rejects the old secret, and its source names it as the previous secret"
 	}
 	return lacks(s, d)
 }
 
-// revokeAtDiffHook revokes the old secret, unless DiffHook shows that there is none.
+// revokeAtDiffHook revokes the old secret, unless DiffHook shows no old secret.
 func (r *secretRun) revokeAtDiffHook(ctx context.Context, d secretDocument) error {
 	if !r.compared {
 		seen, err := r.signing(ctx, StepConfirm, "compare the document with DiffHook before the old secret is revoked", diffhook.Secret{})
@@ -71,5 +71,5 @@ func (r *secretRun) revokeAtDiffHook(ctx context.Context, d secretDocument) erro
 			return nil
 		}
 	}
-	return r.ask(StepRevoke, "revoke the secret before "+d.Current.Fingerprint(), func() error { return r.platform.Revoke(ctx) })
+	return r.ask(StepRevoke, "revoke the secret that "+d.Current.Fingerprint()+" replaced", func() error { return r.platform.Revoke(ctx) })
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// fuse is the life of one run. At its point number `at`, the process is gone: nothing
-// that the run does later has an effect.
+// fuse is the life of a run. At point number `at`, the process is gone: later actions of
+// the run have no effect.
 type fuse struct {
 	at     int // 0: never
 	points atomic.Int64
 	dead   atomic.Bool
 	kill   context.CancelFunc
-	label  string // of the point at which it was killed
+	label  string // the label of the last point
 }
 
 func (f *fuse) point(label string) error {
@@ -32,7 +32,7 @@ func (f *fuse) point(label string) error {
 	return nil
 }
 
-// fused is a store of a run that may be gone.
+// fused is the store of a run with a fuse.
 type fused struct {
 	rotation.Store
 	*fuse
@@ -56,7 +56,7 @@ func (s fused) Swap(ctx context.Context, version string, doc []byte) error {
 	return err
 }
 
-// fusedSecrets is a platform of a run that may be gone.
+// fusedSecrets is the platform of a run with a fuse.
 type fusedSecrets struct {
 	rotation.SecretPlatform
 	*fuse
@@ -85,7 +85,7 @@ func (f *fuse) around(label string, do func() error) error {
 	return err
 }
 
-// fusedReceiver is a receiver of a run that may be gone.
+// fusedReceiver is a receiver of a run with a fuse.
 type fusedReceiver struct {
 	rotation.Receiver
 	*fuse
@@ -120,7 +120,7 @@ func (w *world) platform(f *fuse) rotation.SecretPlatform {
 	return fusedSecrets{p, f}
 }
 
-// run runs Secret once, in a process that is gone at a point.
+// run runs Secret once, until the process is gone.
 func (w *world) run(old string, at int, change func(*rotation.SecretOptions)) (*fuse, error) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()

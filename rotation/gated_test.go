@@ -10,14 +10,14 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// gated is the receiver of a run that may be gone.
+// gated is the receiver of an actor.
 type gated struct {
 	rotation.Receiver
 	*actor
 }
 
-// Status waits until verified deliveries are handled, which takes no time: else the
-// same choices have two outcomes.
+// Status waits until verified deliveries are handled, which takes no time. Without the
+// wait, the same choices have two outcomes.
 func (g gated) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
 	if g.isGone() {
 		return diffhook.VerifierStatus{}, errCrash
@@ -33,12 +33,12 @@ func (g gated) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
 }
 
 // see keeps the last status, and the status after a rejection.
-func (a *actor) see(what string) {
+func (a *actor) see(seen string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.sees = what
+	a.sees = seen
 	if a.asks {
-		a.asks, a.saw = false, what
+		a.asks, a.saw = false, seen
 	}
 }
 
@@ -74,10 +74,11 @@ func (g gated) AcceptSuccessor(ctx context.Context, sealed string) error {
 	return err
 }
 
-// Reject is a stop, too: else a look and a heartbeat at the same time have two outcomes.
+// Reject is a stop too. Without the stop, a look and a heartbeat at the same time have
+// two outcomes.
 func (g gated) Reject(ctx context.Context, fingerprint string) error {
 	g.actor.mu.Lock()
-	before := g.sees // which decides whether the source is read
+	before := g.sees // decides whether the run reads the source
 	g.actor.mu.Unlock()
 	if err := g.stop("reject", &call{ctx: ctx, result: before}); err != nil {
 		return err

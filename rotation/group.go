@@ -21,7 +21,7 @@ const receiverTimeout = 10 * time.Second
 type group struct {
 	*run
 	receivers map[string]Receiver
-	length    time.Duration // of a hold; negative: none
+	length    time.Duration // the length of a hold; negative: no hold
 
 	holds   turn // held while a hold begins, is renewed or ends
 	holding bool
@@ -30,7 +30,7 @@ type group struct {
 	last map[string]diffhook.VerifierStatus
 }
 
-// each calls do for all receivers at a time, and returns the errors by name.
+// each calls do for all receivers concurrently, and returns the errors by name.
 func (g *group) each(ctx context.Context, do func(ctx context.Context, name string, r Receiver) error) map[string]error {
 	var mu sync.Mutex
 	var calls sync.WaitGroup
@@ -50,7 +50,8 @@ func (g *group) each(ctx context.Context, do func(ctx context.Context, name stri
 	return failed
 }
 
-// look returns the statuses of the receivers that respond. learn is called before.
+// look calls learn for each receiver. It returns the statuses after that, and the errors
+// of receivers without a status, by name.
 func (g *group) look(ctx context.Context, learn func(ctx context.Context, r Receiver, s diffhook.VerifierStatus) error) (map[string]diffhook.VerifierStatus, map[string]error) {
 	var mu sync.Mutex
 	statuses := make(map[string]diffhook.VerifierStatus)
@@ -73,7 +74,7 @@ func (g *group) look(ctx context.Context, learn func(ctx context.Context, r Rece
 	return statuses, failed
 }
 
-// watch warns of deliveries that were lost from a hold.
+// watch warns if a hold loses deliveries.
 func (g *group) watch(name string, now diffhook.VerifierStatus) {
 	g.mu.Lock()
 	before, known := g.last[name]
@@ -149,7 +150,7 @@ func (g *group) warn(failed map[string]error) {
 	}
 }
 
-// joined returns an error of all, in the order of the names, or nil.
+// joined joins the errors in the order of the names. Without errors, it returns nil.
 func joined(failed map[string]error) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(failed)) {

@@ -10,26 +10,25 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// Question is put to the person at the app.
+// Question is a question to the person at the app.
 type Question struct {
 	Text    string // sentences, without a secret
 	Secret  bool   // the answer is a secret: do not echo, log or keep it
 	Confirm bool   // any answer means: done
 }
 
-// Asker puts a question to a person and returns the answer. It returns an error if
-// the person wants to stop, or when ctx ends. The same rotation then continues with
-// the next run.
+// Asker asks a person a question and returns the answer. It returns an error if the
+// person wants to stop, or when ctx ends. The next run continues the rotation.
 type Asker func(ctx context.Context, q Question) (string, error)
 
-// ByHand returns the platform at which a person clicks in the app, as DiffHook
-// documents it. Spaces and line breaks around an answer do not count. An answer that
-// cannot be right is asked for again, with the reason.
+// ByHand returns the platform of a person who clicks in the app, as DiffHook documents.
+// White space around an answer is ignored. After an answer that cannot be right, the
+// same question comes with the reason, up to 10 times.
 func ByHand(ask Asker) *HandPlatform { return &HandPlatform{ask: ask} }
 
 // HandPlatform is a [SecretPlatform] and a [KeyPlatform].
 type HandPlatform struct {
-	// Client configures the requests that try API keys. By default, those of
+	// Client configures the requests that try API keys. The defaults are those of
 	// [diffhook.NewClient].
 	Client *diffhook.ClientOptions
 
@@ -42,19 +41,19 @@ const (
 )
 
 // Signing asks for the secret that the app shows. If old is set and the app shows a new
-// secret, Signing also asks for the secret before the new secret.
+// secret, Signing asks for the old secret too.
 func (h *HandPlatform) Signing(ctx context.Context, old diffhook.Secret) (s diffhook.Secrets, err error) {
 	s.Current, err = h.askSecret(ctx, "Open "+place+" → Signing secret in DiffHook's app. Check that it is the right team. Do not click Rotate. Copy the whole secret that is shown now, and paste it here.", diffhook.Secret{})
 	if err != nil || old.IsZero() || s.Current.Equal(old) {
 		return s, err
 	}
-	text := "That is a new secret, with the fingerprint " + s.Current.Fingerprint() + ". If the app shows the whole old secret beside it, copy the old secret, and paste it here. Else press Enter."
+	text := "That is a new secret, with the fingerprint " + s.Current.Fingerprint() + ". If the app shows the whole old secret too, copy the old secret, and paste it here. Otherwise press Enter."
 	err = h.askUntil(ctx, text, func(answer string) (err error) {
 		if answer == "" {
 			return nil
 		}
 		if s.Previous, err = diffhook.NewSecret(answer); err == nil && s.Previous.Equal(s.Current) {
-			err = fmt.Errorf("%w: it is the new secret; copy the old secret, or press Enter", diffhook.ErrInvalidSecret)
+			err = fmt.Errorf("%w: the answer is the new secret; copy the old secret, or press Enter", diffhook.ErrInvalidSecret)
 		}
 		return err
 	})
@@ -72,9 +71,9 @@ func (h *HandPlatform) Revoke(ctx context.Context) error {
 	return h.confirm(ctx, "In "+place+" → Signing secret, revoke the old secret, if the app shows one. Do not click Rotate. Then press Enter.")
 }
 
-// askSecret asks until the answer may be a secret and is not old.
+// askSecret asks until the answer is a secret other than old.
 func (h *HandPlatform) askSecret(ctx context.Context, text string, old diffhook.Secret) (secret diffhook.Secret, err error) {
-	var short diffhook.Secret // an answer that is shorter than old
+	var short diffhook.Secret // the last answer, if shorter than old
 	err = h.askUntil(ctx, text, func(answer string) error {
 		secret, err = diffhook.NewSecret(answer)
 		switch {
@@ -82,17 +81,17 @@ func (h *HandPlatform) askSecret(ctx context.Context, text string, old diffhook.
 			return err
 		case old.IsZero():
 		case secret.Equal(old):
-			return fmt.Errorf("%w: it is the old secret; copy the secret that the app shows after the click", diffhook.ErrInvalidSecret)
+			return fmt.Errorf("%w: the answer is the old secret; copy the secret that the app shows after the click", diffhook.ErrInvalidSecret)
 		case len(answer) < len(old.Reveal()) && !secret.Equal(short):
 			short = secret
-			return fmt.Errorf("%w: it has %d characters, and the old secret %d; copy it whole, or paste it again if this is all", diffhook.ErrInvalidSecret, len(answer), len(old.Reveal()))
+			return fmt.Errorf("%w: the answer is %d characters long, and the old secret %d; copy the whole secret, or paste the same again if it is whole", diffhook.ErrInvalidSecret, len(answer), len(old.Reveal()))
 		}
 		return nil
 	})
 	return secret, err
 }
 
-// askUntil asks for a secret text until check accepts it.
+// askUntil asks for a secret text until check returns nil.
 func (h *HandPlatform) askUntil(ctx context.Context, text string, check func(string) error) (err error) {
 	problem := ""
 	for range mostAnswers {
@@ -141,7 +140,7 @@ func (h *HandPlatform) Check(ctx context.Context, old Pair) error {
 
 // Discard asks for the deletion of keys with any of the labels.
 func (h *HandPlatform) Discard(ctx context.Context, _ Pair, labels []string) error {
-	return h.confirm(ctx, "In "+place+", look for a key with the label "+strings.Join(labels, " or ")+". If there is one, delete it: an interrupted run may have left it. Delete no other key. Then press Enter.")
+	return h.confirm(ctx, "In "+place+", look for a key with the label "+strings.Join(labels, " or ")+". If there is such a key, delete it: an interrupted run may have left it. Delete no other key. Then press Enter.")
 }
 
 // Create asks for the click and the new key.
@@ -163,7 +162,7 @@ func (h *HandPlatform) createGen2(ctx context.Context, old Pair, text string) (p
 			return err
 		}
 		if pair.ID = answer; pair.ID == old.ID {
-			return fmt.Errorf("%w: it is the client id of the old key; copy the new one", diffhook.ErrInvalidCredentials)
+			return fmt.Errorf("%w: the answer is the client id of the old key; copy the client id of the new key", diffhook.ErrInvalidCredentials)
 		}
 		return nil
 	})
@@ -182,12 +181,12 @@ func checkSuccessor(pair, old Pair) error {
 		return err
 	}
 	if pair.same(old) {
-		return fmt.Errorf("%w: it is the old key; copy the key that the app shows after the click", diffhook.ErrInvalidCredentials)
+		return fmt.Errorf("%w: the answer is the old key; copy the key that the app shows after the click", diffhook.ErrInvalidCredentials)
 	}
 	return nil
 }
 
-// Unused asks when the app shows old to have been used last.
+// Unused asks whether the app shows a use of old after since.
 func (h *HandPlatform) Unused(ctx context.Context, _, old Pair, since time.Time) (bool, error) {
 	answer, err := h.put(ctx, Question{Text: "In " + place + ", look when the old key " + described(old) + " was last used. Do not delete it yet. Was it used after " + since.UTC().Format("2006-01-02 15:04:05") + " UTC? Type yes or no. If the app does not show the last use, look at your applications."})
 	return strings.EqualFold(strings.TrimSpace(answer), "no"), err
@@ -195,7 +194,7 @@ func (h *HandPlatform) Unused(ctx context.Context, _, old Pair, since time.Time)
 
 // Delete asks for the deletion of old.
 func (h *HandPlatform) Delete(ctx context.Context, _, old Pair) error {
-	return h.confirm(ctx, "In "+place+", delete the old key "+described(old)+". Delete no other key. If it is gone already, go on. Then press Enter.")
+	return h.confirm(ctx, "In "+place+", delete the old key "+described(old)+". Delete no other key. If the key is gone already, go on. Then press Enter.")
 }
 
 // described names pair as the app shows it.

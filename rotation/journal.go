@@ -16,24 +16,24 @@ import (
 const (
 	storeTimeout = 10 * time.Second // of each call of the store
 	storeTries   = 3
-	storeLag     = 30 * time.Second // between Swap and the Get that shows it
+	storeLag     = 30 * time.Second // from Swap until Get shows the document
 )
 
-// journal reads and writes the document of a run. The lease in the document keeps
-// other runs from DiffHook and from people; the version of the store keeps them from
-// the document.
+// journal reads and writes the document of a run. The lease in the document keeps other
+// runs from DiffHook and from people. The version of the store keeps them from the
+// document.
 type journal struct {
 	store Store
 	kind  string
 
 	saving  turn        // held while the document is replaced
-	resting atomic.Bool // a long wait is under way, in which nothing is saved
-	run     string      // the name of this run; "" before the lease
+	resting atomic.Bool // during a long wait, which saves nothing
+	run     string      // the name of this run in the lease; "" before
 
 	mu    sync.Mutex // guards the fields below
-	doc   document   // as it was last read or saved; never changed
+	doc   document   // the newest document; immutable
 	until time.Time  // the end of the lease
-	texts []string   // credentials that no error may show
+	texts []string   // the credentials that no error may show
 }
 
 func newJournal(s Store, kind string) *journal {
@@ -67,7 +67,7 @@ func (j *journal) load(ctx context.Context) error {
 	return err
 }
 
-// read returns the document, which this package must be able to write.
+// read returns the document. A document of a newer format is an error.
 func (j *journal) read(ctx context.Context) (content []byte, version string, doc document, err error) {
 	if content, version, err = j.get(ctx); err != nil {
 		return nil, "", nil, err
@@ -101,12 +101,12 @@ func (j *journal) hide(doc document) {
 	}
 }
 
-// update saves the document with a change and a longer lease. It tries again after
-// errors of the store, and calls change for the newest document each time.
+// update saves the document with a change and a longer lease. After an error of the
+// store, it tries again, and calls change for the newest document.
 func (j *journal) update(ctx context.Context, change func(document) error) (err error) {
 	j.saving.take()
 	defer j.saving.free()
-	var saved document // by the last try, if its response was lost
+	var saved document // of the last try, whose response may be lost
 	for try := range storeTries {
 		if try > 0 && pause(ctx, time.Second) != nil {
 			return err
@@ -133,8 +133,7 @@ func (j *journal) update(ctx context.Context, change func(document) error) (err 
 	return err
 }
 
-// change changes doc if the lease is this run's, and sets the lease to its whole
-// length.
+// change calls change for doc and renews the lease, unless another run holds the lease.
 func (j *journal) change(doc document, change func(document) error) error {
 	h := doc.head()
 	if j.run != "" && h.Run != j.run {
@@ -146,7 +145,7 @@ func (j *journal) change(doc document, change func(document) error) error {
 	return change(doc)
 }
 
-// save swaps doc in, and reads until the store shows it: the response to Swap may be
+// save swaps doc in, and reads until the store shows doc: the response to Swap may be
 // lost, and the store may lag.
 func (j *journal) save(ctx context.Context, before []byte, version string, doc document) error {
 	j.hide(doc)
@@ -167,7 +166,7 @@ func (j *journal) save(ctx context.Context, before []byte, version string, doc d
 		case time.Now().After(deadline) && getErr != nil:
 			return getErr
 		case time.Now().After(deadline):
-			return fmt.Errorf("%w: save the document: the store does not show what was saved", ErrConflict)
+			return fmt.Errorf("%w: save the document: the store does not show the saved document; try again", ErrConflict)
 		}
 		if err := pause(ctx, time.Second); err != nil {
 			return err
@@ -175,14 +174,14 @@ func (j *journal) save(ctx context.Context, before []byte, version string, doc d
 	}
 }
 
-// snapshot returns the document as this run last read or saved it.
+// snapshot returns a copy of the newest document of this run.
 func snapshot[D any](j *journal) D {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return *any(j.doc).(*D)
 }
 
-// phase returns the phase of the document as this run last read or saved it.
+// phase returns the phase of the newest document of this run.
 func (j *journal) phase() phase {
 	j.mu.Lock()
 	defer j.mu.Unlock()

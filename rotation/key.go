@@ -19,18 +19,16 @@ type KeyOptions struct {
 	// "rotated".
 	Label string
 
-	// Quiet is for how long the old key must be out of use before it is deleted. By
+	// Quiet is the time for which the old key must be out of use before the deletion. By
 	// default, 26 h: longer than the pause of a daily job.
 	Quiet time.Duration
-
-	// Poll is the time between two looks at DiffHook. By default, 5 s.
-	Poll time.Duration
 
 	// DeleteNow does not wait until the old key is out of use: Quiet does not count.
 	// All other checks stay.
 	DeleteNow bool
 
-	// Observe is called with each step, one at a time. By default, nothing is.
+	// Observe is called with each step, and never concurrently. By default, nothing is
+	// called.
 	Observe func(Step)
 }
 
@@ -41,14 +39,13 @@ const (
 )
 
 // Key replaces the API key with the id old: in generation 2 the client id, and by hand
-// in generation 1 the label. After any error or crash, run Key again: it continues.
-// Key returns nil if the rotation in the document has replaced old.
+// in generation 1 the label. After any error or crash, call Key again: the rotation
+// continues. The result is nil if the last rotation of the document replaced old.
 //
-// Key saves a label, and asks p for a new key with that label. If the new key works and
-// sees the monitors of the old key, the document names it to applications, see [Watch].
-// When the old key is unused for Quiet, Key deletes the old key, and waits until DiffHook
-// rejects it with 401. The next run, or the next rotation, discards a key of an
-// interrupted request by the label. Key changes no Client.
+// Key saves a label and asks p for a new key. When the new key works and sees monitors
+// of the old key, applications get the new key: see [Watch]. When the old key is out of
+// use for Quiet, Key deletes it, and waits for a 401. The key of an interrupted request
+// is discarded by the label, also by the next rotation. Key changes no Client.
 //
 // Errors match those of [Secret], without receivers.
 func Key(ctx context.Context, old string, p KeyPlatform, s Store, opts *KeyOptions) error {
@@ -60,7 +57,7 @@ func Key(ctx context.Context, old string, p KeyPlatform, s Store, opts *KeyOptio
 		return errNilArgument
 	}
 	r := &keyRun{run: newRun(s, kindKey, o.Observe), platform: p, opts: o}
-	return r.carryOut(ctx, func() (bool, error) { return r.accepts(old) }, func(context.Context) {}, map[phase]func(context.Context) error{
+	return r.carryOut(ctx, func() (bool, error) { return r.replaced(old) }, func(context.Context) {}, map[phase]func(context.Context) error{
 		phaseIdle:      r.request,
 		phaseRequested: r.create,
 		phaseCreated:   r.promote,
@@ -69,15 +66,14 @@ func Key(ctx context.Context, old string, p KeyPlatform, s Store, opts *KeyOptio
 }
 
 func (o *KeyOptions) complete() error {
-	if o.Quiet < 0 || o.Poll < 0 {
-		return fmt.Errorf("%w: Quiet and Poll must not be negative; pass 0 for the defaults", diffhook.ErrInvalidOptions)
+	if o.Quiet < 0 {
+		return fmt.Errorf("%w: Quiet is negative; pass 0 for the default", diffhook.ErrInvalidOptions)
 	}
 	if _, err := diffhook.NewAPIKey(strings.TrimSpace(o.Label)); err == nil || redact.Bounded(o.Label, 60) != o.Label {
 		return fmt.Errorf("%w: the label of the new key is a key, longer than 60 bytes or not printable; pass a label such as production-server", diffhook.ErrInvalidOptions)
 	}
 	o.Label = cmp.Or(o.Label, "rotated")
 	o.Quiet = cmp.Or(o.Quiet, defaultKeyQuiet)
-	o.Poll = cmp.Or(o.Poll, defaultPoll)
 	return nil
 }
 
@@ -92,26 +88,26 @@ type keyRun struct {
 
 func (r *keyRun) doc() keyDocument { return snapshot[keyDocument](r.journal) }
 
-// accepts reports whether old is replaced already, or returns an error if the
-// document does not allow to replace it.
-func (r *keyRun) accepts(old string) (done bool, err error) {
+// replaced reports whether old is replaced. It returns an error if the document does
+// not name old, or another rotation is not finished.
+func (r *keyRun) replaced(old string) (done bool, err error) {
 	d := r.doc()
-	under := d.ID // the key that a rotation replaces
+	replacing := d.ID
 	if d.Phase == phasePromoted {
-		under = d.Previous.ID
+		replacing = d.Previous.ID
 	}
 	switch {
-	case old == under:
+	case old == replacing:
 		return false, nil
 	case old == d.Replaced && old != "" && d.Phase == phaseIdle:
 		return true, nil
 	case old == d.ID:
-		return false, fmt.Errorf("%w: the rotation of %s is not finished; finish that first", ErrBusy, shownID(under))
+		return false, fmt.Errorf("%w: the rotation of %s is not finished; finish that first", ErrBusy, shownID(replacing))
 	}
-	return false, fmt.Errorf("%w: the document names the key %s and not %s", ErrNotInForce, shownID(under), shownID(old))
+	return false, fmt.Errorf("%w: the document names the key %s and not %s", ErrNotInForce, shownID(replacing), shownID(old))
 }
 
-// request is phase idle: the key of the document must work. It saves the label of the
+// request is phase idle. It checks the key of the document, and saves the label of the
 // new key.
 func (r *keyRun) request(ctx context.Context) error {
 	d := r.doc()
@@ -130,7 +126,7 @@ func (r *keyRun) request(ctx context.Context) error {
 func (r *keyRun) check(ctx context.Context, d keyDocument) error {
 	err := r.ask(StepCheck, "try the key "+shownID(d.ID), func() error { return r.platform.Check(ctx, Pair(d.pairText)) })
 	if errors.Is(err, diffhook.ErrUnauthorized) {
-		return fmt.Errorf("%w: the key in the document does not work; create the document anew, with a key that works: %w", ErrMismatch, err)
+		return fmt.Errorf("%w: the key in the document does not work: %w; create the document anew, with another key", ErrMismatch, err)
 	}
 	return err
 }
@@ -138,8 +134,8 @@ func (r *keyRun) check(ctx context.Context, d keyDocument) error {
 // newLabel returns a label for a new key.
 func (r *keyRun) newLabel() string { return r.opts.Label + "-" + strings.ToLower(rand.Text()[:6]) }
 
-// discard deletes keys that interrupted requests have made. The labels stay in the
-// document: a request may arrive later.
+// discard deletes the keys of interrupted requests. The labels stay in the document: a
+// request may arrive later.
 func (r *keyRun) discard(ctx context.Context, d keyDocument) error {
 	if len(d.Outstanding) == 0 {
 		return nil
@@ -149,12 +145,12 @@ func (r *keyRun) discard(ctx context.Context, d keyDocument) error {
 	})
 }
 
-// mostOutstanding bounds the document. As many runs have discarded a label before the
-// document drops it.
+// mostOutstanding bounds the labels in the document. Before a label is dropped, as many
+// runs have discarded the label.
 const mostOutstanding = 20
 
-// relabel saves that the request of an earlier run is outstanding, and another label. So
-// the key of a request that arrives late is never taken for the key of this run.
+// relabel saves the label of an earlier run as outstanding, and a new label. So a key
+// that arrives late is never taken for the key of this run.
 func (r *keyRun) relabel(ctx context.Context) error {
 	if err := r.check(ctx, r.doc()); err != nil {
 		return err
@@ -172,7 +168,7 @@ func (r *keyRun) relabel(ctx context.Context) error {
 	return r.discard(ctx, r.doc())
 }
 
-// create is phase requested: it asks for a new key, and saves it.
+// create is phase requested. It asks for a new key, and saves the key.
 func (r *keyRun) create(ctx context.Context) error {
 	if !r.requested {
 		if err := r.relabel(ctx); err != nil {
@@ -189,15 +185,15 @@ func (r *keyRun) create(ctx context.Context) error {
 		err = next.check()
 	}
 	if err == nil && (next.same(Pair(d.pairText)) || next.ID == d.ID) {
-		err = fmt.Errorf("%w: the new key or its id is that of the old key", ErrMismatch)
+		err = fmt.Errorf("%w: the new key has the text or the id of the old key", ErrMismatch)
 	}
 	if err != nil {
-		return fmt.Errorf("%w; run it again: a key with the label %s is discarded then", err, d.Label)
+		return fmt.Errorf("%w; run the rotation again, which discards a key with the label %s", err, d.Label)
 	}
 	text := pairText(next)
 	err = advance(ctx, r.run, phaseRequested, phaseCreated, func(d *keyDocument) { d.Next = &text })
 	if err != nil {
-		return fmt.Errorf("%w; run it again: the key with the label %s is discarded then, unless the document has it", err, d.Label)
+		return fmt.Errorf("%w; run the rotation again, which discards the key with the label %s unless the document contains the key", err, d.Label)
 	}
 	return nil
 }

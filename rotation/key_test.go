@@ -45,8 +45,7 @@ func TestKeyReplaces(t *testing.T) {
 	}
 }
 
-// A process that is gone at any save, question or request: no key stays alive that the
-// document does not name.
+// A crash at any save, question or request: the document names each key alive.
 func TestKeyContinuesAfterACrashAtEveryPoint(t *testing.T) {
 	for name, p := range keyPlatforms {
 		for _, pause := range []time.Duration{5 * time.Second, 15 * time.Minute} {
@@ -81,8 +80,8 @@ func TestKeyContinuesAfterAPersonLeft(t *testing.T) {
 	}
 }
 
-// A key that is not taken: the error says why, and the next run discards it and asks
-// for another.
+// A key that does not fit: the error has the reason, and the next run discards the key
+// and asks for another.
 func TestKeyThatDoesNotFitIsDiscarded(t *testing.T) {
 	for name, answer := range map[string]func(w *keyWorld) string{
 		"does not work": func(*keyWorld) string { return "dh_live_0123456789abcdefghijklmnop" },
@@ -100,7 +99,7 @@ func TestKeyThatDoesNotFitIsDiscarded(t *testing.T) {
 				_, err := w.run(0, nil)
 				require.ErrorIs(t, err, rotation.ErrMismatch)
 				require.NotContains(t, err.Error(), pasted)
-				require.ErrorContains(t, err, "web-", "the error names the label of the key that is alive")
+				require.ErrorContains(t, err, "web-", "the error names the label of the living key")
 				require.NoError(t, w.finish())
 				w.requireReplaced()
 			})
@@ -108,7 +107,7 @@ func TestKeyThatDoesNotFitIsDiscarded(t *testing.T) {
 	}
 }
 
-// Wrong answers are recognised and asked for again.
+// After a wrong answer, the question comes again.
 func TestByHandAsksAgainForAKey(t *testing.T) {
 	for name, wrong := range map[string]func(w *keyWorld) string{
 		"the old key":     func(w *keyWorld) string { return w.first.Key },
@@ -137,7 +136,7 @@ func TestByHandAsksAgainForAKey(t *testing.T) {
 	}
 }
 
-// What does not fit: nothing is created or deleted.
+// After a mismatch, nothing is created or deleted.
 func TestKeyStopsIfSomethingDoesNotFit(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(w *keyWorld)
@@ -177,7 +176,7 @@ func TestKeyWaitsForDiffHook(t *testing.T) {
 		require.Positive(t, slow.late)
 		w.requireReplaced()
 	})
-	synctest.Test(t, func(t *testing.T) { // an old key that never stops
+	synctest.Test(t, func(t *testing.T) { // an old key works for ever
 		w := newKeyWorld(t, false, 1)
 		slow := &slowKeys{KeyPlatform: rotation.API(w.platf.Client(nil)), old: w.first, wait: time.Hour}
 		slow.created = time.Now().Add(-time.Hour)
@@ -186,7 +185,7 @@ func TestKeyWaitsForDiffHook(t *testing.T) {
 	})
 }
 
-// slowKeys is a platform whose changes take a while.
+// slowKeys is a platform with slow changes.
 type slowKeys struct {
 	rotation.KeyPlatform
 	old              rotation.Pair
@@ -220,8 +219,7 @@ func (s *slowKeys) Monitors(ctx context.Context, p rotation.Pair) ([]string, err
 	return ids, err
 }
 
-// The old key is deleted only when it has been out of use for Quiet, or when the
-// operator says so.
+// The old key is deleted after Quiet without a use, or at the wish of the operator.
 func TestKeyWaitsUntilTheOldKeyIsOutOfUse(t *testing.T) {
 	for name, p := range keyPlatforms {
 		t.Run(name, func(t *testing.T) {
@@ -252,7 +250,7 @@ func TestKeyWaitsUntilTheOldKeyIsOutOfUse(t *testing.T) {
 	}
 }
 
-// An API that does not show the last use: the rotation stops rather than guess.
+// If the API hides the last use, the rotation stops.
 func TestKeyStopsIfTheLastUseIsHidden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newKeyWorld(t, false, 1)
@@ -266,7 +264,7 @@ func TestKeyStopsIfTheLastUseIsHidden(t *testing.T) {
 	})
 }
 
-// Two runs of two people, and a response to a creation that is lost.
+// Two runs of two people, and a lost response to a creation.
 func TestKeyTwoRunsAndLostResponses(t *testing.T) {
 	for name, p := range keyPlatforms {
 		t.Run(name, func(t *testing.T) {
@@ -291,7 +289,7 @@ func TestKeyTwoRunsAndLostResponses(t *testing.T) {
 		w.platf.Fail(diffhooktest.Fault{Route: "POST /api/keys", Reset: diffhooktest.AfterHandling})
 		_, err := w.run(0, nil)
 		require.ErrorIs(t, err, diffhook.ErrOutcomeUnknown)
-		require.ErrorContains(t, err, "web-", "the error names the label of the key that may be alive")
+		require.ErrorContains(t, err, "web-", "the error names the label of a key, perhaps alive")
 		require.NoError(t, w.finish())
 		w.requireReplaced()
 	})

@@ -21,13 +21,13 @@ import (
 // keyAtlas is the world of TestKeyInAllOrders: two runs of Key, and DiffHook.
 type keyAtlas struct {
 	*atlas
-	alive map[string]string // the labels of the keys that DiffHook accepts, by id
+	alive map[string]string // the labels of working keys, by id
 	made  int
 }
 
 const firstKey = "key-0"
 
-var keyName = regexp.MustCompile(`\b(key|label)-\d+`) // of keys and labels that an error names
+var keyName = regexp.MustCompile(`\b(key|label)-\d+`) // the names of keys and labels in an error
 
 func newKeyAtlas(t *testing.T) *keyAtlas {
 	w := &keyAtlas{alive: map[string]string{}}
@@ -47,7 +47,7 @@ func (w *keyAtlas) create(label string) rotation.Pair {
 }
 
 func (w *keyAtlas) rotate(a *actor) error {
-	return rotation.Key(w.t.Context(), firstKey, keyActor{a, w}, a, &rotation.KeyOptions{Quiet: drain, Poll: tick, Observe: a.observe})
+	return rotation.Key(w.t.Context(), firstKey, keyActor{a, w}, a, &rotation.KeyOptions{Quiet: drain, Observe: a.observe})
 }
 
 // keyActor is the platform of a run.
@@ -72,7 +72,7 @@ func (k keyActor) Monitors(_ context.Context, pair rotation.Pair) (ids []string,
 	return ids, errors.Join(stopped, err)
 }
 
-// isAlive reports whether DiffHook accepts the key.
+// isAlive reports whether the key works.
 func (w *keyAtlas) isAlive(id string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -143,7 +143,7 @@ func (w *keyAtlas) state() string {
 	return strings.Join(parts, "|")
 }
 
-// said returns the text of the error of a run that was not killed.
+// said returns the text of the error of a run, unless the run was killed.
 func (a *actor) said() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -153,8 +153,8 @@ func (a *actor) said() string {
 	return a.err.Error()
 }
 
-// end runs Key until it returns nil, and requires that the document or an error names
-// each key that is alive.
+// end runs Key until the error is nil, and requires the name of each working key in the
+// document or an error.
 func (w *keyAtlas) end() error {
 	w.letAllGo()
 	var last error
@@ -189,10 +189,10 @@ func (w *keyAtlas) end() error {
 	return nil
 }
 
-// The model: two runs of Key, each of which begins at any time, stops as the runs of
-// TestSecretInAllOrders do, and may be killed at each stop. Time goes on as there. The
-// old key is not used any more, and a key works, or is dead, at once. The model has 2,965
-// states, with 11,025 choices, taken in 7,171 walks.
+// The model: two runs of Key, and time, with the stops and crashes of
+// TestSecretInAllOrders. Each run begins at any time. Nobody uses the old key any more,
+// and a new key works, and a deleted key stops, at once. The model has 2,965 states, with
+// 11,025 choices, taken in 7,171 walks.
 func TestKeyInAllOrders(t *testing.T) {
 	explore(t, 500, func(t *testing.T) explored { return newKeyAtlas(t) })
 }

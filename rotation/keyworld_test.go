@@ -20,13 +20,13 @@ type keyWorld struct {
 	*world
 	first    rotation.Pair
 	gen      int               // 2: client credentials
-	clients  map[string]bool   // of generation 2: alive
-	labels   map[string]string // of clients
+	clients  map[string]bool   // working clients of generation 2, by id
+	labels   map[string]string // labels of clients, by id
 	keyAsks  []rotation.Question
 	leaves   int
 	wrong    map[int]string
-	secret   string // of the client that was created last
-	usedLast bool   // the person sees that the old key is in use, once
+	secret   string // the secret of the newest client
+	usedLast bool   // the person sees a use of the old key, once
 }
 
 func newKeyWorld(t *testing.T, byHand bool, gen int) *keyWorld {
@@ -36,7 +36,7 @@ func newKeyWorld(t *testing.T, byHand bool, gen int) *keyWorld {
 	return newKeyWorldAt(t, platf, platf.DefaultTeam(), byHand, gen)
 }
 
-// newKeyWorldAt is newKeyWorld with a team of a server.
+// newKeyWorldAt is newKeyWorld at a server.
 func newKeyWorldAt(t *testing.T, platf *diffhooktest.Server, team *diffhooktest.Team, byHand bool, gen int) *keyWorld {
 	t.Helper()
 	w := &keyWorld{world: &world{t: t, platf: platf, team: team, store: &memory{}, byHand: byHand}, gen: gen, clients: map[string]bool{}, labels: map[string]string{}}
@@ -131,7 +131,7 @@ func (w *keyWorld) ask(_ context.Context, q rotation.Question) (string, error) {
 	return answer, nil
 }
 
-// act does what a question asks for.
+// act clicks and answers for a question.
 func (w *keyWorld) act(text string) string {
 	label := func(text string) string {
 		_, after, _ := strings.Cut(text, "label ")
@@ -158,9 +158,9 @@ func (w *keyWorld) act(text string) string {
 	return ""
 }
 
-// remove deletes the keys that a question names.
+// remove deletes the keys in a question.
 func (w *keyWorld) remove(text string) {
-	for id, alive := range w.clients { // all but the last characters of an id are hidden
+	for id, alive := range w.clients { // a question shows the last characters of an id
 		deleted := strings.Contains(text, id[len(id)-4:])
 		if strings.Contains(text, "look for a key") {
 			deleted = named(text, w.labels[id])
@@ -177,13 +177,13 @@ func (w *keyWorld) remove(text string) {
 	}
 }
 
-// named reports whether a question names a label, by itself or in a list.
+// named reports whether a question names a label, alone or in a list.
 func named(text, label string) bool {
 	return label != "" && (strings.Contains(text, "label "+label) || strings.Contains(text, " or "+label))
 }
 
-// requireReplaced requires that the document has the only key of the rotation that is
-// alive, and that the key works.
+// requireReplaced requires a working key in the document, and no other key of the
+// rotation alive.
 func (w *keyWorld) requireReplaced() {
 	w.t.Helper()
 	state, err := rotation.State(w.t.Context(), w.store)
@@ -202,7 +202,7 @@ func (w *keyWorld) requireReplaced() {
 	require.NoError(w.t, err, "the key in the document works")
 }
 
-// requireOneKey requires that one key of the rotation is alive, which is not the old key.
+// requireOneKey requires a single key of the rotation alive, other than the old key.
 func (w *keyWorld) requireOneKey() {
 	w.t.Helper()
 	alive := 0
@@ -218,7 +218,7 @@ func (w *keyWorld) requireOneKey() {
 			require.NotEqual(w.t, w.first.ID, id)
 		}
 	}
-	require.Equal(w.t, 1, alive, "keys that are alive")
+	require.Equal(w.t, 1, alive, "living keys")
 }
 
 func mustCredentials(t *testing.T, p rotation.Pair) diffhook.Credentials {

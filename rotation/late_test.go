@@ -16,8 +16,8 @@ import (
 
 // Late requests, and the secrets of a server after a restart.
 
-// lateClick is a platform at which the click of an earlier run lands just before the
-// click of this run.
+// lateClick is a platform with a late click of an earlier run, just before the click of
+// this run.
 type lateClick struct {
 	rotation.SecretPlatform
 	click func()
@@ -110,8 +110,8 @@ func TestSecretWaitsUntilNoSourceHasTheOldSecret(t *testing.T) {
 	}
 }
 
-// A secret from two rotations ago is pasted. Servers reject that secret for good, and the
-// rotation does not wait for them.
+// A person pastes a secret from two rotations ago. Servers reject this secret for good,
+// and the rotation does not wait for them.
 func TestSecretStopsAtASecretThatServersReject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, true, 0, 40*time.Second)
@@ -175,7 +175,7 @@ func TestKeyFindsAKeyThatAppearsLate(t *testing.T) {
 	}
 }
 
-// interruptCreate is a run without its request for a key. It returns the label.
+// interruptCreate is a run without the request for a key. It returns the label.
 func (w *keyWorld) interruptCreate() string {
 	w.interrupt("before create", func(at int) *fuse { f, _ := w.run(at, nil); return f })
 	state, err := rotation.State(w.t.Context(), w.store)

@@ -14,16 +14,16 @@ const (
 	beatInterval = 20 * time.Second
 )
 
-var errTakenOver = fmt.Errorf("%w: another run has taken the document over; see its steps", ErrBusy)
+var errTakenOver = fmt.Errorf("%w: another run took the document over; follow the steps of that run", ErrBusy)
 
-// acquire takes the lease. Unless override is set, ErrBusy means: another run holds
-// the lease.
+// acquire takes the lease. If another run holds the lease and override is false, the
+// error matches ErrBusy.
 func (j *journal) acquire(ctx context.Context, override bool) error {
 	run := rand.Text()
 	err := j.update(ctx, func(doc document) error {
 		h := doc.head()
 		if h.Run != "" && h.Run != run && time.Now().Before(h.RunUntil) && !override {
-			return fmt.Errorf("%w: the lease of that run lasts until %s, also if the run was killed; run it again then", ErrBusy, h.RunUntil.UTC().Format(time.RFC3339))
+			return fmt.Errorf("%w: the lease of that run lasts until %s, also if the run was killed; try again then", ErrBusy, h.RunUntil.UTC().Format(time.RFC3339))
 		}
 		h.Run, h.RunUntil = run, now().Add(leaseLength)
 		return nil
@@ -34,18 +34,18 @@ func (j *journal) acquire(ctx context.Context, override bool) error {
 	return err
 }
 
-// release gives the lease back, also after the end of ctx.
+// release ends the lease, also after the end of ctx.
 func (j *journal) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*storeTimeout)
 	defer cancel()
-	_ = j.update(ctx, func(doc document) error { // else the lease ends by itself
+	_ = j.update(ctx, func(doc document) error { // without release, the lease ends after leaseLength
 		h := doc.head()
 		h.Run, h.RunUntil, h.WaitUntil = "", time.Time{}, time.Time{}
 		return nil
 	})
 }
 
-// checkLease returns an error if the lease is over, as after the machine was
+// checkLease returns an error if the lease is over, for example because the machine was
 // suspended. A run calls checkLease before each request to DiffHook or a person.
 func (j *journal) checkLease() error {
 	j.mu.Lock()
@@ -53,7 +53,7 @@ func (j *journal) checkLease() error {
 	if time.Now().Before(j.until) {
 		return nil
 	}
-	return fmt.Errorf("%w: the lease of this run is over, and another run may have begun; run it again", ErrBusy)
+	return fmt.Errorf("%w: the lease of this run is over, and another run may have begun; try again", ErrBusy)
 }
 
 func (j *journal) renew(ctx context.Context) error {

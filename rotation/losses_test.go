@@ -13,13 +13,13 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// pushless is a receiver that gets nothing under seal.
+// pushless is a receiver without the sealed secret.
 type pushless struct{ rotation.Receiver }
 
 func (pushless) AcceptSuccessor(context.Context, string) error { return nil }
 
-// The table of losses: over 1,000 events a cell, with forgeries between them. Run it
-// with -v for the figures.
+// The table of losses: over 1,000 events a cell, with forgeries in between. The flag -v
+// shows the figures.
 func TestLosses(t *testing.T) {
 	for _, row := range []struct {
 		name           string

@@ -57,14 +57,14 @@ func (m *memory) newest() saved {
 	return saved{doc: m.doc, version: m.version}
 }
 
-// failGets makes each Get return what get returns; nil: the document.
+// failGets makes each Get return the results of get; nil: the document.
 func (m *memory) failGets(get func() error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.get = get
 }
 
-// asOf returns the document as it was some time ago. The caller holds m.mu.
+// asOf returns the document of some time ago. The caller holds m.mu.
 func (m *memory) asOf(lag time.Duration) (s saved) {
 	for i, next := range slices.Backward(m.history) {
 		if i == 0 || !next.at.After(time.Now().Add(-lag)) {

@@ -20,20 +20,17 @@ type MergedSecret struct {
 	// Uses is the sum of the receivers' counts. The sum falls when a receiver restarts.
 	Uses uint64 `json:"uses"`
 
-	// LastUsed is the latest known use, by the clock of the receiver.
-	LastUsed time.Time `json:"lastUsed,omitzero"`
-
-	// Unused is for how long no receiver has used the secret for certain: the shortest
-	// time over all receivers, each by the clock of the receiver. A receiver that began
-	// to count a minute ago adds a minute, and a receiver without Since adds 0. JSON
-	// has nanoseconds.
+	// Unused is the time for which certainly no receiver used the secret: the shortest
+	// over all receivers, each by the clock of the receiver. The time of a receiver
+	// begins with the last use or with Since. Without both, Unused is 0. In JSON, Unused
+	// is in nanoseconds.
 	Unused time.Duration `json:"unused"`
 }
 
-// Merge merges the statuses of receivers, by name, into a list of all secrets in
-// force. The secret that most receivers have as current comes first. Merge compares
-// fingerprints and not roles: in a receiver that lags behind a rotation, the old secret is
-// still current.
+// Merge merges the statuses of receivers, by name, into a list of their current and
+// previous secrets. The secret that is current at most receivers comes first. Merge
+// compares fingerprints and not roles: at a receiver behind a rotation, the old secret
+// is still current.
 func Merge(statuses map[string]diffhook.VerifierStatus) []MergedSecret {
 	merged := []MergedSecret{} // [] in JSON, not null
 	for _, status := range statuses {
@@ -50,18 +47,14 @@ func Merge(statuses map[string]diffhook.VerifierStatus) []MergedSecret {
 	return merged
 }
 
-// mergeSecret is Merge for a single secret, which no receiver needs to accept.
+// mergeSecret is Merge for a single secret, perhaps unknown to the receivers.
 func mergeSecret(fingerprint string, statuses map[string]diffhook.VerifierStatus) MergedSecret {
 	merged := MergedSecret{Fingerprint: fingerprint}
 	first := true
 	for name, status := range statuses {
 		for _, s := range []diffhook.SecretStatus{status.Current, status.Previous} {
-			if s.Fingerprint != fingerprint {
-				continue
-			}
-			merged.Uses += s.Uses
-			if s.LastUsed.After(merged.LastUsed) {
-				merged.LastUsed = s.LastUsed
+			if s.Fingerprint == fingerprint {
+				merged.Uses += s.Uses
 			}
 		}
 		if accepts(status, fingerprint, status.Current) {
@@ -86,8 +79,8 @@ func accepts(s diffhook.VerifierStatus, fingerprint string, role diffhook.Secret
 	return role.Fingerprint == fingerprint && !role.Rejected && (role.Expires.IsZero() || s.At.Before(role.Expires))
 }
 
-// unusedFor returns for how long the receiver did not use a secret for certain, by the
-// clock of the receiver.
+// unusedFor returns the time for which the receiver certainly did not use a secret, by
+// the clock of the receiver.
 func unusedFor(s diffhook.VerifierStatus, fingerprint string) time.Duration {
 	last := mayHaveUsed(s, fingerprint)
 	if last.IsZero() {

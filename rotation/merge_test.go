@@ -20,8 +20,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// at returns a status taken at the given minute of a clock, by a verifier that
-// has counted from minute 0.
+// at returns a status at the given minute of a clock, by a verifier that counts from
+// minute 0.
 func at(minute int, current, previous diffhook.SecretStatus) diffhook.VerifierStatus {
 	return diffhook.VerifierStatus{At: minuteOf(minute), Since: minuteOf(0), Current: current, Previous: previous}
 }
@@ -70,76 +70,76 @@ func TestMerge(t *testing.T) {
 	}{
 		{"none", nil, nil},
 		{"empty", statuses{}, nil},
-		{"a zero Verifier has no secret", statuses{"w1": {At: minuteOf(60), Since: minuteOf(0)}}, nil},
-		{"one server in a window", statuses{"w1": at(60, used("bb", 5, 59), used("aa", 2, 40))}, []secret{
-			{Fingerprint: "bb", CurrentAt: []string{"w1"}, Uses: 5, LastUsed: minuteOf(59), Unused: time.Minute},
-			{Fingerprint: "aa", PreviousAt: []string{"w1"}, Uses: 2, LastUsed: minuteOf(40), Unused: 20 * time.Minute},
+		{"a zero Verifier without a secret", statuses{"w1": {At: minuteOf(60), Since: minuteOf(0)}}, nil},
+		{"a server in a window", statuses{"w1": at(60, used("bb", 5, 59), used("aa", 2, 40))}, []secret{
+			{Fingerprint: "bb", CurrentAt: []string{"w1"}, Uses: 5, Unused: time.Minute},
+			{Fingerprint: "aa", PreviousAt: []string{"w1"}, Uses: 2, Unused: 20 * time.Minute},
 		}},
-		{"never used: since it is counted", statuses{"w1": at(60, unused("aa"), none), "w2": at(45, unused("aa"), none)}, []secret{
+		{"never used: since the count began", statuses{"w1": at(60, unused("aa"), none), "w2": at(45, unused("aa"), none)}, []secret{
 			{Fingerprint: "aa", CurrentAt: []string{"w1", "w2"}, Unused: 45 * time.Minute},
 		}},
-		// By roles, aa would pass for unused for 30 minutes.
-		{"a server lags: the old secret is its current one", statuses{
+		// By roles, aa would count as unused for 30 minutes.
+		{"a server lags: the old secret is still current", statuses{
 			"w1": at(60, used("bb", 10, 60), used("aa", 4, 30)),
 			"w2": at(60, used("bb", 20, 58), used("aa", 5, 20)),
 			"w3": at(60, used("aa", 100, 57), none),
 		}, []secret{
-			{Fingerprint: "bb", CurrentAt: []string{"w1", "w2"}, Uses: 30, LastUsed: minuteOf(60)},
-			{Fingerprint: "aa", CurrentAt: []string{"w3"}, PreviousAt: []string{"w1", "w2"}, Uses: 109, LastUsed: minuteOf(57), Unused: 3 * time.Minute},
+			{Fingerprint: "bb", CurrentAt: []string{"w1", "w2"}, Uses: 30},
+			{Fingerprint: "aa", CurrentAt: []string{"w3"}, PreviousAt: []string{"w1", "w2"}, Uses: 109, Unused: 3 * time.Minute},
 		}},
 		{"a server lags by two rotations", statuses{
 			"w1": at(60, used("cc", 1, 60), used("bb", 1, 10)),
 			"w2": at(60, used("bb", 1, 20), used("aa", 1, 30)),
 		}, []secret{
-			{Fingerprint: "bb", CurrentAt: []string{"w2"}, PreviousAt: []string{"w1"}, Uses: 2, LastUsed: minuteOf(20), Unused: 40 * time.Minute},
-			{Fingerprint: "cc", CurrentAt: []string{"w1"}, Uses: 1, LastUsed: minuteOf(60)},
-			{Fingerprint: "aa", PreviousAt: []string{"w2"}, Uses: 1, LastUsed: minuteOf(30), Unused: 30 * time.Minute},
+			{Fingerprint: "bb", CurrentAt: []string{"w2"}, PreviousAt: []string{"w1"}, Uses: 2, Unused: 40 * time.Minute},
+			{Fingerprint: "cc", CurrentAt: []string{"w1"}, Uses: 1},
+			{Fingerprint: "aa", PreviousAt: []string{"w2"}, Uses: 1, Unused: 30 * time.Minute},
 		}},
-		// What it used before it restarted is forgotten, and may be a moment ago.
+		// The uses before a restart are forgotten: the last may be a moment ago.
 		{"a server restarted", statuses{
 			"w1": at(60, used("bb", 10, 60), used("aa", 4, 10)),
 			"w2": since(59, at(60, unused("bb"), unused("aa"))),
 		}, []secret{
-			{Fingerprint: "bb", CurrentAt: []string{"w1", "w2"}, Uses: 10, LastUsed: minuteOf(60)},
-			{Fingerprint: "aa", PreviousAt: []string{"w1", "w2"}, Uses: 4, LastUsed: minuteOf(10), Unused: time.Minute},
+			{Fingerprint: "bb", CurrentAt: []string{"w1", "w2"}, Uses: 10},
+			{Fingerprint: "aa", PreviousAt: []string{"w1", "w2"}, Uses: 4, Unused: time.Minute},
 		}},
-		{"a server restarted with a source that names one secret", statuses{
+		{"a server restarted with a source of a single secret", statuses{
 			"w1": at(60, used("bb", 10, 60), used("aa", 4, 10)),
 			"w2": since(58, at(60, unused("bb"), none)),
 		}, []secret{
-			{Fingerprint: "bb", CurrentAt: []string{"w1", "w2"}, Uses: 10, LastUsed: minuteOf(60)},
-			{Fingerprint: "aa", PreviousAt: []string{"w1"}, Uses: 4, LastUsed: minuteOf(10), Unused: 2 * time.Minute},
+			{Fingerprint: "bb", CurrentAt: []string{"w1", "w2"}, Uses: 10},
+			{Fingerprint: "aa", PreviousAt: []string{"w1"}, Uses: 4, Unused: 2 * time.Minute},
 		}},
 		// By one clock, aa would be unused for 3 hours, or used in the future.
-		{"clocks that are hours apart", statuses{
+		{"clocks hours apart", statuses{
 			"w1": ahead(3, at(60, used("bb", 1, 60), used("aa", 1, 20))),
 			"w2": at(60, used("bb", 1, 60), used("aa", 1, 55)),
 			"w3": ahead(-3, at(60, used("bb", 1, 60), used("aa", 1, 30))),
 		}, []secret{
-			{Fingerprint: "bb", CurrentAt: []string{"w1", "w2", "w3"}, Uses: 3, LastUsed: minuteOf(240)},
-			{Fingerprint: "aa", PreviousAt: []string{"w1", "w2", "w3"}, Uses: 3, LastUsed: minuteOf(200), Unused: 5 * time.Minute},
+			{Fingerprint: "bb", CurrentAt: []string{"w1", "w2", "w3"}, Uses: 3},
+			{Fingerprint: "aa", PreviousAt: []string{"w1", "w2", "w3"}, Uses: 3, Unused: 5 * time.Minute},
 		}},
 		{"a use recorded while the status was taken", statuses{"w1": at(60, used("aa", 1, 61), none)}, []secret{
-			{Fingerprint: "aa", CurrentAt: []string{"w1"}, Uses: 1, LastUsed: minuteOf(61)},
+			{Fingerprint: "aa", CurrentAt: []string{"w1"}, Uses: 1},
 		}},
-		{"previous to the instant of its end", statuses{"w1": at(60, unused("bb"), expired), "w2": at(60, unused("bb"), expires)}, []secret{
+		{"previous until the instant of the expiry", statuses{"w1": at(60, unused("bb"), expired), "w2": at(60, unused("bb"), expires)}, []secret{
 			{Fingerprint: "bb", CurrentAt: []string{"w1", "w2"}, Unused: time.Hour},
-			{Fingerprint: "aa", PreviousAt: []string{"w2"}, Uses: 14, LastUsed: minuteOf(50), Unused: 10 * time.Minute},
+			{Fingerprint: "aa", PreviousAt: []string{"w2"}, Uses: 14, Unused: 10 * time.Minute},
 		}},
 		{"revoked, and the source knows no other", statuses{"w1": at(60, revoked, none), "w2": at(60, used("bb", 1, 40), none)}, []secret{
-			{Fingerprint: "bb", CurrentAt: []string{"w2"}, Uses: 4, LastUsed: minuteOf(59), Unused: time.Minute},
+			{Fingerprint: "bb", CurrentAt: []string{"w2"}, Uses: 4, Unused: time.Minute},
 		}},
 		{"says nothing of when: nothing is certain", statuses{"w1": timeless, "w2": at(60, used("aa", 1, 10), none)}, []secret{
-			{Fingerprint: "aa", CurrentAt: []string{"w1", "w2"}, Uses: 2, LastUsed: minuteOf(30)},
+			{Fingerprint: "aa", CurrentAt: []string{"w1", "w2"}, Uses: 2},
 		}},
-		{"says nothing of since when: not used as far as it is known", statuses{"w1": unknownSince}, []secret{
-			{Fingerprint: "bb", CurrentAt: []string{"w1"}, Uses: 1, LastUsed: minuteOf(55), Unused: 5 * time.Minute},
+		{"without Since: counted from a use alone", statuses{"w1": unknownSince}, []secret{
+			{Fingerprint: "bb", CurrentAt: []string{"w1"}, Uses: 1, Unused: 5 * time.Minute},
 			{Fingerprint: "aa", PreviousAt: []string{"w1"}},
 		}},
-		{"no status at all, for one that does not answer", statuses{"w1": at(60, used("aa", 1, 10), none), "w2": {}}, []secret{
-			{Fingerprint: "aa", CurrentAt: []string{"w1"}, Uses: 1, LastUsed: minuteOf(10)},
+		{"an empty status, of a server without a response", statuses{"w1": at(60, used("aa", 1, 10), none), "w2": {}}, []secret{
+			{Fingerprint: "aa", CurrentAt: []string{"w1"}, Uses: 1},
 		}},
-		{"ordered by servers that have it as current, then by fingerprint", statuses{
+		{"ordered by the number of servers with the secret as current, then by fingerprint", statuses{
 			"w3": at(60, unused("dd"), none), "w2": at(60, unused("dd"), none), "w1": at(60, unused("cc"), unused("aa")), "w4": at(60, unused("bb"), none),
 		}, []secret{
 			{Fingerprint: "dd", CurrentAt: []string{"w2", "w3"}, Unused: time.Hour},
@@ -167,16 +167,16 @@ func TestMergeJSON(t *testing.T) {
 	}))
 	require.NoError(t, err)
 	assert.JSONEq(t, `[
-		{"fingerprint": "bb", "currentAt": ["w1"], "uses": 5, "lastUsed": "2026-03-16T14:59:00Z", "unused": 60000000000},
+		{"fingerprint": "bb", "currentAt": ["w1"], "uses": 5, "unused": 60000000000},
 		{"fingerprint": "aa", "previousAt": ["w1"], "uses": 0, "unused": 3600000000000}
 	]`, string(encoded))
 
 	encoded, err = json.Marshal(rotation.Merge(nil))
 	require.NoError(t, err)
-	assert.JSONEq(t, `[]`, string(encoded), "a list, also where it is empty: programs of other languages iterate over it")
+	assert.JSONEq(t, `[]`, string(encoded), "an empty list too: programs in other languages iterate over the list")
 }
 
-// A server that used a secret and accepts it no more has used it all the same.
+// A use counts, even if the server no longer accepts the secret.
 func TestMergeRemembersDroppedSecrets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, next := diffhooktest.NewSecret(), diffhooktest.NewSecret()
@@ -192,12 +192,12 @@ func TestMergeRemembersDroppedSecrets(t *testing.T) {
 		merged := rotation.Merge(map[string]diffhook.VerifierStatus{"w1": v1.Status(), "w2": v2.Status()})
 		require.Len(t, merged, 2)
 		assert.Equal(t, first.Fingerprint(), merged[1].Fingerprint)
-		assert.LessOrEqual(t, merged[1].Unused, time.Minute, "w1 used it a minute ago")
+		assert.LessOrEqual(t, merged[1].Unused, time.Minute, "w1 used the secret a minute ago")
 	})
 }
 
-// Whatever happens to the servers, a merged status never shows a secret as unused for
-// longer than it was: a revocation goes by that alone.
+// Whatever happens to the servers, a merged status never shows too long a time without
+// use. A revocation depends on this time alone.
 func TestMergeIsNeverTooSure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
@@ -226,7 +226,7 @@ func TestMergeIsNeverTooSure(t *testing.T) {
 					if servers[i].Verify(t.Context(), body, secret.Sign(body)) == nil {
 						lastUsed[secret.Fingerprint()] = time.Now()
 					}
-				case 2: // its source has learned, and the server may or may not
+				case 2: // the source is up to date, and the server perhaps
 					sources[i] = diffhook.Secrets{Current: next, Previous: first}
 				case 3:
 					require.NoError(t, servers[i].Refresh(t.Context()))
@@ -252,7 +252,7 @@ func TestMergeIsNeverTooSure(t *testing.T) {
 				}
 			}
 		}
-		assert.Greater(t, sure, 300, "and it is as sure as it can be if nothing was forgotten")
+		assert.Greater(t, sure, 300, "and certain if nothing was forgotten")
 		assert.Greater(t, restarts, 50)
 	})
 }

@@ -9,19 +9,19 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Pair is an API key of either generation with its id. Generation 1 has a Key.
-// Generation 2 has a Secret, and ID is the client id. A Pair prints, logs and encodes
-// as its id; the fields contain the text. Reflection, as in go-cmp, shows the fields.
+// Pair is an API key of either generation. Generation 1 uses ID and Key, and generation
+// 2 uses ID, the client id, and Secret. A Pair prints, logs and encodes as the ID alone.
+// Reflection, as in go-cmp, shows all fields.
 type Pair struct {
-	// ID is the id by which DiffHook deletes the key. By hand in generation 1, it is
-	// the label of the key, which no other key may have.
+	// ID is the id by which DiffHook deletes the key. By hand in generation 1, ID is
+	// the label of the key, and no other key may have the same label.
 	ID string
 
 	Key    string // generation 1: the API key, dh_live_…
 	Secret string // generation 2: the client secret
 }
 
-// Credentials returns the credentials for a [diffhook.Client]. Its error matches
+// Credentials returns the credentials for a [diffhook.Client]. The error matches
 // [diffhook.ErrInvalidCredentials].
 func (p Pair) Credentials() (diffhook.Credentials, error) {
 	if err := p.check(); err != nil {
@@ -42,9 +42,9 @@ func (p Pair) credentials() diffhook.Credentials {
 func (p Pair) check() error {
 	switch {
 	case p.ID == "":
-		return fmt.Errorf("%w: the pair has no id; pass the id, the label or the client id of the key", diffhook.ErrInvalidCredentials)
+		return fmt.Errorf("%w: the id of the pair is empty; pass the id, the label or the client id of the key", diffhook.ErrInvalidCredentials)
 	case (p.Key == "") == (p.Secret == ""):
-		return fmt.Errorf("%w: the pair needs either a key (generation 1) or a client secret (generation 2)", diffhook.ErrInvalidCredentials)
+		return fmt.Errorf("%w: the pair must contain a key (generation 1) or a client secret (generation 2), and not both", diffhook.ErrInvalidCredentials)
 	case !isWhole(p.ID):
 		return fmt.Errorf("%w: the id of the pair is longer than 80 bytes or not printable; pass an id or a label that can be shown", diffhook.ErrInvalidCredentials)
 	case p.ID == p.Key || p.ID == p.Secret:
@@ -74,7 +74,7 @@ func (p Pair) LogValue() slog.Value { return slog.StringValue(p.String()) }
 // MarshalText returns the text of String.
 func (p Pair) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText returns an error: a Pair encodes as its id only.
+// UnmarshalText returns an error: a Pair encodes as the ID alone.
 func (p *Pair) UnmarshalText([]byte) error {
 	return errors.New("diffhook: decode a Pair: a Pair encodes without its key; set the fields")
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// promote is phase created: when the new key works, it gives the key to applications.
-// A key that does not work is forgotten, and discarded by the next run.
+// promote is phase created. When the new key works, applications get the key from the
+// document. A key that does not work is forgotten, and the next run discards it.
 func (r *keyRun) promote(ctx context.Context) error {
 	d := r.doc()
 	old, next := Pair(d.pairText), Pair(*d.Next)
@@ -20,7 +20,7 @@ func (r *keyRun) promote(ctx context.Context) error {
 		if saveErr := advance(ctx, r.run, phaseCreated, phaseRequested, func(d *keyDocument) { d.Next = nil }); saveErr != nil {
 			return errors.Join(err, saveErr)
 		}
-		return fmt.Errorf("%w: the new key %s with the label %s was not taken: %w; run it again: it discards the key and asks for another", ErrMismatch, shownID(next.ID), d.Label, err)
+		return fmt.Errorf("%w: the new key %s with the label %s does not fit: %w; run the rotation again, which discards the key and asks for another", ErrMismatch, shownID(next.ID), d.Label, err)
 	}
 	if err != nil {
 		return err
@@ -33,19 +33,27 @@ func (r *keyRun) promote(ctx context.Context) error {
 
 // try waits until next works, and compares the monitors that both keys see.
 func (r *keyRun) try(ctx context.Context, old, next Pair) error {
-	for deadline := time.Now().Add(spreadTime); ; {
+	return poll(ctx, func() (final bool, err error) {
 		var before, after []string
-		err := r.ask(StepTry, "try the new key "+shownID(next.ID), func() (err error) {
+		err = r.ask(StepTry, "try the new key "+shownID(next.ID), func() (err error) {
 			if after, err = r.platform.Monitors(ctx, next); err == nil {
 				before, err = r.platform.Monitors(ctx, old)
 			}
 			return err
 		})
 		if err == nil && !sameTeam(before, after) {
-			err = fmt.Errorf("%w: the new key sees other monitors than the old key: is it of the same team?", ErrMismatch)
+			err = fmt.Errorf("%w: the new key sees other monitors than the old key, and may be of another team", ErrMismatch)
 		}
-		passing := errors.Is(err, diffhook.ErrUnauthorized) || errors.Is(err, ErrMismatch)
-		if !passing || time.Now().After(deadline) {
+		return !errors.Is(err, diffhook.ErrUnauthorized) && !errors.Is(err, ErrMismatch), err
+	})
+}
+
+// poll calls look until the error is final or spreadTime is over, and returns the
+// error: DiffHook may need the time for a new or a deleted key.
+func poll(ctx context.Context, look func() (final bool, err error)) error {
+	for deadline := time.Now().Add(spreadTime); ; {
+		final, err := look()
+		if final || time.Now().After(deadline) {
 			return err
 		}
 		if err := pause(ctx, tryInterval); err != nil {
@@ -54,8 +62,8 @@ func (r *keyRun) try(ctx context.Context, old, next Pair) error {
 	}
 }
 
-// sameTeam reports whether two lists of monitors, of which other people may change
-// the team's meanwhile, can be of the same team.
+// sameTeam reports whether two lists of monitors can be of the same team. Other people
+// may change monitors between the lists.
 func sameTeam(a, b []string) bool {
 	if len(a) == 0 || len(b) == 0 {
 		return len(a) == len(b)
@@ -63,17 +71,17 @@ func sameTeam(a, b []string) bool {
 	return slices.ContainsFunc(a, func(id string) bool { return slices.Contains(b, id) })
 }
 
-// retire is phase promoted: when the old key is out of use, it deletes the key.
+// retire is phase promoted. When the old key is out of use, retire deletes the key.
 func (r *keyRun) retire(ctx context.Context) error {
 	d := r.doc()
-	now, old := Pair(d.pairText), Pair(*d.Previous)
-	if err := r.waitUnused(ctx, now, old); err != nil {
+	current, old := Pair(d.pairText), Pair(*d.Previous)
+	if err := r.waitUnused(ctx, current, old); err != nil {
 		return err
 	}
 	if err := r.discard(ctx, d); err != nil {
 		return err
 	}
-	err := r.ask(StepDelete, "delete the old key "+shownID(old.ID), func() error { return r.platform.Delete(ctx, now, old) })
+	err := r.ask(StepDelete, "delete the old key "+shownID(old.ID), func() error { return r.platform.Delete(ctx, current, old) })
 	if err != nil {
 		return err
 	}
@@ -84,14 +92,14 @@ func (r *keyRun) retire(ctx context.Context) error {
 		d.Replaced, d.Previous, d.Label = old.ID, nil, ""
 	})
 	if err == nil {
-		r.report(StepDone, "the API key is "+shownID(now.ID)+", and "+shownID(old.ID)+" is deleted", time.Time{})
+		r.report(StepDone, "the API key is "+shownID(current.ID)+", and "+shownID(old.ID)+" is deleted", time.Time{})
 	}
 	return err
 }
 
-// waitUnused waits until the old key has not been used for Quiet. Each run waits
-// anew: applications may have come back with the old key.
-func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
+// waitUnused waits until the old key is out of use for Quiet. Each run waits anew:
+// applications may have restarted with the old key.
+func (r *keyRun) waitUnused(ctx context.Context, current, old Pair) error {
 	if r.opts.DeleteNow {
 		return nil
 	}
@@ -116,7 +124,7 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 		}
 		unused := false
 		err = r.ask(StepDrain, "look when the old key was last used", func() (err error) {
-			unused, err = r.platform.Unused(ctx, now, old, since)
+			unused, err = r.platform.Unused(ctx, current, old, since)
 			return err
 		})
 		if err != nil || unused {
@@ -127,21 +135,17 @@ func (r *keyRun) waitUnused(ctx context.Context, now, old Pair) error {
 
 // waitDead waits until a request with the deleted key gets 401.
 func (r *keyRun) waitDead(ctx context.Context, old Pair) error {
-	for deadline := time.Now().Add(spreadTime); ; {
-		err := r.ask(StepDelete, "try whether DiffHook still accepts the old key "+shownID(old.ID), func() error {
+	return poll(ctx, func() (final bool, err error) {
+		err = r.ask(StepDelete, "try whether DiffHook still accepts the old key "+shownID(old.ID), func() error {
 			_, err := r.platform.Monitors(ctx, old)
 			return err
 		})
 		switch {
 		case errors.Is(err, diffhook.ErrUnauthorized):
-			return nil
-		case time.Now().After(deadline) && err == nil:
-			return fmt.Errorf("%w: the old key %s still works after its deletion; look in the app whether another key was deleted", ErrMismatch, shownID(old.ID))
-		case time.Now().After(deadline):
-			return err
+			return true, nil
+		case err == nil:
+			return false, fmt.Errorf("%w: the old key %s still works after its deletion; look in the app whether another key was deleted", ErrMismatch, shownID(old.ID))
 		}
-		if err := pause(ctx, tryInterval); err != nil {
-			return err
-		}
-	}
+		return false, err
+	})
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Receiver is a server that verifies deliveries, as a rotation sees it: a [Local]
-// verifier, a [Remote] server, or your own transport. Its methods are those of
-// [diffhook.Verifier].
+// Receiver is a verifier of deliveries to a rotation: [Local] in this process,
+// [Remote] on another server, or behind a transport of your own. The methods are those
+// of [diffhook.Verifier].
 type Receiver interface {
 	Status(ctx context.Context) (diffhook.VerifierStatus, error)
 	Refresh(ctx context.Context) error
@@ -18,7 +18,7 @@ type Receiver interface {
 	AcceptSuccessor(ctx context.Context, sealed string) error
 }
 
-// Local returns the receiver in this process.
+// Local returns v as a receiver in this process.
 func Local(v *diffhook.Verifier) Receiver { return local{v} }
 
 type local struct{ v *diffhook.Verifier }

@@ -21,12 +21,12 @@ import (
 // maxStatusBytes bounds the read of a status.
 const maxStatusBytes = 64 << 10
 
-// Remote is a [Receiver] on another server, at the URL where its
-// [diffhook.Verifier.StatusHandler] is mounted. Only URL is required.
+// Remote is a [Receiver] on another server, at the URL of a mounted
+// [diffhook.Verifier.StatusHandler]. Only URL is required.
 //
 // Errors match their cause: if ctx ended, the error and the cause of ctx. The text of
-// an error is short and on one line. A value of 4 bytes or more that is in the URL or
-// that Authorize added is redacted, even if a response repeats the value.
+// an error is a short line. Credentials from Authorize and the URL are redacted, even if
+// a response repeats them: values of 4 bytes or more, and in the path of 16 or more.
 type Remote struct {
 	// URL should be https if Authorize adds a credential.
 	URL string
@@ -45,8 +45,8 @@ func (r *Remote) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
 	return r.send(ctx, http.MethodGet, nil)
 }
 
-// Refresh makes the receiver read the source. It also returns an error if the read
-// failed.
+// Refresh makes the receiver read the source. If the read failed, the error matches
+// [diffhook.ErrSecretsUnavailable].
 func (r *Remote) Refresh(ctx context.Context) error {
 	status, err := r.send(ctx, http.MethodPost, nil)
 	if err == nil && status.RefreshError != "" {
@@ -68,7 +68,7 @@ func (r *Remote) Hold(ctx context.Context, d time.Duration) error {
 	return r.post(ctx, "hold", d.String())
 }
 
-// AcceptSuccessor gives the receiver a sealed successor.
+// AcceptSuccessor sends the receiver a sealed successor.
 func (r *Remote) AcceptSuccessor(ctx context.Context, sealed string) error {
 	return r.post(ctx, "successor", sealed)
 }
@@ -111,14 +111,14 @@ func (r *Remote) send(ctx context.Context, method string, form url.Values) (stat
 		return status, failed("the response of the receiver broke off", err)
 	}
 	if err := json.Unmarshal(body, &status); err != nil || !isComplete(status) {
-		return diffhook.VerifierStatus{}, fmt.Errorf("%w: the receiver did not respond with the status of a verifier", diffhook.ErrUnexpectedResponse)
+		return diffhook.VerifierStatus{}, fmt.Errorf("%w: the response is not the status of a verifier; mount the status handler there", diffhook.ErrUnexpectedResponse)
 	}
 	status.RefreshError = redact.Text(status.RefreshError, 300, secrets...)
 	return status, nil
 }
 
-// isComplete reports whether a status from another server contains a time, and
-// fingerprints for fingerprints.
+// isComplete reports whether a status from another server contains a time, and valid
+// fingerprints.
 func isComplete(s diffhook.VerifierStatus) bool {
 	for _, fingerprint := range []string{s.Source, s.SourcePrevious, s.Current.Fingerprint, s.Previous.Fingerprint} {
 		if fingerprint != "" && !isFingerprint(fingerprint) {
@@ -169,7 +169,7 @@ func credentialsOf(req *http.Request) []string {
 	if req.URL != nil {
 		texts = append(texts, urlTexts(req.URL)...)
 	}
-	const least = 4 // a shorter text is no secret, and in every text
+	const least = 4 // bytes: a shorter text is no secret, and part of many texts
 	return slices.DeleteFunc(texts, func(text string) bool { return len(text) < least })
 }
 

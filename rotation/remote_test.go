@@ -53,16 +53,16 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// credential is what Authorize adds, with characters that have many forms.
+// credential is the credential of Authorize. Its characters can be encoded in many forms.
 const credential = `quartz+violet=walrus<"&>`
 
-// credentialForms are forms in which an answer may repeat it.
+// credentialForms are forms of the credential in a response.
 var credentialForms = []string{
 	credential, url.QueryEscape(credential), strings.ToLower(url.QueryEscape(credential)),
 	`quartz+violet=walrus\u003C\"\u0026\u003e`,
 }
 
-// basicCredential is how net/http sends it with a user.
+// basicCredential is the credential with a user, as net/http encodes it.
 var basicCredential = base64.StdEncoding.EncodeToString([]byte("operator:" + credential))
 
 // authorizations are the ways to add the credential.
@@ -76,8 +76,7 @@ var authorizations = map[string]func(*http.Request){
 	"a path":      func(r *http.Request) { r.URL.Path = "/internal/" + credential },
 }
 
-// requireSafe requires an error that is short, on one line, and without the
-// credential.
+// requireSafe requires a short error, on a single line, and without the credential.
 func requireSafe(t *testing.T, err error) {
 	t.Helper()
 	require.Error(t, err)
@@ -90,8 +89,8 @@ func requireSafe(t *testing.T, err error) {
 	require.NotContains(t, err.Error(), "\n")
 }
 
-// Threat: what answers is not the receiver, or is broken, and repeats in a
-// malformed answer what it was sent; net/http quotes that in its errors.
+// Threat: another server, or a broken receiver, repeats the request in a malformed
+// response. net/http quotes the response in errors.
 func TestRemoteErrorsShowNoCredential(t *testing.T) {
 	for name, answer := range map[string]func(repeated string) string{
 		"a protocol":          func(s string) string { return s + " 200 OK\r\n\r\n" },
@@ -129,8 +128,8 @@ func TestRemoteErrorsShowNoCredential(t *testing.T) {
 	}
 }
 
-// The same for what a status says: in an error's text, and in a fingerprint,
-// which the errors of a rotation name.
+// The same for the texts in a status: an error's text, and a fingerprint, which errors
+// of a rotation name.
 func TestRemoteStatusShowsNoCredential(t *testing.T) {
 	r := &rotation.Remote{Authorize: authorize(credential)}
 	r.URL = serve(t, answering(200, `{"at":"2026-03-16T14:22:00Z","refreshError":"refused quartz+violet=walrus\u003C\"&>\n"}`))
@@ -150,7 +149,7 @@ func TestRemoteStatusShowsNoCredential(t *testing.T) {
 	}
 }
 
-// The cause of an error is out of sight, and within reach.
+// The cause of an error is hidden, and errors.Is finds the cause.
 func TestRemoteErrorsMatchTheirCause(t *testing.T) {
 	broken := errors.New("the cable is cut")
 	r := &rotation.Remote{
@@ -169,7 +168,7 @@ func TestRemoteErrorsMatchTheirCause(t *testing.T) {
 	}
 }
 
-// remoteRequests are the requests that r can send.
+// remoteRequests are the requests of r.
 func remoteRequests(r *rotation.Remote) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"status": func(ctx context.Context) error {
@@ -183,8 +182,8 @@ func remoteRequests(r *rotation.Remote) map[string]func(context.Context) error {
 	}
 }
 
-// However far a request is when its context ends, the error matches the
-// context's and its cause, whichever of them the transport returns.
+// At any point of a request, the end of the context leads to an error that matches the
+// context's error and the cause, whichever the transport returns.
 func TestRemoteErrorsMatchContextAndCause(t *testing.T) {
 	cause := errors.New("the deployment is rolled back")
 	contexts := map[string]struct {
@@ -201,7 +200,7 @@ func TestRemoteErrorsMatchContextAndCause(t *testing.T) {
 		}},
 	}
 	why := map[string]func(context.Context) error{
-		"its error": context.Context.Err, "its cause": context.Cause,
+		"the error": context.Context.Err, "the cause": context.Cause,
 		"neither": func(context.Context) error { return errors.New("net/http: request canceled") },
 	}
 	stages := map[string]func(why func(context.Context) error) respond{
@@ -231,7 +230,7 @@ func TestRemoteErrorsMatchContextAndCause(t *testing.T) {
 						for name, ask := range remoteRequests(r) {
 							ctx, cancel := c.new(t.Context())
 							defer cancel()
-							for _, err := range []error{ask(ctx), ask(ctx)} { // the second begins with a context that has ended
+							for _, err := range []error{ask(ctx), ask(ctx)} { // the second begins after the end of the context
 								require.ErrorIs(t, err, c.want, name)
 								require.ErrorIs(t, err, cause, name)
 							}
@@ -276,7 +275,7 @@ func TestRemote(t *testing.T) {
 	body := diffhooktest.PageChanged()
 	require.ErrorIs(t, v.Verify(t.Context(), body, first.Sign(body)), diffhook.ErrSignatureMismatch)
 
-	require.Error(t, r.AcceptSuccessor(t.Context(), sealed), "sealed under a secret that is rejected")
+	require.Error(t, r.AcceptSuccessor(t.Context(), sealed), "sealed under a rejected secret")
 	require.ErrorIs(t, r.Reject(t.Context(), first.Reveal()), diffhook.ErrInvalidOptions)
 	r.Authorize = nil
 	_, err = r.Status(t.Context())

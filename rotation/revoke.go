@@ -19,29 +19,29 @@ type RevokeOptions struct {
 	Observe   func(Step)
 }
 
-// learnTime is how long RevokeSecret waits for receivers in each run.
+// learnTime bounds the wait of RevokeSecret for the receivers, in each run.
 const learnTime = 2 * time.Minute
 
-// RevokeSecret ends the leaked signing secret with the given fingerprint at once. Run
+// RevokeSecret ends the leaked signing secret with the given fingerprint at once. Call
 // it again until it returns nil.
 //
 // First, every receiver rejects the secret. RevokeSecret then takes the document over
 // from any other run. If leaked is the current secret, RevokeSecret asks p for a new
-// secret, or takes over the secret that DiffHook signs with already, and drops every
-// older secret. Deliveries that the leaked secret or an older secret signed are lost.
-// The new secret is not given under seal: receivers get it from their source or by
-// Publish, for which RevokeSecret waits for 2 minutes.
+// secret, unless DiffHook signs with another secret already, and drops every older
+// secret. Deliveries that the leaked secret or an older secret signed are lost. The new
+// secret is not sent under seal: receivers get it from their source or by Publish, for
+// which RevokeSecret waits for 2 minutes.
 //
-// The error joins all failures: receivers by name, and the errors of [Secret].
-// [ErrNotInForce] means that the document does not name leaked; receivers reject it
-// all the same.
+// The error joins all failures: receivers by name, and the errors of [Secret]. If the
+// document does not name leaked, the error matches [ErrNotInForce], and receivers reject
+// leaked all the same.
 func RevokeSecret(ctx context.Context, leaked string, p SecretPlatform, s Store, opts *RevokeOptions) error {
 	o := valueOf(opts)
 	switch {
 	case !isFingerprint(leaked):
 		return fmt.Errorf("%w: leaked is not a fingerprint: 16 digits 0-9a-f", diffhook.ErrInvalidOptions)
 	case o.Poll < 0:
-		return fmt.Errorf("%w: Poll must not be negative; pass 0 for the default", diffhook.ErrInvalidOptions)
+		return fmt.Errorf("%w: Poll is negative; pass 0 for the default", diffhook.ErrInvalidOptions)
 	case p == nil || s == nil:
 		return errNilArgument
 	}
@@ -67,7 +67,7 @@ func RevokeSecret(ctx context.Context, leaked string, p SecretPlatform, s Store,
 	})
 }
 
-// endLeaked does all but the first rejection.
+// endLeaked carries out the phases of the revocation.
 func (r *secretRun) endLeaked(ctx context.Context, leaked string) error {
 	if err := r.drop(ctx, leaked); err != nil {
 		return err
@@ -80,8 +80,8 @@ func (r *secretRun) endLeaked(ctx context.Context, leaked string) error {
 	return r.finishLeaked(ctx)
 }
 
-// drop takes leaked out of the document, or saves that DiffHook is about to be asked
-// for its successor.
+// drop takes a previous secret out of the document. For a current secret, drop enters
+// phase requested.
 func (r *secretRun) drop(ctx context.Context, leaked string) error {
 	return r.update(ctx, func(doc document) error {
 		d := doc.(*secretDocument)
@@ -95,7 +95,7 @@ func (r *secretRun) drop(ctx context.Context, leaked string) error {
 			d.Replaced, d.Previous = leaked, secretText{}
 			d.enter(phaseRevoked)
 		default:
-			return fmt.Errorf("%w: the document does not name %s; receivers were told to reject it", ErrNotInForce, leaked)
+			return fmt.Errorf("%w: the document does not name %s, which receivers reject now", ErrNotInForce, leaked)
 		}
 		return nil
 	})
@@ -119,8 +119,8 @@ func (r *secretRun) replaceLeaked(ctx context.Context, leaked string) error {
 	})
 }
 
-// finishLeaked waits for the receivers for learnTime, and returns an error if a receiver
-// still does not have the new secret.
+// finishLeaked waits for the receivers for learnTime. After that, a receiver without the
+// new secret, or a source with the old secret, is an error.
 func (r *secretRun) finishLeaked(ctx context.Context) error {
 	deadline := time.Now().Add(learnTime)
 	// Servers get the new secret before a person is asked for a click.
@@ -130,7 +130,7 @@ func (r *secretRun) finishLeaked(ctx context.Context) error {
 		if time.Now().Before(deadline) {
 			return r.waitPoll(ctx)
 		}
-		late := errors.New("diffhook: revoke the leaked secret: not every server has the new secret yet; look at the steps, and run it again")
+		late := errors.New("diffhook: revoke the leaked secret: a server or its source has not changed over yet; look at the steps, and run the revocation again")
 		return errors.Join(late, joined(r.reject(ctx, r.doc().Replaced)))
 	})
 }

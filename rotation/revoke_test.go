@@ -15,7 +15,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// revokeOnce runs RevokeSecret once, in a process that is gone at a point.
+// revokeOnce runs RevokeSecret once, until the process is gone.
 func (w *world) revokeOnce(leaked string, at int, change func(*rotation.RevokeOptions)) (*fuse, error) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
@@ -31,7 +31,7 @@ func (w *world) revokeOnce(leaked string, at int, change func(*rotation.RevokeOp
 	return f, rotation.RevokeSecret(ctx, leaked, w.platform(f), fused{w.store, f}, ro)
 }
 
-// requireRejected requires that no server accepts the secret.
+// requireRejected requires no server with the secret in force.
 func (w *world) requireRejected(leaked diffhook.Secret) {
 	w.t.Helper()
 	body := diffhooktest.PageChanged()
@@ -44,7 +44,7 @@ func (w *world) requireRejected(leaked diffhook.Secret) {
 // The emergency in each phase, by hand and by the API.
 func TestRevokeSecretInEachPhase(t *testing.T) {
 	for name, byHand := range platforms {
-		for _, phase := range []string{"idle", "requested", "rotated: the old one", "rotated: the new one"} {
+		for _, phase := range []string{"idle", "requested", "rotated: the old secret", "rotated: the new secret"} {
 			t.Run(name+", "+phase, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t, byHand, 0, 30*time.Second)
@@ -52,7 +52,7 @@ func TestRevokeSecretInEachPhase(t *testing.T) {
 					defer cancel()
 					leaked, ended := w.first, make(chan error, 1)
 					if phase != "idle" {
-						go func() { // a rotation that is under way, and loses the document
+						go func() { // a running rotation, which loses the document
 							o := w.options()
 							observe := o.Observe
 							o.Observe = func(s rotation.Step) {
@@ -65,7 +65,7 @@ func TestRevokeSecretInEachPhase(t *testing.T) {
 						}()
 						time.Sleep(map[bool]time.Duration{true: 8 * time.Second, false: 40 * time.Second}[phase == "requested"])
 					}
-					if phase == "rotated: the new one" {
+					if phase == "rotated: the new secret" {
 						leaked = w.team.Secrets().Current
 					}
 					require.NoError(t, w.revoke(leaked.Fingerprint()))
@@ -75,7 +75,7 @@ func TestRevokeSecretInEachPhase(t *testing.T) {
 					w.requireCurrent()
 					require.NoError(t, w.revoke(leaked.Fingerprint()), "again: nothing to do")
 					if phase != "idle" {
-						require.Error(t, <-ended, "the rotation has lost the document")
+						require.Error(t, <-ended, "the rotation lost the document")
 					}
 				})
 			})
@@ -83,7 +83,7 @@ func TestRevokeSecretInEachPhase(t *testing.T) {
 	}
 }
 
-// A process that is gone at any point of a revocation.
+// A crash at any point of a revocation.
 func TestRevokeSecretContinuesAfterACrashAtEveryPoint(t *testing.T) {
 	for name, byHand := range platforms {
 		t.Run(name, func(t *testing.T) {
@@ -104,8 +104,8 @@ func TestRevokeSecretContinuesAfterACrashAtEveryPoint(t *testing.T) {
 	}
 }
 
-// Receivers reject the leaked secret first, whatever else fails, and the error has all
-// that failed.
+// Receivers reject the leaked secret first, whatever else fails, and the error joins all
+// failures.
 func TestRevokeSecretRejectsWhateverElseFails(t *testing.T) {
 	broken := errors.New("down")
 	for name, fail := range map[string]func(w *world, o *rotation.RevokeOptions){
@@ -140,8 +140,8 @@ func TestRevokeSecretRejectsWhateverElseFails(t *testing.T) {
 	}
 }
 
-// Nothing that is sealed under the leaked secret is taken, and the new secret is never
-// sealed under it.
+// No receiver accepts a successor under the seal of the leaked secret, and the new secret
+// is not sealed.
 func TestRevokeSecretSealsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, false, 10*time.Second)
@@ -168,7 +168,8 @@ func (r countingReceiver) AcceptSuccessor(ctx context.Context, sealed string) er
 	return r.Receiver.AcceptSuccessor(ctx, sealed)
 }
 
-// A rotation does not go on while a revocation is unfinished, and says which.
+// A rotation does not go on during an unfinished revocation. The error names the
+// revocation.
 func TestSecretWaitsForRevokeSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, true, 0)
@@ -200,7 +201,7 @@ func TestRevokeSecretOptions(t *testing.T) {
 	require.Zero(t, m.swaps)
 }
 
-// In an emergency, servers that read the document at once have the new secret before a
+// In an emergency, servers that read the document at once get the new secret before a
 // person is asked for another click.
 func TestRevokeSecretReachesServersBeforeTheClick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

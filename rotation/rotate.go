@@ -9,7 +9,8 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// request is phase idle: it compares, and saves that DiffHook is about to be asked.
+// request is phase idle. It compares the document with the receivers and DiffHook, and
+// enters phase requested.
 func (r *secretRun) request(ctx context.Context) error {
 	current := r.doc().Current
 	if err := r.compareReceivers(ctx, current.Fingerprint()); err != nil {
@@ -22,14 +23,14 @@ func (r *secretRun) request(ctx context.Context) error {
 	case !seen.Current.Equal(current.Secret):
 		return fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another team, or a rotation in the app; nothing was changed", ErrMismatch, seen.Current.Fingerprint(), current.Fingerprint())
 	case open(seen):
-		return fmt.Errorf("%w: DiffHook still accepts the older secret %s: a rotation in the app is not finished; revoke that secret in the app first", ErrMismatch, seen.Previous.Fingerprint())
+		return fmt.Errorf("%w: DiffHook still shows the older secret %s: a rotation in the app is not finished; revoke that secret in the app first", ErrMismatch, seen.Previous.Fingerprint())
 	}
 	r.compared = true
 	return advance(ctx, r.run, phaseIdle, phaseRequested, func(*secretDocument) {})
 }
 
-// compareReceivers returns an error if a receiver does not respond, or its secret is
-// not that of the document.
+// compareReceivers returns an error if a receiver does not respond, or differs from the
+// document in the current secret or the secret of the source.
 func (r *secretRun) compareReceivers(ctx context.Context, current string) error {
 	r.report(StepCheck, "compare the document with the receivers", time.Time{})
 	statuses, failed := r.look(ctx, func(ctx context.Context, rc Receiver, s diffhook.VerifierStatus) error {
@@ -40,13 +41,13 @@ func (r *secretRun) compareReceivers(ctx context.Context, current string) error 
 	})
 	for name, s := range statuses {
 		if s.Current.Fingerprint != current || s.Source != current || s.Current.Rejected {
-			failed[name] = fmt.Errorf("%w: receiver %s accepts %q, its source has %q, and the document has %s", ErrMismatch, name, s.Current.Fingerprint, s.Source, current)
+			failed[name] = fmt.Errorf("%w: receiver %s accepts %q, its source has %q, and the document has %s; compare the source with the document", ErrMismatch, name, s.Current.Fingerprint, s.Source, current)
 		}
 	}
 	return joined(failed)
 }
 
-// signing returns the secrets that DiffHook signs with.
+// signing returns the secrets of DiffHook.
 func (r *secretRun) signing(ctx context.Context, step StepName, text string, old diffhook.Secret) (seen diffhook.Secrets, err error) {
 	err = r.ask(step, text, func() (err error) {
 		seen, err = r.platform.Signing(ctx, old)
@@ -58,14 +59,14 @@ func (r *secretRun) signing(ctx context.Context, step StepName, text string, old
 	return seen, err
 }
 
-// open reports whether DiffHook shows a previous secret in force.
+// open reports whether DiffHook shows a previous secret, before the expiry of this secret.
 func open(s diffhook.Secrets) bool {
 	return !s.NoPrevious && !s.Previous.IsZero() && !s.Previous.Equal(s.Current) &&
 		(s.PreviousExpires.IsZero() || time.Now().Before(s.PreviousExpires))
 }
 
-// rotate is phase requested: it begins the hold, asks for a new secret unless DiffHook
-// signs with a new secret already, and saves both secrets.
+// rotate is phase requested. It begins the hold, and saves both secrets. Unless DiffHook
+// signs with a new secret already, rotate asks for a new secret.
 func (r *secretRun) rotate(ctx context.Context) error {
 	d := r.doc()
 	r.hold(ctx)
@@ -81,10 +82,10 @@ func (r *secretRun) rotate(ctx context.Context) error {
 	})
 }
 
-// successor returns the secret that replaces old. In another run than the run that
-// saved phase requested, DiffHook may have that secret already, or the request of the
-// run before may arrive between the look and the click. So such a run looks again after
-// the click, unless the response shows the replaced secret.
+// successor returns the secret that replaces old. If an earlier run entered phase
+// requested, DiffHook may have rotated already, or the request of that run may still
+// arrive. So this run looks before the click, and also after a click whose response
+// does not show the replaced secret.
 func (r *secretRun) successor(ctx context.Context, old diffhook.Secret) (next diffhook.Secret, err error) {
 	if !r.compared {
 		if next, err := r.lookFor(ctx, old); err != nil || !next.IsZero() {
@@ -124,8 +125,8 @@ func (r *secretRun) click(ctx context.Context, old diffhook.Secret) (rotated dif
 }
 
 // successorOf returns the secret that DiffHook signed with after old. After two clicks,
-// that is the previous secret: servers must accept its deliveries. Later, confirm finds
-// the newest secret, and stops the rotation.
+// this is the previous secret: servers must accept deliveries with it. Later, confirm
+// finds the newest secret and stops the rotation.
 func successorOf(old diffhook.Secret, seen diffhook.Secrets) diffhook.Secret {
 	if open(seen) && !seen.Previous.Equal(old) {
 		return seen.Previous
@@ -133,12 +134,12 @@ func successorOf(old diffhook.Secret, seen diffhook.Secrets) diffhook.Secret {
 	return seen.Current
 }
 
-// checkNew returns an error unless next may succeed the secret with the fingerprint
-// old. Receivers have rejected the secret that an earlier rotation replaced.
+// checkNew returns an error if next is no successor of the secret with the fingerprint
+// old. Receivers reject the secret of the rotation before.
 func checkNew(next diffhook.Secret, d secretDocument, old string) error {
 	switch next.Fingerprint() {
 	case "", old, d.Replaced:
-		return fmt.Errorf("%w: the platform returned no new secret but %q; run it again", ErrMismatch, next.Fingerprint())
+		return fmt.Errorf("%w: the platform returned %q, which is not a new secret; run the rotation again", ErrMismatch, next.Fingerprint())
 	}
 	return nil
 }

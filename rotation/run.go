@@ -30,13 +30,13 @@ func newRun(s Store, kind string, observe func(Step)) *run {
 	return &run{journal: newJournal(s, kind), reporter: newReporter(observe)}
 }
 
-// carryOut takes the lease, and carries out the phases of the document until accepts
-// reports that nothing is left to do.
-func (r *run) carryOut(ctx context.Context, accepts func() (done bool, err error), beat func(context.Context), phases map[phase]func(context.Context) error) error {
+// carryOut takes the lease, and carries out the phases of the document until replaced
+// returns true or an error.
+func (r *run) carryOut(ctx context.Context, replaced func() (bool, error), beat func(context.Context), phases map[phase]func(context.Context) error) error {
 	if err := r.load(ctx); err != nil {
 		return err
 	}
-	if done, err := accepts(); done || err != nil {
+	if done, err := replaced(); done || err != nil {
 		return err
 	}
 	if err := r.acquire(ctx, false); err != nil {
@@ -44,7 +44,7 @@ func (r *run) carryOut(ctx context.Context, accepts func() (done bool, err error
 	}
 	return r.leased(ctx, beat, func(ctx context.Context) error {
 		for {
-			if done, err := accepts(); done || err != nil {
+			if done, err := replaced(); done || err != nil {
 				return err
 			}
 			if err := phases[r.phase()](ctx); err != nil {
@@ -54,7 +54,7 @@ func (r *run) carryOut(ctx context.Context, accepts func() (done bool, err error
 	})
 }
 
-// leased calls do, keeps the lease meanwhile, and gives the lease back.
+// leased calls do, and renews the lease meanwhile. Then it ends the lease.
 func (r *run) leased(ctx context.Context, beat func(context.Context), do func(context.Context) error) error {
 	defer r.release(ctx)
 	held, end := r.keep(ctx, beat)
@@ -67,8 +67,8 @@ func (r *run) leased(ctx context.Context, beat func(context.Context), do func(co
 	return err
 }
 
-// ask makes a request to DiffHook or a person. The text is the step, and begins the
-// error.
+// ask calls request, which asks DiffHook or a person. The text describes the step, and
+// begins the error.
 func (r *run) ask(step StepName, text string, request func() error) error {
 	r.report(step, text, time.Time{})
 	if err := r.checkLease(); err != nil {
@@ -80,11 +80,11 @@ func (r *run) ask(step StepName, text string, request func() error) error {
 	return nil
 }
 
-// advance saves a change that leads from a phase to another.
+// advance saves a change, and a phase in place of another.
 func advance[D any](ctx context.Context, r *run, from, to phase, change func(d *D)) error {
 	return r.update(ctx, func(doc document) error {
 		if got := doc.head().Phase; got != from {
-			return fmt.Errorf("%w: the document is in phase %s and not %s; run it again", ErrConflict, got, from)
+			return fmt.Errorf("%w: the document is in phase %s and not %s; try again", ErrConflict, got, from)
 		}
 		change(any(doc).(*D))
 		doc.head().enter(to)

@@ -17,22 +17,22 @@ type SecretOptions struct {
 	// unless RevokeNow is set.
 	Receivers map[string]Receiver
 
-	// Publish is called with the secrets that servers must have, until it returns
-	// nil, once for each change and again in each run. It is for servers that do not
-	// read the document. Restart a server only if no delivery is Pending in
-	// its Status.
+	// Publish sends secrets to servers that do not read the document. It is called
+	// after each change and in each run, and again until it returns nil. Restart a
+	// server only if the Status shows no Pending deliveries.
 	Publish func(ctx context.Context, s diffhook.Secrets) error
 
 	// RetryHorizon is how long DiffHook may retry a delivery that the old secret
 	// signed. By default, 18 h, for generation 2. 2 minutes suffice for generation 1.
 	RetryHorizon time.Duration
 
-	// Quiet is for how long no receiver must have used the old secret. By default,
-	// RetryHorizon.
+	// Quiet is the time for which no receiver must have used the old secret. By
+	// default, RetryHorizon.
 	Quiet time.Duration
 
-	// Hold is the length of the hold at the receivers, which is renewed until the new
-	// secret is confirmed. By default and at most, 1 h. Negative: no hold.
+	// Hold is the length of the hold at the receivers. The hold is renewed until the
+	// rotation ends, or waits for over 10 minutes. By default and at most, 1 h. Negative:
+	// no hold.
 	Hold time.Duration
 
 	// Poll is the time between two looks at the receivers. By default, 5 s.
@@ -42,7 +42,8 @@ type SecretOptions struct {
 	// do not count. All other checks stay.
 	RevokeNow bool
 
-	// Observe is called with each step, one at a time. By default, nothing is.
+	// Observe is called with each step, and never concurrently. By default, nothing is
+	// called.
 	Observe func(Step)
 }
 
@@ -56,20 +57,20 @@ const (
 	shortDrain = 10 * time.Minute
 )
 
-// Secret replaces the signing secret with the fingerprint old. Run it again after any
-// error or crash: it continues. It returns nil if old was replaced by the rotation that
-// the document remembers.
+// Secret replaces the signing secret with the fingerprint old. After any error or
+// crash, call Secret again: the rotation continues. The result is nil if the last
+// rotation of the document replaced old.
 //
-// Secret compares the document, DiffHook and the receivers, and holds deliveries. It
-// saves the new secret that p returns, gives it to each receiver under seal, and calls
-// Publish. It revokes the old secret once every receiver's source has the new secret,
-// no receiver has used the old secret for Quiet, and RetryHorizon is over: see
-// docs/rotation.md.
+// Secret compares the document, DiffHook and the receivers, and starts a hold. The new
+// secret of p is saved, sent to receivers under seal, and published. When every
+// source contains the new secret, no receiver used the old secret for Quiet, and
+// RetryHorizon is over, Secret revokes the old secret. Then it waits until no source
+// names the old secret.
 //
 // Errors match
 //   - [ErrNotInForce], if the document does not name old;
-//   - [ErrBusy], during another run or rotation;
-//   - [ErrMismatch], if the document, DiffHook and the receivers differ;
+//   - [ErrBusy], during another rotation;
+//   - [ErrMismatch], if document, DiffHook and receivers differ;
 //   - [ErrInvalidDocument] and [ErrConflict], for the document;
 //   - [diffhook.ErrInvalidOptions], and the errors of p, s and ctx.
 func Secret(ctx context.Context, old string, p SecretPlatform, s Store, opts *SecretOptions) error {
@@ -81,7 +82,7 @@ func Secret(ctx context.Context, old string, p SecretPlatform, s Store, opts *Se
 		return errNilArgument
 	}
 	r := newSecretRun(p, s, o)
-	return r.carryOut(ctx, func() (bool, error) { return r.accepts(old) }, r.beat, map[phase]func(context.Context) error{
+	return r.carryOut(ctx, func() (bool, error) { return r.replaced(old) }, r.beat, map[phase]func(context.Context) error{
 		phaseIdle:      r.request,
 		phaseRequested: r.rotate,
 		phaseRotated:   r.drain,
@@ -92,11 +93,11 @@ func Secret(ctx context.Context, old string, p SecretPlatform, s Store, opts *Se
 func (o *SecretOptions) complete() error {
 	switch {
 	case o.RetryHorizon < 0 || o.Quiet < 0 || o.Poll < 0:
-		return fmt.Errorf("%w: RetryHorizon, Quiet and Poll must not be negative; pass 0 for the defaults", diffhook.ErrInvalidOptions)
+		return fmt.Errorf("%w: RetryHorizon, Quiet or Poll is negative; pass 0 for the default", diffhook.ErrInvalidOptions)
 	case o.Hold > longestHold:
-		return fmt.Errorf("%w: Hold is longer than %v", diffhook.ErrInvalidOptions, longestHold)
+		return fmt.Errorf("%w: Hold is longer than %v; pass a shorter time", diffhook.ErrInvalidOptions, longestHold)
 	case len(o.Receivers) == 0 && !o.RevokeNow:
-		return fmt.Errorf("%w: there are no Receivers to look at; name all servers, or set RevokeNow if the old secret may be revoked at once", diffhook.ErrInvalidOptions)
+		return fmt.Errorf("%w: there are no Receivers; name all servers, or set RevokeNow if the old secret may be revoked at once", diffhook.ErrInvalidOptions)
 	}
 	o.RetryHorizon = cmp.Or(o.RetryHorizon, defaultHorizon)
 	o.Quiet = cmp.Or(o.Quiet, o.RetryHorizon)
@@ -124,30 +125,30 @@ func newSecretRun(p SecretPlatform, s Store, o SecretOptions) *secretRun {
 
 func (r *secretRun) doc() secretDocument { return snapshot[secretDocument](r.journal) }
 
-// accepts reports whether old is replaced already, or returns an error if the
-// document does not allow to replace it.
-func (r *secretRun) accepts(old string) (done bool, err error) {
+// replaced reports whether old is replaced. It returns an error if the document does
+// not name old, or another rotation is not finished.
+func (r *secretRun) replaced(old string) (done bool, err error) {
 	d := r.doc()
-	under := d.replacing()
+	replacing := d.replacing()
 	switch {
 	case d.Leaked != "":
 		return false, fmt.Errorf("%w: the revocation of %s is not finished; finish that first", ErrBusy, d.Leaked)
-	case old == under:
+	case old == replacing:
 		return false, nil
 	case old == d.Replaced && d.Phase == phaseIdle:
 		return true, nil
 	case old == d.Current.Fingerprint():
-		return false, fmt.Errorf("%w: the rotation of %s is not finished; finish that first", ErrBusy, under)
+		return false, fmt.Errorf("%w: the rotation of %s is not finished; finish that first", ErrBusy, replacing)
 	case !isFingerprint(old):
 		return false, fmt.Errorf("%w: old is not a fingerprint: 16 digits 0-9a-f", ErrNotInForce)
 	}
-	return false, fmt.Errorf("%w: the document names %s and not %s", ErrNotInForce, under, old)
+	return false, fmt.Errorf("%w: the document names %s and not %s", ErrNotInForce, replacing, old)
 }
 
-// mustRevoke saves that RevokeSecret continues, with a secret that DiffHook does not
-// sign with. It returns err.
+// mustRevoke saves the fingerprint of s, with which DiffHook does not sign, for
+// RevokeSecret. It returns err with that remedy.
 func (r *secretRun) mustRevoke(ctx context.Context, s secretText, err error) error {
-	_ = r.saveRevoke(ctx, s.Fingerprint()) // for people: the next run finds the same
+	_ = r.saveRevoke(ctx, s.Fingerprint()) // for people; the next run finds the mismatch again
 	return fmt.Errorf("%w; if the app shows another secret, revoke %s: the revocation takes over the secret of DiffHook", err, s.Fingerprint())
 }
 
@@ -163,7 +164,7 @@ func (r *secretRun) saveRevoke(ctx context.Context, fingerprint string) error {
 
 func (r *secretRun) waitPoll(ctx context.Context) error { return pause(ctx, r.opts.Poll) }
 
-// publish calls Publish, unless Publish returned nil in this phase already. It reports
+// publish calls Publish, unless Publish has returned nil in this phase. It reports
 // whether servers can have the secrets.
 func (r *secretRun) publish(ctx context.Context, d secretDocument) bool {
 	if r.published == d.Phase || r.opts.Publish == nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A process that is gone at any save, question or request, before or after it is
-// handled: the next run continues, and no delivery is lost.
+// A crash at any save, question or request, before or after the effect: the next run
+// continues, and no delivery is lost.
 func TestSecretContinuesAfterACrashAtEveryPoint(t *testing.T) {
 	for name, byHand := range platforms {
 		for _, pause := range []time.Duration{5 * time.Second, 15 * time.Minute} {
@@ -41,8 +41,8 @@ func TestSecretContinuesAfterACrashAtEveryPoint(t *testing.T) {
 // isExhaustive reports whether tests take all cases, and not some in a fixed order.
 func isExhaustive() bool { return os.Getenv("DIFFHOOK_TEST_PATHS") == "all" }
 
-// eachPoint calls crash for each fifth point at which a process can be gone, or for each
-// point, until the process ends before the point.
+// eachPoint calls crash for each fifth point of a process, or for each point if
+// isExhaustive, until the process ends before the point.
 func eachPoint(t *testing.T, crash func(t *testing.T, at int) (gone bool)) {
 	t.Helper()
 	step := 5

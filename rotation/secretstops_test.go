@@ -15,7 +15,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// What does not fit: the rotation stops before DiffHook is asked for anything.
+// After a mismatch, the rotation stops before a request to DiffHook.
 func TestSecretStopsBeforeTheRotationIfSomethingDoesNotFit(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(w *world)
@@ -24,7 +24,7 @@ func TestSecretStopsBeforeTheRotationIfSomethingDoesNotFit(t *testing.T) {
 	}{
 		"another team":                  {change: func(w *world) { w.person.wrong = map[int]string{1: diffhooktest.NewSecret().Reveal()} }, want: rotation.ErrMismatch},
 		"a rotation in the app":         {change: func(w *world) { w.team.Rotate() }, want: rotation.ErrMismatch},
-		"a fingerprint that is unknown": {old: func(*world) string { return diffhooktest.NewSecret().Fingerprint() }, want: rotation.ErrNotInForce},
+		"an unknown fingerprint":        {old: func(*world) string { return diffhooktest.NewSecret().Fingerprint() }, want: rotation.ErrNotInForce},
 		"the secret, not a fingerprint": {old: func(w *world) string { return w.first.Reveal() }, want: rotation.ErrNotInForce},
 		"a receiver with another source": {change: func(w *world) {
 			w.servers["web-1"].source = diffhook.Secrets{Current: diffhooktest.NewSecret()}
@@ -74,9 +74,9 @@ func (w *world) rewrite(from, to string) {
 	w.store.history = append(w.store.history, saved{time.Now(), w.store.doc, w.store.version})
 }
 
-// A wrong paste that looks right, and a click by somebody else: both are found before
-// anything is revoked and before the hold ends. The error names the way on, which
-// loses no delivery.
+// A wrong paste in the right form, and a click by somebody else: the rotation finds both
+// before the revocation and before the end of the hold. The error names the next call,
+// which loses no delivery.
 func TestSecretStopsAndRevokeSecretTakesOver(t *testing.T) {
 	for name, change := range map[string]func(w *world, n int){
 		"a wrong paste": func(w *world, n int) {
@@ -118,8 +118,8 @@ func TestSecretStopsAndRevokeSecretTakesOver(t *testing.T) {
 	}
 }
 
-// A wrong paste before the click, in a run that continues: DiffHook goes on signing with
-// the old secret, which is never quiet. The rotation does not wait for ever.
+// A wrong paste before the click, in a run that continues: DiffHook still signs with the
+// old secret, which is never quiet. The rotation does not wait for ever.
 func TestSecretStopsIfTheOldSecretStaysInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, true, 0, 40*time.Second)
@@ -145,8 +145,8 @@ func TestSecretStopsIfTheOldSecretStaysInUse(t *testing.T) {
 	})
 }
 
-// A secret that an earlier rotation replaced, from a stale clipboard, is never taken for
-// the new secret: servers reject it, and would never learn it.
+// The secret of an earlier rotation, from a stale clipboard, is never taken for the new
+// secret: servers reject the secret for good.
 func TestSecretStopsAtASecretThatWasReplacedBefore(t *testing.T) {
 	for name, revoke := range map[string]bool{"Secret": false, "RevokeSecret": true} {
 		t.Run(name, func(t *testing.T) {
@@ -181,7 +181,7 @@ func (w *world) revoke(leaked string) error {
 	return rotation.RevokeSecret(w.t.Context(), leaked, p, w.store, &rotation.RevokeOptions{Receivers: o.Receivers, Observe: o.Observe})
 }
 
-// Two runs, of two people: the second returns ErrBusy and has asked nobody.
+// Two runs, of two people: the second returns ErrBusy and asks nobody.
 func TestSecondRunIsBusy(t *testing.T) {
 	for name, byHand := range platforms {
 		t.Run(name, func(t *testing.T) {
@@ -211,8 +211,8 @@ func TestSecondRunIsBusy(t *testing.T) {
 	}
 }
 
-// A rotation that somebody began in the app and did not finish, and a document that
-// somebody edits during a run.
+// An unfinished rotation of somebody else in the app, and an edited document during a
+// run.
 func TestSecretStopsIfSomebodyElseIsAtWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, false)

@@ -16,7 +16,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// The old secret is revoked only when all that the design asks for is true.
+// The old secret is revoked only when all conditions hold.
 func TestSecretWaitsBeforeItRevokes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // RetryHorizon, and Quiet after the last use
 		w := newWorld(t, false, 0)
@@ -32,7 +32,7 @@ func TestSecretWaitsBeforeItRevokes(t *testing.T) {
 		require.GreaterOrEqual(t, time.Since(began), 90*time.Second+3*time.Minute)
 		w.requireRotated()
 	})
-	synctest.Test(t, func(t *testing.T) { // RevokeNow waits for neither, and for the source all the same
+	synctest.Test(t, func(t *testing.T) { // RevokeNow waits for neither, and still for the source
 		w := newWorld(t, false, 40*time.Second)
 		began := time.Now()
 		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) { o.RevokeNow = true })
@@ -41,7 +41,7 @@ func TestSecretWaitsBeforeItRevokes(t *testing.T) {
 		require.GreaterOrEqual(t, time.Since(began), 40*time.Second)
 		w.requireRotated()
 	})
-	synctest.Test(t, func(t *testing.T) { // a server that is down
+	synctest.Test(t, func(t *testing.T) { // a server is down
 		w := newWorld(t, false, 0, 0)
 		var up atomic.Bool
 		time.AfterFunc(time.Hour, func() { up.Store(true) })
@@ -49,7 +49,7 @@ func TestSecretWaitsBeforeItRevokes(t *testing.T) {
 			o.Receivers["web-2"] = brokenReceiver{o.Receivers["web-2"], func() bool { return !up.Load() && w.rotations > 0 }}
 		})
 		require.NoError(t, err)
-		require.True(t, up.Load(), "it has waited for web-2")
+		require.True(t, up.Load(), "the run waited for web-2")
 		w.requireRotated()
 	})
 	synctest.Test(t, func(t *testing.T) { // Publish fails for a while
@@ -75,7 +75,7 @@ func TestSecretWaitsBeforeItRevokes(t *testing.T) {
 	})
 }
 
-// Each condition of a revocation by itself.
+// Each condition of a revocation alone.
 func TestSecretWaitsForEachCondition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // the retry horizon, though the old secret is quiet
 		w := newWorld(t, false, 0)
@@ -84,7 +84,7 @@ func TestSecretWaitsForEachCondition(t *testing.T) {
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, time.Since(began), 5*time.Minute)
 	})
-	synctest.Test(t, func(t *testing.T) { // a delivery that waits in memory, also with RevokeNow
+	synctest.Test(t, func(t *testing.T) { // a delivery in memory, also with RevokeNow
 		w := newWorld(t, false, 0)
 		began := time.Now()
 		_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
@@ -122,8 +122,8 @@ func (r pendingReceiver) Status(ctx context.Context) (diffhook.VerifierStatus, e
 	return s, err
 }
 
-// The new secret is pushed to servers: without a hold, a source that is 100 s late loses
-// nothing, if DiffHook is asked through the API.
+// Servers get the new secret under seal: without a hold, a source 100 s late loses
+// nothing, if the rotation calls the API.
 func TestSecretPushesTheSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, false, 100*time.Second, 60*time.Second)
@@ -185,7 +185,7 @@ func TestSecretConfirmsBeforeALongWait(t *testing.T) {
 	})
 }
 
-// A long wait saves nothing, and a run that begins then takes it over.
+// A long wait saves nothing, and a run that begins then takes the wait over.
 func TestLongWaitIsTakenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, false, 0)
@@ -212,8 +212,7 @@ func TestLongWaitIsTakenOver(t *testing.T) {
 	})
 }
 
-// A server that restarts with deliveries in memory, and one that cannot hold, are
-// reported.
+// The run reports a restart with deliveries in memory, and a server that cannot hold.
 func TestSecretReportsWhatAHoldLoses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, true, 0)

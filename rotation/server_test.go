@@ -10,7 +10,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// server verifies deliveries. Its source is the document, some time late.
+// server verifies deliveries. The source is the document, some time late.
 type server struct {
 	v       *diffhook.Verifier
 	handler http.Handler
@@ -44,14 +44,14 @@ func (s *server) now() (*diffhook.Verifier, http.Handler) {
 	return s.v, s.handler
 }
 
-// count returns how often the server has handled an event.
+// count returns how often the server handled an event.
 func (s *server) count(id string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.handled[id]
 }
 
-// current is the receiver of the server, whichever process it is.
+// current is the receiver of the server, for whichever process runs.
 type current struct{ *server }
 
 func (c current) local() rotation.Receiver { v, _ := c.now(); return rotation.Local(v) }

@@ -76,13 +76,13 @@ func rotateInProcess(words []string) error {
 }
 
 // SIGKILL of a real process: after each question, or in each request before the
-// response, and at odd moments during a save. The next process continues: there is a
+// response, and at random moments during a save. The next process continues: there is a
 // single successor, and nothing else is alive. Over all cases, processes are killed at
 // more than 150 points.
 func TestContinuesAfterSIGKILL(t *testing.T) {
 	for _, test := range []struct {
 		function, way string
-		lasts         [][]int // of each round: the event of each process after which it dies
+		lasts         [][]int // of each round: the last event of each process
 		kills         int
 	}{
 		{"Secret", "hand", [][]int{{1, 2, 1, 1, 2}, {2, 2}, {1, 1, 3}, {3}, {4}}, 36},
@@ -178,7 +178,7 @@ func (a *killedApp) event(after time.Duration) {
 	time.AfterFunc(after, a.kill)
 }
 
-// run reports whether the process ended by itself.
+// run reports whether the process ended without a kill.
 func (a *killedApp) run(last int, after time.Duration) (done bool) {
 	a.t.Helper()
 	cmd := exec.CommandContext(a.t.Context(), os.Args[0])
@@ -205,7 +205,7 @@ func (a *killedApp) run(last int, after time.Duration) (done bool) {
 	return done
 }
 
-// answer clicks and answers as a question says.
+// answer clicks and answers for a question.
 func (a *killedApp) answer(text string) string {
 	switch {
 	case a.words[0] == "Key":

@@ -1,11 +1,12 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
 
-// DocumentState is how far a rotation is. It shows no secret and no key.
+// DocumentState is the progress of a rotation. It shows no secret and no key.
 type DocumentState struct {
 	Kind  string    `json:"kind"` // signing-secret or api-key
 	Phase string    `json:"phase"`
@@ -19,26 +20,26 @@ type DocumentState struct {
 	Replaced string `json:"replaced,omitempty"` // by the last rotation
 	Label    string `json:"label,omitempty"`    // of the new key
 
-	// Outstanding are labels of requests for a key that were interrupted, and that
-	// may still arrive. The next rotation discards keys with these labels.
+	// Outstanding are the labels of interrupted requests for a key. Such a request may
+	// still arrive: the next rotation discards keys with these labels.
 	Outstanding []string `json:"outstanding,omitempty"`
 
-	// RunUntil is when the lease of a run ends; zero: there is no run.
+	// RunUntil is the end of the lease of a run; zero: no run holds a lease.
 	RunUntil time.Time `json:"runUntil,omitzero"`
 
-	// WaitUntil is when the wait for the old key ends, unless the run was killed;
-	// zero: no run waits.
+	// WaitUntil is the end of the wait for an old key, unless the waiting run was
+	// killed; zero: no run waits.
 	WaitUntil time.Time `json:"waitUntil,omitzero"`
 
-	// Continue is the call that continues the rotation; in phase idle, the call that
-	// begins the next rotation.
+	// Continue is the call to continue the rotation, or in phase idle to begin the next
+	// rotation.
 	Continue Call `json:"continue"`
 
-	// Then is the next step of that call, in words.
+	// Then is the next step of this call, in words.
 	Then string `json:"then"`
 }
 
-// State returns how far the rotation in the document of s is.
+// State returns the progress of the rotation in the document of s.
 func State(ctx context.Context, s Store) (DocumentState, error) {
 	j := newJournal(s, kindSecret)
 	content, _, err := j.get(ctx)
@@ -55,6 +56,9 @@ func State(ctx context.Context, s Store) (DocumentState, error) {
 	return keyState(key), nil
 }
 
+// unknownPhase is the next step in a document of a newer format.
+const unknownPhase = "unknown to this version: update the program"
+
 func stateOf(h header) DocumentState {
 	state := DocumentState{Kind: h.Kind, Phase: string(h.Phase), Since: h.Since, Replaced: shownID(h.Replaced)}
 	if h.Run != "" && time.Now().Before(h.RunUntil) {
@@ -70,16 +74,12 @@ func secretState(d *secretDocument) DocumentState {
 	state := stateOf(d.header)
 	state.Current, state.Previous = d.Current.Fingerprint(), d.Previous.Fingerprint()
 	state.Continue = Call{FunctionSecret, d.replacing()}
-	switch d.Phase {
-	case phaseIdle:
-		state.Then = "nothing is under way"
-	case phaseRequested:
-		state.Then = "look whether DiffHook has a new secret, and else ask for a new secret"
-	case phaseRotated:
-		state.Then = "wait for the servers, and then revoke the old secret"
-	default:
-		state.Then = "revoke the old secret"
-	}
+	state.Then = cmp.Or(map[phase]string{
+		phaseIdle:      "nothing is under way",
+		phaseRequested: "look for a new secret at DiffHook, and otherwise ask for a new secret",
+		phaseRotated:   "wait for the servers, and then revoke the old secret",
+		phaseRevoked:   "revoke the old secret",
+	}[d.Phase], unknownPhase)
 	if d.Revoke == "" {
 		return state
 	}
@@ -101,15 +101,11 @@ func keyState(d *keyDocument) DocumentState {
 		state.Previous = shownID(d.Previous.ID)
 		state.Continue.ID = state.Previous
 	}
-	switch d.Phase {
-	case phaseIdle:
-		state.Then = "nothing is under way"
-	case phaseRequested:
-		state.Then = "discard keys with the label " + d.Label + ", and ask for a key with another label"
-	case phaseCreated:
-		state.Then = "try the new key, and give the key to applications"
-	default:
-		state.Then = "wait until the old key is out of use, and delete the key"
-	}
+	state.Then = cmp.Or(map[phase]string{
+		phaseIdle:      "nothing is under way",
+		phaseRequested: "discard keys with the label " + d.Label + ", and ask for a key with another label",
+		phaseCreated:   "try the new key, and pass the key to applications",
+		phasePromoted:  "wait until the old key is out of use, and delete the key",
+	}[d.Phase], unknownPhase)
 	return state
 }

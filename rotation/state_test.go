@@ -3,6 +3,7 @@ package rotation_test
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,8 +23,8 @@ func (w *world) continues(function rotation.Function, id string) {
 	require.Empty(w.t, cmp.Diff(rotation.Call{Function: function, ID: id}, state.Continue))
 }
 
-// The state names RevokeSecret after the mismatch that RevokeSecret ends, and Secret
-// again after the right answer to the same question.
+// The state names RevokeSecret after a mismatch, and Secret again after the right answer
+// to the same question.
 func TestStateNamesTheCallAfterAMismatch(t *testing.T) {
 	for name, mistake := range map[string]int{"the new secret is a wrong paste": 2, "the last answer is": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -52,7 +53,7 @@ func TestStateNamesTheCallAfterAMismatch(t *testing.T) {
 	}
 }
 
-// The state names RevokeSecret until it returns nil, at each question, also if the
+// The state names RevokeSecret until the error is nil, at each question, also if the
 // leaked secret is the older secret of a rotation.
 func TestStateNamesRevokeSecretUntilTheEnd(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -83,7 +84,7 @@ func TestStateNamesRevokeSecretUntilTheEnd(t *testing.T) {
 	}
 }
 
-// The state has the end of the wait for the old key, until the run ends.
+// Until the run ends, the state shows the end of the wait for the old key.
 func TestStateHasTheEndOfTheWaitForTheOldKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newKeyWorld(t, true, 1)
@@ -120,4 +121,18 @@ func TestStateShortensTheReplacedClientID(t *testing.T) {
 			require.Fail(t, "the state has a key", key)
 		}
 	})
+}
+
+// In a document of a newer format, the phase may be unknown. The state then names no step.
+func TestStateOfANewerDocument(t *testing.T) {
+	for kind, fields := range map[string]string{
+		"signing-secret": `"current":"` + diffhooktest.NewSecret().Reveal() + `"`,
+		"api-key":        `"id":"production-server","key":"dh_live_` + strings.Repeat("k", 20) + `"`,
+	} {
+		m := &memory{history: []saved{{doc: []byte(`{"kind":"` + kind + `","format":9,"phase":"turning",` + fields + `}`)}}}
+		state, err := rotation.State(t.Context(), m)
+		require.NoError(t, err)
+		require.Equal(t, "turning", state.Phase)
+		require.Contains(t, state.Then, "unknown", kind)
+	}
 }

@@ -27,11 +27,11 @@ const (
 // Step is the progress of a rotation. It shows no secret and no key.
 type Step struct {
 	Name  StepName
-	Text  string    // for people, on one line
+	Text  string    // for people, on a single line
 	Until time.Time // the earliest end of a wait; zero: unknown, or no wait
 }
 
-// reporter calls Observe once for each step, however often a wait reports it.
+// reporter calls Observe once for each step, however often a wait repeats the step.
 type reporter struct {
 	observe func(Step)
 	mu      sync.Mutex
@@ -57,7 +57,7 @@ func (r *reporter) report(name StepName, text string, until time.Time) {
 		}
 		return
 	}
-	const jitter = 2 * time.Second // of an end that is computed anew in each look
+	const jitter = 2 * time.Second // of the end of a wait: each look computes the end anew
 	if r.last.Name != name || r.last.Text != text || r.last.Until.Sub(until).Abs() > jitter {
 		r.last = step
 		r.observe(step)

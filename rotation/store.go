@@ -8,37 +8,36 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// Store keeps one document for one credential: the credential that servers or
-// applications read, and how far a rotation is. A Store must be safe for concurrent
-// use. The document contains credentials: keep it as safe as they are.
+// Store keeps the document of a credential: the credential itself, for servers or
+// applications, and the progress of a rotation. The document contains credentials:
+// protect the store as you protect them. A Store must be safe for concurrent use.
 //
 // A rotation reads the document again after each Swap, also after an error. A store
-// may reformat the JSON. If Get lags behind Swap, the rotation waits for 30 s.
+// may reformat the JSON. If Get lags behind Swap, the rotation waits for up to 30 s.
 type Store interface {
-	// Get returns the document and its version. A nil doc means that there is none,
-	// and version is then for the first document.
+	// Get returns the document and a version. If there is no document, doc is nil, and
+	// the version is for the Swap that creates the document.
 	Get(ctx context.Context) (doc []byte, version string, err error)
 
-	// Swap replaces the document if version is still the newest. Else it returns an
-	// error that matches [ErrConflict], and the document stays.
+	// Swap replaces the document if version is still the newest. Otherwise the
+	// document stays, and the error matches [ErrConflict].
 	Swap(ctx context.Context, version string, doc []byte) error
 }
 
-// NewSecret saves the first document: current is the signing secret that DiffHook
-// signs with now. It returns an error that matches [ErrConflict] if there is a
-// document.
+// NewSecret saves the first document. DiffHook signs with current now. The error
+// matches [ErrConflict] if there is a document, and [diffhook.ErrInvalidSecret] if
+// current is the zero Secret.
 func NewSecret(ctx context.Context, s Store, current diffhook.Secret) error {
 	if current.IsZero() {
-		return fmt.Errorf("%w: create the document: the secret is the zero Secret; make one with diffhook.NewSecret", diffhook.ErrInvalidSecret)
+		return fmt.Errorf("%w: create the document: the secret is the zero Secret; pass a secret of diffhook.NewSecret", diffhook.ErrInvalidSecret)
 	}
 	doc := &secretDocument{Current: secretText{current}}
 	doc.header = newHeader(kindSecret)
 	return create(ctx, s, doc)
 }
 
-// NewKey saves the first document of an API key. It returns an error that matches
-// [ErrConflict] if there is a document, and diffhook.ErrInvalidCredentials if key is
-// no credential.
+// NewKey saves the first document of an API key. The error matches [ErrConflict] if
+// there is a document, and [diffhook.ErrInvalidCredentials] if key is no credential.
 func NewKey(ctx context.Context, s Store, key Pair) error {
 	if err := key.check(); err != nil {
 		return err
@@ -59,7 +58,7 @@ func create(ctx context.Context, s Store, doc document) error {
 		return err
 	}
 	if content != nil {
-		return fmt.Errorf("%w: create the document: there is a document already", ErrConflict)
+		return fmt.Errorf("%w: create the document: there is a document already; use that document, or name another", ErrConflict)
 	}
 	return j.save(ctx, nil, version, doc)
 }
@@ -76,8 +75,8 @@ func Source(s Store) diffhook.SecretSource {
 	})
 }
 
-// Credentials returns the credentials that are in the document of s now, to create a
-// client. [Watch] gives the client later ones.
+// Credentials returns the credentials in the document of s, to create a client.
+// [Watch] keeps the client up to date.
 func Credentials(ctx context.Context, s Store) (diffhook.Credentials, error) {
 	doc := new(keyDocument)
 	if err := read(ctx, s, doc); err != nil {
@@ -86,10 +85,10 @@ func Credentials(ctx context.Context, s Store) (diffhook.Credentials, error) {
 	return Pair(doc.pairText).credentials(), nil
 }
 
-// Watch gives c the credentials in the document of s, now and whenever they change.
-// It reads the document once per every; zero means 1 minute. If the first read
-// fails, Watch returns the error. Later errors keep the last credentials, until a
-// read succeeds. When ctx ends, Watch returns the error of ctx.
+// Watch sets the credentials of c to those in the document of s, now and after each
+// change. The time between two reads is every; zero means 1 minute. If the first read
+// fails, Watch returns the error. If a later read fails, c keeps the last credentials.
+// When ctx ends, Watch returns the error of ctx.
 func Watch(ctx context.Context, s Store, c *diffhook.Client, every time.Duration) error {
 	if every < 0 {
 		return fmt.Errorf("%w: watch the API key: every is negative; pass 0 for a minute", diffhook.ErrInvalidOptions)

@@ -20,7 +20,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// The document can be read by programs in other languages: its fields are part of the
+// Programs in other languages can read the document: the fields are part of the
 // interface.
 func TestDocumentFields(t *testing.T) {
 	secret, m := diffhooktest.NewSecret(), &memory{}
@@ -51,8 +51,8 @@ func fieldsOf(t *testing.T, doc []byte) (fields map[string]any) {
 	return fields
 }
 
-// Readers ignore fields that they do not know, also of a newer format. Writers keep
-// the fields, and refuse a newer format.
+// Readers ignore unknown fields, also of a newer format. Writers keep the fields, and
+// refuse a newer format.
 func TestSourceReadsNewerDocuments(t *testing.T) {
 	secret, m := diffhooktest.NewSecret(), &memory{}
 	m.doc = fmt.Appendf(nil, `{"kind":"signing-secret","format":9,"phase":"turning","current":%q,"colour":{"red":1}}`, secret.Reveal())
@@ -68,17 +68,17 @@ func TestSourceReadsNewerDocuments(t *testing.T) {
 func TestDocumentsThatCannotBeRead(t *testing.T) {
 	secret := diffhooktest.NewSecret().Reveal()
 	for name, doc := range map[string]string{
-		"the secret itself":   secret,
-		"a list":              "[]",
-		"no kind":             `{"current":"` + secret + `"}`,
-		"no secret":           `{"kind":"signing-secret","format":1,"phase":"idle"}`,
-		"a short secret":      `{"kind":"signing-secret","format":1,"phase":"idle","current":"short"}`,
-		"another type":        `{"kind":"signing-secret","format":1,"phase":"idle","current":["` + secret + `"]}`,
-		"no previous":         `{"kind":"signing-secret","format":1,"phase":"rotated","current":"` + secret + `"}`,
-		"an unknown phase":    `{"kind":"signing-secret","format":1,"phase":"begun","current":"` + secret + `"}`,
-		"a time that is none": `{"kind":"signing-secret","format":1,"phase":"idle","since":"` + secret + `","current":"` + secret + `"}`,
-		"a key":               `{"kind":"api-key","format":1,"phase":"idle","id":"a","key":"dh_live_abc"}`,
-		"too long":            `{"kind":"signing-secret","format":1,"phase":"idle","current":"` + secret + `"}` + strings.Repeat(" ", 64<<10),
+		"the secret itself": secret,
+		"a list":            "[]",
+		"no kind":           `{"current":"` + secret + `"}`,
+		"no secret":         `{"kind":"signing-secret","format":1,"phase":"idle"}`,
+		"a short secret":    `{"kind":"signing-secret","format":1,"phase":"idle","current":"short"}`,
+		"another type":      `{"kind":"signing-secret","format":1,"phase":"idle","current":["` + secret + `"]}`,
+		"no previous":       `{"kind":"signing-secret","format":1,"phase":"rotated","current":"` + secret + `"}`,
+		"an unknown phase":  `{"kind":"signing-secret","format":1,"phase":"begun","current":"` + secret + `"}`,
+		"an invalid time":   `{"kind":"signing-secret","format":1,"phase":"idle","since":"` + secret + `","current":"` + secret + `"}`,
+		"a key":             `{"kind":"api-key","format":1,"phase":"idle","id":"a","key":"dh_live_abc"}`,
+		"too long":          `{"kind":"signing-secret","format":1,"phase":"idle","current":"` + secret + `"}` + strings.Repeat(" ", 64<<10),
 	} {
 		m := &memory{history: []saved{{doc: []byte(doc)}}}
 		_, err := rotation.Source(m).Load(t.Context())
@@ -88,7 +88,7 @@ func TestDocumentsThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// Fields of the customer's own survive a rotation.
+// Unknown fields survive a rotation.
 func TestSecretKeepsForeignFields(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret.json")
 	secret := diffhooktest.NewSecret()
@@ -143,7 +143,7 @@ func TestFileStore(t *testing.T) {
 	require.Error(t, missing.Swap(t.Context(), none, []byte("1")))
 }
 
-// A Pair shows its key in no print, log or encoding.
+// A Pair shows no key in a print, log or encoding.
 func TestPairIsOpaque(t *testing.T) {
 	for _, pair := range []rotation.Pair{{ID: "key_1", Key: "dh_live_supersecretkey0001"}, {ID: "dh_live_clientid00000001", Secret: "client-secret-supersecret-77"}} {
 		var log strings.Builder

@@ -22,10 +22,10 @@ import (
 // The storm: rotations in a row, while three servers behind a load balancer
 // receive events and forgeries. Sources lag and fail, servers restart, runs are
 // interrupted, the store and the API fail, and the person is slow, leaves and pastes
-// wrong texts. Each fault is bounded, so that no outcome is a matter of luck: an event
-// of generation 1 meets one fault of its own while a server may restart without a hold,
-// and else two. Such a server restarts with empty memory, in a run that goes on. The
-// store fails once in a row.
+// wrong texts. Each fault is bounded, so no outcome depends on luck. An event of
+// generation 1 meets two faults, or a single fault while a server may restart without a
+// hold. Such a server restarts with empty memory, in a run that goes on. The store never
+// fails twice in a row.
 
 type stormCase struct {
 	rotations  int
@@ -43,7 +43,7 @@ func (c stormCase) String() string {
 // DIFFHOOK_TEST_STORM=seed takes all cases, twenty rotations each, with that seed.
 func TestStorm(t *testing.T) {
 	cases := []stormCase{{rotations: 10, byHand: true, generation: 1, signOnce: true}, {rotations: 10, generation: 1}}
-	if isExhaustive() { // of generation 2 few rotations: each takes more than 18 h
+	if isExhaustive() { // few rotations of generation 2, which take more than 18 h each
 		cases = []stormCase{{rotations: 20, byHand: true, generation: 1, signOnce: true}, {rotations: 20, generation: 1}, {rotations: 3, byHand: true, generation: 2, signOnce: true}}
 	}
 	seed := uint64(1)
@@ -57,7 +57,7 @@ func TestStorm(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.String(), func(t *testing.T) {
 			s := runStorm(t, c, seed)
-			assert.Zero(t, s.lost, "genuine events that no server handled")
+			assert.Zero(t, s.lost, "lost genuine events")
 			assert.GreaterOrEqual(t, len(s.ids), 100*c.rotations)
 			assert.GreaterOrEqual(t, s.restarts, c.rotations/2)
 			assert.Greater(t, s.runs, c.rotations)
@@ -70,7 +70,7 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// storm is a world in which much goes wrong. mu guards the fields below it.
+// storm is a world of faults. mu guards the fields below it.
 type storm struct {
 	*world
 	stormCase
@@ -79,15 +79,15 @@ type storm struct {
 
 	mu       sync.Mutex
 	rand     *rand.Rand
-	signed   []diffhook.Secret // by DiffHook: the current secret last
-	mistake  diffhook.Secret   // that the person pasted as the new secret
+	signed   []diffhook.Secret // the secrets of DiffHook: the current secret last
+	mistake  diffhook.Secret   // the wrong paste for the new secret
 	errs     bool              // the person is about to paste a mistake
-	careful  bool              // the person is, in an emergency
+	careful  bool              // the person makes no mistake, in an emergency
 	clicked  bool
 	cuts     int
-	faltered bool              // the store, at the last call
-	texts    map[string]bool   // of steps, questions and errors
-	restart  rotation.StepName // at which a server restarts; "": none
+	faltered bool              // the store failed at the last call
+	texts    map[string]bool   // the texts of steps, questions and errors
+	restart  rotation.StepName // the step for the restart of a server; "": none
 	risky    bool              // a server with empty memory may restart
 	drain    bool
 	waits    sync.WaitGroup // for restarts
@@ -115,7 +115,7 @@ func (s *storm) note(text string) {
 	s.texts[text] = true
 }
 
-// changed is called after whatever may have changed the secret of DiffHook.
+// changed is called after each possible change of DiffHook's secret.
 func (s *storm) changed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -63,7 +63,7 @@ func (s *storm) paste(click bool) string {
 	}
 	s.wrongs++
 	kinds := []string{"", `"` + text + `"`, s.platf.APIKey().Reveal(), s.signed[max(len(s.signed)-2, 0)].Reveal()}
-	if click { // the fingerprint of a text that was cut off shows the mistake elsewhere
+	if click { // elsewhere, the fingerprint shows a cut-off text
 		s.cuts++
 		kinds = append(kinds, text[:16+s.cuts%8])
 	}

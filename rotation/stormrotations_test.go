@@ -13,7 +13,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// once runs do in a process that is interrupted at some time or gone at some point.
+// once runs do in a process with an interruption at some time, or a crash at some point.
 func (s *storm) once(at int, until time.Duration, do func(ctx context.Context, p rotation.SecretPlatform, st rotation.Store, o *rotation.SecretOptions) error) error {
 	ctx, cancel := context.WithTimeout(s.t.Context(), until)
 	defer cancel()
@@ -65,13 +65,13 @@ var upsets = [][]diffhooktest.Fault{
 	{{Route: revokeRoute, Reset: diffhooktest.AfterHandling}, {Route: revokeRoute, Times: 4, Status: http.StatusServiceUnavailable}},
 }
 
-// rotate replaces the secret, and is run again after each error.
+// rotate replaces the secret, with another run after each error.
 func (s *storm) rotate(n int) {
 	s.settle(n)
 	before := len(s.signed)
 	old := s.signed[before-1]
 	for try := 0; ; try++ {
-		require.Less(s.t, try, 100, "it does not end")
+		require.Less(s.t, try, 100, "the rotation does not end")
 		at, until := s.fate(n, try)
 		err := s.once(at, until, func(ctx context.Context, p rotation.SecretPlatform, st rotation.Store, o *rotation.SecretOptions) error {
 			return rotation.Secret(ctx, old.Fingerprint(), p, st, o)
@@ -85,20 +85,19 @@ func (s *storm) rotate(n int) {
 				break
 			}
 		}
-		if at > 0 { // the lease of the process that is gone, and how long it takes somebody to see it
+		if at > 0 { // the lease of the gone process, and the time until somebody notices
 			time.Sleep([]time.Duration{time.Second, 70 * time.Second, 15 * time.Minute}[s.below(3)])
 		}
 		time.Sleep(s.upTo(5 * time.Second))
 	}
 	s.platf.ClearFaults()
 	s.waits.Wait()
-	require.Len(s.t, s.signed, before+1, "one successor")
+	require.Len(s.t, s.signed, before+1, "a single successor")
 	require.Empty(s.t, s.early, "revoked too early")
 	s.requireReplaced(old, s.signed[before])
 }
 
-// fate returns the point at which a process is gone, and the time at which it is
-// interrupted.
+// fate returns the point of a crash and the time of an interruption.
 func (s *storm) fate(n, try int) (at int, until time.Duration) {
 	const never = 100 * time.Hour
 	switch {
@@ -111,7 +110,7 @@ func (s *storm) fate(n, try int) (at int, until time.Duration) {
 	return 0, never
 }
 
-// requireReplaced requires that every server accepts the new secret and not the old.
+// requireReplaced requires the new secret, and not the old, in force at every server.
 func (s *storm) requireReplaced(old, next diffhook.Secret) {
 	body := diffhooktest.PageChanged()
 	for _, h := range s.hosts {
@@ -121,8 +120,8 @@ func (s *storm) requireReplaced(old, next diffhook.Secret) {
 	}
 }
 
-// settle waits until all sources have the end of the last rotation, and chooses the
-// weather of the next.
+// settle waits until all sources show the end of the last rotation, and chooses the
+// faults of the next.
 func (s *storm) settle(n int) {
 	s.mu.Lock()
 	s.clicked, s.drain, s.restart, s.risky = false, false, "", true
@@ -164,7 +163,7 @@ func (s *storm) takeOver() {
 	if wrong.Phase != "rotated" || wrong.Current == s.team.Secrets().Current.Fingerprint() {
 		return
 	}
-	time.Sleep(time.Minute) // the retries that the old secret signed
+	time.Sleep(time.Minute) // for the retries with the old signature
 	s.takeovers++
 	s.careful = true
 	for try, err := 0, errStorm; err != nil; try++ {

@@ -10,14 +10,14 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// host is a server and the source that it reads: a copy of the store that lags.
+// host is a server with a source: a lagging copy of the store.
 type host struct {
 	*server
 	*storm
 	label  string
 	lag    time.Duration
-	seen   saved // by the source, which never goes back
-	fails  int   // of the source, in a row
+	seen   saved // the newest document of the source, which never goes back
+	fails  int   // failures of the source, in a row
 	down   bool
 	inside int // requests
 }
@@ -57,7 +57,7 @@ func (h *host) isEmpty() bool {
 	return status.Hold.Held+status.Hold.Pending == 0
 }
 
-// stop takes the server down if it has nothing in memory, requests included.
+// stop takes the server down if nothing is in memory, requests included.
 func (h *host) stop() (stopped bool) {
 	if !h.isEmpty() {
 		return false
@@ -126,7 +126,7 @@ func (s shaky) Swap(ctx context.Context, version string, doc []byte) error {
 	return s.store.Swap(ctx, version, doc)
 }
 
-// deaf is a receiver that neither holds nor accepts a pushed successor.
+// deaf is a receiver without a hold and a sealed successor.
 type deaf struct{ pushless }
 
 func (deaf) Hold(context.Context, time.Duration) error { return nil }

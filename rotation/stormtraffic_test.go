@@ -12,7 +12,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// pick returns a server that is up, and the end of the request to it.
+// pick returns a running server, and the end of the request to it.
 func (s *storm) pick() (*host, func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,7 +53,7 @@ func (s *storm) send(id string) {
 	}
 }
 
-// luck returns the attempts of an event that fail: from first on and before past.
+// luck returns the failing attempts of an event: from first on and before past.
 func (s *storm) luck() (first, past int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,14 +94,14 @@ func (s *storm) attempt(kind int, w http.ResponseWriter, r *http.Request) {
 	handler.ServeHTTP(w, r)
 }
 
-// forge sends a forgery: with a secret that was revoked or made up, or with the
-// signature of another body.
+// forge sends a forgery: with a revoked or invented secret, or with the signature of
+// another body.
 func (s *storm) forge() {
 	body := event("forged")
 	s.mu.Lock()
 	s.forged++
 	signatures := []string{diffhooktest.NewSecret().Sign(body), s.signed[len(s.signed)-1].Sign(event("genuine"))}
-	if n := len(s.signed) - 2; n > 0 { // the last but one may be in force
+	if n := len(s.signed) - 2; n > 0 { // the previous secret may be in force
 		signatures = append(signatures, s.signed[s.rand.IntN(n)].Sign(body))
 	}
 	s.mu.Unlock()

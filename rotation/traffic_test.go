@@ -21,7 +21,7 @@ type person struct {
 	wrong     map[int]string // answers by the number of the question
 	leaves    int            // the number of the question at which the person leaves; 0: never
 	questions []rotation.Question
-	before    func(n int, q rotation.Question) // what happens before a question is read
+	before    func(n int, q rotation.Question) // called before a question is read
 }
 
 func (p *person) ask(ctx context.Context, q rotation.Question) (string, error) {
@@ -45,7 +45,7 @@ func (p *person) ask(ctx context.Context, q rotation.Question) (string, error) {
 	}
 	switch {
 	case strings.Contains(q.Text, "click Rotate signing secret"):
-		if !strings.HasPrefix(q.Text, "That cannot be right") { // and they remember the click
+		if !strings.HasPrefix(q.Text, "That cannot be right") { // a person remembers the click
 			p.click()
 		}
 	case strings.Contains(q.Text, "revoke the old secret"):
@@ -64,9 +64,8 @@ func (p *person) click() {
 	p.team.Rotate()
 }
 
-// traffic sends an event and a forgery per second to each server while do runs, and
-// returns how many events were sent and how many never handled. No forgery may be
-// handled.
+// traffic sends an event and a forgery per second to each server while do runs. It
+// returns the numbers of sent and of lost events. No forgery may be handled.
 func (w *world) traffic(generation int, signOnce bool, do func()) (sent, lost int) {
 	forger := diffhooktest.NewSender(diffhooktest.NewSecret(), &diffhooktest.SenderOptions{Generation: generation, Retries: []time.Duration{}})
 	sender := diffhooktest.NewSender(w.team.Secrets().Current, &diffhooktest.SenderOptions{Generation: generation, SignOnce: signOnce})

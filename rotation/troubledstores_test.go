@@ -12,7 +12,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// A store that lags, conflicts, loses responses, fails or reformats.
+// Stores with lags, conflicts, lost responses, failures or another form of the document.
 func TestSecretWithTroubledStores(t *testing.T) {
 	broken := errors.New("the store is down")
 	for name, trouble := range map[string]func(m *memory){
@@ -20,7 +20,7 @@ func TestSecretWithTroubledStores(t *testing.T) {
 		"lags":           func(m *memory) { m.lag = 3 * time.Second },
 		"loses answers":  func(m *memory) { m.swap = func(_ int, do func() error) error { return errors.Join(do(), broken) } },
 		"fails at times": func(m *memory) { m.swap = func(n int, do func() error) error { return sometimes(n, broken, do) } },
-		"conflicts after it saved": func(m *memory) {
+		"conflicts after the save": func(m *memory) {
 			m.swap = func(_ int, do func() error) error { return errors.Join(do(), rotation.ErrConflict) }
 		},
 		"cannot be read at times": func(m *memory) {
@@ -51,8 +51,8 @@ func sometimes(n int, err error, do func() error) error {
 	return do()
 }
 
-// A store that fails after the rotation: the error says so, without the secret, and
-// the next run finds the new secret at DiffHook.
+// The store fails after the click: the error says so, without the secret, and the next
+// run finds the new secret at DiffHook.
 func TestSecretFindsTheNewSecretThatWasNotSaved(t *testing.T) {
 	for name, byHand := range platforms {
 		t.Run(name, func(t *testing.T) {

@@ -29,8 +29,7 @@ func TestCredentials(t *testing.T) {
 	})
 }
 
-// Watch gives a client the credentials of the document, and keeps the last ones while
-// the store fails.
+// Watch sets the credentials of a client, and keeps the last while the store fails.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newKeyWorld(t, false, 1)

@@ -15,15 +15,15 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// The rig of the tests: DiffHook, its app with a person, a store, and servers. It is
-// for a synctest bubble.
+// The rig of the tests: DiffHook, the app with a person, a store, and servers, all in a
+// synctest bubble.
 
 var (
 	errCrash  = errors.New("the process is gone")
-	errAbsent = errors.New("the person has left")
+	errAbsent = errors.New("the person left")
 )
 
-// world is all of it.
+// world is the whole rig.
 type world struct {
 	t       *testing.T
 	platf   *diffhooktest.Server
@@ -37,7 +37,7 @@ type world struct {
 	stepsMu sync.Mutex
 
 	rotations, revocations int
-	early                  string // a revocation that came too early
+	early                  string // a premature revocation
 }
 
 func newWorld(t *testing.T, byHand bool, lags ...time.Duration) *world {
@@ -96,7 +96,7 @@ func (w *world) options() *rotation.SecretOptions {
 	return o
 }
 
-// finish runs Secret until it returns nil, as an operator does after errors.
+// finish runs Secret until the error is nil, as an operator does.
 func (w *world) finish(old string) error {
 	var err error
 	for range 20 {
@@ -108,7 +108,7 @@ func (w *world) finish(old string) error {
 	return err
 }
 
-// requireCurrent requires that the document contains the secret of DiffHook alone.
+// requireCurrent requires the secret of DiffHook alone in the document.
 func (w *world) requireCurrent() {
 	w.t.Helper()
 	got, err := rotation.Source(w.store).Load(w.t.Context())
@@ -116,8 +116,8 @@ func (w *world) requireCurrent() {
 	require.True(w.t, got.Current.Equal(w.team.Secrets().Current) && got.NoPrevious)
 }
 
-// requireRotated requires one successor that DiffHook, the document and every server
-// have, and nothing else.
+// requireRotated requires the same single successor at DiffHook, in the document and at
+// every server.
 func (w *world) requireRotated() {
 	w.t.Helper()
 	secrets := w.team.Secrets()

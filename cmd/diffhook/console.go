@@ -13,28 +13,28 @@ import (
 
 // progress is a report of a rotation.
 type progress struct {
-	name  string    // of the step; a new name begins a new line
+	name  string    // the name of the step; a new name begins a new line
 	text  string    // for a person
 	until time.Time // the end of a wait, or zero
-	keep  bool      // on lines of its own, whole
+	keep  bool      // whole, on separate lines
 }
 
-// mostBehind bounds the reports in waiting while a person is asked.
+// mostBehind bounds the reports that wait while a person is asked.
 const mostBehind = 20
 
-// console shows progress, and stands back while a person is asked. On a terminal,
-// the reports of a step share a line. Elsewhere, each different report is a line.
+// console shows progress, and waits while a person is asked. On a terminal, the reports
+// of a step share a line. Elsewhere, each different report is a line.
 // All methods are safe for concurrent use.
 type console struct {
 	out   io.Writer
-	width func() int // of the terminal; nil: the output is no terminal
+	width func() int // the width of the terminal; nil: no terminal
 	now   func() time.Time
 
 	mu     sync.Mutex
 	last   progress
 	drawn  int        // runes on the redrawn line
 	asking bool       // a person is asked
-	behind []progress // while a person was asked
+	behind []progress // the reports since a person was asked
 	stop   chan struct{}
 }
 
@@ -52,7 +52,7 @@ func newConsole(out *os.File) *console {
 	return c
 }
 
-// tick redraws the line once a second, with the time that is left then.
+// tick redraws the line once a second, with the time left.
 func (c *console) tick() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -126,7 +126,7 @@ func (c *console) writeLine(p progress) {
 // sentences returns text with a line for each sentence.
 func sentences(text string) string { return strings.ReplaceAll(text, ". ", ".\n") }
 
-// draw writes the last report over the line before it. The caller holds c.mu.
+// draw writes the last report over the drawn line. The caller holds c.mu.
 func (c *console) draw() {
 	line := []rune(fit(c.last.text, timeLeft(c.last.until, c.now()), c.width()-1))
 	fmt.Fprint(c.out, "\r", string(line), strings.Repeat(" ", max(0, c.drawn-len(line))))
@@ -141,7 +141,7 @@ func (c *console) endLine() {
 	c.drawn = 0
 }
 
-// pause ends the line and keeps reports back until resume: a person is asked.
+// pause ends the line and keeps reports back until resume, while a person is asked.
 func (c *console) pause() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

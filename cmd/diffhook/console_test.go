@@ -23,14 +23,14 @@ func TestProgressOfOneStepSharesALine(t *testing.T) {
 	c, out := newTestConsole(60)
 	c.show(progress{name: "wait", text: "2 receivers are missing"})
 	c.show(progress{name: "wait", text: "1 receiver is missing"})
-	c.show(progress{name: "done", text: "all receivers have it"})
+	c.show(progress{name: "done", text: "all receivers are ready"})
 	c.close()
 	require.Equal(t, 2, strings.Count(out.String(), "\n"))
 	lines := strings.Split(out.String(), "\n")
 	drawn := strings.Split(lines[0], "\r")
 	require.Len(t, drawn, 3)
 	require.GreaterOrEqual(t, len(drawn[2]), len(drawn[1]), "the longer text before it is overwritten")
-	require.Contains(t, lines[1], "all receivers have it")
+	require.Contains(t, lines[1], "all receivers are ready")
 }
 
 func TestProgressFitsTheLine(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 const variableBaseURL = "DIFFHOOK_BASE_URL"
 
-// platformFlags say where DiffHook changes a credential: by hand, or in the API.
+// platformFlags are the flags for a change by hand or through the API.
 type platformFlags struct {
 	api     *bool
 	baseURL *string
@@ -27,8 +27,8 @@ func (p *platformFlags) options() *diffhook.ClientOptions {
 	return &diffhook.ClientOptions{BaseURL: *p.baseURL}
 }
 
-// client returns a client of the API and sends nothing. An error is about the command
-// line or the environment.
+// client returns a client of the API, and sends nothing. An error is a usageError: the
+// command line or the environment is invalid.
 func (p *platformFlags) client(credentials diffhook.Credentials) (*diffhook.Client, error) {
 	client, err := diffhook.NewClient(credentials, p.options())
 	if err != nil {
@@ -42,7 +42,7 @@ type conversation struct {
 	platform *platformFlags
 	console  *console
 	prompt   *prompt                      // nil with --api
-	notes    map[rotation.StepName]string // shown before the first wait of a step
+	notes    map[rotation.StepName]string // texts before the first wait of a step
 	step     atomic.Value                 // the present rotation.StepName
 }
 
@@ -96,7 +96,7 @@ func (c *conversation) ask(ctx context.Context, q rotation.Question) (string, er
 func (a *app) atTerminal() bool { return term.IsTerminal(int(a.stdin.Fd())) }
 
 // promptOutput returns the stream for questions: the standard error, or the standard
-// output if only that is a terminal.
+// output if no other stream is a terminal.
 func (a *app) promptOutput() *os.File {
 	if !term.IsTerminal(int(a.stderr.Fd())) && term.IsTerminal(int(a.stdout.Fd())) {
 		return a.stdout
@@ -110,7 +110,7 @@ func (a *app) print(format string, args ...any) error {
 	return err
 }
 
-// secretPlatform returns where DiffHook changes the signing secret.
+// secretPlatform returns the platform for the signing secret.
 func (c *conversation) secretPlatform() (rotation.SecretPlatform, error) {
 	if c.prompt != nil {
 		return rotation.ByHand(c.ask), nil
@@ -122,8 +122,8 @@ func (c *conversation) secretPlatform() (rotation.SecretPlatform, error) {
 	return rotation.API(client), nil
 }
 
-// keyPlatform returns where DiffHook changes API keys. The rotation calls the API
-// with the keys in the document, also if a person clicks.
+// keyPlatform returns the platform for API keys. The rotation calls the API with the
+// keys in the document, also if a person clicks.
 func (c *conversation) keyPlatform() (rotation.KeyPlatform, error) {
 	if c.prompt != nil {
 		hand := rotation.ByHand(c.ask)
@@ -137,7 +137,7 @@ func (c *conversation) keyPlatform() (rotation.KeyPlatform, error) {
 	return rotation.API(client), nil
 }
 
-// noCredentials are replaced: the rotation uses the credentials of the document.
+// noCredentials stand in: the rotation uses the credentials in the document.
 var noCredentials = diffhook.CredentialsFunc(func(context.Context) (string, error) {
 	return "", diffhook.ErrInvalidCredentials
 })

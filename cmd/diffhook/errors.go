@@ -8,7 +8,7 @@ import (
 	"unicode"
 )
 
-// Exit codes, as "diffhook help" documents them. A signal adds its number to 128.
+// Exit codes, documented by "diffhook help". After signal n, the code is 128 + n.
 const (
 	exitDone     = 0
 	exitFailed   = 1
@@ -45,7 +45,7 @@ func exitCode(err error) int {
 }
 
 // writeError writes err, line by line, and the advice of a rotationError, without
-// characters that could move the cursor: parts of an error come from other servers.
+// control characters: parts of an error come from other servers.
 func writeError(w io.Writer, err error) {
 	for i, line := range strings.Split(err.Error(), "\n") {
 		prefix := "diffhook: "
@@ -63,7 +63,7 @@ func writeError(w io.Writer, err error) {
 	}
 }
 
-// printable returns text on one line, without control and format characters.
+// printable returns text on a single line, without control and format characters.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -74,8 +74,8 @@ func TestEndOfInputIsNoAnswer(t *testing.T) {
 	require.True(t, s.echoes())
 }
 
-// TestInputBeforeTheQuestionIsDiscarded types the answer before the question: after a
-// wrong paste of two lines, the second must not answer what is asked next.
+// TestInputBeforeTheQuestionIsDiscarded types an answer before the question: after a
+// wrong paste of two lines, the second line must not answer the next question.
 func TestInputBeforeTheQuestionIsDiscarded(t *testing.T) {
 	secret := diffhooktest.NewSecret()
 	s := start(t, program(nil, "fingerprint"))

@@ -23,8 +23,8 @@ func newFlags(command string, env func(string) string) *flags {
 	return f
 }
 
-// parse reads args, with flags before and after at most most other arguments. It
-// refuses credentials, except for a client id if takesID is set.
+// parse reads args: flags, before and after at most most other arguments. Credentials
+// are refused, except for a client id if takesID is set.
 func (f *flags) parse(args []string, most int) error {
 	for _, arg := range args {
 		if err := refuseSecret(arg); err != nil && !(f.takesID && isKey(arg)) {
@@ -56,8 +56,8 @@ func (f *flags) unknown() error {
 	return usagef("a flag is unknown, or a value is missing or of another kind; see diffhook help %s", f.set.Name())
 }
 
-// value adds a flag, whose values set reads. Before them, set reads the environment
-// variable, if it is named and not empty.
+// value adds a flag. set reads the environment variable, unless the variable is empty or
+// not named, and then each value of the flag.
 func (f *flags) value(name, variable string, set func(string) error) {
 	read := func(source, text string) {
 		if err := set(text); err != nil && f.invalid == nil {
@@ -87,7 +87,7 @@ func (f *flags) text(name, variable string) *string {
 	return text
 }
 
-var errDuration = errors.New("not a duration; write one like 90s, 10m or 18h")
+var errDuration = errors.New("not a positive duration; write 90s, 10m or 18h")
 
 func (f *flags) duration(name string) *time.Duration {
 	d := new(time.Duration)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// command is a command of the program. Its help is in help/NAME.txt.
+// command is a command of the program, with a help in help/NAME.txt.
 type command struct {
 	name string
 	run  func(ctx context.Context, a *app, args []string) error

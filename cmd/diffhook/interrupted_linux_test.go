@@ -9,15 +9,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rotationByHand is a command that asks a person, in a world of its own.
+// rotationByHand is a command with a person, in a new world.
 type rotationByHand struct {
 	w       *world
 	p       *person
 	command func() *exec.Cmd
-	state   []string // shows where it stands
-	done    func()   // checks that it is complete
+	state   []string // the command line of --state
+	done    func()   // checks the end
 	line    string   // the command line that continues
-	begins  int      // the question at which something has begun
+	begins  int      // the number of the first question after the begin of the rotation
 }
 
 var rotationsByHand = map[string]func(t *testing.T) rotationByHand{
@@ -43,8 +43,8 @@ var rotationsByHand = map[string]func(t *testing.T) rotationByHand{
 }
 
 // TestInterruptedAtEachQuestion presses Ctrl-C at each question, before or after the
-// person has clicked. It then looks at the state, runs the same command again, and once
-// more after its end.
+// click. Then it looks at the state, runs the same command again, and once more after
+// the end.
 func TestInterruptedAtEachQuestion(t *testing.T) {
 	for name, begin := range rotationsByHand {
 		t.Run(name, func(t *testing.T) {

@@ -22,7 +22,7 @@ type interruptedError struct {
 func (e *interruptedError) Error() string { return "interrupted " + e.during }
 func (e *interruptedError) Unwrap() error { return e.signalError }
 
-// duringStep says when a signal came.
+// duringStep maps the step of a signal to a text.
 var duringStep = map[rotation.StepName]string{
 	"":                   "at the beginning",
 	rotation.StepCheck:   "while the tool compared the document with DiffHook and the servers",
@@ -38,7 +38,7 @@ var duringStep = map[rotation.StepName]string{
 	rotation.StepDone:    "after the end of the rotation",
 }
 
-// interrupted returns an interruptedError if a signal is the cause of err, and else
+// interrupted returns an interruptedError if a signal caused err. Otherwise, it returns
 // err.
 func interrupted(ctx context.Context, err error, during string) error {
 	var cause signalError

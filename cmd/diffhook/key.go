@@ -16,7 +16,7 @@ type rotateKeyFlags struct {
 	store, label                 *string
 	platform                     *platformFlags
 	init, pair, state, deleteNow *bool
-	quiet, poll                  *time.Duration
+	quiet                        *time.Duration
 }
 
 func newRotateKeyFlags(env func(string) string) *rotateKeyFlags {
@@ -32,7 +32,6 @@ func newRotateKeyFlags(env func(string) string) *rotateKeyFlags {
 		state:     f.bool("state"),
 		deleteNow: f.bool("delete-now"),
 		quiet:     f.duration("quiet"),
-		poll:      f.duration("poll"),
 	}
 }
 
@@ -70,7 +69,6 @@ func runRotateKey(ctx context.Context, a *app, args []string) error {
 		return rotation.Key(ctx, id, platform, store, &rotation.KeyOptions{
 			Label:     *f.label,
 			Quiet:     *f.quiet,
-			Poll:      *f.poll,
 			DeleteNow: *f.deleteNow,
 			Observe:   c.observe,
 		})
@@ -79,7 +77,7 @@ func runRotateKey(ctx context.Context, a *app, args []string) error {
 
 // drainNoteKey is shown when the wait for the old key begins.
 const drainNoteKey = "Applications get the new key now. When the wait is over, the tool looks for the last use of the old key. " +
-	"Ctrl-C restarts the wait: each run of this command waits for --quiet anew."
+	"Ctrl-C ends the wait: each run of this command waits for --quiet anew."
 
 // id returns the id for the argument beside flags.
 func (f *rotateKeyFlags) id(document keyDocument) (string, error) {
@@ -89,9 +87,9 @@ func (f *rotateKeyFlags) id(document keyDocument) (string, error) {
 	id := document.id(f.args[0])
 	switch {
 	case id == "":
-		return "", usagef("the argument is not a client id that the document has. If it is an API key: %sPass the id of the key, which diffhook rotate-key --state shows", whyRefused)
+		return "", usagef("the argument is not a client id in the document. If it is an API key: %sPass the id of the key, which diffhook rotate-key --state shows", whyRefused)
 	case *f.platform.api && document.Secret != "":
-		return "", usagef("the document has client credentials, and the API creates keys of generation 1 only; run the command without --api")
+		return "", usagef("the document contains client credentials, and the API creates keys of generation 1 only; run the command without --api")
 	}
 	return id, nil
 }

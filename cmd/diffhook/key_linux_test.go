@@ -16,8 +16,7 @@ import (
 
 const oldLabel = "production-server"
 
-// keyWorld is a world with the document of a key of generation 1 that is known by its
-// label.
+// keyWorld is a world with the document of a key of generation 1, known by the label.
 func keyWorld(t *testing.T) (w *world, old diffhooktest.Key) {
 	w = newWorld(t)
 	old = w.platform.DefaultTeam().NewKey(oldLabel)
@@ -33,7 +32,7 @@ func (w *world) newKey(pair rotation.Pair) {
 
 // rotateKey returns the command line of a quick rotation.
 func (w *world) rotateKey(id string, more ...string) *exec.Cmd {
-	return w.program(append([]string{"rotate-key", "--poll", "50ms", "--quiet", "100ms", id}, more...)...)
+	return w.program(append([]string{"rotate-key", "--quiet", "100ms", id}, more...)...)
 }
 
 var labelInQuestion = regexp.MustCompile(`with the label ([^ ]+?)\.? `)
@@ -43,7 +42,7 @@ func labelIn(question string) string {
 }
 
 // keyPerson creates and deletes keys of generation 1 in the app when asked, and
-// remembers which.
+// remembers them.
 func (w *world) keyPerson() *person {
 	team := w.platform.DefaultTeam()
 	created := map[string]string{}
@@ -76,8 +75,8 @@ func (w *world) revokeKeys(label string) {
 	}
 }
 
-// keyReplaced checks that old is revoked, and that of the keys created since then, only
-// that in the document is alive.
+// keyReplaced checks that old is revoked, and no later key is alive but the key in the
+// document.
 func (w *world) keyReplaced(old diffhooktest.Key) {
 	w.t.Helper()
 	var alive []string
@@ -104,8 +103,8 @@ func TestRotateKeyByHand(t *testing.T) {
 	}))
 }
 
-// TestRotateClientCredentialsByHand rotates a key of generation 2. Its client id has
-// the form of an API key, and is accepted as an argument because the document has it.
+// TestRotateClientCredentialsByHand rotates a key of generation 2. The client id looks
+// like an API key, and is a valid argument because the document contains the id.
 func TestRotateClientCredentialsByHand(t *testing.T) {
 	w := newWorld(t)
 	team := w.platform.DefaultTeam()
@@ -134,7 +133,7 @@ func TestRotateClientCredentialsByHand(t *testing.T) {
 }
 
 func TestRotateKeyWithAPI(t *testing.T) {
-	t.Parallel() // the limiter of the free plan makes it slow
+	t.Parallel() // the limiter of the free plan slows the test
 	w := newWorld(t)
 	old := w.platform.DefaultTeam().NewKey(oldLabel)
 	w.newKey(rotation.Pair{ID: old.ID, Key: old.Key.Reveal()})

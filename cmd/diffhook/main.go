@@ -34,7 +34,7 @@ func (a *app) main(args []string) int {
 	if err == nil {
 		return exitDone
 	}
-	// The interruption of a rotation is an error already.
+	// The error of an interrupted rotation is an interruption already.
 	if interrupted := (signalError{}); ctx.Err() != nil && !errors.As(err, &interrupted) {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
@@ -56,7 +56,7 @@ func (a *app) run(ctx context.Context, args []string) error {
 				return err
 			}
 		}
-		// Not the argument itself: a secret may have been pasted in its place.
+		// The argument is not shown: a secret may have been pasted here.
 		return usagef("the first argument is not a command; see diffhook help")
 	}
 	err := c.run(ctx, a, args[1:])
@@ -71,8 +71,8 @@ func (a *app) run(ctx context.Context, args []string) error {
 func untilSignal(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 1)
-	// SIGPIPE too: if a reader of the output ends, such as head, the rotation is
-	// interrupted like by Ctrl-C, and not killed.
+	// SIGPIPE too: if a reader of the output ends, such as head, the signal interrupts
+	// the rotation and does not kill the process.
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {

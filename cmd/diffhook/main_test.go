@@ -9,10 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// asProgram makes the test binary be the program: see TestMain.
+// asProgram makes the test binary the program: see TestMain.
 const asProgram = "DIFFHOOK_TEST_AS_PROGRAM"
 
-// patience bounds how long a test waits for the program. No test takes as long.
+// patience bounds the wait of a test for the program. No test takes as long.
 const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// program returns the program with args. Its environment is env and nothing else.
+// program returns the program with args, and with env as the whole environment.
 func program(env []string, args ...string) *exec.Cmd {
 	self, err := os.Executable()
 	if err != nil {
@@ -33,8 +33,8 @@ func program(env []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// waitFor waits for the end of cmd and returns its exit code, which for a process
-// that a signal killed is -1.
+// waitFor waits for the end of cmd and returns the exit code, or -1 after a kill by a
+// signal.
 func waitFor(t *testing.T, cmd *exec.Cmd) int {
 	t.Helper()
 	err := cmd.Wait()

@@ -15,8 +15,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// rotationError is the error of a rotation, with lines on how the rotation stands and
-// continues.
+// rotationError is the error of a rotation, with advice: lines on the state of the
+// rotation and the next command.
 type rotationError struct {
 	error
 	advice []string
@@ -24,12 +24,12 @@ type rotationError struct {
 
 func (e *rotationError) Unwrap() error { return e.error }
 
-// outcome says how a rotation stands after a failed run.
+// outcome explains the error of a run.
 type outcome struct {
 	command   string // of the failed run
 	id        string // argument of the command
 	store     rotation.Store
-	receivers map[string]rotation.Receiver // none for a key
+	receivers map[string]rotation.Receiver // nil for a key
 }
 
 // commandFor maps functions of package rotation to commands.
@@ -63,13 +63,12 @@ func argument(id string) string {
 // adviceTimeout bounds the looks at the document and at the receivers after a run.
 const adviceTimeout = 3 * time.Second
 
-// explain returns err with advice. Errors of the command line have none: nothing ran.
+// explain returns err with advice. A usageError comes back alone: nothing ran.
 func (o *outcome) explain(err error) error {
 	if err == nil || exitCode(err) == exitUsage {
 		return err
 	}
-	// Not the context of the run, which a signal may have ended. A second signal kills
-	// the process.
+	// A signal may have ended the context of the run. A second signal kills the process.
 	ctx, cancel := context.WithTimeout(context.Background(), adviceTimeout)
 	defer cancel()
 	state, stateErr := rotation.State(ctx, o.store)
@@ -77,7 +76,7 @@ func (o *outcome) explain(err error) error {
 	case errors.Is(err, rotation.ErrInvalidDocument):
 		return &rotationError{err, nil}
 	case stateErr != nil:
-		return &rotationError{err, []string{"The document cannot be read now. As soon as it can be, run the same command again."}}
+		return &rotationError{err, []string{"The document cannot be read now. When it can be read, run the same command again."}}
 	}
 	after := o.afterRotation
 	if o.command == commandFor[rotation.FunctionRevokeSecret] {
@@ -131,7 +130,7 @@ func (o *outcome) seeState() string {
 	return fmt.Sprintf("diffhook %s --state shows the document.", command)
 }
 
-// holds says until when the receivers hold deliveries.
+// holds returns lines on the end of the hold.
 func (o *outcome) holds(ctx context.Context, state rotation.DocumentState) (lines []string) {
 	if state.Phase == "idle" {
 		return nil
@@ -162,7 +161,7 @@ type receiverStatus struct {
 	err error
 }
 
-// allStatuses asks all receivers at a time.
+// allStatuses asks all receivers concurrently.
 func allStatuses(ctx context.Context, receivers map[string]rotation.Receiver) map[string]receiverStatus {
 	var mu sync.Mutex
 	var calls sync.WaitGroup

@@ -23,8 +23,8 @@ func (w *world) stateOf(command string, more ...string) string {
 	return strings.Join(strings.Fields(string(out)), " ")
 }
 
-// The error and --state name the same command after a wrong paste, and no text says that
-// the app had the wrong secret.
+// After a wrong paste, the error and --state name the same command, and no text blames
+// the app.
 func TestMismatchAndStateNameTheSameCommand(t *testing.T) {
 	w := newWorld(t)
 	p := w.secretPerson()
@@ -54,7 +54,7 @@ func TestMismatchAndStateNameTheSameCommand(t *testing.T) {
 	require.Contains(t, w.stateOf("rotate-secret"), "to begin: diffhook rotate-secret "+w.platform.Secrets().Current.Fingerprint())
 }
 
-// A message after Ctrl-C has the end of the hold, as the servers know it.
+// The message after Ctrl-C shows the end of the hold at the servers.
 func TestInterruptionShowsTheEndOfTheHold(t *testing.T) {
 	w := newWorld(t)
 	p := w.secretPerson()
@@ -67,11 +67,11 @@ func TestInterruptionShowsTheEndOfTheHold(t *testing.T) {
 	require.Contains(t, s.screen(), "continue before then")
 }
 
-// A run that fails before anything has begun says so, in each way to fail.
+// If a run fails before the begin of a rotation, the message says so.
 func TestNothingHasBegun(t *testing.T) {
 	w := newWorld(t)
 	p := w.secretPerson()
-	p.answers[0].give = func(string) string { return diffhooktest.NewSecret().Reveal() } // of another team
+	p.answers[0].give = func(string) string { return diffhooktest.NewSecret().Reveal() } // a secret of another team
 	s := start(t, w.rotateSecret())
 	require.Equal(t, exitMismatch, p.answerAll(s, interruption{}))
 	require.Contains(t, s.screen(), "Nothing has begun")
@@ -103,11 +103,11 @@ func TestBusyAfterAKillSaysUntilWhen(t *testing.T) {
 	require.Equal(t, exitBusy, p.answerAll(s, interruption{}), "the lease of a killed run ends by itself")
 	state, err := rotation.State(t.Context(), rotation.FileStore(w.secrets))
 	require.NoError(t, err)
-	require.Contains(t, s.screen(), "lasts until "+state.RunUntil.UTC().Format(time.RFC3339)+", also if the run was killed; run it again then")
+	require.Contains(t, s.screen(), "lasts until "+state.RunUntil.UTC().Format(time.RFC3339)+", also if the run was killed")
 	require.NotContains(t, s.screen(), "Nothing has begun")
 }
 
-// A second command that cannot run during a revocation names the revocation.
+// A rotation during a revocation fails, and names the revocation.
 func TestBusyNamesTheUnfinishedRevocation(t *testing.T) {
 	w := newWorld(t)
 	p := w.secretPerson()
@@ -118,8 +118,8 @@ func TestBusyNamesTheUnfinishedRevocation(t *testing.T) {
 	require.Contains(t, s.screen(), "To continue, with the same flags: diffhook revoke-secret "+w.first.Fingerprint())
 }
 
-// The wait for an old key is in the state, and an interruption says that the next run
-// waits anew.
+// The state shows the wait for an old key. After an interruption, the message says that
+// the next run waits anew.
 func TestStateShowsTheWaitForTheOldKey(t *testing.T) {
 	w, _ := keyWorld(t)
 	p := w.keyPerson()
@@ -138,7 +138,7 @@ func TestStateShowsTheWaitForTheOldKey(t *testing.T) {
 	require.NotContains(t, w.stateOf("rotate-key"), "wait for the old key:")
 }
 
-// The state shows when the old secret can be revoked, by the clock and by its uses.
+// The state shows the earliest revocation of the old secret, by the clock and the uses.
 func TestStateShowsTheWaitForTheOldSecret(t *testing.T) {
 	w := newWorld(t)
 	p := w.secretPerson()

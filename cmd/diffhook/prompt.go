@@ -45,7 +45,7 @@ func newPrompt(in *os.File, out io.Writer, c *console) (*prompt, error) {
 	return p, p.setEcho(false)
 }
 
-// close gives the terminal back as it was, for good. A second call does nothing.
+// close restores the terminal, for good. A second call does nothing.
 func (p *prompt) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,7 +53,7 @@ func (p *prompt) close() {
 		return
 	}
 	p.closed = true
-	_ = hideInput(p.fd) // discards the input: the shell must not run it
+	_ = hideInput(p.fd) // discards the input, which the shell must not run
 	_ = term.Restore(p.fd, p.original)
 }
 
@@ -75,8 +75,8 @@ func (p *prompt) setEcho(on bool) error {
 }
 
 // ask shows the question and returns the answer, without echo if hidden is set. Input
-// that was typed before the question is discarded. ask returns when ctx ends, and
-// then the terminal is as it was before newPrompt.
+// from before the question is discarded. When ctx ends, ask restores the terminal and
+// returns.
 func (p *prompt) ask(ctx context.Context, question, label string, hidden bool) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -96,7 +96,7 @@ func (p *prompt) ask(ctx context.Context, question, label string, hidden bool) (
 		err  error
 	}
 	answers := make(chan answer, 1)
-	go func() { // a read of a terminal cannot be interrupted: it ends with the process
+	go func() { // the read of a terminal ends with an answer or the process
 		text, err := readLine(p.in)
 		answers <- answer{text, err}
 	}()
@@ -115,23 +115,23 @@ func (p *prompt) ask(ctx context.Context, question, label string, hidden bool) (
 	}
 }
 
-// askUntil asks without echo until accept returns nil. Spaces around an
-// answer do not count. Before another try, it shows the error of accept.
-func (p *prompt) askUntil(ctx context.Context, question, label string, accept func(string) error) error {
+// askUntil asks without echo until check returns nil. White space around an answer is
+// ignored. The error of check is the next question.
+func (p *prompt) askUntil(ctx context.Context, question, label string, check func(string) error) error {
 	for {
 		answer, err := p.ask(ctx, question, label, true)
 		if err != nil {
 			return err
 		}
-		if err = accept(strings.TrimSpace(answer)); err == nil {
+		if err = check(strings.TrimSpace(answer)); err == nil {
 			return nil
 		}
 		question = strings.TrimPrefix(err.Error(), "diffhook: ")
 	}
 }
 
-// readLine returns the next line of r, without the line break. It reads no further
-// byte, which may belong to the next question.
+// readLine returns the next line of r, without the line break. Bytes after the line stay
+// unread: they may belong to the next question.
 func readLine(r io.Reader) (string, error) {
 	var line []byte
 	for b := make([]byte, 1); len(line) <= longestAnswer; {

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// session is a run of the program in a pseudo-terminal of its own, as its
-// controlling terminal, like in a shell.
+// session is a run of the program in a new pseudo-terminal, which is the controlling
+// terminal, like in a shell.
 type session struct {
 	t      *testing.T
 	master *os.File
@@ -26,20 +26,19 @@ type session struct {
 	mu     sync.Mutex
 	more   *sync.Cond
 	output bytes.Buffer
-	read   int  // bytes of output that expect has passed
+	read   int  // bytes of output before the next expect
 	late   bool // patience is over
-	ended  bool // the program has ended, and output is complete
+	ended  bool // the program ended, and output is complete
 	done   chan struct{}
 }
 
-// start runs cmd in a pseudo-terminal. The streams that cmd has already are left
-// alone.
+// start runs cmd in a pseudo-terminal. Streams already set in cmd stay.
 func start(t *testing.T, cmd *exec.Cmd) *session {
 	t.Helper()
 	s := &session{t: t, cmd: cmd, done: make(chan struct{})}
 	s.more = sync.NewCond(&s.mu)
 	master, slave := openTerminal(t)
-	defer slave.Close() // so that the output ends with the program
+	defer slave.Close() // the output ends with the program
 	s.master = master
 	if cmd.Stdin == nil {
 		cmd.Stdin = slave
@@ -112,16 +111,16 @@ func (s *session) copy() {
 	}
 }
 
-// expect waits until the program has written one of texts, after what an earlier
-// expect found, and returns which.
+// expect waits until the program writes any of texts after the last match, and returns
+// the found text.
 func (s *session) expect(texts ...string) string {
 	s.t.Helper()
 	found := s.expectOrEnd(texts...)
-	require.NotEmpty(s.t, found, "the program ended without any of %q; it wrote:\n%s", texts, s.screen())
+	require.NotEmpty(s.t, found, "the program ended without any of %q; the output is:\n%s", texts, s.screen())
 	return found
 }
 
-// expectOrEnd is expect, and returns "" if the program ends instead.
+// expectOrEnd is expect, or returns "" if the program ends.
 func (s *session) expectOrEnd(texts ...string) string {
 	s.t.Helper()
 	s.mu.Lock()
@@ -139,7 +138,7 @@ func (s *session) expectOrEnd(texts ...string) string {
 			return found
 		}
 		if s.late {
-			s.t.Fatalf("the program did not write any of %q; it wrote:\n%s", texts, s.output.String())
+			s.t.Fatalf("the program did not write any of %q; the output is:\n%s", texts, s.output.String())
 		}
 		if s.ended {
 			return ""
@@ -160,7 +159,7 @@ func (s *session) press(text string) {
 
 const ctrlC = "\x03"
 
-// wait waits for the end of the program and returns its exit code.
+// wait waits for the end of the program and returns the exit code.
 func (s *session) wait() int {
 	s.t.Helper()
 	return waitFor(s.t, s.cmd)
@@ -173,7 +172,7 @@ func (s *session) position() int {
 	return s.read
 }
 
-// since returns the output from a position to what expect found last.
+// since returns the output from a position to the last match of expect.
 func (s *session) since(position int) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,7 +186,7 @@ func (s *session) screen() string {
 	return strings.ReplaceAll(s.output.String(), "\r\n", "\n")
 }
 
-// echoes reports whether the terminal shows what is typed.
+// echoes reports whether the terminal shows typed text.
 func (s *session) echoes() bool {
 	s.t.Helper()
 	echoes := false

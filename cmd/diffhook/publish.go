@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	publishTimeout = 5 * time.Minute // of a run of the command
+	publishTimeout = 5 * time.Minute // bounds a run of the command
 	leftoverTime   = time.Second     // in which a child process of the command can still write errors
 	longestReason  = 64 << 10        // bytes of error output
 )
 
-// publisher returns a function to run command with secrets on the standard input, or
-// nil without a command. The function returns an error unless the command exits with
-// 0. The rotation keeps the secrets out of the text.
+// publisher returns a function that runs command with the secrets as standard input.
+// Without a command, it returns nil. If the exit code is not 0, the function returns an
+// error, out of which the rotation keeps the secrets.
 func publisher(command string) func(context.Context, diffhook.Secrets) error {
 	if command == "" {
 		return nil

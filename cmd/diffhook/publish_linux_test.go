@@ -20,8 +20,8 @@ import (
 	"github.com/diffhook/diffhook-go/redact"
 )
 
-// publishScript writes a program that saves its standard input in a file, and each
-// time what it was run with. It fails the first time, and prints all secrets.
+// publishScript writes a program that saves the standard input, the arguments and the
+// environment of each run. The program fails in the first run, and prints all secrets.
 const publishScript = `#!/bin/sh
 cat > "$0.input.new"
 env > "$0.env"
@@ -35,8 +35,8 @@ fi
 mv "$0.input.new" "$0.input"
 `
 
-// TestPublish has servers that read files of another form than the document, which the
-// program of --publish writes.
+// In TestPublish, servers read files of another form than the document. The program of
+// --publish writes these files.
 func TestPublish(t *testing.T) {
 	w := newWorld(t)
 	script := filepath.Join(t.TempDir(), "publish")
@@ -51,7 +51,7 @@ func TestPublish(t *testing.T) {
 		require.NoError(t, json.Unmarshal(content, &s))
 		return s
 	}
-	var learned atomic.Bool // both secrets, at one time
+	var learned atomic.Bool // both secrets were there together
 	w.receivers = append(w.receivers, w.serve("web3", diffhook.SecretSourceFunc(func(context.Context) (s diffhook.Secrets, err error) {
 		texts := published()
 		s.Current, err = diffhook.NewSecret(texts.Current)
@@ -91,7 +91,7 @@ func TestPublishedSecrets(t *testing.T) {
 	require.JSONEq(t, `{"current": "`+now.Reveal()+`"}`, string(one))
 }
 
-// A command that does not exist does not stop the rotation: it is run again.
+// A missing command does not stop the rotation, which runs the command again.
 func TestPublishWithoutTheCommand(t *testing.T) {
 	require.Nil(t, publisher(""))
 	publish := publisher(filepath.Join(t.TempDir(), "missing"))

@@ -15,11 +15,11 @@ const (
 	variableReceiverToken = "DIFFHOOK_RECEIVER_TOKEN"
 )
 
-// receiverList is the value of --receiver, which can be repeated, and of
-// DIFFHOOK_RECEIVERS, with spaces between receivers.
+// receiverList is the value of DIFFHOOK_RECEIVERS, with spaces between receivers, or of
+// each --receiver.
 type receiverList struct {
 	urls    map[string]string // by name
-	fromEnv bool              // urls came from the environment; a flag replaces them all
+	fromEnv bool              // urls are from the environment; a flag replaces them all
 }
 
 var errReceiver = errors.New("not NAME=URL with a new name and a URL of https, or of http to this machine; write web1=https://web1.internal/diffhook/status")

@@ -8,30 +8,29 @@ import (
 	"github.com/diffhook/diffhook-go/redact"
 )
 
-// whyRefused says why a secret cannot be an argument. It does not repeat the
-// secret.
+// whyRefused is the reason why a secret cannot be an argument, and the remedy.
 const whyRefused = "an argument stays in the shell's history and is visible to every user of this machine; " +
 	"remove the line from the history and replace the credential. "
 
-// refuseSecret returns an error if arg holds a credential, or is a flag for a
-// credential: an API key (dh_live_…), a URL with a password, and a flag named for a secret, a
-// token or a password.
+// refuseSecret returns an error if arg contains an API key (dh_live_…), is a URL with a
+// password, or is a flag named for a secret, a token or a password. The error does not
+// repeat arg.
 func refuseSecret(arg string) error {
 	name, isFlag := strings.CutPrefix(arg, "-")
 	name, value, hasValue := strings.Cut(strings.TrimPrefix(name, "-"), "=")
 	switch {
-	case holdsKey(arg):
+	case containsKey(arg):
 		return usagef("an API key is among the arguments: %sThe tool asks for a key without echo, or reads DIFFHOOK_API_KEY", whyRefused)
 	case isFlag && namesSecret(name):
-		return usagef("a flag asks for a secret: %sThe tool asks for secrets without echo, and reads tokens from the environment", whyRefused)
+		return usagef("a flag is for a secret: %sThe tool asks for secrets without echo, and reads tokens from the environment", whyRefused)
 	case hasPassword(arg) || hasValue && hasPassword(value):
-		return usagef("a URL among the arguments has a password: %sSet DIFFHOOK_RECEIVER_TOKEN instead", whyRefused)
+		return usagef("a URL with a password is among the arguments: %sSet DIFFHOOK_RECEIVER_TOKEN instead", whyRefused)
 	}
 	return nil
 }
 
-// holdsKey reports whether an API key or a client id is in text.
-func holdsKey(text string) bool {
+// containsKey reports whether an API key or a client id is in text.
+func containsKey(text string) bool {
 	for range redact.Find([]byte(text)) {
 		return true
 	}
@@ -44,7 +43,7 @@ func isKey(text string) bool {
 	return err == nil
 }
 
-// namesSecret reports whether the name of a flag asks for a credential.
+// namesSecret reports whether the name of a flag is for a credential.
 func namesSecret(name string) bool {
 	name = strings.ToLower(name)
 	for _, word := range []string{"secret", "token", "key", "passw", "authorization", "credential"} {

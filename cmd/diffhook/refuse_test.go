@@ -13,8 +13,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// TestNoSecretInArguments runs the program with secrets wherever somebody may put
-// them. Each is refused before anything is read, and no output repeats one.
+// TestNoSecretInArguments runs the program with secrets in all places of the command
+// line. Each is refused before a read, and no output repeats a secret.
 func TestNoSecretInArguments(t *testing.T) {
 	secret := diffhooktest.NewSecret().Reveal()
 	key := diffhooktest.New().APIKey().Reveal()
@@ -31,7 +31,7 @@ func TestNoSecretInArguments(t *testing.T) {
 		"key in the next argument":        {"rotate-key", "--api-key", key},
 		"key in the middle of a text":     {"rotate-key", "--store", "key:" + key},
 		"flag named for a secret":         {"rotate-secret", "--secret", secret},
-		"value of a flag that is unknown": {"rotate-secret", "--new=" + secret},
+		"value of an unknown flag":        {"rotate-secret", "--new=" + secret},
 		"secret as a flag":                {"rotate-secret", "-" + secret},
 		"secret as a duration":            {"rotate-secret", "--quiet", secret},
 		"secret as a boolean":             {"rotate-secret", "--api=" + secret},
@@ -76,7 +76,7 @@ func TestHelpDocumentsEveryFlag(t *testing.T) {
 			}
 			for word := range strings.FieldsSeq(string(help)) {
 				if flag, ok := strings.CutPrefix(strings.Trim(word, ",.:;()[]"), "--"); ok {
-					require.Contains(t, flagsOf(c.name), flag, "the help names a flag that the command has not")
+					require.Contains(t, flagsOf(c.name), flag, "the help names an unknown flag")
 				}
 			}
 			for _, flag := range flagsOf(c.name) {

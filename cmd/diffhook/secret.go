@@ -54,8 +54,7 @@ func newRotateSecretFlags(env func(string) string) *rotateSecretFlags {
 	}
 }
 
-// fingerprint returns the argument beside flags; if none is set, there must be no
-// argument.
+// fingerprint returns the argument beside flags. If none is set, an argument is an error.
 func (f *secretFlags) fingerprint(none bool) (string, error) {
 	switch {
 	case len(f.args) == 0 && none:
@@ -138,8 +137,8 @@ func (f *rotateSecretFlags) complete() error {
 	return nil
 }
 
-// showSecretState prints the document and the receivers, and when the wait for the old
-// secret may end.
+// showSecretState prints the document, the receivers, and the earliest end of the wait
+// for the old secret.
 func (a *app) showSecretState(ctx context.Context, f *rotateSecretFlags, store rotation.Store) error {
 	state, err := a.showState(ctx, "rotate-secret", store)
 	if err != nil {
@@ -206,7 +205,7 @@ func (a *app) initSecret(ctx context.Context, path string) error {
 	return a.print("The document has the signing secret %s.\n", secret.Fingerprint())
 }
 
-// askSecret reads a signing secret; at a terminal, until the secret is valid.
+// askSecret reads a signing secret. At a terminal, it asks until the secret is valid.
 func (a *app) askSecret(ctx context.Context) (secret diffhook.Secret, err error) {
 	text, err := "", error(nil)
 	if !a.atTerminal() {

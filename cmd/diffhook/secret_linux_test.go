@@ -14,8 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// rotatedOnce checks that the platform, the document and the servers have the
-// successor of the first secret alone, and that no event was lost.
+// rotatedOnce checks for a single successor of the first secret at the platform, in the
+// document and at the servers, and for no lost event.
 func (w *world) rotatedOnce() {
 	w.t.Helper()
 	now := w.platform.Secrets()
@@ -37,7 +37,7 @@ func TestRotateSecretByHand(t *testing.T) {
 	w.change()
 	w.delivered(6)
 	require.Regexp(t, `until \d\d:\d\d:\d\d UTC \(\ds left\)`, s.screen(), "progress shows the end of a wait")
-	require.Contains(t, s.screen(), "When the wait is over, ", "and what follows")
+	require.Contains(t, s.screen(), "When the wait is over, ", "the text of the wait")
 }
 
 func TestWrongPasteIsAskedAgain(t *testing.T) {
@@ -114,7 +114,7 @@ func TestExitCodes(t *testing.T) {
 		"state and a fingerprint":  {[]string{"rotate-secret", "--state", unknown}, exitUsage},
 		"state without a document": {[]string{"rotate-secret", "--state", "--store", w.secrets + ".none"}, exitUsage},
 		"document of another kind": {[]string{"rotate-key", "--state", "--store", w.secrets}, exitUsage},
-		"file that is no document": {[]string{"rotate-secret", "--state", "--store", "/dev/null"}, exitMismatch},
+		"file without a document":  {[]string{"rotate-secret", "--state", "--store", "/dev/null"}, exitMismatch},
 		"first document again":     {[]string{"rotate-secret", "--init"}, exitUsage},
 		"help":                     {[]string{"help"}, exitDone},
 	} {
@@ -126,7 +126,7 @@ func TestExitCodes(t *testing.T) {
 			w.showsNoSecret(string(out))
 		})
 	}
-	t.Run("secret that the document has not", func(t *testing.T) {
+	t.Run("secret of no document", func(t *testing.T) {
 		w.env = append(w.env, "DIFFHOOK_API_KEY="+w.platform.APIKey().Reveal())
 		cmd := w.program("rotate-secret", "--api", unknown)
 		out, _ := cmd.CombinedOutput()
@@ -145,7 +145,7 @@ func TestErrorsNameFlags(t *testing.T) {
 		flag string
 	}{
 		"no receivers":                    {w.rotateSecret("--api"), "--revoke-now"},
-		"a hold that is too long":         {w.rotateSecret("--api", "--hold", "2h"), "--hold"},
+		"too long a hold":                 {w.rotateSecret("--api", "--hold", "2h"), "--hold"},
 		"client credentials with the API": {w.rotateKey(id, "--api"), "without --api"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -206,9 +206,9 @@ func TestStateShowsWhatComesNext(t *testing.T) {
 	require.Contains(t, state(), "to continue:  diffhook rotate-secret "+w.first.Fingerprint())
 }
 
-// TestServerThatReadsItsSecretElsewhere has a server that does not read the document.
-// It accepts the new secret at once, and holds up the rotation until its own source has
-// the new secret.
+// In TestServerThatReadsItsSecretElsewhere, a server does not read the document. The
+// server accepts the new secret at once, and the rotation waits until the source of the
+// server contains the new secret.
 func TestServerThatReadsItsSecretElsewhere(t *testing.T) {
 	w := newWorld(t)
 	var elsewhere atomic.Pointer[diffhook.Secret]
@@ -243,8 +243,8 @@ func (w *world) leakRevoked() {
 	}
 }
 
-// TestHangupLeavesNoLease closes the terminal while a person is asked, as when a
-// connection breaks.
+// TestHangupLeavesNoLease closes the terminal during a question, like a broken
+// connection.
 func TestHangupLeavesNoLease(t *testing.T) {
 	w := newWorld(t)
 	s := start(t, w.rotateSecret())

@@ -14,8 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// showState prints how far the rotation in the document is, the next step and the
-// command that continues.
+// showState prints the progress of the rotation in the document, the next step and the
+// next command.
 func (a *app) showState(ctx context.Context, command string, store rotation.Store) (rotation.DocumentState, error) {
 	state, err := rotation.State(ctx, store)
 	if err != nil {
@@ -55,7 +55,7 @@ const (
 // functionOf maps kinds of documents to functions.
 var functionOf = map[string]rotation.Function{kindSecret: rotation.FunctionSecret, kindKey: rotation.FunctionKey}
 
-// begins names the effect of the call of state.
+// begins returns the effect of the next command.
 func begins(state rotation.DocumentState) string {
 	if state.Phase == "idle" {
 		return "to begin"
@@ -66,9 +66,8 @@ func begins(state rotation.DocumentState) string {
 // statusTimeout bounds the wait for each receiver.
 const statusTimeout = 10 * time.Second
 
-// showReceivers prints which secrets the receivers accept, and how each receiver is. A
-// missing response is no error: a line says so. showReceivers returns the statuses of
-// the other receivers.
+// showReceivers prints each receiver and each secret. A receiver without a response is a
+// line with the reason, and no error. The statuses of all other receivers are returned.
 func (a *app) showReceivers(ctx context.Context, receivers map[string]rotation.Receiver) (map[string]diffhook.VerifierStatus, error) {
 	if len(receivers) == 0 {
 		return nil, nil
@@ -95,7 +94,7 @@ func (a *app) showReceivers(ctx context.Context, receivers map[string]rotation.R
 	return responding, table.Flush()
 }
 
-// shown returns the fingerprint of a secret, and whether the secret is rejected.
+// shown returns the fingerprint of a secret, with a mark if the secret is rejected.
 func shown(s diffhook.SecretStatus) string {
 	if s.Rejected {
 		return s.Fingerprint + " (rejected)"
@@ -105,7 +104,7 @@ func shown(s diffhook.SecretStatus) string {
 
 func list(names []string) string { return cmp.Or(strings.Join(names, " "), "-") }
 
-// formatTime returns t between two texts, and "" for the zero time.
+// formatTime returns t between two texts, or "" for the zero time.
 func formatTime(t time.Time, before, after string) string {
 	if t.IsZero() {
 		return ""

@@ -17,7 +17,7 @@ func openStore(path, variable string) (rotation.Store, error) {
 	return rotation.FileStore(path), nil
 }
 
-// openNew returns the store at path, which must have no document.
+// openNew returns the store at path. A document there is an error.
 func openNew(ctx context.Context, path, variable string) (rotation.Store, error) {
 	store, err := openStore(path, variable)
 	if err != nil {
@@ -30,7 +30,7 @@ func openNew(ctx context.Context, path, variable string) (rotation.Store, error)
 	return store, err
 }
 
-// openDocument returns the store at path, which must have a document.
+// openDocument returns the store at path. A missing document is an error.
 func openDocument(ctx context.Context, path, variable, command string) (rotation.Store, error) {
 	store, err := openStore(path, variable)
 	if err != nil {
@@ -56,8 +56,8 @@ type keyName struct {
 	ID string `json:"id"`
 }
 
-// readKeyDocument reads the document. Invalid content is left to package
-// rotation, and gives a zero keyDocument.
+// readKeyDocument reads the document. It returns the zero keyDocument if the content is
+// invalid: package rotation reports that.
 func readKeyDocument(ctx context.Context, store rotation.Store) (d keyDocument) {
 	if content, _, err := store.Get(ctx); err != nil || json.Unmarshal(content, &d) != nil {
 		return keyDocument{}
@@ -65,21 +65,22 @@ func readKeyDocument(ctx context.Context, store rotation.Store) (d keyDocument) 
 	return d
 }
 
-// id returns the id for arg. An arg of the form of an API key must be a client id in
-// the document, or the shown form of the client id: else id returns "".
+// id returns the id for arg. An arg with an API key must be a client id in the document,
+// in full or as shown. Otherwise, id returns "".
 func (d keyDocument) id(arg string) string {
 	for _, id := range []string{d.ID, d.Replaced, d.Next.ID, d.Previous.ID} {
 		if id != "" && (arg == id || arg == shownID(id)) {
 			return id
 		}
 	}
-	if holdsKey(arg) {
+	if containsKey(arg) {
 		return ""
 	}
 	return arg
 }
 
-// shownID returns an id as statuses show ids: a client id is of the form of an API key.
+// shownID returns an id as --state shows ids: a client id looks like an API key, and is
+// shortened.
 func shownID(id string) string {
 	if key, err := diffhook.NewAPIKey(id); err == nil {
 		return key.String()
@@ -87,7 +88,7 @@ func shownID(id string) string {
 	return printable(id)
 }
 
-// exitOfRotation returns the exit code of a rotation's error.
+// exitOfRotation returns the exit code for the error of a rotation.
 func exitOfRotation(err error) int {
 	for _, mismatch := range []error{rotation.ErrMismatch, rotation.ErrNotInForce, rotation.ErrInvalidDocument} {
 		if errors.Is(err, mismatch) {

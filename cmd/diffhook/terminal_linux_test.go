@@ -9,8 +9,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// TestNoEchoDuringAWait pastes a secret while nothing is asked, and then interrupts
-// the wait.
+// TestNoEchoDuringAWait pastes a secret without a question, and then interrupts the
+// wait.
 func TestNoEchoDuringAWait(t *testing.T) {
 	w := newWorld(t)
 	p := w.secretPerson()
@@ -25,7 +25,7 @@ func TestNoEchoDuringAWait(t *testing.T) {
 	require.False(t, s.echoes())
 	early := diffhooktest.NewSecret().Reveal()
 	s.enter(early)
-	s.expect("left)") // of the line that is redrawn a second later
+	s.expect("left)") // on the line after a redraw
 	s.press(ctrlC)
 	require.Equal(t, 128+2, s.wait())
 	require.True(t, s.echoes())

@@ -17,24 +17,24 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// textsForPrograms are the texts of package rotation that name its options and
-// functions, and that this tool never shows.
+// textsForPrograms are texts of package rotation for programs. They name options and
+// functions, and the tool never shows them. The value is the reason.
 var textsForPrograms = map[string]string{
-	"%w: RetryHorizon, Quiet and Poll must not be negative; pass 0 for the defaults":                                     "flags are positive",
-	"%w: Quiet and Poll must not be negative; pass 0 for the defaults":                                                   "flags are positive",
-	"%w: Poll must not be negative; pass 0 for the default":                                                              "flags are positive",
-	"%w: Hold is longer than %v":                                                                                         "complete checks --hold",
-	"%w: there are no Receivers to look at; name all servers, or set RevokeNow if the old secret may be revoked at once": "complete checks the receivers",
-	"%w: ByHand: the Asker is nil; pass a function":                                                                      "the tool has one",
-	"%w: the Remote is nil": "the tool has none",
-	"%w: the URL of the Remote begins with neither https:// nor http://":                       "--receiver checks URLs",
-	"%w: create the document: the secret is the zero Secret; make one with diffhook.NewSecret": "--init reads a secret",
-	"diffhook: decode a Pair: a Pair encodes without its key; set the fields":                  "the tool decodes no pair",
-	"%w: FileStore has no file lock on %s; write a Store of your own":                          "the tool is built for Unix and Windows alone",
+	"%w: RetryHorizon, Quiet or Poll is negative; pass 0 for the default":                                     "flags are positive",
+	"%w: Quiet is negative; pass 0 for the default":                                                           "flags are positive",
+	"%w: Poll is negative; pass 0 for the default":                                                            "flags are positive",
+	"%w: Hold is longer than %v; pass a shorter time":                                                         "complete checks --hold",
+	"%w: there are no Receivers; name all servers, or set RevokeNow if the old secret may be revoked at once": "complete checks the receivers",
+	"%w: ByHand: the Asker is nil; pass a function":                                                           "the tool has an Asker",
+	"%w: the Remote is nil":                                                                                   "the tool sets each Remote",
+	"%w: the URL of the Remote begins with neither https:// nor http://":                                      "--receiver checks URLs",
+	"%w: create the document: the secret is the zero Secret; pass a secret of diffhook.NewSecret":             "--init reads a secret",
+	"diffhook: decode a Pair: a Pair encodes without its key; set the fields":                                 "the tool decodes no pair",
+	"%w: FileStore has no file lock on %s; write a Store of your own":                                         "the tool is built for Unix and Windows alone",
 }
 
-// TestTextsOfRotationNameNoGo reads all texts in the code of package rotation. A text that
-// the tool may show must not name a function, a type, an option or a constant.
+// TestTextsOfRotationNameNoGo reads all texts in the code of package rotation. A text for
+// the tool must not name a function, a type, an option or a constant.
 func TestTextsOfRotationNameNoGo(t *testing.T) {
 	files := parseRotation(t)
 	names := exportedNames(files)
@@ -53,7 +53,7 @@ func TestTextsOfRotationNameNoGo(t *testing.T) {
 		require.Empty(t, namedIn(text, names), "%q", text)
 	}
 	require.Greater(t, seen, 100)
-	require.Empty(t, unused, "texts that package rotation has no more")
+	require.Empty(t, unused, "texts without a use in package rotation")
 }
 
 func TestNamesOfGoAreFound(t *testing.T) {
@@ -72,13 +72,13 @@ func TestNamesOfGoAreFound(t *testing.T) {
 	require.Empty(t, namedIn("In App → Settings → API Keys, click Rotate signing secret, once. Delete no other key.", names))
 }
 
-// TestEveryStepAndFunctionIsNamed has the constants from the code of package rotation.
+// TestEveryStepAndFunctionIsNamed reads the constants in the code of package rotation.
 func TestEveryStepAndFunctionIsNamed(t *testing.T) {
 	files := parseRotation(t)
 	steps, functions := constantsOf(files, "StepName"), constantsOf(files, "Function")
 	require.NotEmpty(t, steps)
 	for _, step := range steps {
-		if rotation.StepName(step) != rotation.StepWarning { // under which a step goes on
+		if rotation.StepName(step) != rotation.StepWarning { // a warning does not end a step
 			require.NotEmpty(t, duringStep[rotation.StepName(step)], step)
 		}
 	}
@@ -104,8 +104,7 @@ func parseRotation(t *testing.T) (files []*ast.File) {
 	return files
 }
 
-// exportedNames returns the names that a program can use, without "API", which is
-// DiffHook's word.
+// exportedNames returns the names for programs, without "API", which is DiffHook's word.
 func exportedNames(files []*ast.File) (names []string) {
 	add := func(idents ...*ast.Ident) {
 		for _, ident := range idents {
@@ -154,9 +153,9 @@ func textsOf(files []*ast.File) (texts []string) {
 }
 
 var (
-	// labels are of the app.
+	// labels are texts of the app.
 	labels = regexp.MustCompile(`API Keys|Signing secret|click Rotate|New API key`)
-	// sentenceBegins are words with a capital because they begin a sentence.
+	// sentenceBegins are words with a capital at the begin of a sentence.
 	sentenceBegins = regexp.MustCompile(`(^|[.:?→] |\n)[A-Z][a-z]+ `)
 	word           = regexp.MustCompile(`[A-Za-z]+`)
 )

@@ -17,11 +17,10 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// receiverToken is what the servers of a world want of the tool.
+// receiverToken is the token for the servers of a world.
 const receiverToken = "token-of-the-test-receivers"
 
-// world is the platform, two servers that read one document, and the files of the
-// tool.
+// world is the platform, two servers with the same document, and the files of the tool.
 type world struct {
 	t         *testing.T
 	platform  *diffhooktest.Server
@@ -30,10 +29,10 @@ type world struct {
 	monitors  []string
 	handled   chan struct{} // an element for each event
 	env       []string
-	receivers []string // NAME=URL of their status handlers
+	receivers []string // NAME=URL of the status handlers
 	servers   []*diffhook.Verifier
 	first     diffhook.Secret // in force at the beginning
-	typed     []string        // secrets and keys that no output may show
+	typed     []string        // secrets and keys, which no output may show
 }
 
 func newWorld(t *testing.T) *world {
@@ -59,7 +58,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// serve starts a server with the source, and returns NAME=URL of its status handler.
+// serve starts a server with the source, and returns NAME=URL of the status handler.
 func (w *world) serve(name string, source diffhook.SecretSource) string {
 	v, err := diffhook.NewVerifier(w.t.Context(), source, nil)
 	require.NoError(w.t, err)
@@ -84,7 +83,7 @@ func (w *world) serve(name string, source diffhook.SecretSource) string {
 	return name + "=" + server.URL + "/status"
 }
 
-// statuses returns the statuses of the servers, after they have read the document.
+// statuses returns the statuses of the servers, after a read of the document.
 func (w *world) statuses() (statuses []diffhook.VerifierStatus) {
 	w.t.Helper()
 	for _, v := range w.servers {
@@ -97,7 +96,7 @@ func (w *world) statuses() (statuses []diffhook.VerifierStatus) {
 // know adds texts that no output may show.
 func (w *world) know(texts ...string) { w.typed = append(w.typed, texts...) }
 
-// change has a page of each monitor changed.
+// change changes the page of each monitor.
 func (w *world) change() {
 	w.t.Helper()
 	for _, id := range w.monitors {
@@ -106,7 +105,7 @@ func (w *world) change() {
 	}
 }
 
-// delivered waits until the servers have handled all deliveries, of which there are n.
+// delivered waits until the servers have handled all n deliveries.
 func (w *world) delivered(n int) {
 	w.t.Helper()
 	require.Len(w.t, w.platform.Deliveries(), n)
@@ -145,7 +144,7 @@ type person struct {
 	asked   int // questions of the last run
 }
 
-// answer belongs to the questions that have a text in them.
+// answer is the answer to questions with a text.
 type answer struct {
 	question string
 	give     func(question string) string
@@ -162,7 +161,7 @@ func (w *world) secretPerson() *person {
 		{"click Rotate signing secret, once", func(string) string {
 			if !clicked {
 				w.platform.Rotate()
-				w.change() // signed with a secret that no server has
+				w.change() // signed with an unknown secret
 				clicked = true
 			}
 			return w.platform.Secrets().Current.Reveal()
@@ -177,13 +176,13 @@ func (w *world) secretPerson() *person {
 	}}
 }
 
-// interruption is where a person presses Ctrl-C.
+// interruption is the moment of a Ctrl-C.
 type interruption struct {
-	question int  // its number, from 1 on; 0: none
-	clicked  bool // after what the question asks for has been done in the app
+	question int  // the number of the question, from 1 on; 0: none
+	clicked  bool // after the click in the app
 }
 
-// answerAll answers until the program ends, and returns its exit code.
+// answerAll answers until the program ends, and returns the exit code.
 func (p *person) answerAll(s *session, stop interruption) int {
 	p.w.t.Helper()
 	for asked := 1; ; asked++ {
@@ -221,6 +220,6 @@ func (p *person) to(question string) string {
 			return text
 		}
 	}
-	p.w.t.Fatalf("a question that the person does not know: %s", question)
+	p.w.t.Fatalf("an unknown question: %s", question)
 	return ""
 }

@@ -60,7 +60,6 @@ func demonstrate(ctx context.Context, out io.Writer) error {
 	err = rotate(ctx, w.old.Label, w.answer, store, &w.options, rotation.KeyOptions{
 		Label:   "production-server",
 		Quiet:   500 * time.Millisecond, // in production: 26 h, by default
-		Poll:    50 * time.Millisecond,
 		Observe: func(s rotation.Step) { fmt.Fprintf(out, "  %-7s %s\n", s.Name, s.Text) },
 	})
 	calls, failed := app()

@@ -1,5 +1,5 @@
-// Package rotationtest tests stores of package rotation, for customers who keep
-// the document of a rotation in a place of their own.
+// Package rotationtest tests stores of package rotation, for customers with a store of
+// their own.
 package rotationtest
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// The documents of the tests. Secret texts in them stand for credentials: no
-// error may show them.
+// The documents of the tests. The texts with hidden stand for credentials: no error
+// may show them.
 const (
 	first  = `{"kind":"test","format":1,"current":"` + hidden + `-first"}`
 	second = `{"kind":"test","format":1,"current":"` + hidden + `-second","previous":"` + hidden + `-first"}`
@@ -23,7 +23,7 @@ const (
 	hidden = "not-to-be-shown"
 )
 
-// racers is the number of runs that swap at the same moment.
+// racers is the number of concurrent swaps.
 const racers = 8
 
 // TestStore tests a [rotation.Store] and returns an error that lists every
@@ -36,15 +36,14 @@ const racers = 8
 //		t.Fatal(err)
 //	}
 //
-// open returns a store for the document with the given name. Every name is new
-// to the place where the documents are: with a place that survives the test,
-// prefix the name with something random. open is called several times with one
-// name, as several processes would do, and must then return stores of one
-// document. Their methods are called concurrently.
+// open returns a store for the document with the given name. No document of this name
+// may exist: if documents outlive the test, add a random prefix to the name. TestStore
+// calls open several times with the same name, as several processes do, and open must
+// then return stores of the same document. The methods are called concurrently.
 //
-// A document may come back with other white space, another order of fields and
-// other escapes: TestStore compares parsed JSON. It does not lose answers, since
-// it cannot reach below the store; test that with a transport of your own.
+// A document may come back with other white space, another order of fields and other
+// escapes: TestStore compares parsed JSON. TestStore loses no responses, because it
+// cannot reach below the store: test a lost response with a transport of your own.
 func TestStore(ctx context.Context, open func(name string) (rotation.Store, error)) error {
 	var failures []error
 	for _, c := range checks {
@@ -80,9 +79,9 @@ func noDocument(ctx context.Context, d *document) error {
 	}
 	switch doc, _, err := s.Get(ctx); {
 	case err != nil:
-		return fmt.Errorf("in Get: %w; without a document it must return nil and no error", err)
+		return fmt.Errorf("in Get: %w; without a document, return nil and no error", err)
 	case doc != nil:
-		return errors.New("in Get: got a document before there is one")
+		return errors.New("in Get: got a document before the first Swap")
 	}
 	return nil
 }
@@ -140,7 +139,7 @@ func oldVersion(ctx context.Context, d *document) error {
 	return d.holds(ctx, third)
 }
 
-// sameAgain swaps the newest document for itself, as a run does that continues.
+// sameAgain replaces a document by an equal document, as a run does after a crash.
 func sameAgain(ctx context.Context, d *document) error {
 	for range 2 {
 		v, err := d.version(ctx)
@@ -168,7 +167,7 @@ func everyValue(ctx context.Context, d *document) error {
 	return d.holds(ctx, doc)
 }
 
-// bytesOfCaller overwrites the bytes that Swap was given and that Get returned.
+// bytesOfCaller overwrites the bytes that Swap received, and then the bytes of Get.
 func bytesOfCaller(ctx context.Context, d *document) error {
 	s, err := d.open()
 	if err != nil {
@@ -192,7 +191,7 @@ func bytesOfCaller(ctx context.Context, d *document) error {
 		return fmt.Errorf("in Get: %w", err)
 	}
 	if !equal(got, first) {
-		return errors.New("the document shares its bytes with the caller; copy them")
+		return errors.New("the store shares bytes with the caller; copy them")
 	}
 	return nil
 }
@@ -208,8 +207,8 @@ func raceForNext(ctx context.Context, d *document) error {
 	return nil
 }
 
-// race swaps the newest version from several stores at once. Exactly one swap
-// succeeds, the others return ErrConflict, and the winner's document stays.
+// race swaps the newest version from several stores at once. A single swap succeeds, all
+// other swaps return ErrConflict, and the document of the winner stays.
 func race(ctx context.Context, d *document, round int) error {
 	v, err := d.version(ctx)
 	if err != nil {
@@ -231,11 +230,11 @@ func race(ctx context.Context, d *document, round int) error {
 	for i, err := range results {
 		switch {
 		case err == nil && winner >= 0:
-			return errors.New("two swaps from one version succeeded")
+			return errors.New("two swaps from the same version succeeded")
 		case err == nil:
 			winner = i
 		case !errors.Is(err, rotation.ErrConflict):
-			return fmt.Errorf("in Swap: %w; a swap that loses a race must return ErrConflict", err)
+			return fmt.Errorf("in Swap: %w; return ErrConflict if a swap loses a race", err)
 		}
 	}
 	if winner < 0 {
@@ -244,13 +243,13 @@ func race(ctx context.Context, d *document, round int) error {
 	return d.holds(ctx, racersDocument(round, winner))
 }
 
-// racersDocument differs from every other, as a run's documents do: a store may
-// take the content for the version.
+// racersDocument returns different documents, as runs do: a store may use the content
+// as the version.
 func racersDocument(round, i int) string {
 	return fmt.Sprintf(`{"kind":"test","round":%d,"racer":%d}`, round, i)
 }
 
-// endedContext calls the store as a run does that was stopped.
+// endedContext calls the store after the end of the context, as a stopped run does.
 func endedContext(ctx context.Context, d *document) error {
 	v, err := d.version(ctx)
 	if err != nil {
@@ -270,15 +269,15 @@ func endedContext(ctx context.Context, d *document) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := s.Swap(ended, v, []byte(second)); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("in Swap: got %v; with an ended context the error must match context.Canceled", shown(err))
+		return fmt.Errorf("in Swap: got %v; after the end of the context, return context.Canceled", shown(err))
 	}
 	if _, _, err := s.Get(ended); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("in Get: got %v; with an ended context the error must match context.Canceled", shown(err))
+		return fmt.Errorf("in Get: got %v; after the end of the context, return context.Canceled", shown(err))
 	}
 	return d.holds(ctx, first)
 }
 
-// document is the document of one check. Each method uses a store of its own.
+// document is the document of a check. Each method opens another store.
 type document struct {
 	open func() (rotation.Store, error)
 }
@@ -306,8 +305,7 @@ func (d *document) swap(ctx context.Context, version, doc string) error {
 	return nil
 }
 
-// conflicts returns nil if a swap is refused with ErrConflict, in an error that
-// shows no secret.
+// conflicts returns nil if a swap returns ErrConflict, and the error shows no secret.
 func (d *document) conflicts(ctx context.Context, version, doc string) error {
 	s, err := d.open()
 	if err != nil {

@@ -16,14 +16,14 @@ import (
 	"github.com/diffhook/diffhook-go/rotation/rotationtest"
 )
 
-// place keeps documents in memory. fault names the one rule that it breaks.
+// place keeps documents in memory. fault names the broken rule.
 type place struct {
 	mu    sync.Mutex
 	docs  map[string]*memory
 	fault string
 }
 
-// memory is a store of one document.
+// memory is a store of a document.
 type memory struct {
 	mu    sync.Mutex
 	doc   []byte
@@ -40,14 +40,14 @@ func (p *place) open(name string) (rotation.Store, error) {
 	if p.docs == nil {
 		p.docs = map[string]*memory{}
 	}
-	if p.docs[name] == nil || p.fault == "one document for each handle" {
+	if p.docs[name] == nil || p.fault == "another document for each handle" {
 		p.docs[name] = &memory{fault: p.fault}
 	}
 	return p.docs[name], nil
 }
 
 func (m *memory) Get(ctx context.Context) ([]byte, string, error) {
-	if ctx.Err() != nil && m.fault != "ignores its context" {
+	if ctx.Err() != nil && m.fault != "ignores the context" {
 		return nil, "", ctx.Err()
 	}
 	m.mu.Lock()
@@ -61,14 +61,14 @@ func (m *memory) Get(ctx context.Context) ([]byte, string, error) {
 		return nil, strconv.Itoa(m.n), nil
 	case m.fault == "truncates":
 		return m.doc[:min(len(m.doc), 4096)], strconv.Itoa(m.n), nil
-	case m.fault == "returns its own bytes":
+	case m.fault == "returns the stored bytes":
 		return m.doc, strconv.Itoa(m.n), nil
 	}
 	return bytes.Clone(m.doc), strconv.Itoa(m.n), nil
 }
 
 func (m *memory) Swap(ctx context.Context, version string, doc []byte) error {
-	if ctx.Err() != nil && m.fault != "ignores its context" {
+	if ctx.Err() != nil && m.fault != "ignores the context" {
 		return ctx.Err()
 	}
 	m.mu.Lock()
@@ -79,10 +79,10 @@ func (m *memory) Swap(ctx context.Context, version string, doc []byte) error {
 	case m.fault == "does not compare the first" && m.n == 1:
 	case m.fault == "refuses an unchanged document" && bytes.Equal(doc, m.doc):
 		return rotation.ErrConflict
-	case !newest && m.fault == "has an error of its own":
+	case !newest && m.fault == "returns an error without ErrConflict":
 		return errors.New("version mismatch")
 	case !newest && m.fault == "shows the document":
-		return fmt.Errorf("%w: it is %s", rotation.ErrConflict, m.doc)
+		return fmt.Errorf("%w: the document is %s", rotation.ErrConflict, m.doc)
 	case !newest:
 		return rotation.ErrConflict
 	case m.fault == "writes nothing":
@@ -111,16 +111,16 @@ func TestFileStoreKeepsTheRules(t *testing.T) {
 func TestStoreThatBreaksARule(t *testing.T) {
 	for _, fault := range []string{
 		"cannot be opened",
-		"one document for each handle",
-		"ignores its context",
+		"another document for each handle",
+		"ignores the context",
 		"fails without a document",
 		"invents a document",
 		"truncates",
-		"returns its own bytes",
+		"returns the stored bytes",
 		"does not compare",
 		"does not compare the first",
 		"refuses an unchanged document",
-		"has an error of its own",
+		"returns an error without ErrConflict",
 		"shows the document",
 		"writes nothing",
 		"refuses",
