@@ -177,7 +177,7 @@ func (e *explorer) log() {
 // rotation by other people in the app, a drain of several ticks, and RevokeSecret before
 // the end.
 //
-// The model has more than 28,000 states.
+// The model has 48,103 states, with 262,342 choices, taken in 148,709 walks.
 func TestSecretInAllOrders(t *testing.T) {
 	explore(t, 700, func(t *testing.T) explored { return newAtlas(t) })
 }

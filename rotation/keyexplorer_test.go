@@ -191,8 +191,8 @@ func (w *keyAtlas) end() error {
 
 // The model: two runs of Key, and time, with the stops and crashes of
 // TestSecretInAllOrders. Each run begins at any time. Nobody uses the old key any more,
-// and a new key works, and a deleted key stops, at once. The model has 2,965 states, with
-// 11,025 choices, taken in 7,171 walks.
+// and a new key works, and a deleted key stops, at once. The model has 3,346 states, with
+// 12,666 choices, taken in 8,310 walks.
 func TestKeyInAllOrders(t *testing.T) {
 	explore(t, 500, func(t *testing.T) explored { return newKeyAtlas(t) })
 }
