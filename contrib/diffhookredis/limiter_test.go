@@ -311,25 +311,41 @@ func TestRedisStallsForHastyCallers(t *testing.T) {
 	require.Positive(t, started)
 }
 
-// TestClockSetBack: a state of the future stops nobody.
+// TestClockSetBack: if the clock of the server is set back, turns and pauses stay as far
+// ahead as before.
 func TestClockSetBack(t *testing.T) {
-	eachServer(t, func(t *testing.T, url string) {
-		name := randomName()
-		l := newLimiter(t, url, name, 600, time.Minute, diffhookredis.LimiterOptions{})
-		ahead := time.Now().Add(2 * time.Hour).UnixMicro()
-		client := newClient(t, options(t, url))
-		require.NoError(t, client.HSet(t.Context(), "diffhook:limit:{"+name+"}", "tat", ahead, "paused", ahead).Err())
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		for range 3 {
-			require.NoError(t, l.Wait(ctx))
+	for _, by := range []time.Duration{10 * time.Minute, 2 * time.Hour} {
+		t.Run(by.String(), func(t *testing.T) {
+			eachServer(t, func(t *testing.T, url string) { testClockSetBack(t, url, by) })
+		})
+	}
+}
+
+func testClockSetBack(t *testing.T, url string, by time.Duration) {
+	name, client := randomName(), newClient(t, options(t, url))
+	l := newLimiter(t, url, name, 60, time.Minute, diffhookredis.LimiterOptions{}) // a turn in 1.06 s
+	setBack := func() {                                                            // moves the state ahead instead
+		key := "diffhook:limit:{" + name + "}"
+		for field, at := range client.HGetAll(t.Context(), key).Val() {
+			if at != "0" {
+				require.NoError(t, client.HIncrBy(t.Context(), key, field, by.Microseconds()).Err())
+			}
 		}
-		require.NoError(t, client.HSet(t.Context(), "diffhook:limit:{"+name+"}", "tat", ahead, "paused", ahead).Err())
-		l.Pause(ctx, time.Minute)
-		var pause *diffhook.PauseError
-		require.ErrorAs(t, l.Wait(ctx), &pause, "a pause still counts")
-		assert.LessOrEqual(t, pause.Wait, time.Minute)
-	})
+	}
+	require.NoError(t, l.Wait(t.Context()))
+	setBack()
+	require.False(t, canStartBefore(t, l, 500*time.Millisecond), "there is no burst")
+	require.True(t, canStartBefore(t, l, 3*time.Second), "the turn comes")
+
+	l.Pause(t.Context(), time.Minute)
+	setBack()
+	var pause *diffhook.PauseError
+	require.ErrorAs(t, l.Wait(t.Context()), &pause)
+	assert.InDelta(t, time.Minute, pause.Wait, float64(10*time.Second))
+	setBack()
+	l.Pause(t.Context(), time.Second)
+	require.ErrorAs(t, l.Wait(t.Context()), &pause, "a shorter pause does not end a longer one")
+	assert.InDelta(t, time.Minute, pause.Wait, float64(10*time.Second))
 }
 
 func TestLimiterNames(t *testing.T) {
