@@ -84,6 +84,7 @@ func TestInTx(t *testing.T) {
 		})
 	}
 	require.Zero(t, r.pool.Stat().AcquiredConns())
+	require.EqualValues(t, 1, r.pool.Stat().NewConnsCount(), "a rollback keeps the connection")
 }
 
 func TestInTxContexts(t *testing.T) {

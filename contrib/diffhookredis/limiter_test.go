@@ -190,6 +190,24 @@ func TestTurnIsKept(t *testing.T) {
 	})
 }
 
+// TestStateExpires: the state outlives the window, and does not stay for ever.
+func TestStateExpires(t *testing.T) {
+	eachServer(t, func(t *testing.T, url string) {
+		name, client := randomName(), newClient(t, options(t, url))
+		l := newLimiter(t, url, name, 60, time.Minute, diffhookredis.LimiterOptions{})
+		for _, use := range []func(){
+			func() { require.NoError(t, l.Wait(t.Context())) },
+			func() { l.Pause(t.Context(), time.Second) },
+		} {
+			use()
+			left := client.PTTL(t.Context(), "diffhook:limit:{"+name+"}").Val()
+			assert.Greater(t, left, time.Minute)
+			assert.Less(t, left, 3*time.Minute)
+			require.NoError(t, client.Del(t.Context(), "diffhook:limit:{"+name+"}").Err())
+		}
+	})
+}
+
 // TestLateTurnIsLost: a turn kept for longer than the plan allows is not used. Else the
 // processes of a fleet could use old turns at the same instant.
 func TestLateTurnIsLost(t *testing.T) {
@@ -230,8 +248,8 @@ func (l *logLines) count(text string) int {
 	return strings.Count(l.buf.String(), text)
 }
 
-// TestRedisAway: without Redis a process goes on with a share of the plan, says so
-// once, and comes back.
+// TestRedisAway: without Redis a process goes on with a share of the plan, and says so
+// once.
 func TestRedisAway(t *testing.T) {
 	server := startServer(t)
 	var log logLines
@@ -242,26 +260,52 @@ func TestRedisAway(t *testing.T) {
 	require.Zero(t, log.count("\n"))
 
 	server.kill()
+	require.NoError(t, l.Wait(t.Context()))
 	began := time.Now()
-	for range 4 { // a turn each 213 ms
+	for range 11 { // a turn each 213 ms, and another attempt at Redis after 2 s
 		require.NoError(t, l.Wait(t.Context()))
 	}
-	assert.GreaterOrEqual(t, time.Since(began), 800*time.Millisecond)
-	assert.Equal(t, 1, log.count("level=WARN"))
+	assert.GreaterOrEqual(t, time.Since(began), 2300*time.Millisecond)
 	require.True(t, canFailFast(t, l), "a caller without the time fails at once")
+	assert.Equal(t, 1, log.count("\n"))
+}
 
-	server.start()
-	eventually(t, "Redis is back", func() bool {
-		require.NoError(t, l.Wait(t.Context()))
-		return log.count("Redis is back") == 1
+// TestRedisComesBack: an outage and the end are said once each, and the next outage again.
+func TestRedisComesBack(t *testing.T) {
+	server := startServer(t)
+	var log logLines
+	l := newLimiter(t, "redis://"+server.addr, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{
+		Processes: 1, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
-	assert.Equal(t, 2, log.count("\n"))
-
+	waitUntilSaid := func(text string, times int) {
+		eventually(t, text, func() bool {
+			require.NoError(t, l.Wait(t.Context()))
+			return log.count(text) == times
+		})
+	}
 	server.kill()
-	eventually(t, "the second outage is said too", func() bool {
-		require.NoError(t, l.Wait(t.Context()))
-		return log.count("level=WARN") == 2
-	})
+	waitUntilSaid("level=WARN", 1)
+	server.start()
+	waitUntilSaid("Redis is back", 1)
+	server.kill()
+	waitUntilSaid("level=WARN", 2)
+	assert.Equal(t, 3, log.count("\n"))
+}
+
+// TestLeavingIsNoOutage: a caller who leaves during a call of Redis says nothing of Redis.
+func TestLeavingIsNoOutage(t *testing.T) {
+	o := options(t, serverURL(t, "DIFFHOOK_TEST_REDIS"))
+	p := startProxy(t, o.Addr)
+	var log logLines
+	l := newLimiter(t, "redis://"+p.addr, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, l.Wait(t.Context()))
+	p.fail(hold, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.Error(t, l.Wait(ctx))
+	p.release()
+	require.NoError(t, l.Wait(t.Context()))
+	assert.Zero(t, log.count("\n"))
 }
 
 func canFailFast(t *testing.T, l *diffhookredis.Limiter) bool {
