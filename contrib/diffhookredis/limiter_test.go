@@ -381,11 +381,19 @@ func testClockSetBack(t *testing.T, url string, by time.Duration) {
 	require.False(t, canStartBefore(t, l, 500*time.Millisecond), "there is no burst")
 	require.True(t, canStartBefore(t, l, 3*time.Second), "the turn comes")
 
+	waiting := make(chan error, 1)
+	before := client.HGet(t.Context(), "diffhook:limit:{"+name+"}", "tat").Val()
+	go func() { waiting <- l.Wait(t.Context()) }()
+	eventually(t, "a caller has a turn", func() bool {
+		return client.HGet(t.Context(), "diffhook:limit:{"+name+"}", "tat").Val() != before
+	})
 	l.Pause(t.Context(), time.Minute)
 	setBack()
 	var pause *diffhook.PauseError
-	require.ErrorAs(t, l.Wait(t.Context()), &pause)
-	assert.InDelta(t, time.Minute, pause.Wait, float64(10*time.Second))
+	for _, err := range []error{<-waiting, l.Wait(t.Context())} {
+		require.ErrorAs(t, err, &pause)
+		assert.InDelta(t, time.Minute, pause.Wait, float64(10*time.Second))
+	}
 	setBack()
 	l.Pause(t.Context(), time.Second)
 	require.ErrorAs(t, l.Wait(t.Context()), &pause, "a shorter pause does not end a longer one")
