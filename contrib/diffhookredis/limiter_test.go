@@ -360,7 +360,11 @@ func TestRedisStallsForHastyCallers(t *testing.T) {
 func TestClockSetBack(t *testing.T) {
 	for _, by := range []time.Duration{10 * time.Minute, 2 * time.Hour} {
 		t.Run(by.String(), func(t *testing.T) {
-			eachServer(t, func(t *testing.T, url string) { testClockSetBack(t, url, by) })
+			t.Parallel()
+			eachServer(t, func(t *testing.T, url string) {
+				t.Parallel()
+				testClockSetBack(t, url, by)
+			})
 		})
 	}
 }
