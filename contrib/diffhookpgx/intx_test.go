@@ -84,6 +84,7 @@ func TestInTx(t *testing.T) {
 		})
 	}
 	require.Zero(t, r.pool.Stat().AcquiredConns())
+	require.EqualValues(t, 1, r.pool.Stat().NewConnsCount(), "a rollback keeps the connection")
 }
 
 func TestInTxContexts(t *testing.T) {
@@ -153,7 +154,7 @@ func TestConsumerAndKeep(t *testing.T) {
 		consumer   string
 		keep, want time.Duration
 	}{
-		{"", 0, 7 * 24 * time.Hour}, {"mail", time.Hour, 18 * time.Hour}, {"log", 30 * 24 * time.Hour, 30 * 24 * time.Hour},
+		{"mail", time.Hour, 18 * time.Hour}, {"log", 30 * 24 * time.Hour, 30 * 24 * time.Hour}, {"", 0, 7 * 24 * time.Hour},
 	} {
 		s := r.store(t, func(o *diffhookpgx.Options) { o.Consumer, o.Keep = tc.consumer, tc.keep })
 		require.NoError(t, s.InTx(r.inTx)(t.Context(), numbered(1)))

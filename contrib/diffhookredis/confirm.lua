@@ -3,8 +3,10 @@
 -- Returns a word, and the rest of the pause in microseconds.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local paused = tonumber(redis.call('HGET', KEYS[1], 'paused') or 0)
-if paused > now and paused < now + 3600 * 1000000 then -- see reserve.lua
+local state = redis.call('HMGET', KEYS[1], 'paused', 'clock')
+local back = math.max(0, (tonumber(state[2]) or now) - now) -- see reserve.lua
+local paused = (tonumber(state[1]) or 0) - back
+if paused > now then
 	return {'paused', paused - now}
 end
 if now - ARGV[1] > tonumber(ARGV[2]) then

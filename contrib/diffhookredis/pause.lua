@@ -4,16 +4,12 @@
 -- outlives the last turn, in milliseconds.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local state = redis.call('HMGET', KEYS[1], 'tat', 'paused')
-for i = 1, 2 do
-	state[i] = tonumber(state[i]) or 0
-	if state[i] > now + 3600 * 1000000 then -- see reserve.lua
-		state[i] = 0
-	end
-end
-local paused = math.max(state[2], now + ARGV[1])
+local state = redis.call('HMGET', KEYS[1], 'tat', 'paused', 'clock')
+local back = math.max(0, (tonumber(state[3]) or now) - now) -- see reserve.lua
+local paused = math.max((tonumber(state[2]) or 0) - back, now + ARGV[1])
 -- After the pause, requests start evenly, without a burst.
-local tat = math.max(state[1], paused + (ARGV[3] - 1) * ARGV[2])
-redis.call('HSET', KEYS[1], 'tat', string.format('%.0f', tat), 'paused', string.format('%.0f', paused))
+local tat = math.max((tonumber(state[1]) or 0) - back, paused + (ARGV[3] - 1) * ARGV[2])
+redis.call('HSET', KEYS[1], 'tat', string.format('%.0f', tat), 'paused', string.format('%.0f', paused),
+	'clock', string.format('%.0f', now))
 redis.call('PEXPIRE', KEYS[1], math.ceil((tat - now) / 1000) + ARGV[4])
 return {'ok'}

@@ -79,10 +79,34 @@ func TestReplicaTakesOver(t *testing.T) {
 	}
 }
 
-// TestReplicasOfACluster: the primary of the key is asked, not any server.
+// TestReplicasOfACluster: the replicas of the primary of the key count, and no others. Only
+// the first of three primaries has a replica.
 func TestReplicasOfACluster(t *testing.T) {
-	s := replicated(t, startCluster(t))
-	for range 10 {
-		require.ErrorIs(t, s.Claim(t.Context(), newKey(), "token", time.Minute), diffhookredis.ErrReplicas)
+	client := startCluster(t)
+	first := newClient(t, &redis.Options{Addr: client.Options().Addrs[0]})
+	require.NoError(t, first.ConfigSet(t.Context(), "repl-diskless-sync-delay", "0").Err())
+	id, err := first.Do(t.Context(), "cluster", "myid").Text()
+	require.NoError(t, err)
+	replica := newClient(t, startServer(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000").options())
+	host, port, _ := strings.Cut(first.Options().Addr, ":")
+	require.NoError(t, replica.ClusterMeet(t.Context(), host, port).Err())
+	eventually(t, "the replica knows the primary", func() bool { return replica.ClusterReplicate(t.Context(), id).Err() == nil })
+
+	s := replicated(t, client)
+	hasReplica := func(k once.Key) bool { // the first primary has the slots up to 5460
+		slot, err := client.ClusterKeySlot(t.Context(), diffhookredis.DefaultPrefix+"{"+k.String()+"}").Result()
+		require.NoError(t, err)
+		return slot <= 5460
+	}
+	eventually(t, "the replica keeps up", func() bool {
+		k := newKey()
+		return hasReplica(k) && s.Claim(t.Context(), k, "token", time.Minute) == nil
+	})
+	for range 8 {
+		k, want := newKey(), diffhookredis.ErrReplicas
+		if hasReplica(k) {
+			want = nil
+		}
+		require.ErrorIs(t, s.Claim(t.Context(), k, "token", time.Minute), want)
 	}
 }

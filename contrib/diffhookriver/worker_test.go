@@ -101,6 +101,35 @@ func TestDuplicateInEveryState(t *testing.T) {
 	}
 }
 
+// TestWhichEventsAreOne: events are told apart by their keys, and without a key by
+// their bodies.
+func TestWhichEventsAreOne(t *testing.T) {
+	_, db := newSQLite(t)
+	client, err := river.NewClient(db.driver, &river.Config{})
+	require.NoError(t, err)
+	for _, step := range []struct {
+		body string
+		jobs int
+	}{
+		{`{"event":"page.changed","monitor_id":"mon_1","triggered_at":"2026-03-16T14:22:00Z"}`, 1},
+		{`{"triggered_at":"2026-03-16T14:22:00Z","event":"page.changed","monitor_id":"mon_1"}`, 1},
+		{`{"event":"page.changed","monitor_id":"mon_1"}`, 2},
+		{`{"event":"page.changed","monitor_id":"mon_1","label":"another"}`, 3},
+		{`{"event":"page.changed","monitor_id":"mon_1"}`, 3},
+	} {
+		e, err := diffhook.ParseEvent([]byte(step.body))
+		require.NoError(t, err)
+		require.NoError(t, diffhookriver.Enqueue(client)(t.Context(), e))
+		require.Equal(t, step.jobs, db.unfinished(t), step.body)
+	}
+}
+
+// TestTimeLeftAfterTimeout: River starts no other attempt before the function could return.
+func TestTimeLeftAfterTimeout(t *testing.T) {
+	assert.Equal(t, 70*time.Second, diffhookriver.RescueTime(time.Minute))
+	assert.Zero(t, diffhookriver.RescueTime(0), "JobTimeout, which Check compares")
+}
+
 func TestEnqueueErrors(t *testing.T) {
 	_, db := newSQLite(t)
 	client, err := river.NewClient(db.driver, &river.Config{Workers: withOtherWorker(t)})
@@ -174,6 +203,8 @@ func TestTimeout(t *testing.T) {
 	workers := river.NewWorkers()
 	diffhookriver.AddWorker(workers, func(ctx context.Context, e *diffhook.Event) error {
 		if attempts.Add(1) == 1 {
+			deadline, ok := ctx.Deadline()
+			assert.True(t, ok && time.Until(deadline) <= 100*time.Millisecond, "River ends the context 10 s later")
 			<-ctx.Done()
 			return ctx.Err()
 		}
