@@ -35,7 +35,7 @@ type Store struct {
 // [diffhook.ErrInvalidOptions] if an option is out of range.
 func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
 	if pool == nil {
-		return nil, fmt.Errorf("%w: New of a nil pool", diffhook.ErrInvalidOptions)
+		return nil, fmt.Errorf("%w: pool is nil; pass the result of pgxpool.New", diffhook.ErrInvalidOptions)
 	}
 	if err := check(ctx, pool, opts); err != nil {
 		return nil, err

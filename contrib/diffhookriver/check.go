@@ -28,7 +28,7 @@ const rescueMargin = 10 * time.Second
 // A config without Queues only enqueues, and never leads.
 func Check(config *river.Config) error {
 	if config == nil {
-		return fmt.Errorf("%w: the config is nil", ErrConfig)
+		return fmt.Errorf("%w: the config is nil; pass the config of river.NewClient", ErrConfig)
 	}
 	c := config.WithDefaults()
 	var problems []error

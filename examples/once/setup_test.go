@@ -9,7 +9,7 @@ import (
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
-// TestNewRefuses: what is not set up is said at the start, with what to do.
+// New refuses a database that is not set up, and names the remedy.
 func TestNewRefuses(t *testing.T) {
 	forEach(t, func(t *testing.T, d database) {
 		dsn := d.dsn(t)
@@ -38,11 +38,12 @@ func TestNewRefuses(t *testing.T) {
 			{"unknown dialect", "oracle", func(t *testing.T) string { return d.table(t, db) }, diffhook.ErrInvalidOptions, "oracle"},
 			{"a schema of another version", d.dialect, create("(id " + id + " PRIMARY KEY, seen_at " + at + ")"), oncesql.ErrSetup, "oncesql.Schema"},
 			{"no primary key", d.dialect, create("(id " + id + ", token VARCHAR(64), done BOOLEAN, expires_at " + at + ")"), oncesql.ErrSetup, "oncesql.Schema"},
-			{"a name with more in it", d.dialect, func(*testing.T) string { return "once; DROP TABLE users" }, diffhook.ErrInvalidOptions, "Table"},
+			{"a name with a statement", d.dialect, func(*testing.T) string { return "once; DROP TABLE users" }, diffhook.ErrInvalidOptions, "Table"},
 		} {
 			t.Run(tc.name, func(t *testing.T) {
 				_, err := oncesql.New(t.Context(), db, tc.dialect, &oncesql.Options{Table: tc.table(t)})
 				require.ErrorIs(t, err, tc.err)
+				require.NotErrorIs(t, err, diffhook.ErrUnavailable) // a retry changes nothing
 				require.ErrorContains(t, err, tc.remedy)
 			})
 		}
@@ -59,8 +60,19 @@ func TestNewRefuses(t *testing.T) {
 	})
 }
 
-// TestNewRefusesMariaDB: a lock that is waited for longer than DiffHook waits for the
-// answer, a table that forgets no rollback, and a column that cuts keys.
+// New refuses a role without the right to write, and does not advise to drop the table
+// alone.
+func TestNewRefusesReadOnlyRole(t *testing.T) {
+	d := databases[0]
+	table := d.table(t, d.open(t, d.dsn(t)))
+	reader := d.open(t, d.dsn(t)+"&role=pg_read_all_data")
+	_, err := oncesql.New(t.Context(), reader, d.dialect, &oncesql.Options{Table: table})
+	require.ErrorIs(t, err, oncesql.ErrSetup)
+	require.ErrorContains(t, err, "grant")
+}
+
+// New refuses a wait for a lock that is longer than DiffHook waits for the response, an
+// engine without rollback, and a column that cuts keys.
 func TestNewRefusesMariaDB(t *testing.T) {
 	d := databases[1]
 	db := d.open(t, d.dsn(t))
@@ -88,7 +100,7 @@ func TestNewRefusesSQLiteWithoutWaiting(t *testing.T) {
 	require.ErrorContains(t, err, "busy_timeout")
 }
 
-// TestSchemaTwice: a migration can run again.
+// The statements of Schema can run again.
 func TestSchemaTwice(t *testing.T) {
 	forEach(t, func(t *testing.T, d database) {
 		db := d.open(t, d.dsn(t))

@@ -93,7 +93,7 @@ var _ once.Store = (*Store)(nil)
 // The error wraps [diffhook.ErrInvalidOptions] if an option is out of range.
 func New(ctx context.Context, db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	if db == nil {
-		return nil, fmt.Errorf("%w: New of a nil *sql.DB", diffhook.ErrInvalidOptions)
+		return nil, fmt.Errorf("%w: db is nil; pass the result of sql.Open", diffhook.ErrInvalidOptions)
 	}
 	s := &Store{db: db, dialect: dialect}
 	if opts != nil {
@@ -107,7 +107,7 @@ func New(ctx context.Context, db *sql.DB, dialect Dialect, opts *Options) (*Stor
 		return nil, invalid(err)
 	}
 	if s.opts.MaxTx < 0 {
-		return nil, fmt.Errorf("%w: MaxTx is negative", diffhook.ErrInvalidOptions)
+		return nil, fmt.Errorf("%w: MaxTx is negative; set 0 for %v", diffhook.ErrInvalidOptions, DefaultMaxTx)
 	}
 	if s.opts.MaxTx == 0 {
 		s.opts.MaxTx = DefaultMaxTx
@@ -129,7 +129,7 @@ func tableName(name string) (string, error) {
 		return DefaultTable, nil
 	}
 	if !tablePattern.MatchString(name) {
-		return "", fmt.Errorf("%w: Table %q is not letters, digits and underscores, with at most one dot", diffhook.ErrInvalidOptions, name)
+		return "", fmt.Errorf("%w: Table %q is not a plain name; set letters, digits and underscores, at most 48, also with a schema and a dot in front", diffhook.ErrInvalidOptions, name)
 	}
 	return name, nil
 }

@@ -95,7 +95,7 @@ func (s *Store) First(ctx context.Context, tx *sql.Tx, e *diffhook.Event) (bool,
 // recordTx records k as done in tx. If another transaction records k, recordTx waits for
 // the end; a wait until the deadline is [once.ErrInProgress].
 func (s *Store) recordTx(ctx context.Context, tx *sql.Tx, k once.Key) error {
-	err := s.record(ctx, tx, k, txToken, true, s.opts.Keep)
+	err := claimProblem(s.record(ctx, tx, k, txToken, true, s.opts.Keep))
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", once.ErrInProgress, err)
 	}
