@@ -9,7 +9,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local state = redis.call('HMGET', KEYS[1], 'tat', 'paused')
 local tat, paused = tonumber(state[1]), tonumber(state[2])
--- A state of more than an hour ahead is of a clock that was set back since.
+-- A state more than an hour ahead comes from a clock that was set back since.
 local horizon = now + 3600 * 1000000
 if tat and tat > horizon then
 	tat = nil

@@ -6,8 +6,8 @@
 // [once.Store], for work outside of the database: at least once, with duplicates
 // suppressed.
 //
-// [Schema] returns the table. Call [Store.Sweep] once a day. docs/once.md in the
-// repository says more.
+// [Schema] returns the statements for the table. Call [Store.Sweep] once a day.
+// docs/once.md in the repository shows the data source names to use.
 package oncesql
 
 import (
@@ -31,9 +31,10 @@ const (
 	Postgres Dialect = oncetable.Postgres
 	SQLite   Dialect = oncetable.SQLite
 
-	// MySQL is MariaDB too. The driver github.com/go-sql-driver/mysql waits for an
-	// answer to COMMIT for ever, whatever the context says: add timeout, readTimeout
-	// and writeTimeout of 9 s to the data source name, and innodb_lock_wait_timeout.
+	// MySQL is the dialect of MariaDB too. The driver github.com/go-sql-driver/mysql
+	// waits for the answer to COMMIT for ever, even if the context ends: add timeout,
+	// readTimeout and writeTimeout of 9 s to the data source name, and
+	// innodb_lock_wait_timeout=5.
 	MySQL Dialect = oncetable.MySQL
 )
 
@@ -41,35 +42,33 @@ const (
 	// DefaultTable is the name of the table by default.
 	DefaultTable = "diffhook_once"
 
-	// DefaultMaxTx leaves a second for the answer.
+	// DefaultMaxTx is MaxTx by default: a second of the 10 s remains for the answer.
 	DefaultMaxTx = diffhook.DeliveryTimeout - time.Second
 )
 
-// ErrSetup is returned by [New] for a database that is not ready. The text names the
-// remedy.
+// ErrSetup is wrapped by the error of [New] for a database that is not ready. The error
+// names the remedy.
 var ErrSetup = errors.New("oncesql: the database is not set up")
 
 // Options are the options of [New].
 type Options struct {
-	// Table is the name of the table, also with a schema in front. By default,
-	// DefaultTable.
+	// Table is the name of the table, also with a schema and a dot in front. By
+	// default, DefaultTable.
 	Table string
 
 	// Consumer separates functions if each must handle every event, for InTx and
 	// First. By default, Consumer is empty.
 	Consumer string
 
-	// Keep is how long InTx and First remember an event: see Options of package
-	// once. By default, once.DefaultKeep.
+	// Keep is how long InTx and First keep a done event: see Options of package once.
+	// By default, once.DefaultKeep.
 	Keep time.Duration
 
-	// MaxTx bounds a transaction of InTx, and the wait for another delivery of the
-	// event. DiffHook gives an attempt up after 10 s. By
-	// default, DefaultMaxTx.
+	// MaxTx bounds a transaction of InTx, with the wait for another delivery of the
+	// event. DiffHook waits 10 s for the answer. By default, DefaultMaxTx.
 	MaxTx time.Duration
 
-	// Observe is called when InTx returns. By default, nothing is
-	// observed.
+	// Observe is called when InTx returns. By default, nothing is observed.
 	Observe func(context.Context, once.Observation)
 }
 
@@ -85,9 +84,9 @@ var _ once.Store = (*Store)(nil)
 
 // New returns a store in db. Nil opts are all defaults. New tries the table in a
 // transaction, and rolls back. The error wraps [ErrSetup] if
-//   - the database does not speak the dialect;
-//   - the table is missing, or differs from [Schema];
-//   - MySQL or MariaDB waits longer for a lock than DiffHook for an answer;
+//   - the dialect is of another database;
+//   - the table is missing, differs from [Schema], or cannot be written;
+//   - MySQL or MariaDB waits for a lock as long as DiffHook for an answer, or longer;
 //   - SQLite does not wait for a lock.
 //
 // The error wraps [diffhook.ErrInvalidOptions] if an option is out of range.
@@ -122,8 +121,8 @@ func New(ctx context.Context, db *sql.DB, dialect Dialect, opts *Options) (*Stor
 
 var tablePattern = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,47}\.)?[A-Za-z_][A-Za-z0-9_]{0,47}$`)
 
-// tableName returns the name of the table. The name becomes part of statements: only
-// letters, digits and underscores are allowed.
+// tableName returns the name of the table, or an error: the name becomes part of
+// statements.
 func tableName(name string) (string, error) {
 	if name == "" {
 		return DefaultTable, nil
@@ -134,8 +133,8 @@ func tableName(name string) (string, error) {
 	return name, nil
 }
 
-// Schema returns the statements that create the table of a dialect if missing.
-// An empty name means [DefaultTable]. Put them among the migrations of the program.
+// Schema returns the statements that create the table of a dialect if missing. An empty
+// name means [DefaultTable]. Put the statements among the migrations of the program.
 func Schema(dialect Dialect, table string) (string, error) {
 	table, err := tableName(table)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/diffhook/diffhook-go/once"
 )
 
-// maxToken is the length of the column of tokens.
+// maxToken is the length of the column token in bytes.
 const maxToken = 64
 
 // querier is a *sql.DB or a *sql.Tx.
@@ -82,8 +82,8 @@ func (s *Store) exec(ctx context.Context, q querier, query string, args ...any) 
 	return result.RowsAffected()
 }
 
-// Sweep deletes the records whose time is over and returns their number. Call it
-// once a day, from any process. Until then they take room only.
+// Sweep deletes ended records and returns their number. Call Sweep once a day, from any
+// process. Until then, ended records take room only.
 func (s *Store) Sweep(ctx context.Context) (deleted int64, err error) {
 	for {
 		n, err := s.exec(ctx, s.db, s.sql.Sweep)
