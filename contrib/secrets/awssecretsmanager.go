@@ -12,22 +12,22 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// AWSSecretsManager is a store in AWS Secrets Manager. The secret must exist and
-// may be without a value: its policies, its KMS key and its tags belong to the
-// tool that creates it. The secret must not use the rotation of Secrets Manager.
+// AWSSecretsManager is a store in AWS Secrets Manager. The secret must exist, may be
+// without a value, and must not use the rotation of Secrets Manager. Policies, KMS key
+// and tags belong to the tool that creates the secret.
 type AWSSecretsManager struct {
 	Client *secretsmanager.Client
 	ID     string // name or ARN of the secret
 }
 
-// The label AWSCURRENT marks the version that readers get. A new version carries
-// diffhookNext until AWSCURRENT moves to it.
+// Readers get the version with the label AWSCURRENT. A new version carries diffhookNext
+// until Swap moves AWSCURRENT to the new version.
 const (
 	awsCurrent   = "AWSCURRENT"
 	diffhookNext = "DIFFHOOKNEXT"
 )
 
-// Get returns the version with the label AWSCURRENT, and its id.
+// Get returns the version with the label AWSCURRENT, and the id of the version.
 func (s AWSSecretsManager) Get(ctx context.Context) ([]byte, string, error) {
 	out, err := s.Client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.ID})
 	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
@@ -37,13 +37,13 @@ func (s AWSSecretsManager) Get(ctx context.Context) ([]byte, string, error) {
 		return nil, "", fmt.Errorf("read the secret %s: %w", s.ID, err)
 	}
 	if out.SecretString == nil {
-		return nil, "", fmt.Errorf("read the secret %s: its value is binary; store a document of package rotation as text", s.ID)
+		return nil, "", fmt.Errorf("read the secret %s: the value is binary; store a document of package rotation as text", s.ID)
 	}
 	return []byte(*out.SecretString), aws.ToString(out.VersionId), nil
 }
 
-// Swap adds a version that nobody reads yet, and then moves AWSCURRENT to it. The
-// move is the compare-and-swap: it fails unless the label is still at version.
+// Swap adds a version without readers, and then moves AWSCURRENT to this version. The move
+// is the compare-and-swap, and fails unless the label is still at version.
 func (s AWSSecretsManager) Swap(ctx context.Context, version string, doc []byte) error {
 	next, err := s.Client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
 		SecretId:      &s.ID,
@@ -51,7 +51,7 @@ func (s AWSSecretsManager) Swap(ctx context.Context, version string, doc []byte)
 		VersionStages: []string{diffhookNext},
 	})
 	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
-		return fmt.Errorf("add a version to the secret %s: %w; create the secret without a value first", s.ID, err)
+		return fmt.Errorf("add a version to the secret %s: %w; create the secret without a value", s.ID, err)
 	}
 	if err != nil {
 		return fmt.Errorf("add a version to the secret %s: %w", s.ID, err)
@@ -70,9 +70,9 @@ func (s AWSSecretsManager) Swap(ctx context.Context, version string, doc []byte)
 	return nil
 }
 
-// explain returns the result of a move that failed with err. The move may have
-// been carried out: by a request whose answer was lost, or, for the first version
-// of a secret, by Secrets Manager itself.
+// explain returns the result of a move that failed with err. AWSCURRENT may be moved all
+// the same: by a request whose answer was lost, or by Secrets Manager itself for the first
+// version of a secret.
 func (s AWSSecretsManager) explain(ctx context.Context, version, next string, err error) error {
 	_, current, getErr := s.Get(ctx)
 	switch {

@@ -1,5 +1,5 @@
-// Package secrets has stores of package rotation for real secrets managers, to
-// copy: each file stands alone. The README says which one to take.
+// Package secrets contains stores of package rotation for real secrets managers, to copy:
+// each file stands alone. The README helps to choose.
 //
-// Nothing depends on this module, so that nobody gets its dependencies.
+// Nothing depends on this module, so nobody gets the dependencies.
 package secrets

@@ -14,8 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// Kubernetes is a store in a key of a Kubernetes Secret. The Secret must exist and may
-// be empty. Two requests of plain HTTP need no client-go.
+// Kubernetes is a store in a key of a Kubernetes Secret. The Secret must exist, and may be
+// empty. The store needs two requests of plain HTTP, and no client-go.
 type Kubernetes struct {
 	Client    *http.Client // trusts the cluster's ca.crt
 	Server    string       // https://kubernetes.default.svc in a pod
@@ -33,7 +33,7 @@ type kubernetesSecret struct {
 	Data map[string][]byte `json:"data"` // base64 in JSON
 }
 
-// maxKubernetesSecret is above the size to which Kubernetes limits a Secret.
+// maxKubernetesSecret is more than the size to which Kubernetes limits a Secret.
 const maxKubernetesSecret = 4 << 20
 
 // Get returns the document, and the resourceVersion of the whole Secret.
@@ -49,11 +49,11 @@ func (s Kubernetes) Get(ctx context.Context) ([]byte, string, error) {
 	return secret.Data[s.Key], secret.Metadata.ResourceVersion, nil
 }
 
-// Swap patches the key. Kubernetes answers 409 unless the resourceVersion in the patch
-// is the newest, also after a change of another key or of a label.
+// Swap patches the key. Kubernetes answers 409 unless the resourceVersion in the patch is
+// the newest: a change of another key or of a label counts too.
 func (s Kubernetes) Swap(ctx context.Context, version string, doc []byte) error {
 	if version == "" {
-		return fmt.Errorf("write the Secret %s: no resourceVersion; pass the one from Get", s.Name)
+		return fmt.Errorf("write the Secret %s: no resourceVersion; pass the version from Get", s.Name)
 	}
 	patch := kubernetesSecret{Data: map[string][]byte{s.Key: doc}}
 	patch.Metadata.ResourceVersion = version
@@ -95,7 +95,7 @@ func (s Kubernetes) do(ctx context.Context, method string, body []byte) ([]byte,
 	case http.StatusConflict:
 		return nil, rotation.ErrConflict
 	case http.StatusNotFound:
-		return nil, fmt.Errorf("status %s; create the Secret without data first", resp.Status)
+		return nil, fmt.Errorf("status %s; create the Secret without data", resp.Status)
 	}
 	return nil, fmt.Errorf("status %s", resp.Status)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// SQLSchema creates the table of [SQL]. Encryption at rest does not keep secrets from
-// other users of the database: give the table its own roles.
+// SQLSchema creates the table of [SQL]. Encryption at rest does not keep secrets from other
+// users of the database: grant rights to the table to few roles.
 const SQLSchema = `CREATE TABLE IF NOT EXISTS diffhook_documents (
 	name     VARCHAR(100) PRIMARY KEY,
 	version  BIGINT       NOT NULL,
@@ -31,7 +31,7 @@ type SQL struct {
 	Name string
 }
 
-// Get returns the document of the row, and its version.
+// Get returns the document and the version of the row.
 func (s SQL) Get(ctx context.Context) ([]byte, string, error) {
 	var version int64
 	var doc []byte
@@ -44,8 +44,8 @@ func (s SQL) Get(ctx context.Context) ([]byte, string, error) {
 	return doc, strconv.FormatInt(version, 10), nil
 }
 
-// Swap updates the row if its version is the given one. Without a version it
-// inserts the row.
+// Swap updates the row if the row is at version. For an empty version, Swap inserts the
+// row.
 func (s SQL) Swap(ctx context.Context, version string, doc []byte) error {
 	if version == "" {
 		return s.insert(ctx, doc)
@@ -68,8 +68,8 @@ func (s SQL) Swap(ctx context.Context, version string, doc []byte) error {
 	return nil
 }
 
-// insert relies on the primary key. Drivers report a duplicate in ways of their
-// own, so insert looks for the row.
+// insert relies on the primary key. Each driver reports a duplicate in another way, so
+// insert looks for the row after an error.
 func (s SQL) insert(ctx context.Context, doc []byte) error {
 	_, err := s.DB.ExecContext(ctx, insertDocument, s.Name, string(doc))
 	if err == nil {

@@ -13,16 +13,16 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// Vault is a store in a KV engine of version 2. The fields of the document become the
-// fields of the secret: templates of Vault Agent and other programs read them by name.
+// Vault is a store in a KV engine of version 2. The fields of the document become the fields
+// of the secret, for templates of Vault Agent and other programs.
 type Vault struct {
 	Client *api.Client
-	Mount  string // secret, say
-	Path   string // diffhook/signing, say
+	Mount  string // such as secret
+	Path   string // such as diffhook/signing
 }
 
-// Get returns the newest version. After a deletion, Get returns no document and the
-// version of the deletion, which the next write must name.
+// Get returns the newest version. After a deletion, Get returns no document, and the version
+// of the deletion for the next write.
 func (s Vault) Get(ctx context.Context) ([]byte, string, error) {
 	secret, err := s.Client.KVv2(s.Mount).Get(ctx, s.Path)
 	if errors.Is(err, api.ErrSecretNotFound) {
@@ -42,8 +42,8 @@ func (s Vault) Get(ctx context.Context) ([]byte, string, error) {
 	return doc, version, nil
 }
 
-// Swap writes with check-and-set. Vault answers 400 if version is not the newest,
-// and for other faults as well: then Swap reads the version.
+// Swap writes with check-and-set. Vault answers 400 if version is not the newest, but also
+// for other faults: then Swap reads the version.
 func (s Vault) Swap(ctx context.Context, version string, doc []byte) error {
 	cas, err := strconv.Atoi(version)
 	if err != nil {
