@@ -60,8 +60,8 @@ func TestMemoryObservesForgotten(t *testing.T) {
 	require.Equal(t, once.KeyOf("", first), got[1].Key)
 }
 
-// BenchmarkMemory shows the cost of a claim with its commit, and of a duplicate, by
-// the number of events that are kept. Handler is the function without once.
+// BenchmarkMemory shows the cost of a claim with the commit, and of a duplicate, by the
+// number of kept events. Handler is the function without once.
 func BenchmarkMemory(b *testing.B) {
 	ctx := context.Background()
 	e := event()

@@ -21,7 +21,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// TestPlan: no plan is passed, however late turns are used, and nine tenths of it are.
+// TestPlan: even with the latest use of turns, no more than the plan starts, and nine tenths
+// start.
 func TestPlan(t *testing.T) {
 	for n := 1; n <= 2000; n++ {
 		most, evenly := diffhookredis.PlanStarts(n)
@@ -33,8 +34,8 @@ func TestPlan(t *testing.T) {
 }
 
 // TestFleet: 16 processes, some with many goroutines, share a plan for 10 minutes,
-// scaled 1:10, or for some seconds. No window sees more requests than the plan, nine
-// tenths of the plan are used, and no process starts less than half of a fair share.
+// scaled 1:10, or for some seconds. No window sees more requests than the plan, the fleet
+// uses nine tenths of the plan, and no process starts less than half of a fair share.
 func TestFleet(t *testing.T) {
 	const processes = 16
 	plan, window, length := 100, 3*time.Second, 7*time.Second
@@ -58,7 +59,7 @@ func TestFleet(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(length + window/2) // the time of other processes
+		time.Sleep(length + window/2) // other processes run
 		for _, c := range fleet {
 			_ = c.Process.Kill()
 		}
@@ -93,7 +94,7 @@ func TestFleet(t *testing.T) {
 	})
 }
 
-// newLimiter returns a limiter as another process would have it.
+// newLimiter returns a limiter, as in another process.
 func newLimiter(t testing.TB, url, name string, plan int, window time.Duration, opts diffhookredis.LimiterOptions) *diffhookredis.Limiter {
 	l, err := diffhookredis.NewLimiter(newClient(t, options(t, url)), name, plan, &opts)
 	require.NoError(t, err)
@@ -137,8 +138,8 @@ func canStartBefore(t *testing.T, l *diffhookredis.Limiter, d time.Duration) boo
 	return true
 }
 
-// TestClientsShareARefusal: the client of another process draws no second 429, and
-// goes on after the pause.
+// TestClientsShareARefusal: the client of another process gets no second 429, and goes on
+// after the pause.
 func TestClientsShareARefusal(t *testing.T) {
 	url := serverURL(t, "DIFFHOOK_TEST_REDIS")
 	s := diffhooktest.NewServer(t)
@@ -160,8 +161,8 @@ func TestClientsShareARefusal(t *testing.T) {
 	assert.Equal(t, sent, s.Count(""), "nothing is sent")
 }
 
-// TestTurnIsKept: a caller who leaves does not cost the fleet a turn, and a caller
-// without the time for a turn fails at once.
+// TestTurnIsKept: if a caller gives up, the fleet keeps the turn. If a deadline comes before
+// the turn, the call fails at once.
 func TestTurnIsKept(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		l := newLimiter(t, url, randomName(), 60, 10*time.Second, diffhookredis.LimiterOptions{}) // a turn in 177 ms
@@ -181,7 +182,7 @@ func TestTurnIsKept(t *testing.T) {
 		require.NoError(t, l.Wait(t.Context()))
 		require.NoError(t, l.Wait(t.Context()))
 		assert.GreaterOrEqual(t, time.Since(began), 350*time.Millisecond)
-		// Two turns, of which the first was kept. A third would be 530 ms late.
+		// Two turns: the kept turn, and the next. A third turn would be 530 ms late.
 		assert.False(t, canStartBefore(t, l, 100*time.Millisecond))
 	})
 }
@@ -204,8 +205,8 @@ func (l *logLines) count(text string) int {
 	return strings.Count(l.buf.String(), text)
 }
 
-// TestRedisAway: without Redis a process goes on with a share of the plan, says so
-// once, and comes back.
+// TestRedisAway: without Redis, a process goes on with a share of the plan, and logs this
+// once. When Redis is back, the process shares the plan again.
 func TestRedisAway(t *testing.T) {
 	server := startServer(t)
 	var log logLines
@@ -217,7 +218,7 @@ func TestRedisAway(t *testing.T) {
 
 	server.kill()
 	began := time.Now()
-	for range 4 { // a turn each 213 ms
+	for range 4 { // a turn every 213 ms
 		require.NoError(t, l.Wait(t.Context()))
 	}
 	assert.GreaterOrEqual(t, time.Since(began), 800*time.Millisecond)
@@ -257,7 +258,7 @@ func TestRedisStalls(t *testing.T) {
 	assert.Equal(t, 1, log.count("level=WARN"))
 }
 
-// TestClockSetBack: a state of the future stops nobody.
+// TestClockSetBack: a state in the future stops no process.
 func TestClockSetBack(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		name := randomName()

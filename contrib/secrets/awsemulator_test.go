@@ -12,28 +12,26 @@ import (
 	"time"
 )
 
-// awsEmulator is an http.Handler for the three actions of Secrets Manager that
-// the store uses, as its API reference describes them. Every secret exists and
-// begins without a value.
+// awsEmulator is an http.Handler for the three actions of the store, after the API reference
+// of Secrets Manager. Every secret exists, and begins without a value.
 type awsEmulator struct {
-	// firstIsCurrent labels the first version of a secret AWSCURRENT, whatever
-	// its request says. The reference says so; not everybody has seen it.
+	// firstIsCurrent labels the first version of a secret AWSCURRENT, in spite of the
+	// labels in the request. The API reference says so, but emulators differ.
 	firstIsCurrent bool
 
 	mu      sync.Mutex
 	secrets map[string]*awsSecret
 }
 
-// awsSecret has the values and the ages of its versions, and for each label the
-// version with it.
+// awsSecret contains the value and the time of each version, and the version of each label.
 type awsSecret struct {
 	values  map[string]string
 	created map[string]time.Time
 	labels  map[string]string
 }
 
-// awsQuota is the quota of versions of a secret. Secrets Manager removes only
-// versions without a label that are older than 24 hours.
+// awsQuota is the quota of versions of a secret. Secrets Manager removes a version without
+// a label after 24 hours.
 const awsQuota = 100
 
 type awsRequest struct {
@@ -48,7 +46,7 @@ type awsResponse struct {
 	SecretString string `json:",omitempty"`
 }
 
-// awsError is an error of the API: its type, and a text.
+// awsError is an error of the API: a type and a text.
 type awsError struct{ kind, text string }
 
 func (e *awsError) Error() string { return e.kind + ": " + e.text }

@@ -24,8 +24,8 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// The functions below are compiled and not run: they need the real services. The
-// README shows parts of them, letter for letter.
+// These functions need the real services, so the test only compiles the functions. The
+// README shows parts of the functions, letter for letter.
 
 func awsStore(ctx context.Context) (rotation.Store, error) {
 	cfg, err := config.LoadDefaultConfig(ctx)
@@ -59,7 +59,7 @@ func kubernetesStore() (rotation.Store, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(ca) {
-		return nil, errors.New("ca.crt has no certificate")
+		return nil, errors.New("ca.crt contains no certificate")
 	}
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	return secrets.Kubernetes{

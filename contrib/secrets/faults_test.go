@@ -16,8 +16,8 @@ import (
 
 var errReset = errors.New("connection reset by peer")
 
-// faulty is a RoundTripper that breaks the requests with the numbers from first to
-// last, counted from 1: before they arrive, or after they have been handled.
+// faulty is a RoundTripper that breaks the requests from number first to number last, from
+// 1 on: before the server handles the request, or afterwards.
 type faulty struct {
 	next        http.RoundTripper
 	first, last int
@@ -42,16 +42,16 @@ func (f *faulty) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// begin counts anew and breaks from then on.
+// begin sets the requests to break, and counts anew.
 func (f *faulty) begin(first, last int, arrives bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.requests, f.first, f.last, f.arrives = 0, first, last, arrives
 }
 
-// Whichever request of a Swap is broken, once or for good: the document is the old
-// or the new one, it is the new one if Swap says so, Swap never says conflict while
-// the old one stays, and a run that reads again can go on.
+// Each request of a Swap is broken, once or for good. The store then contains the old or
+// the new document. If Swap returns nil, the document is new. If Swap returns a conflict,
+// the document is not old. A run can read again and go on.
 func TestLostRequestsAndAnswers(t *testing.T) {
 	const requests = 4 // more than any Swap sends without a fault
 	for place, open := range httpPlaces {
@@ -88,7 +88,7 @@ func testFault(t *testing.T, open httpPlace, first, last int, arrives bool) {
 		if errors.Is(swapErr, rotation.ErrConflict) {
 			require.True(t, swapped, "Swap %d returned ErrConflict, and nobody else wrote", i)
 		}
-		if !swapped { // as a run does that goes on
+		if !swapped { // the run goes on
 			require.NoError(t, store.Swap(ctx, newest, []byte(next)))
 			doc, newest, err = store.Get(ctx)
 			require.NoError(t, err)
@@ -98,8 +98,8 @@ func testFault(t *testing.T, open httpPlace, first, last int, arrives bool) {
 	}
 }
 
-// A rival that swaps while a Swap is under way wins or loses; it is never
-// overwritten.
+// A rival swaps during a Swap, and wins or loses. A Swap never overwrites the document of
+// the winner.
 func TestRivalBetweenTwoRequests(t *testing.T) {
 	for place, open := range httpPlaces {
 		for before := 1; before <= 2; before++ {
@@ -135,8 +135,7 @@ func TestRivalBetweenTwoRequests(t *testing.T) {
 	}
 }
 
-// rival is a RoundTripper that calls a function once, before the request with the
-// given number.
+// rival is a RoundTripper that calls a function before a request with a given number.
 type rival struct {
 	next     http.RoundTripper
 	before   int

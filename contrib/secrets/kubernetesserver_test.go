@@ -9,9 +9,8 @@ import (
 	"sync"
 )
 
-// kubernetesServer is an http.Handler for GET and for the merge patch of Secrets,
-// with the resourceVersion as the API server treats it. Every Secret exists and
-// begins without data.
+// kubernetesServer is an http.Handler for GET and for the merge patch of Secrets. It checks
+// the resourceVersion like the API server. Every Secret exists, and begins without data.
 type kubernetesServer struct {
 	mu      sync.Mutex
 	secrets map[string]map[string]any

@@ -19,14 +19,14 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// opener returns a store for the document with the given name.
+// opener returns a store for the document of a name.
 type opener func(name string) (rotation.Store, error)
 
-// httpPlace makes an empty secrets manager, and returns what opens stores in it.
-// The stores send their requests through the RoundTripper that wrap returns.
+// httpPlace makes an empty secrets manager, and returns the opener of stores there. The
+// stores send requests through the RoundTripper of wrap.
 type httpPlace func(t *testing.T, wrap func(http.RoundTripper) http.RoundTripper) opener
 
-// httpPlaces are the secrets managers that are reached through HTTP.
+// httpPlaces are the secrets managers with an HTTP API.
 var httpPlaces = map[string]httpPlace{
 	"AWS Secrets Manager": func(_ *testing.T, wrap func(http.RoundTripper) http.RoundTripper) opener {
 		return openAWS(wrap(inProcess{&awsEmulator{firstIsCurrent: true}}))

@@ -19,9 +19,9 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// Whole rotations of generation 1 through every secrets manager, by a person, with
-// two servers that get an event a second. An interrupted rotation ends at its first
-// question, then at the second, and so on, and its store loses answers.
+// A person rotates a secret of generation 1 through every secrets manager, with two servers
+// that get an event a second. An interrupted rotation stops at the first question, then at
+// the second, and so on, and the store loses answers.
 func TestRotationOfASecret(t *testing.T) {
 	for _, interrupted := range []bool{false, true} {
 		for name, place := range allPlaces {
@@ -76,8 +76,8 @@ func testRotationOfASecret(t *testing.T, open opener, interrupted bool) {
 	}
 }
 
-// A rotation for generation 2, whose wait of 18 h saves no version: it stays within the
-// quota of AWS.
+// A rotation for generation 2 stays within the quota of AWS: the wait of 18 h saves no
+// version.
 func TestQuotaOfVersionsInAWS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newApp()
@@ -102,7 +102,7 @@ func newServer(t *testing.T, store rotation.Store) *diffhook.Verifier {
 
 var errStopped = errors.New("the person stops")
 
-// app is DiffHook's app with a person in front of it, and signs deliveries.
+// app is DiffHook's app with a person at the screen. It signs deliveries.
 type app struct {
 	sender  *diffhooktest.Sender
 	clicks  int
@@ -111,8 +111,8 @@ type app struct {
 
 func newApp() *app { return &app{sender: diffhooktest.NewSender(diffhooktest.NewSecret(), nil)} }
 
-// person answers questions, each after half a minute. The person stops at the
-// question with the given number, after the click for which it asks; 0 means never.
+// person answers each question after half a minute. At question number stopAt, the person
+// clicks in the app and stops; 0 means never.
 func (a *app) person(stopAt int) rotation.Asker {
 	asked := 0
 	return func(_ context.Context, q rotation.Question) (string, error) {
@@ -129,7 +129,7 @@ func (a *app) person(stopAt int) rotation.Asker {
 			return "", errStopped
 		}
 		if strings.Contains(q.Text, "copy the old secret") {
-			return "", nil // the app does not show it
+			return "", nil // the app does not show the old secret
 		}
 		return a.sender.Secret().Reveal(), nil
 	}
@@ -178,8 +178,8 @@ func (s *unreliableStore) Swap(ctx context.Context, version string, doc []byte) 
 	return err
 }
 
-// A key of generation 1 is replaced by a person, and an application that watches
-// the document has a working key throughout.
+// A person replaces a key of generation 1. An application that watches the document always
+// calls the API with a working key.
 func TestRotationOfAKey(t *testing.T) {
 	for name, place := range allPlaces {
 		t.Run(name, func(t *testing.T) {

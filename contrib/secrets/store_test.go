@@ -23,8 +23,8 @@ func TestStoresKeepTheRules(t *testing.T) {
 	}
 }
 
-// A place that does not exist is an error that a person sees before a rotation
-// begins: a document in a new place would be one that nobody reads.
+// If the place does not exist, a person sees an error before the rotation begins: a document
+// in a new place would be without readers.
 func TestSecretThatDoesNotExist(t *testing.T) {
 	for _, place := range []string{"AWS Secrets Manager", "Kubernetes"} {
 		t.Run(place, func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestSecretThatDoesNotExist(t *testing.T) {
 	}
 }
 
-// Vault remembers the version of a deleted document. The next first document names it.
+// Vault remembers the version of a deleted document: the next Swap names this version.
 func TestDeletedDocumentInVault(t *testing.T) {
 	server := newVaultServer(t)
 	store, err := openVault(inProcess{server})("document")
@@ -58,7 +58,7 @@ func TestDeletedDocumentInVault(t *testing.T) {
 	require.NoError(t, store.Swap(ctx, version, []byte(`{"n":2}`)))
 }
 
-// A fault of Vault that has the status of a conflict is not called one.
+// If a fault of Vault answers with the status of a conflict, Swap returns no ErrConflict.
 func TestBadRequestThatIsNoConflict(t *testing.T) {
 	server := newVaultServer(t)
 	store, err := openVault(badWrites{inProcess{server}})("document")
@@ -79,7 +79,7 @@ func (b badWrites) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(r)
 }
 
-// A secrets manager that does not answer holds a run up no longer than its context.
+// A secrets manager without answers delays a run until the context ends.
 func TestServerThatDoesNotAnswer(t *testing.T) {
 	for name, place := range httpPlaces {
 		t.Run(name, func(t *testing.T) {
@@ -104,8 +104,8 @@ func (silent) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, r.Context().Err()
 }
 
-// An answer that is neither a document nor a conflict is an error: a store that
-// takes a refusal for an absent document begins a new one.
+// A refusal is an error, and neither an absent document nor a conflict: after an absent
+// document, a run would begin anew.
 func TestServerThatRefuses(t *testing.T) {
 	for name, place := range httpPlaces {
 		for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError} {

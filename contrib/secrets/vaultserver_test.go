@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// vaultServer puts HTTP in front of the KV engine that Vault itself runs, mounted
-// at secret/. It does what Vault's core does between the two, without the tokens.
+// vaultServer serves Vault's own KV engine over HTTP, mounted at secret/. It acts like the
+// core of Vault, without tokens.
 type vaultServer struct {
 	backend logical.Backend
 	storage logical.Storage
@@ -70,7 +70,7 @@ func (v *vaultServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.respond(w, resp)
 }
 
-// respond writes a response, which may be one that the engine has encoded itself.
+// respond writes a response. The engine may have encoded the response.
 func (v *vaultServer) respond(w http.ResponseWriter, resp *logical.Response) {
 	if resp == nil {
 		w.WriteHeader(http.StatusNoContent)

@@ -45,10 +45,10 @@ func TestFirst(t *testing.T) {
 			}
 		})
 		if d.dialect == oncesql.SQLite {
-			return // transactions that write exclude each other
+			return // SQLite runs a single writing transaction at a time
 		}
-		// The snapshot of a transaction that reads before First is older than the
-		// commit of the other. PostgreSQL refuses; MariaDB sees the record.
+		// A transaction reads before First, and another transaction commits in between.
+		// PostgreSQL fails, since the snapshot is older; MariaDB sees the record.
 		t.Run("repeatable read", func(t *testing.T) {
 			e := numbered(3)
 			tx := begin(&sql.TxOptions{Isolation: sql.LevelRepeatableRead})

@@ -60,8 +60,7 @@ func TestNewRefuses(t *testing.T) {
 	})
 }
 
-// New refuses a role without the right to write, and does not advise to drop the table
-// alone.
+// For a role without the right to write, the remedy is to grant the right.
 func TestNewRefusesReadOnlyRole(t *testing.T) {
 	d := databases[0]
 	table := d.table(t, d.open(t, d.dsn(t)))
@@ -71,8 +70,8 @@ func TestNewRefusesReadOnlyRole(t *testing.T) {
 	require.ErrorContains(t, err, "grant")
 }
 
-// New refuses a wait for a lock that is longer than DiffHook waits for the response, an
-// engine without rollback, and a column that cuts keys.
+// New refuses a wait for locks longer than DiffHook's wait, an engine without rollback, and
+// a column that cuts keys.
 func TestNewRefusesMariaDB(t *testing.T) {
 	d := databases[1]
 	db := d.open(t, d.dsn(t))

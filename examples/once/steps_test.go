@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A death is the step of a delivery at which the process dies. Each statement has a
-// step before and one after. It is in the context of the delivery.
+// A death, in the context of a delivery, is the step at which the process dies. Each
+// statement is a step before and a step after.
 type death struct {
 	at   int64
 	next atomic.Int64
@@ -21,8 +21,8 @@ type death struct {
 
 type deathKey struct{}
 
-// step ends this process at the step of ctx's death, as the kernel's killer or a power
-// cut would.
+// step ends this process at the step of the death in ctx, without any cleanup, as a power
+// cut does.
 func step(ctx context.Context) {
 	if d, ok := ctx.Value(deathKey{}).(*death); ok && d.next.Add(1)-1 == d.at {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
