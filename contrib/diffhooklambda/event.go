@@ -56,7 +56,7 @@ func (e *event) source() source {
 	return loadBalancer
 }
 
-// request returns the request of the event, without the query. The request has no
+// request returns the request of the event, without the query. The request is without a
 // connection: ProtoMajor 2 stops the verifier from closing a connection.
 func (e *event) request(ctx context.Context) *http.Request {
 	r := &http.Request{

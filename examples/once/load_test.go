@@ -85,17 +85,17 @@ func (w *way) run(b *testing.B, concurrency int) {
 }
 
 // median returns the median of a figure over the rounds.
-func median[T float64 | time.Duration](w *way, figure func(round) T) T {
+func median[T float64 | time.Duration](w *way, figure func(i int, r round) T) T {
 	var all []T
-	for _, r := range w.rounds {
-		all = append(all, figure(r))
+	for i, r := range w.rounds {
+		all = append(all, figure(i, r))
 	}
 	slices.Sort(all)
 	return all[len(all)/2]
 }
 
-// compare runs the ways in turn and prints the medians. The ratio is the time for an event,
-// divided by the time of the first way.
+// compare runs the ways in turn and prints the medians. The ratio of a round is the time for
+// an event, divided by the time of the first way: both are measured close together.
 func compare(b *testing.B, title string, concurrency int, ways ...*way) {
 	for _, w := range ways {
 		w.run(b, concurrency) // opens connections and prepares statements
@@ -106,13 +106,13 @@ func compare(b *testing.B, title string, concurrency int, ways ...*way) {
 			w.run(b, concurrency)
 		}
 	}
-	rate := func(r round) float64 { return r.rate }
 	for _, w := range ways {
 		b.Logf("%-9s %2d at a time  %-12s %7.0f events/s  p50 %8v  p99 %8v  ratio %.2f",
-			title, concurrency, w.name, median(w, rate),
-			median(w, func(r round) time.Duration { return r.p50 }).Round(10*time.Microsecond),
-			median(w, func(r round) time.Duration { return r.p99 }).Round(10*time.Microsecond),
-			median(ways[0], rate)/median(w, rate))
+			title, concurrency, w.name,
+			median(w, func(_ int, r round) float64 { return r.rate }),
+			median(w, func(_ int, r round) time.Duration { return r.p50 }).Round(10*time.Microsecond),
+			median(w, func(_ int, r round) time.Duration { return r.p99 }).Round(10*time.Microsecond),
+			median(w, func(i int, r round) float64 { return ways[0].rounds[i].rate / r.rate }))
 	}
 }
 
