@@ -11,10 +11,10 @@ import (
 	"github.com/diffhook/diffhook-go/internal/pace"
 )
 
-// lease is how long a claim lasts. The length follows the schedule of the sender. The last
-// attempt of generation 1 comes 35 s after the first: by then, the claim of
-// a dead process must be over, with room for slow answers. And a function may overrun
-// the 10 s of an attempt without running beside a retry.
+// lease is how long a claim lasts. The last attempt of generation 1 comes 35 s after the
+// first: by then, the claim of a dead process must be over, with room for slow answers.
+// Within the lease, a function may overrun the 10 s of an attempt without running beside
+// a retry.
 const lease = 20 * time.Second
 
 const (
@@ -24,18 +24,17 @@ const (
 
 var errExited = errors.New("once: the function panicked or ended its goroutine")
 
-// Func returns a function that calls f once for each event, as far as s and the
-// lease of 20 s allow: at least once, with duplicates suppressed. Nil opts are all
-// defaults.
+// Func returns a function that calls f once for each event, as far as s and the lease
+// of 20 s allow: at least once, with duplicates suppressed. Nil opts are all defaults.
 //
 // The function returns nil if the event is done. If the event is in progress elsewhere
 // or s fails, the error wraps [diffhook.ErrUnavailable], and DiffHook retries. An error
-// of f is returned unchanged. After an error or a panic of f the claim is released, and
-// the retry can be handled.
+// of f is returned unchanged. After an error or a panic of f, Func releases the claim,
+// and the retry is handled.
 //
-// The context of f ends [diffhook.DeliveryTimeout] after the call. Commit and
-// Release of s can outlive the request. If Commit fails after f
-// returned nil, the result is nil, since a retry would do the work again.
+// The context of f ends [diffhook.DeliveryTimeout] after the call. Commit and Release of
+// s can outlive the request. If Commit fails after f returned nil, the result is nil,
+// since a retry would do the work again.
 //
 // Func panics if s or f is nil.
 func Func(s Store, f diffhook.EventFunc, opts *Options) diffhook.EventFunc {
@@ -92,13 +91,14 @@ func (w *wrapper) claim(ctx context.Context, k Key, token string) (Outcome, erro
 	case errors.Is(err, ErrInProgress):
 		return InProgress, err
 	}
-	// The claim may be made, and the answer lost. Without the claim, the retry need not
-	// wait.
+	// The claim may exist, if only the answer was lost. After Release, the retry need not
+	// wait for the end of the lease.
 	_ = w.settle(ctx, func(ctx context.Context) error { return w.store.Release(ctx, k, token) })
 	return StoreFailed, fmt.Errorf("once: claim: %w: %w", diffhook.ErrUnavailable, err)
 }
 
-// callClaim calls Claim of the store, and observes an event forgotten for the claim.
+// callClaim calls Claim of the store. If the memory store forgets an event for the
+// claim, callClaim observes the event.
 func (w *wrapper) callClaim(ctx context.Context, k Key, token string) error {
 	if w.memory == nil {
 		return w.store.Claim(ctx, k, token, pace.Of(lease))
@@ -151,9 +151,9 @@ func (w *wrapper) run(ctx context.Context, e *diffhook.Event, k Key, token strin
 	return Handled, nil
 }
 
-// settle calls f until f succeeds, at most settleAttempts times, with contexts longer
-// than the request. A second attempt changes nothing if only the answer to the first was
-// lost.
+// settle calls f until f succeeds, at most settleAttempts times, with contexts that
+// outlive the request. If only the answer to the first attempt was lost, the second
+// changes nothing.
 func (w *wrapper) settle(ctx context.Context, f func(context.Context) error) (err error) {
 	for range settleAttempts {
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), pace.Of(settleTimeout))

@@ -34,7 +34,7 @@ func (r *recorder) options() *once.Options {
 	return &once.Options{Observe: func(_ context.Context, o once.Observation) { r.outcomes = append(r.outcomes, o.Outcome) }}
 }
 
-// faulty is a memory store that fails as its fields say, and records contexts.
+// faulty is a memory store with the errors of the fields. It records contexts.
 type faulty struct {
 	once.Store
 	claim, commit, release error
@@ -43,7 +43,7 @@ type faulty struct {
 	keep  time.Duration
 	lease time.Duration
 	ctx   context.Context // of the last Commit or Release
-	ended error           // its error during the call
+	ended error           // the error of ctx during the call
 }
 
 func newFaulty() *faulty { return &faulty{Store: once.NewMemory(0)} }
@@ -89,7 +89,7 @@ func TestFuncOutcomes(t *testing.T) {
 			[]string{"claim", "release", "release", "claim"}, []once.Outcome{once.Failed, once.InProgress}},
 		{"a failed claim is released, since it may have been made", func(s *faulty) { s.claim = errStore }, succeed, diffhook.ErrUnavailable,
 			[]string{"claim", "release", "claim", "release"}, []once.Outcome{once.StoreFailed, once.StoreFailed}},
-		// A 503 would have the work done again.
+		// After a 503, DiffHook would retry, and the work would be done again.
 		{"a commit that fails after the work succeeded is success", func(s *faulty) { s.commit = errStore }, succeed, nil,
 			[]string{"claim", "commit", "commit", "claim"}, []once.Outcome{once.CommitFailed, once.InProgress}},
 		{"a commit after another claim is not repeated", func(s *faulty) { s.commit = once.ErrInProgress }, succeed, nil,
@@ -138,7 +138,8 @@ func TestFuncOfEventHandler(t *testing.T) {
 	require.Equal(t, http.StatusInternalServerError, deliver(v.EventHandler(once.Func(newFaulty(), fail, nil))), "an error of the work")
 }
 
-// TestFuncContexts: the function ends with the delivery; commit and release do not.
+// TestFuncContexts: the context of the function ends with the request; the contexts of
+// commit and release do not.
 func TestFuncContexts(t *testing.T) {
 	type key struct{}
 	for _, tc := range []struct {
@@ -241,9 +242,9 @@ func TestFuncOfNothing(t *testing.T) {
 	require.Panics(t, func() { once.NewMemory(-1) })
 }
 
-// TestWorkerDies: the lease of 20 s lets the last attempt of generation 1, 35 s after
-// the first, handle what a worker that died in the first attempt claimed. A function
-// that overruns its 10 s does not run beside the second attempt.
+// TestWorkerDies: if a worker dies in the first attempt of generation 1, the lease of 20 s
+// ends before the last attempt, 35 s later, which handles the event. If a function
+// overruns the 10 s, the second attempt does not run beside the function.
 func TestWorkerDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := once.NewMemory(0)

@@ -10,8 +10,7 @@ import (
 	diffhook "github.com/diffhook/diffhook-go"
 )
 
-// Key names an event of a consumer in a [Store]. The length is fixed, and a key shows
-// nothing of the event.
+// Key names an event of a consumer in a [Store]. A key shows nothing of the event.
 type Key [sha256.Size]byte
 
 // String returns k in hex.

@@ -51,9 +51,9 @@ func TestKeyOf(t *testing.T) {
 	require.Len(t, once.Key{}.String(), 64)
 }
 
-// TestKeyVector holds the key to a value computed with other programs:
+// TestKeyVector compares the key to a value from other programs:
 // printf '\0\0\0\0\0\0\0\4mail\0\0\0\0\0\0\0\14page.changed\0\0\0\0\0\0\0\32mon_1@2026-03-16T14:22:00Z' | sha256sum
-// Stores and queues of several versions of this package must agree.
+// The keys of all versions of this package must agree.
 func TestKeyVector(t *testing.T) {
 	e := &diffhook.Event{Type: "page.changed", MonitorID: "mon_1", TriggeredAt: time.Date(2026, 3, 16, 14, 22, 0, 0, time.UTC)}
 	require.Equal(t, "e2bb2451f092ad459ebaa07f8e0f5eeb4ac1d31e91535088ed2b599e3d1699d7", once.KeyOf("mail", e).String())

@@ -13,11 +13,11 @@ import (
 // DefaultMemoryKeys is how many events NewMemory(0) remembers.
 const DefaultMemoryKeys = 100_000
 
-// errMemoryFull is the error of a memory store in which every event is running.
-var errMemoryFull = fmt.Errorf("once: every event of the memory store is running: %w", diffhook.ErrUnavailable)
+// errMemoryFull is the error of a claim if every event of the memory store is running.
+var errMemoryFull = fmt.Errorf("once: every event of the memory store is running (%w); pass a larger number to NewMemory", diffhook.ErrUnavailable)
 
-// memory is a Store in this process. Every record is in records, and in a list:
-// running in the order of the claims, or done from the least recently used on.
+// memory is a Store in this process. Every record is in records, and in a list: running
+// in the order of the claims, or done, the least recently used first.
 type memory struct {
 	maxKeys int
 
@@ -31,16 +31,16 @@ type memory struct {
 type record struct {
 	key    Key
 	token  string
-	until  time.Time // the end of the lease, or of the time kept
+	until  time.Time // the end of the lease, or of the time to keep the event
 	isDone bool
 	place  *list.Element // in m.done if isDone, else in m.running
 }
 
-// NewMemory returns a store in the memory of this process, for a program of a
-// single process: others do not see the records, and a restart loses them. The store
-// holds at most maxKeys events; 0 means DefaultMemoryKeys. A full store forgets the done
-// event used least recently, never a running event, and [Func] observes [Forgotten]. If
-// all are running, claims fail.
+// NewMemory returns a store in the memory of this process, for a program of a single
+// process: other processes do not see the records, and a restart loses them. The store
+// contains at most maxKeys events; 0 means DefaultMemoryKeys. A full store forgets the
+// done event used least recently, never a running event, and [Func] observes [Forgotten].
+// If all events are running, claims fail.
 //
 // NewMemory panics if maxKeys is negative. The store is safe for concurrent use.
 func NewMemory(maxKeys int) Store {
@@ -138,8 +138,8 @@ func (m *memory) listOf(r *record) *list.List {
 }
 
 // makeRoom removes a record if the store is full: the oldest claim if the lease is over,
-// else the done event used least recently. This event is reported as forgotten, unless
-// the time kept is over. The caller holds m.mu.
+// else the done event used least recently. It reports a done event as forgotten, unless
+// the time to keep the event is over. The caller holds m.mu.
 func (m *memory) makeRoom(now time.Time) (forgotten Key, forgot bool, err error) {
 	if len(m.records) < m.maxKeys {
 		return forgotten, false, nil

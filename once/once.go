@@ -1,16 +1,16 @@
 // Package once handles each event once, though DiffHook delivers at least once and
 // any of many processes can receive a delivery.
 //
-// [Func] wraps an event function: claim the event in a [Store], call the function,
-// commit. [NewMemory] is a store for a single process. The store of
-// package oncesql is a table in PostgreSQL, MySQL, MariaDB or SQLite, and other
-// stores are modules of contrib/ in the repository.
+// [Func] wraps an event function: the wrapper claims the event in a [Store], calls the
+// function, and commits. [NewMemory] returns a store for a single process. The store of
+// package oncesql is a table in PostgreSQL, MySQL, MariaDB or SQLite. Other stores are
+// modules of contrib/ in the repository.
 //
 // A claim is a lease of 20 s. With leases, an event is handled at least once, with
 // duplicates suppressed: if a process dies after the work and before the commit, a retry
-// handles the event again. Exactly once is a row in the same
-// transaction as the work: see InTx of package oncesql. docs/once.md in the
-// repository compares the ways.
+// handles the event again. For exactly once, the record and the work share a
+// transaction: see InTx of package oncesql. docs/once.md in the repository compares the
+// ways.
 package once
 
 import (
@@ -22,29 +22,28 @@ import (
 	diffhook "github.com/diffhook/diffhook-go"
 )
 
-// MinKeep is the shortest time for which a record of a done event is kept. Retries
-// of generation 2 come for 17 h.
+// MinKeep is the shortest time for which a done event is kept. Retries of generation 2
+// come for 17 h.
 const MinKeep = 18 * time.Hour
 
-// DefaultKeep is how long a record of a done event is kept by default.
+// DefaultKeep is how long a done event is kept by default.
 const DefaultKeep = 7 * 24 * time.Hour
 
 var (
 	// ErrDone is returned by a [Store] for a committed event.
 	ErrDone = errors.New("once: the event is done")
 
-	// ErrInProgress is returned by a [Store] for an event claimed by another token,
-	// and wraps [diffhook.ErrUnavailable]: EventHandler answers 503, since the
-	// claimant may still fail, and DiffHook retries.
+	// ErrInProgress is returned by a [Store] for an event claimed by another token. It
+	// wraps [diffhook.ErrUnavailable]: EventHandler answers 503, and DiffHook retries,
+	// since the claimant may still fail.
 	ErrInProgress = fmt.Errorf("once: the event is in progress elsewhere (%w)", diffhook.ErrUnavailable)
 )
 
 // A Store keeps claims and done events. Package oncetest tests one.
 //
-// The claim of a token lasts for the lease, by the store's own clock: clocks of the
-// processes do not count. Any method may be repeated with the same arguments, since
-// the answer can be lost; the second call then succeeds like the first. Any method
-// may be called concurrently.
+// The claim of a token lasts for the lease, by the clock of the store: the clocks of the
+// processes do not count. The answer to any method can be lost: a second call with the
+// same arguments succeeds like the first. All methods are safe for concurrent use.
 //
 // Errors wrap [ErrDone] or [ErrInProgress] as described. After any other error, the
 // outcome is unknown.
@@ -71,9 +70,9 @@ type Options struct {
 	// per consumer. By default, Consumer is empty.
 	Consumer string
 
-	// Keep is how long a done event is remembered. A later delivery of the event is
-	// handled again, so set MaxAge of diffhook.VerifierOptions to less. A value
-	// below MinKeep is raised to MinKeep. By default, DefaultKeep.
+	// Keep is how long a done event is kept. A later delivery of the event is handled
+	// again, so set MaxAge of diffhook.VerifierOptions to less. A value below MinKeep
+	// means MinKeep. By default, DefaultKeep.
 	Keep time.Duration
 
 	// Observe is called when an event is settled, in the goroutine of the delivery.
@@ -97,15 +96,15 @@ const (
 	// 503.
 	StoreFailed Outcome = "store_failed"
 	// CommitFailed: the function returned nil, and the record may be missing. Func
-	// answers 204, and a further delivery of the event may be handled again. InTx
-	// answers 503, and the retry does the work only if the work is not done.
+	// returns nil, and a further delivery of the event may be handled again. InTx
+	// returns an error, and the retry does the work only if the work is not done.
 	CommitFailed Outcome = "commit_failed"
 	// Forgotten: the memory store was full and forgot the done event used least
 	// recently. Forgotten is observed beside the outcome of the delivery.
 	Forgotten Outcome = "forgotten"
 )
 
-// Observation reports the outcome of a delivery, and shows no part of the event.
+// Observation is the outcome of a delivery, without any part of the event.
 type Observation struct {
 	Key      Key
 	Outcome  Outcome

@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// event has the fields that a request needs, of all shapes that AWS documents.
+// event contains the fields of a request, in all shapes that AWS documents.
 type event struct {
 	Version           string              `json:"version"`
 	HTTPMethod        string              `json:"httpMethod"` // not in payload format 2.0
 	Path              string              `json:"path"`       // not in payload format 2.0
-	RawPath           string              `json:"rawPath"`    // payload format 2.0
+	RawPath           string              `json:"rawPath"`    // only in payload format 2.0
 	Headers           map[string]string   `json:"headers"`
 	MultiValueHeaders map[string][]string `json:"multiValueHeaders"`
 	Body              string              `json:"body"`
@@ -24,14 +24,14 @@ type event struct {
 		HTTP struct {
 			Method   string `json:"method"`
 			SourceIP string `json:"sourceIp"`
-		} `json:"http"` // payload format 2.0
+		} `json:"http"` // only in payload format 2.0
 		Identity struct {
 			SourceIP string `json:"sourceIp"`
-		} `json:"identity"` // payload format 1.0
+		} `json:"identity"` // only in payload format 1.0
 	} `json:"requestContext"`
 }
 
-// source is the kind of an event, which the response must match.
+// source is the service that sent an event. The response must match the source.
 type source int
 
 const (
@@ -56,26 +56,25 @@ func (e *event) source() source {
 	return loadBalancer
 }
 
-// request returns the request that the event describes, without the query. There is
-// no connection behind the request. HTTP/2 keeps the verifier from closing one.
+// request returns the request of the event, without the query. The request is without a
+// connection: ProtoMajor 2 stops the verifier from closing a connection.
 func (e *event) request(ctx context.Context) *http.Request {
 	r := &http.Request{
-		Method:     e.HTTPMethod + e.RequestContext.HTTP.Method, // one is empty
-		URL:        &url.URL{Path: e.Path + e.RawPath},          // likewise
+		Method:     e.HTTPMethod + e.RequestContext.HTTP.Method, // either is empty
+		URL:        &url.URL{Path: e.Path + e.RawPath},          // either is empty
 		Proto:      "HTTP/2.0",
 		ProtoMajor: 2,
 		Header:     e.header(),
-		RemoteAddr: e.RequestContext.HTTP.SourceIP + e.RequestContext.Identity.SourceIP, // likewise
+		RemoteAddr: e.RequestContext.HTTP.SourceIP + e.RequestContext.Identity.SourceIP, // either is empty
 	}
 	r.Host = r.Header.Get("Host")
 	r.Body, r.ContentLength = e.body()
 	return r.WithContext(ctx)
 }
 
-// header returns the headers under their canonical names. Spellings of a name that
-// differ in case become values of one header: the verifier refuses a doubled
-// signature. Payload format 2.0 joins doubled headers with a comma, which the
-// verifier refuses too.
+// header returns the headers under canonical names. Spellings of a name in another case
+// become values of the same header: the verifier rejects a doubled signature. Payload
+// format 2.0 joins doubled headers with a comma: the verifier rejects this too.
 func (e *event) header() http.Header {
 	h := make(http.Header)
 	for name, values := range e.MultiValueHeaders {
@@ -84,7 +83,7 @@ func (e *event) header() http.Header {
 		}
 	}
 	if len(h) > 0 {
-		return h // Headers repeats the last value of each
+		return h // Headers repeats the last value of each header
 	}
 	for name, value := range e.Headers {
 		h.Add(name, value)
@@ -92,8 +91,8 @@ func (e *event) header() http.Header {
 	return h
 }
 
-// body returns the body and its length, which is -1 if it is not known. The verifier
-// decodes base64 up to MaxBodyBytes, and answers 400 if the body is not base64.
+// body returns the body and the length, or -1 for the unknown length of base64. The
+// verifier decodes base64 up to MaxBodyBytes, and answers 400 if the base64 is invalid.
 func (e *event) body() (io.ReadCloser, int64) {
 	switch {
 	case e.Body == "":

@@ -16,8 +16,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// The program of a function. The environment variable DIFFHOOK_SIGNING_SECRET has
-// the secret.
+// The program of a function reads the secret from DIFFHOOK_SIGNING_SECRET.
 func Example() {
 	v, err := diffhook.NewVerifier(context.Background(), diffhook.EnvSecrets(), &diffhook.VerifierOptions{
 		Logger: slog.New(slog.NewJSONHandler(os.Stderr, nil)),

@@ -14,8 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// No event leads to a panic, and no event that the secret did not sign to a call of
-// the function. Every answer is JSON with a status.
+// No event leads to a panic, and no unsigned event leads to a call of the function. Every
+// answer is JSON with a status.
 func FuzzInvoke(f *testing.F) {
 	body := diffhooktest.PageChanged()
 	for _, g := range gateway.All {

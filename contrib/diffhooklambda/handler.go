@@ -13,24 +13,24 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// ErrUnknownEvent is returned to Lambda for an event that is not a request of a
-// function URL, API Gateway or an Application Load Balancer.
-var ErrUnknownEvent = errors.New("diffhooklambda: unknown event; invoke the function by a function URL, API Gateway or a load balancer")
+// ErrUnknownEvent is returned to Lambda unless the event is a request of a function URL,
+// API Gateway or an Application Load Balancer.
+var ErrUnknownEvent = errors.New("diffhooklambda: unknown event; invoke the function by a function URL, API Gateway or an Application Load Balancer")
 
-// Handler returns a handler for [lambda.Start] that verifies deliveries, and calls
-// handle with their events, as [diffhook.Verifier.EventHandler] does: limits,
-// answers, observations and log lines are the same.
+// Handler returns a handler for [lambda.Start], which verifies deliveries and calls handle
+// with the events, as [diffhook.Verifier.EventHandler] does: limits, answers, observations
+// and log lines are the same.
 //
-// The context of handle comes from the invocation. It ends after
-// [diffhook.DeliveryTimeout] or with the timeout of the function, and has the values
-// for [github.com/aws/aws-lambda-go/lambdacontext].
+// The context of handle comes from the invocation, with the values for
+// [github.com/aws/aws-lambda-go/lambdacontext]. It ends after [diffhook.DeliveryTimeout],
+// or with the timeout of the function if sooner.
 //
-// Lambda freezes the process after an answer, so that a held delivery would be lost.
-// Therefore each invocation ends a [diffhook.Verifier.Hold].
+// Each invocation ends a [diffhook.Verifier.Hold]: Lambda freezes the process after an
+// answer, and a held delivery would be lost.
 //
-// An event that is not an HTTP request ends in [ErrUnknownEvent]. A panic in handle is
-// not recovered: Lambda starts the process again, and DiffHook retries. Handler
-// panics if v or handle is nil. The handler is safe for concurrent use.
+// Any event but an HTTP request ends in [ErrUnknownEvent]. Handler does not recover a
+// panic in handle: Lambda starts the process again, and DiffHook retries. Handler panics
+// if v or handle is nil. The handler is safe for concurrent use.
 func Handler(v *diffhook.Verifier, handle diffhook.EventFunc) lambda.Handler {
 	return &handler{verifier: v, events: v.EventHandler(handle)}
 }

@@ -22,14 +22,14 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// rig is a verifier with a secret, and its observations.
+// rig is a verifier with a secret, and the observations.
 type rig struct {
 	v        *diffhook.Verifier
 	secret   diffhook.Secret
 	observed []diffhook.Observation
 }
 
-// newRig returns a rig. Observe of opts is replaced.
+// newRig returns a rig, and replaces Observe of opts.
 func newRig(t *testing.T, opts diffhook.VerifierOptions) *rig {
 	t.Helper()
 	r := &rig{secret: diffhooktest.NewSecret()}
@@ -65,7 +65,7 @@ func send(t *testing.T, g gateway.Gateway, h lambda.Handler, r gateway.Request) 
 	return response
 }
 
-// signature returns a header with a name as sent.
+// signature returns a header, with the name in any case.
 func signature(name, value string) [2]string { return [2]string{name, value} }
 
 func accept(context.Context, *diffhook.Event) error { return nil }
@@ -83,7 +83,7 @@ func TestDeliveries(t *testing.T) {
 			name   string
 			header [][2]string
 			body   []byte
-			answer error // of the function
+			answer error // the error of the function
 			status int
 			result diffhook.Result
 		}{
@@ -122,8 +122,8 @@ func TestDeliveries(t *testing.T) {
 	})
 }
 
-// Two values of the header are malformed, as they are to net/http. A load balancer
-// without multi-value headers shows the last value only.
+// Two values of the signature header are malformed, as with net/http. A load balancer
+// without multi-value headers shows only the last value.
 func TestDoubledSignature(t *testing.T) {
 	body := diffhooktest.PageChanged()
 	each(t, func(t *testing.T, g gateway.Gateway, encode bool) {
@@ -232,7 +232,7 @@ func TestContext(t *testing.T) {
 	}
 }
 
-// A delivery that is held is answered 202, and would wait in a frozen process.
+// An invocation ends a hold. A held delivery would wait in a frozen process.
 func TestHoldEnds(t *testing.T) {
 	body := diffhooktest.PageChanged()
 	each(t, func(t *testing.T, g gateway.Gateway, encode bool) {
@@ -250,7 +250,7 @@ func TestHoldEnds(t *testing.T) {
 	})
 }
 
-// Deny can answer anything that a ResponseWriter takes.
+// Deny can send any answer of a ResponseWriter.
 func TestDeny(t *testing.T) {
 	binary := string([]byte{0xff, 0x00})
 	each(t, func(t *testing.T, g gateway.Gateway, encode bool) {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The README's program compiles as it stands, in a folder of this module.
+// The program of the README compiles unchanged, in a folder of this module.
 func TestReadmeProgramCompiles(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)

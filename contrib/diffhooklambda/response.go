@@ -9,11 +9,11 @@ import (
 	"unicode/utf8"
 )
 
-// recorder is the ResponseWriter of one invocation.
+// recorder is the ResponseWriter of an invocation.
 type recorder struct {
 	header http.Header
 	status int         // 0 before the first WriteHeader
-	sent   http.Header // header as of then
+	sent   http.Header // a copy of header at the first WriteHeader
 	body   bytes.Buffer
 }
 
@@ -31,13 +31,13 @@ func (w *recorder) Write(p []byte) (int, error) {
 	return w.body.Write(p)
 }
 
-// response has the fields of all shapes. A source reads its own.
+// response contains the fields of all shapes. Each source reads some.
 type response struct {
 	StatusCode        int                 `json:"statusCode"`
-	StatusDescription string              `json:"statusDescription,omitempty"` // load balancers
+	StatusDescription string              `json:"statusDescription,omitempty"` // only for load balancers
 	Headers           map[string]string   `json:"headers,omitempty"`
 	MultiValueHeaders map[string][]string `json:"multiValueHeaders,omitempty"`
-	Cookies           []string            `json:"cookies,omitempty"` // payload format 2.0
+	Cookies           []string            `json:"cookies,omitempty"` // only in payload format 2.0
 	Body              string              `json:"body"`
 	IsBase64Encoded   bool                `json:"isBase64Encoded"`
 }

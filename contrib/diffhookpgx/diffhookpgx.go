@@ -23,7 +23,8 @@ import (
 // Options are the options of [New].
 type Options = oncesql.Options
 
-// Store keeps events in a table, safe for concurrent use. For leases in the same table, with [once.Func], pass [stdlib.OpenDBFromPool] to [oncesql.New].
+// Store records events in a table. It is safe for concurrent use. For leases in the same
+// table, with [once.Func], pass the result of [stdlib.OpenDBFromPool] to [oncesql.New].
 type Store struct {
 	pool *pgxpool.Pool
 	sql  oncetable.Statements
@@ -31,11 +32,11 @@ type Store struct {
 }
 
 // New returns a store in the database of pool. Nil opts are all defaults. The error wraps
-// [oncesql.ErrSetup] if the table is missing or differs from [Schema], and
-// [diffhook.ErrInvalidOptions] if an option is out of range.
+// [oncesql.ErrSetup] if the table is missing, differs from [Schema] or cannot be written,
+// and [diffhook.ErrInvalidOptions] if an option is out of range.
 func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
 	if pool == nil {
-		return nil, fmt.Errorf("%w: New of a nil pool", diffhook.ErrInvalidOptions)
+		return nil, fmt.Errorf("%w: pool is nil; pass the result of pgxpool.New", diffhook.ErrInvalidOptions)
 	}
 	if err := check(ctx, pool, opts); err != nil {
 		return nil, err
@@ -60,8 +61,8 @@ func check(ctx context.Context, pool *pgxpool.Pool, opts *Options) error {
 	return err
 }
 
-// Sweep deletes the records whose time is over and returns their number. Call it
-// once a day, from any process. Until then they take room only.
+// Sweep deletes ended records and returns their number. Call Sweep once a day, from any
+// process. Until then, ended records take room only.
 func (s *Store) Sweep(ctx context.Context) (deleted int64, err error) {
 	for {
 		tag, err := s.pool.Exec(ctx, s.sql.Sweep)

@@ -19,22 +19,22 @@ import (
 // txToken is the token of the records of transactions, as in package oncesql.
 const txToken = "tx"
 
-// rollbackTimeout bounds a rollback. A connection without an answer is closed.
+// rollbackTimeout bounds a rollback. Without an answer, the pool closes the connection.
 const rollbackTimeout = time.Second
 
 var errExited = errors.New("diffhookpgx: the function panicked or ended its goroutine")
 
 // InTx returns a function that calls f for each event in a transaction, which also
-// records the event: what f writes with tx happens exactly once, within Keep. BEGIN and
-// the record take one round trip. f must not commit or roll back tx.
+// records the event: the writes of f with tx happen exactly once, within Keep. BEGIN and
+// the record take a single round trip. f must not commit or roll back tx.
 //
-// If another transaction is handling the event, the function waits for the end of this
-// transaction, with a connection. Then the function returns nil if the event is done,
-// and else calls f.
+// If another transaction is handling the event, the function waits for the end of that
+// transaction, and holds a connection. Then the function returns nil if the event is
+// done, and else calls f.
 //
 // An error of f rolls back and is returned unchanged. Other errors wrap
-// [diffhook.ErrUnavailable], and DiffHook retries: a retry is safe also after the
-// answer to a commit was lost.
+// [diffhook.ErrUnavailable], and DiffHook retries. A retry is safe, even if the answer to
+// the commit was lost.
 //
 // The context of f carries the values of the request, and ends MaxTx after the call, not
 // with the request.
@@ -104,8 +104,8 @@ func (s *Store) beginWith(ctx context.Context, conn *pgxpool.Conn, k once.Key) (
 	return results.Tx(), s.settle(ctx, results.Tx(), k, inserted)
 }
 
-// rollback ends tx within a time of its own; after a commit, rollback changes nothing.
-// After a failure, the pool closes the connection.
+// rollback ends tx within rollbackTimeout, even if ctx ended. After a commit, rollback
+// changes nothing.
 func rollback(ctx context.Context, tx pgx.Tx) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pace.Of(rollbackTimeout))
 	defer cancel()
@@ -116,9 +116,9 @@ func rollback(ctx context.Context, tx pgx.Tx) {
 // work with tx and commit: the work happens exactly once, within Keep. If First returns
 // false, e is done: answer success.
 //
-// If another transaction is handling e, First waits for the end of this
-// transaction. After an error, roll back and return the error, which wraps
-// [diffhook.ErrUnavailable]: DiffHook retries. Return an error of the commit too.
+// If another transaction is handling e, First waits for the end of that transaction.
+// Errors wrap [diffhook.ErrUnavailable]. After an error, roll back and return the error:
+// DiffHook retries. Return an error of the commit too.
 func (s *Store) First(ctx context.Context, tx pgx.Tx, e *diffhook.Event) (bool, error) {
 	k := once.KeyOf(s.opts.Consumer, e)
 	tag, err := tx.Exec(ctx, s.sql.Insert, s.insertArgs(k)...)
@@ -136,8 +136,8 @@ func (s *Store) insertArgs(k once.Key) []any {
 	return []any{k[:], txToken, true, s.opts.Keep.Microseconds()}
 }
 
-// settle returns nil if this transaction records k. inserted is the number of rows of
-// the INSERT. A record whose time is over is taken over.
+// settle returns nil if tx records k: by the INSERT, if inserted rows are not 0, or in
+// place of an ended record.
 func (s *Store) settle(ctx context.Context, tx pgx.Tx, k once.Key, inserted int64) error {
 	if inserted > 0 {
 		return nil
@@ -167,8 +167,8 @@ func problem(operation string, err error) error {
 	return fmt.Errorf("diffhookpgx: %s: %w: %w", operation, diffhook.ErrUnavailable, err)
 }
 
-// claimProblem is problem for the statements of a claim. A wait until the deadline is a
-// wait for another delivery.
+// claimProblem is problem for the statements of a claim: a wait for another delivery, also
+// until the deadline, ends in [once.ErrInProgress].
 func claimProblem(err error) error {
 	if err != nil && (errors.Is(err, context.DeadlineExceeded) || oncetable.IsBusy(err)) {
 		return fmt.Errorf("%w: %w", once.ErrInProgress, err)

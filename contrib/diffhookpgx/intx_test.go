@@ -30,7 +30,7 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		{"no table", diffhookpgx.Options{Table: "once_that_is_missing"}, oncesql.ErrSetup},
 		{"a schema of another version", diffhookpgx.Options{Table: r.effects}, oncesql.ErrSetup},
-		{"a name with more in it", diffhookpgx.Options{Table: "once; DROP TABLE users"}, diffhook.ErrInvalidOptions},
+		{"a name with a statement", diffhookpgx.Options{Table: "once; DROP TABLE users"}, diffhook.ErrInvalidOptions},
 		{"MaxTx", diffhookpgx.Options{MaxTx: -1}, diffhook.ErrInvalidOptions},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestInTxContexts(t *testing.T) {
 		require.NoError(t, s.InTx(r.inTx)(t.Context(), numbered(2)))
 		require.Equal(t, 1, r.count(t, numbered(2)))
 	})
-	t.Run("a delivery does not wait for another one after MaxTx", func(t *testing.T) {
+	t.Run("after MaxTx, a delivery stops waiting for another delivery", func(t *testing.T) {
 		running, finish, first := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 		patient := r.store(t, nil)
 		go func() {
@@ -127,7 +127,7 @@ func TestInTxContexts(t *testing.T) {
 	})
 }
 
-// TestRecordsOfOtherKinds: InTx meets claims of Func and records that have ended.
+// TestRecordsOfOtherKinds: InTx meets claims of Func, and ended records.
 func TestRecordsOfOtherKinds(t *testing.T) {
 	r := newRig(t)
 	s, k := r.store(t, nil), once.KeyOf("", numbered(1))
@@ -184,8 +184,8 @@ func TestSweep(t *testing.T) {
 	require.EqualValues(t, 1, deleted)
 }
 
-// TestSimultaneous: of simultaneous deliveries, one is handled; those of a done event
-// all succeed at once.
+// TestSimultaneous: of simultaneous deliveries, the first is handled. Deliveries of a done
+// event succeed at once.
 func TestSimultaneous(t *testing.T) {
 	r := newRig(t)
 	f := r.store(t, nil).InTx(r.inTx)
@@ -222,7 +222,7 @@ func TestFirst(t *testing.T) {
 	tx, err := r.pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback(context.Background()) }()
-	require.NoError(t, tx.QueryRow(t.Context(), "SELECT COUNT(*) FROM "+r.table).Scan(new(int))) // its snapshot is older
+	require.NoError(t, tx.QueryRow(t.Context(), "SELECT COUNT(*) FROM "+r.table).Scan(new(int))) // the snapshot of tx is older
 	require.NoError(t, s.InTx(r.inTx)(t.Context(), numbered(2)))
 	_, err = s.First(t.Context(), tx, numbered(2))
 	require.ErrorIs(t, err, once.ErrInProgress)

@@ -22,8 +22,8 @@ import (
 // variable names the server of the tests, which contrib/servers sets.
 const variable = "DIFFHOOK_TEST_POSTGRES"
 
-// rig is a table in a real database, with a table of effects: one row for each time
-// that an event was handled.
+// rig is a table in a real database, with a table of effects: a row for each time an event
+// is handled.
 type rig struct {
 	pool    *pgxpool.Pool
 	table   string
@@ -87,7 +87,7 @@ func (r *rig) count(t testing.TB, e *diffhook.Event) (n int) {
 	return n
 }
 
-// numbered returns one of many events.
+// numbered returns an event for each number.
 func numbered(i int) *diffhook.Event {
 	return &diffhook.Event{Type: "page.changed", MonitorID: fmt.Sprint("mon_", i), TriggeredAt: time.Unix(1_773_670_920, 0).UTC()}
 }
@@ -100,8 +100,8 @@ func openPool(t testing.TB, config *pgxpool.Config) *pgxpool.Pool {
 	return pool
 }
 
-// tracer counts statements and batches, each of which is a round trip once its
-// statements are prepared.
+// tracer counts statements and batches. Each is a round trip if the statements are
+// prepared.
 type tracer struct{ n int }
 
 func (c *tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {

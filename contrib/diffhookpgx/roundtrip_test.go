@@ -10,7 +10,7 @@ import (
 	diffhook "github.com/diffhook/diffhook-go"
 )
 
-// TestBeginAndRecordInOneRoundTrip counts what is sent for a new event.
+// TestBeginAndRecordInOneRoundTrip counts the round trips for a new event.
 func TestBeginAndRecordInOneRoundTrip(t *testing.T) {
 	r := newRig(t)
 	config := r.pool.Config()
@@ -21,7 +21,7 @@ func TestBeginAndRecordInOneRoundTrip(t *testing.T) {
 	counted.pool = openPool(t, config)
 	s := counted.store(t, nil)
 	f := s.InTx(func(context.Context, pgx.Tx, *diffhook.Event) error { return nil })
-	require.NoError(t, f(t.Context(), numbered(1))) // prepares its statements
+	require.NoError(t, f(t.Context(), numbered(1))) // prepares the statements
 	trips.n = 0
 	require.NoError(t, f(t.Context(), numbered(2)))
 	require.Equal(t, 2, trips.n, "BEGIN with the record; COMMIT")

@@ -11,8 +11,7 @@ import (
 	"github.com/diffhook/diffhook-go/contrib/diffhookpgx"
 )
 
-// What the README and docs/once.md show is here, letter for letter, so that it
-// compiles.
+// The snippet of the README and of docs/once.md is here, letter for letter, to compile.
 
 var _ = inTransaction
 

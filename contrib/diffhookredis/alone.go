@@ -25,8 +25,8 @@ func (a *alone) isActive() bool { return !a.since.IsZero() }
 // mayAsk reports whether Redis is there, or is worth another attempt.
 func (a *alone) mayAsk() bool { return !a.isActive() || !time.Now().Before(a.retry) }
 
-// begin notes the start of an outage. The first request follows an interval later:
-// the turns before the outage count too.
+// begin notes the start of an outage. The first request follows an interval later,
+// since the turns before the outage count too.
 func (a *alone) begin(ctx context.Context, err error) {
 	now := time.Now()
 	a.retry = now.Add(retryAway)
@@ -35,7 +35,7 @@ func (a *alone) begin(ctx context.Context, err error) {
 	}
 	a.since, a.next = now, now.Add(a.interval)
 	if a.logger != nil {
-		a.logger.LogAttrs(ctx, slog.LevelWarn, "diffhookredis: Redis is away; this process starts its share of the plan by itself until Redis answers",
+		a.logger.LogAttrs(ctx, slog.LevelWarn, "diffhookredis: Redis is away; until Redis answers, this process starts a share of the plan alone",
 			slog.Duration("interval", a.interval), slog.Any("error", err))
 	}
 }

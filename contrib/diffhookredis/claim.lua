@@ -1,6 +1,6 @@
 -- KEYS[1]: the record. ARGV: the token, the lease in milliseconds.
 -- A record is a letter, r for running or d for done, and the token of its owner.
--- Its expiry is the lease or the time that a done record is kept.
+-- The key expires with the lease, or with the time to keep a done record.
 local record = redis.call('GET', KEYS[1])
 local own = 'r' .. ARGV[1]
 if not record or record == own then

@@ -7,12 +7,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrClient is wrapped by the error for an unsuitable client. The error says which
-// option to set.
+// ErrClient is wrapped by the error for an unsuitable client. The error names the remedy.
 var ErrClient = errors.New("diffhookredis: unsuitable Redis client")
 
-// checkClient accepts clients of one server, of Sentinel and of a cluster, if they
-// heed deadlines.
+// checkClient accepts a client of a single server, of Sentinel or of a cluster, if the
+// client heeds deadlines.
 func checkClient(client redis.UniversalClient) error {
 	heedsDeadlines := false
 	switch c := client.(type) {
@@ -23,12 +22,12 @@ func checkClient(client redis.UniversalClient) error {
 	case interface{ Options() *redis.ClusterOptions }:
 		heedsDeadlines = c.Options().ContextTimeoutEnabled
 	case interface{ Options() *redis.RingOptions }:
-		return fmt.Errorf("%w: a Ring moves keys to other servers when a server fails, and forgets events; use a cluster, Sentinel or one server", ErrClient)
+		return fmt.Errorf("%w: a Ring moves keys to other servers when a server fails, and forgets events; use a cluster, Sentinel or a single server", ErrClient)
 	default:
 		return fmt.Errorf("%w: the options of %T are unknown; pass redis.NewClient or redis.NewClusterClient", ErrClient, client)
 	}
 	if !heedsDeadlines {
-		return fmt.Errorf("%w: the client ignores deadlines, and its retries can take longer than 10 s; set ContextTimeoutEnabled", ErrClient)
+		return fmt.Errorf("%w: the client ignores deadlines, and its retries can take longer than 10 s; set ContextTimeoutEnabled in the options of the client", ErrClient)
 	}
 	return nil
 }

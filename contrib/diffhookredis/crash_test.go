@@ -17,11 +17,11 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// all reports whether every path is to be tested, and not a sample.
+// all reports whether the tests run all paths, and not a sample.
 func all() bool { return os.Getenv("DIFFHOOK_TEST_PATHS") == "all" }
 
 // schedules are the times after the first attempt at which DiffHook retries, scaled
-// 1:10. Of the 11 attempts of generation 2, the first ones are enough.
+// 1:10. Of the 11 attempts of generation 2, the first three are enough.
 var schedules = map[string][]time.Duration{
 	"generation 1": {500 * time.Millisecond, 3500 * time.Millisecond},
 	"generation 2": {6 * time.Second, 18 * time.Second},
@@ -67,10 +67,9 @@ func effects(t testing.TB, client *redis.Client, monitorID string) int {
 	return n
 }
 
-// TestKilledReceiver kills a process by SIGKILL at each step of an event, and at
-// random moments, and delivers the retries to another process. No event is lost. An
-// event is handled twice only if the process dies after the effect and before the
-// commit.
+// TestKilledReceiver kills a process by SIGKILL at each step of an event, and at random
+// moments, and delivers the retries to another process. No event is lost. An event is
+// handled twice only if the process dies after the effect and before the commit.
 func TestKilledReceiver(t *testing.T) {
 	kills := 2 * (len(steps) + 1)
 	if all() {
@@ -146,8 +145,8 @@ func killOnce(t *testing.T, url string, client *redis.Client, survivor, step str
 	return n
 }
 
-// TestSimultaneousDuplicates delivers an event to 8 processes at the same instant.
-// Only the first handles the event, and no duplicate is acknowledged before its end.
+// TestSimultaneousDuplicates delivers an event to 8 processes at the same instant. Only the
+// first handles the event, and no duplicate gets a 204 before the event is done.
 func TestSimultaneousDuplicates(t *testing.T) {
 	rounds := 5
 	if all() {

@@ -9,16 +9,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrEviction is returned by [CheckEviction] for a server that can evict keys.
+// ErrEviction is wrapped by the error of [CheckEviction] for a server that can evict keys.
 var ErrEviction = errors.New("diffhookredis: Redis evicts keys")
 
-// CheckEviction returns an error that wraps [ErrEviction] unless the maxmemory-policy
-// of every server is noeviction. With any other policy, the volatile policies too, a
-// server short of memory deletes records without an error, and events are
-// handled again. With noeviction, claims fail and DiffHook retries.
+// CheckEviction returns an error that wraps [ErrEviction] unless the maxmemory-policy of
+// every server is noeviction. With any other policy, also a volatile policy, a server
+// short of memory deletes records without an error, and events are handled again. With
+// noeviction, claims fail and DiffHook retries.
 //
-// CheckEviction asks each primary and replica of a cluster, since a replica can take
-// over. It reads INFO memory, and not CONFIG, which hosted servers refuse.
+// In a cluster, CheckEviction asks each primary, and each replica, since a replica can
+// take over. It reads INFO memory: hosted servers refuse CONFIG.
 func CheckEviction(ctx context.Context, client redis.UniversalClient) error {
 	if cluster, ok := client.(interface {
 		ForEachShard(context.Context, func(context.Context, *redis.Client) error) error

@@ -18,7 +18,7 @@ import (
 	"github.com/diffhook/diffhook-go/once"
 )
 
-// A receiver that handles each event once, in any of its processes.
+// A receiver handles each event once, in any of several processes.
 func ExampleNew() {
 	ctx := context.Background()
 	options, err := redis.ParseURL(os.Getenv("DIFFHOOK_TEST_REDIS")) // redis://127.0.0.1:6379/0
@@ -60,7 +60,7 @@ func ExampleNew() {
 	// 204
 }
 
-// Clients of several processes with one API key.
+// The clients of several processes share an API key.
 func ExampleNewLimiter() {
 	options, err := redis.ParseURL(os.Getenv("DIFFHOOK_TEST_REDIS"))
 	if err != nil {

@@ -13,7 +13,7 @@ func SetWindow(l *Limiter, n int, window time.Duration, opts LimiterOptions) {
 	l.setPlan(newPlan(n, window), opts)
 }
 
-// PlanStarts returns how many of n requests a window of 60 s can see, if turns are used
+// PlanStarts returns how many requests of a plan of n can start in 60 s, if turns are used
 // as late as possible, and how many a busy fleet starts.
 func PlanStarts(n int) (most int, evenly float64) {
 	p := newPlan(n, time.Minute)

@@ -21,8 +21,8 @@ func newEvent() *diffhook.Event {
 	return &diffhook.Event{Type: "page.changed", MonitorID: "mon_" + randomName(), TriggeredAt: time.Now()}
 }
 
-// TestOwnTokenAfterALostAnswer: the connection breaks between the script and the
-// answer. go-redis sends the command again, and meets the own token.
+// TestOwnTokenAfterALostAnswer: the connection breaks between the script and the answer.
+// go-redis sends the command again, and the script meets the token of the first command.
 func TestOwnTokenAfterALostAnswer(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		o := options(t, url)
@@ -30,7 +30,7 @@ func TestOwnTokenAfterALostAnswer(t *testing.T) {
 		o.Addr = p.addr
 		s, direct := newStore(t, newClient(t, o)), newStore(t, newClient(t, options(t, url)))
 		k := newKey()
-		// The server knows the scripts, so the lost answer is of the script.
+		// The server knows the scripts, so the lost answer is that of the script.
 		require.NoError(t, s.Claim(t.Context(), k, "token", time.Minute))
 		require.NoError(t, s.Release(t.Context(), k, "token"))
 		require.NoError(t, s.Commit(t.Context(), newKey(), "token", time.Minute))
@@ -49,8 +49,8 @@ func TestOwnTokenAfterALostAnswer(t *testing.T) {
 	})
 }
 
-// TestLostForGood: every answer is lost until the client gives up. The event is
-// handled by a retry, or the record is observed as missing, and never lost.
+// TestLostForGood: every answer is lost until the client gives up. A retry handles the
+// event, or commit_failed is observed; the event is never lost.
 func TestLostForGood(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		o := options(t, url)
@@ -66,13 +66,13 @@ func TestLostForGood(t *testing.T) {
 		}, &once.Options{Observe: func(_ context.Context, o once.Observation) { outcomes = append(outcomes, o.Outcome) }})
 		require.NoError(t, f(t.Context(), newEvent()))
 
-		// The claim: released, and free for the retry.
+		// After the answer to the claim is lost, the claim is released for the retry.
 		e := newEvent()
 		p.fail(cut, 1)
 		require.ErrorIs(t, f(t.Context(), e), diffhook.ErrUnavailable)
 		require.NoError(t, f(t.Context(), e))
 
-		// The commit, both attempts: the work is done, and so is the record.
+		// After both answers to the commit are lost, the work is done and recorded.
 		lose = 2
 		e = newEvent()
 		require.NoError(t, f(t.Context(), e))
@@ -82,8 +82,8 @@ func TestLostForGood(t *testing.T) {
 	})
 }
 
-// TestStalledServer: a call ends in time, and the event is handled when the
-// server answers again.
+// TestStalledServer: a call ends in time, and the event is handled when the server answers
+// again.
 func TestStalledServer(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		o := options(t, url)
@@ -109,12 +109,12 @@ func TestStalledServer(t *testing.T) {
 	})
 }
 
-// TestUnreachableServer: dials that never end do not hold a call for longer than 3 s,
-// however many of them the client tries.
+// TestUnreachableServer: dials that never end do not delay a call by more than 3 s, for any
+// number of dials.
 func TestUnreachableServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := redis.NewClient(&redis.Options{
-			Addr:                  "127.0.0.1:1", // no name: the resolver must not be used first in a bubble
+			Addr:                  "127.0.0.1:1", // an address: in a bubble, the resolver must not start
 			ContextTimeoutEnabled: true,
 			Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				<-ctx.Done()
@@ -164,8 +164,8 @@ func TestRestartedServer(t *testing.T) {
 	assert.Equal(t, 3, effects)
 }
 
-// TestLateCommit: the end of a lease does not undo the work, unless another token
-// claimed the event.
+// TestLateCommit: a commit after the end of the lease succeeds, unless another token claimed
+// the event.
 func TestLateCommit(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		client := newClient(t, options(t, url))

@@ -21,9 +21,9 @@ type LimiterOptions struct {
 	// "diffhook:limit:".
 	Prefix string
 
-	// Processes is how many processes share the limit, at most. While Redis is away
-	// for a process, it starts the Processes-th part of 94 % of the plan. If Redis is
-	// away for only some processes, these requests come on top. By default 20.
+	// Processes is how many processes share the limit, at most. A process that cannot
+	// reach Redis starts 94 % of the plan, divided by Processes. If the other processes
+	// reach Redis, these requests come on top. By default, DefaultProcesses.
 	Processes int
 
 	// Logger gets a warning when Redis goes away, and a line when Redis is back. By
@@ -35,7 +35,7 @@ type LimiterOptions struct {
 const DefaultProcesses = 20
 
 const (
-	// limiterTimeout bounds a call of Redis. After it, the process goes on alone.
+	// limiterTimeout bounds a call of Redis. Then the process goes on alone.
 	limiterTimeout = time.Second
 
 	// slowCall is a call that counts as unanswered when ctx ends.
@@ -51,7 +51,7 @@ type Limiter struct {
 	client redis.UniversalClient
 	key    string
 	plan   plan
-	first  chan struct{} // a semaphore: the first of this process waits for the turn
+	first  chan struct{} // a semaphore of capacity 1: the holder waits for the turn
 	turn   turn          // the next turn of this process; owned by the holder of first
 	alone  alone
 }
@@ -80,16 +80,16 @@ var (
 )
 
 // NewLimiter returns a limiter that lets at most requestsPerMinute start in any 60 s,
-// in all processes with the same name together. A thirtieth may start in a burst, and 94 %
-// start evenly. The remainder is a reserve: requests can arrive closer together
-// than they were sent. Zero requestsPerMinute means [diffhook.FreePlan]. Nil opts are
-// all defaults.
+// in all processes with the same name together. A thirtieth may start in a burst, and
+// 94 % start evenly. The remainder is a reserve for requests that arrive closer together
+// than they were sent. Zero requestsPerMinute means [diffhook.FreePlan]. Nil opts are all
+// defaults.
 //
-// Take a name for each API key, such as production: DiffHook limits each key, and the
-// name is readable in Redis. NewLimiter refuses an API key as a name.
+// Take a name for each API key, such as production: DiffHook limits each key. The name is
+// readable in Redis, so NewLimiter rejects an API key as a name.
 //
-// The processes take turns in the order in which they ask. A 429 to any
-// process pauses all. While Redis is away, each process starts a share of the plan.
+// The processes take turns in the order in which they ask. A 429 to any process pauses
+// all processes. While Redis is away, each process starts a share of the plan.
 //
 // The error wraps [ErrClient] if client ignores deadlines or is a Ring.
 func NewLimiter(client redis.UniversalClient, name string, requestsPerMinute int, opts *LimiterOptions) (*Limiter, error) {
@@ -97,10 +97,10 @@ func NewLimiter(client redis.UniversalClient, name string, requestsPerMinute int
 		return nil, err
 	}
 	if strings.TrimSpace(name) == "" || strings.ContainsAny(name, "{}") || strings.Contains(name, "dh_live_") {
-		return nil, errors.New("diffhookredis: the name of the limiter is empty, an API key or has a brace; pass a name such as production")
+		return nil, errors.New("diffhookredis: the name of the limiter is empty, is an API key or contains a brace; pass a name such as production")
 	}
 	if requestsPerMinute < 0 {
-		return nil, fmt.Errorf("diffhookredis: requestsPerMinute is %d; pass the requests a minute of the plan", requestsPerMinute)
+		return nil, fmt.Errorf("diffhookredis: requestsPerMinute is %d; pass diffhook.FreePlan or diffhook.PaidPlan", requestsPerMinute)
 	}
 	if requestsPerMinute == 0 {
 		requestsPerMinute = diffhook.FreePlan
@@ -125,9 +125,9 @@ func (l *Limiter) setPlan(p plan, o LimiterOptions) {
 	l.alone = alone{logger: o.Logger, interval: p.share(o.Processes)}
 }
 
-// Wait returns when the next request may start. It returns an error if ctx ends
-// before that, and at once if the turn comes after the deadline of ctx. During a
-// pause after a 429, Wait returns a *[diffhook.PauseError], for the client to wait.
+// Wait returns when the next request may start. It returns an error if ctx ends first, and
+// at once if the turn comes after the deadline of ctx. During a pause after a 429, Wait
+// returns a *[diffhook.PauseError] with the rest of the pause.
 //
 // If ctx ends while Wait has a turn, the next call in this process gets the turn.
 func (l *Limiter) Wait(ctx context.Context) error {
@@ -145,8 +145,8 @@ func (l *Limiter) Wait(ctx context.Context) error {
 	}
 }
 
-// try waits for a turn. It reports false if another try is needed: the turn was
-// used too late, or Redis is away.
+// try waits for a turn. It reports false if another try is needed: the turn came too
+// late, or Redis is away.
 func (l *Limiter) try(ctx context.Context) (started bool, err error) {
 	if !l.alone.mayAsk() {
 		return true, l.alone.wait(ctx)
@@ -194,8 +194,8 @@ func (l *Limiter) reserve(ctx context.Context) error {
 	}
 }
 
-// confirm uses the turn, and reports whether the turn is still good. It returns a
-// PauseError if a pause has begun since the turn was reserved.
+// confirm uses the turn, and reports whether the turn is still good. If a pause began
+// since the turn was reserved, confirm returns a PauseError.
 func (l *Limiter) confirm(ctx context.Context) (bool, error) {
 	id := l.turn.id
 	l.turn = turn{}

@@ -19,7 +19,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// TestPlan: no plan is passed, however late turns are used, and nine tenths of it are.
+// TestPlan: even with the latest use of turns, no more than the plan starts, and nine tenths
+// start.
 func TestPlan(t *testing.T) {
 	for n := 1; n <= 2000; n++ {
 		most, evenly := diffhookredis.PlanStarts(n)
@@ -31,8 +32,8 @@ func TestPlan(t *testing.T) {
 }
 
 // TestFleet: 16 processes, some with many goroutines, share a plan for 10 minutes,
-// scaled 1:10, or for some seconds. No window sees more requests than the plan, nine
-// tenths of the plan are used, and no process starts less than half of a fair share.
+// scaled 1:10, or for some seconds. No window sees more requests than the plan, the fleet
+// uses nine tenths of the plan, and no process starts less than half of a fair share.
 func TestFleet(t *testing.T) {
 	const processes = 16
 	plan, window, length, complete := 100, 3*time.Second, 7*time.Second, all()
@@ -56,7 +57,7 @@ func TestFleet(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(length + window/2) // the time of other processes
+		time.Sleep(length + window/2) // other processes run
 		for _, c := range fleet {
 			_ = c.Process.Kill()
 		}
@@ -94,7 +95,7 @@ func TestFleet(t *testing.T) {
 	})
 }
 
-// newLimiter returns a limiter as another process would have it.
+// newLimiter returns a limiter, as in another process.
 func newLimiter(t testing.TB, url, name string, plan int, window time.Duration, opts diffhookredis.LimiterOptions) *diffhookredis.Limiter {
 	l, err := diffhookredis.NewLimiter(newClient(t, options(t, url)), name, plan, &opts)
 	require.NoError(t, err)
@@ -138,8 +139,8 @@ func canStartBefore(t *testing.T, l *diffhookredis.Limiter, d time.Duration) boo
 	return true
 }
 
-// TestClientsShareARefusal: the client of another process draws no second 429, and
-// goes on after the pause.
+// TestClientsShareARefusal: the client of another process gets no second 429, and goes on
+// after the pause.
 func TestClientsShareARefusal(t *testing.T) {
 	url := serverURL(t, "DIFFHOOK_TEST_REDIS")
 	s := diffhooktest.NewServer(t)
@@ -161,8 +162,8 @@ func TestClientsShareARefusal(t *testing.T) {
 	assert.Equal(t, sent, s.Count(""), "nothing is sent")
 }
 
-// TestTurnIsKept: a caller who leaves does not cost the fleet a turn, and a caller
-// without the time for a turn fails at once.
+// TestTurnIsKept: if a caller gives up, the fleet keeps the turn. If a deadline comes before
+// the turn, the call fails at once.
 func TestTurnIsKept(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		name, began := randomName(), time.Now()

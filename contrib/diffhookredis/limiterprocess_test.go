@@ -13,8 +13,8 @@ import (
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
 )
 
-// limit is a process of a fleet. It starts requests until it is killed, and prints the
-// time of each.
+// limit is a process of a fleet: it starts requests until the process is killed, and prints
+// the time of each request.
 func limit() {
 	number := func(name string) int {
 		n, err := strconv.Atoi(os.Getenv(name))

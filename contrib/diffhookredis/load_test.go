@@ -33,7 +33,7 @@ type round struct {
 	p50, p99 time.Duration
 }
 
-// run handles n new events, with as many at a time as concurrency says.
+// run handles n new events, with concurrency events at a time.
 func (w *way) run(b *testing.B, concurrency, n int) {
 	latencies := make([]time.Duration, n)
 	var next atomic.Int64
@@ -66,8 +66,8 @@ func median[T float64 | time.Duration](rounds []round, of func(round) T) T {
 	return values[len(values)/2]
 }
 
-// BenchmarkLoad compares ways to handle events with the same work, an INCR in Redis.
-// The ways take turns, and the figures are medians of the rounds:
+// BenchmarkLoad compares ways to handle events with the same work, an INCR in Redis. The
+// ways take turns, and the figures are medians of the rounds:
 //
 //	contrib/servers run -- go test -run '^$' -bench Load -benchtime 1x
 func BenchmarkLoad(b *testing.B) {
@@ -105,8 +105,8 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// BenchmarkMillionRecords shows the memory of a done record, and claims among a million.
-// It starts a Redis:
+// BenchmarkMillionRecords shows the memory of a done record, and the time of claims among a
+// million records. It starts a Redis:
 //
 //	go test -run '^$' -bench Million -benchtime 1x
 func BenchmarkMillionRecords(b *testing.B) {

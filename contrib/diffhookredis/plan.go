@@ -3,7 +3,7 @@ package diffhookredis
 import "time"
 
 // plan is the rate at which requests start. In any window, at most burst +
-// (window+lateness)/interval requests start, which is within the plan.
+// (window+lateness)/interval requests start: this is within the plan.
 type plan struct {
 	window   time.Duration // 60 s; shorter in tests
 	interval time.Duration // between two requests of all processes
@@ -11,8 +11,8 @@ type plan struct {
 	lateness time.Duration // the time after which an unused turn is lost
 }
 
-// newPlan spreads n requests over a window: a thirtieth as a burst and 94 % evenly, or
-// less of a small n.
+// newPlan spreads n requests over a window: a thirtieth in a burst and 94 % evenly, or
+// fewer if n is small.
 func newPlan(n int, window time.Duration) plan {
 	burst := max(1, n/30)
 	evenly := max(0.98, min(0.94*float64(n), float64(n-burst)))
@@ -24,7 +24,8 @@ func newPlan(n int, window time.Duration) plan {
 	}
 }
 
-// share returns the interval between two requests of a process without Redis. All processes together then use 94 %.
+// share returns the interval between two requests of a process without Redis. All
+// processes together then use 94 % of the plan.
 func (p plan) share(processes int) time.Duration { return p.interval * time.Duration(processes) }
 
 // outlive is how long the state in Redis outlives the last turn. Without the state,

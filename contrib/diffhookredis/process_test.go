@@ -22,7 +22,7 @@ import (
 	"github.com/diffhook/diffhook-go/once"
 )
 
-// childVariable makes a process of this test's program a child: the value is the job.
+// childVariable makes a process of the test program a child: the value is the job.
 const childVariable = "DIFFHOOK_TEST_CHILD"
 
 // TestMain runs the tests, or the job of a child.
@@ -37,10 +37,10 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// child is another process of this test's program.
+// child is another process of the test program.
 type child struct {
 	*exec.Cmd
-	lines *bufio.Scanner // of the standard output
+	lines *bufio.Scanner // lines of the standard output
 }
 
 func startChild(t testing.TB, job string, env ...string) *child {
@@ -90,7 +90,7 @@ const (
 
 var steps = []string{beforeClaim, afterClaim, beforeEffect, afterEffect, beforeCommit, afterCommit}
 
-// stopAt prints the step and waits to be killed, if the step is the one to stop at.
+// stopAt prints the step and waits to be killed, if this process is to die at the step.
 func stopAt(step string) {
 	if os.Getenv("STOP_AT") == step {
 		fmt.Println(step)
@@ -115,8 +115,8 @@ func (s stoppingStore) Commit(ctx context.Context, k once.Key, token string, kee
 	return err
 }
 
-// receive is a receiver of deliveries, ten times as fast as DiffHook's schedule. The
-// effect is a counter in the same Redis. It prints the URL.
+// receive is a receiver of deliveries, ten times as fast as DiffHook's schedule. It prints
+// the URL. The effect is a counter in the same Redis.
 func receive() {
 	pace.Divisor = 10
 	o, err := redis.ParseURL(os.Getenv("REDIS_URL"))

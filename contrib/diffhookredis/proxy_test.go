@@ -19,8 +19,8 @@ type proxy struct {
 	mu    sync.Mutex
 	conns map[net.Conn]bool
 	fault fault
-	count int           // commands of scripts still to meet the fault
-	open  chan struct{} // closed unless answers are held
+	count int           // the number of further commands of scripts with the fault
+	open  chan struct{} // open while answers are held, else closed
 }
 
 type fault int
@@ -107,15 +107,15 @@ func (p *proxy) meets(request []byte) fault {
 	return p.fault
 }
 
-// held returns a channel. When held answers may go, it is closed.
+// held returns a channel, which is closed when held answers may go.
 func (p *proxy) held() chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.open
 }
 
-// serve copies both ways. A fault is for the first piece of the answer to a request: a
-// client of go-redis sends a request in one write, and then waits for the answer.
+// serve copies both ways. A fault affects the first piece of the answer to a request: a
+// client of go-redis sends a request in a single write, and then waits for the answer.
 func (p *proxy) serve(client net.Conn) {
 	server, err := net.Dial("tcp", p.server)
 	if err != nil {

@@ -1,5 +1,5 @@
 -- KEYS[1]: the record. ARGV: the token.
--- See claim.lua for the form of a record. Releasing anything but the own claim changes nothing.
+-- See claim.lua for the form of a record. Only the own claim is released.
 if redis.call('GET', KEYS[1]) == 'r' .. ARGV[1] then
 	redis.call('DEL', KEYS[1])
 end

@@ -12,13 +12,13 @@ import (
 // ErrReplicas is wrapped by the error of a write with too few acknowledgements.
 var ErrReplicas = errors.New("too few replicas acknowledged the write")
 
-// replicaTimeout is shorter than the recommended ReadTimeout: WAIT must answer before
-// the client gives up.
+// replicaTimeout is shorter than the ReadTimeout that New recommends: WAIT must answer
+// before the client gives up.
 const replicaTimeout = 500 * time.Millisecond
 
-// evalReplicated runs a script, and waits until s.replicas replicas have its write.
-// WAIT counts the writes of the same connection, so both commands go to the primary of
-// key in a pipeline.
+// evalReplicated runs a script, and waits until s.replicas replicas acknowledge the write.
+// WAIT counts the writes of the same connection: both commands go to the primary of key
+// in a pipeline.
 func (s *Store) evalReplicated(ctx context.Context, script *redis.Script, key string, args []any) (string, error) {
 	primary, err := s.primary(ctx, key)
 	if err != nil {
@@ -48,9 +48,8 @@ func (s *Store) primary(ctx context.Context, key string) (redis.Cmdable, error) 
 	return s.client, nil
 }
 
-// learnMove makes a cluster client read the slots again after a slot has moved: a
-// pipeline to a server does not follow. The call fails, and the retry finds the
-// new primary.
+// learnMove makes a cluster client read the slots again after a slot moved. A pipeline to
+// a server does not follow: the call fails, and the retry finds the new primary.
 func (s *Store) learnMove(ctx context.Context, err error) {
 	cluster, ok := s.client.(interface{ ReloadState(context.Context) })
 	if ok && (redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "ASK")) {

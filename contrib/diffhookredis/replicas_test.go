@@ -35,7 +35,7 @@ func startReplica(t testing.TB, primary *ownServer, s *diffhookredis.Store) *own
 	return replica
 }
 
-// TestReplicas: a write counts once a replica has it.
+// TestReplicas: a write succeeds if a replica acknowledges, and else fails.
 func TestReplicas(t *testing.T) {
 	primary := startServer(t, "--repl-diskless-sync-delay", "0")
 	s, k := replicated(t, newClient(t, primary.options())), newKey()
@@ -51,8 +51,8 @@ func TestReplicas(t *testing.T) {
 	require.ErrorIs(t, s.Claim(t.Context(), k, "other", time.Minute), once.ErrDone)
 }
 
-// TestReplicaTakesOver: no acknowledged record is missing after the primary is
-// killed and the replica takes over. The last answers are lost on their way.
+// TestReplicaTakesOver: the primary is killed, the last answers are lost, and the replica
+// takes over. No acknowledged record is missing.
 func TestReplicaTakesOver(t *testing.T) {
 	primary := startServer(t, "--repl-diskless-sync-delay", "0")
 	p := startProxy(t, primary.addr)

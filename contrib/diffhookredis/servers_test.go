@@ -94,7 +94,7 @@ func (s *ownServer) options() *redis.Options {
 	return &redis.Options{Addr: s.addr, ContextTimeoutEnabled: true, ReadTimeout: time.Second}
 }
 
-// freePort returns a port that is free, and has room for the port of the cluster bus.
+// freePort returns a free port, low enough for the port of the cluster bus, 10,000 above.
 func freePort(t testing.TB) string {
 	for range 100 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -109,7 +109,7 @@ func freePort(t testing.TB) string {
 	return ""
 }
 
-// eventually polls another program, whose clock no bubble reaches.
+// eventually polls another program: a bubble has no power over the clock there.
 func eventually(t testing.TB, what string, reached func() bool) {
 	t.Helper()
 	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {

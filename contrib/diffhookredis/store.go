@@ -14,8 +14,8 @@ import (
 // DefaultPrefix begins the keys of a [Store] by default.
 const DefaultPrefix = "diffhook:once:"
 
-// callTimeout bounds a call of the store, retries of the client included. Two
-// thirds of the 10 s of a delivery remain for the work.
+// callTimeout bounds a call of the store, with the retries of the client. Two thirds of
+// the 10 s of a delivery remain for the work.
 const callTimeout = 3 * time.Second
 
 // Options are the options of [New].
@@ -24,18 +24,18 @@ type Options struct {
 	// prefix share their records. By default, [DefaultPrefix].
 	Prefix string
 
-	// Replicas is how many replicas must have a claim or a commit before the write
-	// counts, as WAIT reports them. This narrows, and does not close, the loss
-	// of records when a replica takes over. With fewer replicas within 0.5 s, the
-	// call fails, and DiffHook retries a claim. By default 0: if the primary
-	// dies, the records of the last moments are lost.
+	// Replicas is the number of replicas, by WAIT, that must acknowledge a claim or a
+	// commit within 0.5 s. Else the call fails, and DiffHook retries a claim. Replicas
+	// make the loss of records less likely if a replica takes over, and do not exclude
+	// the loss. By default, 0: if the primary dies, the records of the last moments are
+	// lost.
 	Replicas int
 }
 
 // Store is a [once.Store] in Redis. It is safe for concurrent use.
 //
-// A record is a key. Leases and the time for which records are kept follow the clock
-// of the server. Each method is a single round trip, and takes at most 3 s.
+// A record is a key, which expires by the clock of the server. Each method takes a single
+// round trip, and at most 3 s.
 type Store struct {
 	client      redis.UniversalClient
 	prefix      string
@@ -61,10 +61,10 @@ var (
 )
 
 // New returns a store of records in the Redis of client. Nil opts are all defaults. New
-// sends nothing: see [CheckEviction] for a check at the start.
+// sends nothing: for a check at the start, call [CheckEviction].
 //
-// The error wraps [ErrClient] if client ignores deadlines or is a Ring. Set
-// ReadTimeout of client to 1 s: then a lost answer is asked for again in time.
+// Set ReadTimeout of client to 1 s: then go-redis repeats a command in time if the answer
+// is lost. The error wraps [ErrClient] if client ignores deadlines or is a Ring.
 func New(client redis.UniversalClient, opts *Options) (*Store, error) {
 	if err := checkClient(client); err != nil {
 		return nil, err
@@ -92,8 +92,8 @@ func (s *Store) Commit(ctx context.Context, k once.Key, token string, keep time.
 	return s.run(ctx, "commit", commitScript, k, token, keep.Milliseconds())
 }
 
-// Release implements [once.Store]. It does not wait for replicas: a claim left
-// there ends with the lease.
+// Release implements [once.Store]. It does not wait for replicas: a claim on a replica
+// ends with the lease.
 func (s *Store) Release(ctx context.Context, k once.Key, token string) error {
 	return s.run(ctx, "release", releaseScript, k, token)
 }

@@ -85,8 +85,7 @@ func TestRoundTrips(t *testing.T) {
 	})
 }
 
-// TestScriptsAreLearnedAgain: a server that restarts, or runs SCRIPT FLUSH, has no
-// scripts.
+// TestScriptsAreLearnedAgain: after a restart or SCRIPT FLUSH, a server lacks the scripts.
 func TestScriptsAreLearnedAgain(t *testing.T) {
 	client := newClient(t, startServer(t).options())
 	s, k := newStore(t, client), newKey()
@@ -118,7 +117,7 @@ func TestNewRefuses(t *testing.T) {
 		{"deadlines ignored by a cluster", redis.NewClusterClient(&redis.ClusterOptions{}), diffhookredis.ErrClient},
 		{"ring", redis.NewRing(&redis.RingOptions{ContextTimeoutEnabled: true}), diffhookredis.ErrClient},
 		{"unknown options", struct{ redis.UniversalClient }{redis.NewClient(heeding)}, diffhookredis.ErrClient},
-		{"one server", redis.NewClient(heeding), nil},
+		{"a single server", redis.NewClient(heeding), nil},
 		{"Sentinel", redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "m", SentinelAddrs: []string{"127.0.0.1:1"}, ContextTimeoutEnabled: true}), nil},
 		{"cluster", redis.NewClusterClient(&redis.ClusterOptions{ContextTimeoutEnabled: true}), nil},
 	} {
@@ -163,7 +162,7 @@ func TestCheckEviction(t *testing.T) {
 	require.NotErrorIs(t, err, diffhookredis.ErrEviction)
 }
 
-// TestCheckEvictionOfACluster: a single server with another policy is found.
+// TestCheckEvictionOfACluster: CheckEviction finds a single server with another policy.
 func TestCheckEvictionOfACluster(t *testing.T) {
 	client := startCluster(t)
 	require.NoError(t, diffhookredis.CheckEviction(t.Context(), client))

@@ -16,19 +16,19 @@ import (
 // ErrConfig is wrapped by the errors of [Check].
 var ErrConfig = errors.New("diffhookriver: unsafe River config")
 
-// rescueMargin is the shortest time from the timeout of an attempt to the start of the
-// next attempt: a function returns within it after the end of the context.
+// rescueMargin is the shortest time from the timeout of an attempt to the start of the next
+// attempt: the function gets this time to return.
 const rescueMargin = 10 * time.Second
 
 // Check returns an error for each setting with which an event can be lost or handled
-// twice, and names the setting to change. The errors wrap [ErrConfig]. Call Check after
-// [AddWorker] and before river.NewClient, in every process with a River client: the
-// leader among them cleans and rescues all jobs by the settings of the leader.
+// twice. The errors wrap [ErrConfig] and name the setting to change. Call Check after
+// [AddWorker] and before river.NewClient, in every process with a River client: the leader
+// of the clients cleans and rescues all jobs, with the settings of the leader.
 //
-// A config without Queues only enqueues, and never leads.
+// A client without Queues only enqueues, and never leads.
 func Check(config *river.Config) error {
 	if config == nil {
-		return fmt.Errorf("%w: the config is nil", ErrConfig)
+		return fmt.Errorf("%w: the config is nil; pass the config of river.NewClient", ErrConfig)
 	}
 	c := config.WithDefaults()
 	var problems []error
@@ -50,7 +50,7 @@ func checkRetention(name string, kept time.Duration) error {
 	if kept < 0 || kept >= once.MinKeep { // -1 keeps jobs for ever
 		return nil
 	}
-	return fmt.Errorf("%w: %s is %v, and DiffHook retries for 17 h: a late retry is handled again; set 18 h or more, or -1", ErrConfig, name, kept)
+	return fmt.Errorf("%w: %s is %v, and DiffHook retries for 17 h: a late retry is handled again; set 18 h or more, or -1 for ever", ErrConfig, name, kept)
 }
 
 func checkTimes(c *river.Config) error {
@@ -58,14 +58,14 @@ func checkTimes(c *river.Config) error {
 		return fmt.Errorf("%w: JobTimeout is unlimited: River never rescues the job of a process that died; set a JobTimeout", ErrConfig)
 	}
 	if least := c.JobTimeout + rescueMargin; c.RescueStuckJobsAfter < least {
-		return fmt.Errorf("%w: RescueStuckJobsAfter is %v and JobTimeout is %v: an attempt can start while another one runs; set RescueStuckJobsAfter to %v or more",
+		return fmt.Errorf("%w: RescueStuckJobsAfter is %v and JobTimeout is %v: an attempt can start while another attempt runs; set RescueStuckJobsAfter to %v or more",
 			ErrConfig, c.RescueStuckJobsAfter, c.JobTimeout, least)
 	}
 	return nil
 }
 
-// checkWorker returns an error if Workers lack the worker of Kind: a process with such
-// Workers fails fetched jobs, and discards rescued jobs.
+// checkWorker returns an error if Workers lack the worker of Kind: such a process fails
+// fetched jobs, and discards rescued jobs.
 func checkWorker(c *river.Config) error {
 	if c.Workers != nil && hasWorker(c.Workers) {
 		return nil
@@ -73,8 +73,8 @@ func checkWorker(c *river.Config) error {
 	return fmt.Errorf("%w: Workers lack the worker of %s, and a leader discards jobs without a worker; call AddWorker before Check", ErrConfig, Kind)
 }
 
-// hasWorker reports whether workers have a worker of Kind. River has no such question.
-// But AddWorkerSafely names the first kind that is taken, and adds nothing then. The
+// hasWorker reports whether workers contain a worker of Kind. River offers no method for
+// this, but AddWorkerSafely names the first kind that is taken, and then adds nothing. The
 // probe claims three kinds: a free kind, Kind, and the free kind again.
 func hasWorker(workers *river.Workers) bool {
 	err := river.AddWorkerSafely(workers, probe{})

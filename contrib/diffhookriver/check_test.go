@@ -37,7 +37,7 @@ func TestCheck(t *testing.T) {
 		name    string
 		workers func(*testing.T) *river.Workers
 		change  func(*river.Config)
-		problem string // a piece of the error, which names the setting; "" if the config is safe
+		problem string // the setting in the error; "" if the config is safe
 	}{
 		{"defaults", withWorker, func(*river.Config) {}, ""},
 		{"completed jobs deleted early", withWorker, func(c *river.Config) { c.CompletedJobRetentionPeriod = 17 * time.Hour }, "CompletedJobRetentionPeriod"},
@@ -59,7 +59,7 @@ func TestCheck(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			config := &river.Config{Workers: test.workers(t), Queues: queues}
 			test.change(config)
-			for range 2 { // a check changes nothing
+			for range 2 { // the first check changes nothing
 				err := diffhookriver.Check(config)
 				if test.problem == "" {
 					require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestCheck(t *testing.T) {
 	require.ErrorIs(t, diffhookriver.Check(nil), diffhookriver.ErrConfig)
 }
 
-// TestCheckReportsAll: a single start shows every setting to change.
+// TestCheckReportsAll: the error names every setting to change.
 func TestCheckReportsAll(t *testing.T) {
 	err := diffhookriver.Check(&river.Config{
 		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}},

@@ -16,7 +16,7 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// all reports whether every path is to be tested, and not a sample.
+// all reports whether the tests run all paths, and not a sample.
 func all() bool { return os.Getenv("DIFFHOOK_TEST_PATHS") == "all" }
 
 type delivery struct {
@@ -43,9 +43,9 @@ func (d delivery) post(url string) int {
 	return resp.StatusCode
 }
 
-// TestKilledProcesses kills processes by SIGKILL in batches, each in the middle of an
-// event, at each step. A new process gets the retries, and River
-// rescues the jobs. Every effect is there exactly once.
+// TestKilledProcesses kills processes by SIGKILL in batches, each process in the middle of
+// an event, at each step. A new process gets the retries, and River rescues the jobs. Every
+// effect is there exactly once.
 func TestKilledProcesses(t *testing.T) {
 	t.Run("PostgreSQL", func(t *testing.T) {
 		batches := 1
@@ -89,7 +89,7 @@ func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps
 		posting.Go(func() { statuses[i] = deliveries[i].post(victims[i].url) })
 	}
 	stopped := map[string]int{}
-	for range steps { // any victim can work at any event
+	for range steps { // each victim can work at any event
 		eventually(t, "every event stops at its step", func() bool {
 			for _, victim := range victims {
 				select {
@@ -106,7 +106,7 @@ func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps
 		victim.kill()
 	}
 	posting.Wait()
-	time.Sleep(rescueTime) // of River's own clock
+	time.Sleep(rescueTime) // River uses the real clock
 	db.depose(t)
 	survivor := startChild(t, kind, dsn)
 	for i, d := range deliveries {
@@ -124,7 +124,7 @@ func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps
 }
 
 // TestSimultaneousDuplicates delivers an event to 8 processes at the same instant. All
-// answer 204, since the event is in the database, and the effect is there once.
+// answer 204, since the event is in the database. The effect is there once.
 func TestSimultaneousDuplicates(t *testing.T) {
 	rounds := 5
 	if all() {

@@ -28,7 +28,7 @@ import (
 	"github.com/diffhook/diffhook-go/contrib/diffhookriver"
 )
 
-// database is a database with River's tables, and a table for the effects of events.
+// database is a database with River's tables, and a table for effects of events.
 type database[TTx any] struct {
 	driver   riverdriver.Driver[TTx]
 	begin    func(ctx context.Context) (TTx, error)
@@ -151,7 +151,7 @@ func (db *database[TTx]) effect(ctx context.Context, tx TTx, e *diffhook.Event) 
 	return db.exec(ctx, tx, "INSERT INTO effects (monitor_id) VALUES ($1)", e.MonitorID)
 }
 
-// once is a worker's function: the effect and the end of the job in the same transaction.
+// once is the function of a worker: the effect and the end of the job share a transaction.
 func (db *database[TTx]) once(ctx context.Context, e *diffhook.Event) error {
 	return db.inTx(ctx, func(tx TTx) error {
 		if err := db.effect(ctx, tx, e); err != nil {
@@ -167,7 +167,7 @@ func (db *database[TTx]) effects(t testing.TB, monitorID string) int {
 	return n
 }
 
-// unfinished returns the number of jobs before completion.
+// unfinished returns the number of jobs that are not completed.
 func (db *database[TTx]) unfinished(t testing.TB) int {
 	n, err := db.number(context.Background(), "SELECT count(*) FROM river_job WHERE state <> 'completed'")
 	require.NoError(t, err)
@@ -179,7 +179,7 @@ type soon struct{}
 
 func (soon) NextRetry(*rivertype.JobRow) time.Time { return time.Now().Add(50 * time.Millisecond) }
 
-// fast is a config whose timeouts are seconds. Check would refuse it.
+// fast returns a config with timeouts of a second or less. Check refuses such a config.
 func fast(workers *river.Workers, maxWorkers int) *river.Config {
 	return &river.Config{
 		Workers:              workers,
@@ -209,8 +209,8 @@ func start[TTx any](t testing.TB, db *database[TTx], f diffhook.EventFunc, maxWo
 	return client
 }
 
-// depose makes the next client the leader, and a new leader rescues jobs first. River
-// leaves a dead leader 15 s, and a living leader rescues every 30 s.
+// depose makes the next client the leader, which rescues jobs at once. Otherwise River
+// replaces a dead leader after 15 s, and a live leader rescues jobs every 30 s.
 func (db *database[TTx]) depose(t testing.TB) {
 	require.NoError(t, db.inTx(context.Background(), func(tx TTx) error {
 		return db.exec(context.Background(), tx, "DELETE FROM river_leader")
@@ -223,7 +223,7 @@ func newEvent(t testing.TB, label string) *diffhook.Event {
 	return e
 }
 
-// eventually polls a database, whose clock no bubble reaches.
+// eventually polls a database: a bubble has no power over the clock there.
 func eventually(t testing.TB, what string, reached func() bool) {
 	t.Helper()
 	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {

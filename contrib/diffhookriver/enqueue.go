@@ -16,8 +16,8 @@ import (
 // Kind is the kind of the jobs in River.
 const Kind = "diffhook_event"
 
-// maxAttempts is River's own default, which a config can lower: the retries then span
-// about three weeks.
+// maxAttempts is River's own default, which a config could lower: the retries span about
+// three weeks.
 const maxAttempts = river.MaxAttemptsDefault
 
 // EventArgs are the arguments of a job.
@@ -33,8 +33,8 @@ type EventArgs struct {
 // Kind implements [river.JobArgs].
 func (EventArgs) Kind() string { return Kind }
 
-// InsertOpts implements [river.JobArgsWithInsertOpts]. A job in any state keeps a
-// duplicate out. By default, River forgets cancelled and discarded jobs.
+// InsertOpts implements [river.JobArgsWithInsertOpts]. A job in any state suppresses a
+// duplicate. By default, River ignores cancelled and discarded jobs.
 func (EventArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{
 		MaxAttempts: maxAttempts,
@@ -43,12 +43,12 @@ func (EventArgs) InsertOpts() river.InsertOpts {
 }
 
 // Enqueue returns a function for diffhook.Verifier.EventHandler that enqueues each
-// event once. The function returns nil if the event is in the database, as a new job
-// or an earlier job: DiffHook then stops. If the database fails, the error wraps
+// event once. The function returns nil if the database contains a job of the event, new
+// or earlier: DiffHook then stops. If the database fails, the error wraps
 // [diffhook.ErrUnavailable], and DiffHook retries.
 //
-// A client with Workers enqueues only if [AddWorker] was called. A client without
-// Workers and Queues only enqueues: other processes work.
+// A client with Workers enqueues only if [AddWorker] was called. A client without Workers
+// and Queues only enqueues: other processes do the work.
 //
 // Enqueue panics if client is nil.
 func Enqueue[TTx any](client *river.Client[TTx]) diffhook.EventFunc {
@@ -65,8 +65,8 @@ func Enqueue[TTx any](client *river.Client[TTx]) diffhook.EventFunc {
 	}
 }
 
-// EnqueueTx enqueues e in tx, and reports whether the event is new. If
-// another transaction is enqueuing e, EnqueueTx waits for its end. Nothing is enqueued
+// EnqueueTx enqueues e in tx, and reports whether the event is new. If another transaction
+// is enqueuing e, EnqueueTx waits for the end of that transaction. Nothing is enqueued
 // unless tx commits.
 func EnqueueTx[TTx any](ctx context.Context, client *river.Client[TTx], tx TTx, e *diffhook.Event) (enqueued bool, err error) {
 	args, err := newArgs(e)

@@ -19,8 +19,8 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// A receiver that answers at once, and a worker with each effect exactly once. With
-// PostgreSQL, take riverpgxv5.New(pool) and pgx.Tx.
+// The receiver answers at once, and the worker produces each effect exactly once. With
+// PostgreSQL, use riverpgxv5.New(pool) and pgx.Tx.
 func Example() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "")

@@ -32,7 +32,7 @@ type round struct {
 	p50, p99 time.Duration
 }
 
-// run handles n new events, with as many at a time as concurrency says.
+// run handles n new events, with concurrency events at a time.
 func (w *way) run(b *testing.B, concurrency, n int) {
 	latencies := make([]time.Duration, n)
 	var next atomic.Int64
@@ -65,10 +65,9 @@ func median[T float64 | time.Duration](rounds []round, of func(round) T) T {
 	return values[len(values)/2]
 }
 
-// BenchmarkLoad compares the handler's own insert in PostgreSQL, as a transaction,
-// with Enqueue, as the receiver sees it, and then shows how many enqueued events a
-// second 16 workers handle exactly once. The ways take turns, and the figures are
-// medians of the rounds:
+// BenchmarkLoad compares Enqueue in the receiver to an insert in a transaction in
+// PostgreSQL. Then BenchmarkLoad shows how many enqueued events a second 16 workers handle
+// exactly once. The ways take turns, and the figures are medians of the rounds:
 //
 //	contrib/servers run -- go test -run '^$' -bench Load -benchtime 1x
 func BenchmarkLoad(b *testing.B) {
@@ -106,7 +105,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// workAll works at all n enqueued events, and returns how many a second.
+// workAll handles all n enqueued events, and returns the number of events a second.
 func workAll(b *testing.B, db *database[pgx.Tx], n int) float64 {
 	workers := river.NewWorkers()
 	diffhookriver.AddWorker(workers, db.once, nil)

@@ -21,8 +21,8 @@ import (
 	"github.com/diffhook/diffhook-go/contrib/diffhookriver"
 )
 
-// childVariable makes a process of this test's program a child: a receiver and worker
-// on the database in the value.
+// childVariable makes a process of the test program a child: a receiver and worker with the
+// database in the value.
 const childVariable = "DIFFHOOK_TEST_CHILD"
 
 // TestMain runs the tests, or a child.
@@ -53,8 +53,8 @@ const (
 
 var steps = []string{beforeInsert, afterInsert, beforeEffect, afterEffect, beforeCommit, afterCommit}
 
-// stopAt prints the step and waits to be killed, if this process is to die and the
-// event names the step.
+// stopAt prints the step and waits to be killed, if this process is to die and the event
+// names the step.
 func stopAt(step string, e *diffhook.Event) {
 	if os.Getenv("VICTIM") != "" && e.Label == step {
 		fmt.Println(step)
@@ -62,7 +62,7 @@ func stopAt(step string, e *diffhook.Event) {
 	}
 }
 
-// serve is a receiver of deliveries and a worker. It prints the URL.
+// serve runs a receiver of deliveries and a worker, and prints the URL.
 func serve[TTx any](db *database[TTx]) {
 	ctx := context.Background()
 	workers := river.NewWorkers()
@@ -114,11 +114,11 @@ func childSecret() diffhook.Secret {
 	return s
 }
 
-// child is another process of this test's program.
+// child is another process of the test program.
 type child struct {
 	*exec.Cmd
 	url   string
-	steps chan string // at which it stopped
+	steps chan string // the steps at which the child stopped
 	gone  sync.Once
 }
 
@@ -149,5 +149,5 @@ func (c *child) kill() {
 	})
 }
 
-// rescueTime is after which River may rescue the jobs of dead children.
+// rescueTime is the time after which River may rescue the jobs of dead children.
 const rescueTime = 1200 * time.Millisecond

@@ -21,26 +21,26 @@ var (
 	ErrAttemptOver = errors.New("diffhookriver: the attempt is over")
 
 	// ErrNoJob is returned by [CompleteTx] for any context but the context of a worker.
-	ErrNoJob = errors.New("diffhookriver: the context is not of a worker")
+	ErrNoJob = errors.New("diffhookriver: the context is not that of a worker")
 )
 
 // WorkerOptions are the options of [AddWorker].
 type WorkerOptions struct {
 	// Timeout bounds an attempt: the context of the function ends. Set the same in
-	// every process, since the leader's counts. By default, the JobTimeout of the
-	// River client, 1 minute.
+	// every process, since the timeout of the leader counts. By default, the JobTimeout
+	// of the River client, 1 minute.
 	Timeout time.Duration
 }
 
 // AddWorker registers f as the worker of enqueued events. Nil opts are all defaults.
 // Call AddWorker before river.NewClient.
 //
-// If f returns an error, River tries again, 25 times in about three weeks. f is called
-// at least once for each event. For exactly once, f calls [CompleteTx]. f must return
-// when the context ends: River starts another attempt then.
+// River calls f at least once for each event. For exactly once, f calls [CompleteTx]. If f
+// returns an error, River tries again, 25 times in about three weeks. f must return when
+// the context ends: then River starts another attempt.
 //
-// AddWorker panics if workers or f is nil, if Timeout is negative, and if workers have
-// a worker of [Kind] already.
+// AddWorker panics if workers or f is nil, if Timeout is negative, or if workers contain a
+// worker of [Kind] already.
 func AddWorker(workers *river.Workers, f diffhook.EventFunc, opts *WorkerOptions) {
 	if workers == nil || f == nil {
 		panic("diffhookriver: AddWorker of nil Workers or a nil function")
@@ -50,7 +50,7 @@ func AddWorker(workers *river.Workers, f diffhook.EventFunc, opts *WorkerOptions
 		w.timeout = opts.Timeout
 	}
 	if w.timeout < 0 {
-		panic("diffhookriver: AddWorker with a negative Timeout: River never rescues such jobs")
+		panic("diffhookriver: AddWorker with a negative Timeout: River never rescues the job of a process that died")
 	}
 	river.AddWorker(workers, w)
 }
@@ -62,8 +62,8 @@ type worker struct {
 	timeout time.Duration
 }
 
-// Timeout is for River, which rescues the job of a running process after it. It leaves
-// the function time to return. 0 means JobTimeout, which Check compares.
+// Timeout returns the time after which River rescues the job of a running process: the
+// function gets rescueMargin to return. 0 means JobTimeout, which Check compares.
 func (w *worker) Timeout(*river.Job[EventArgs]) time.Duration {
 	if w.timeout == 0 {
 		return 0
@@ -71,7 +71,7 @@ func (w *worker) Timeout(*river.Job[EventArgs]) time.Duration {
 	return w.timeout + rescueMargin
 }
 
-// attempt is one attempt at a job, in the context of the function.
+// attempt is an attempt at a job, in the context of the function.
 type attempt struct {
 	job  *river.Job[EventArgs]
 	over atomic.Bool // CompleteTx returned ErrAttemptOver
@@ -93,7 +93,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[EventArgs]) error {
 	a := &attempt{job: job}
 	err = w.handle(context.WithValue(ctx, attemptKey{}, a), e)
 	if err == nil && a.over.Load() {
-		// After nil, River would complete the job of the running attempt.
+		// For nil, River would complete the job, which another attempt runs.
 		return ErrAttemptOver
 	}
 	return err
@@ -105,7 +105,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[EventArgs]) error {
 //
 // If River gave the job to another attempt meanwhile, CompleteTx returns
 // [ErrAttemptOver]: roll back. River's own JobCompleteTx returns nil then. CompleteTx
-// locks the job, so of two attempts with the same end, only the first commits.
+// locks the job: of two attempts that end at the same time, only the first commits.
 func CompleteTx[TTx any](ctx context.Context, tx TTx) error {
 	a, ok := ctx.Value(attemptKey{}).(*attempt)
 	if !ok {
@@ -113,7 +113,7 @@ func CompleteTx[TTx any](ctx context.Context, tx TTx) error {
 	}
 	client, err := river.ClientFromContextSafely[TTx](ctx)
 	if err != nil {
-		return fmt.Errorf("%w, or of a River client with another type of transaction than %T: %w", ErrNoJob, tx, err)
+		return fmt.Errorf("%w, or the River client has another type of transaction than %T: %w", ErrNoJob, tx, err)
 	}
 	job, err := client.JobUpdateTx(ctx, tx, a.job.ID, nil) // changes nothing, and locks the row
 	if errors.Is(err, rivertype.ErrNotFound) {

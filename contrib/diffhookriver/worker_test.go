@@ -17,8 +17,8 @@ import (
 	"github.com/diffhook/diffhook-go/contrib/diffhookriver"
 )
 
-// TestEnqueueAndWork: an event is enqueued once and worked once, with the delivered
-// bytes. A JSON column of PostgreSQL would refuse these.
+// TestEnqueueAndWork: an event is enqueued once and handled once, with the delivered bytes.
+// A JSON column of PostgreSQL rejects such bytes.
 func TestEnqueueAndWork(t *testing.T) {
 	t.Run("PostgreSQL", func(t *testing.T) { _, db := newPostgres(t); testEnqueueAndWork(t, db) })
 	t.Run("SQLite", func(t *testing.T) { _, db := newSQLite(t); testEnqueueAndWork(t, db) })
@@ -74,8 +74,8 @@ func testEnqueueTx[TTx any](t *testing.T, db *database[TTx]) {
 	assert.Equal(t, 1, db.unfinished(t))
 }
 
-// TestDuplicateInEveryState: no state of the job lets a duplicate in. River's default
-// states forget cancelled and discarded jobs.
+// TestDuplicateInEveryState: in every state, a job suppresses a duplicate. By default, River
+// ignores cancelled and discarded jobs.
 func TestDuplicateInEveryState(t *testing.T) {
 	_, db := newPostgres(t)
 	client, err := river.NewClient(db.driver, &river.Config{})
@@ -187,7 +187,7 @@ func testCommitAnswerLost[TTx any](t *testing.T, db *database[TTx]) {
 		return errors.Join(db.once(ctx, e), errors.New("the answer is lost"))
 	}, 1)
 	first, second := newEvent(t, ""), newEvent(t, "")
-	for _, e := range []*diffhook.Event{first, second} { // the worker takes them in turn
+	for _, e := range []*diffhook.Event{first, second} { // the worker handles the events in turn
 		require.NoError(t, diffhookriver.Enqueue(client)(t.Context(), e))
 		eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 	}
@@ -221,9 +221,9 @@ func TestTimeout(t *testing.T) {
 	assert.EqualValues(t, 2, attempts.Load())
 }
 
-// TestZombieWorker: a worker outlives the timeout and the rescue by River, and ends
-// while another attempt runs, or later. The work of the zombie is rolled back, and the
-// effect is there once.
+// TestZombieWorker: a worker outlives the timeout and the rescue by River, and ends while
+// another attempt runs, or later. The work of the zombie is rolled back, and the effect is
+// there once.
 func TestZombieWorker(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -268,7 +268,7 @@ func testZombie[TTx any](t *testing.T, db *database[TTx], during, silent bool) {
 	e := newEvent(t, "")
 	require.NoError(t, diffhookriver.Enqueue(first)(t.Context(), e))
 	eventually(t, "the first attempt runs", func() bool { return attempts.Load() == 1 })
-	time.Sleep(1200 * time.Millisecond) // the timeout and the time until the rescue, of River's own clock
+	time.Sleep(1200 * time.Millisecond) // the timeout and the time until the rescue, by the real clock
 	db.depose(t)
 	start(t, db, work, 2)
 	if during {

@@ -34,7 +34,7 @@ func alerts(t *testing.T) map[string]string {
 	return found
 }
 
-// An hour of a fault raises the alert for that fault alone.
+// An hour of a fault raises only the alert for the fault.
 func TestAlertsFire(t *testing.T) {
 	const healthy = `
 load 1m

@@ -1,3 +1,3 @@
-// Package metrics is not for import. The tests compile and run the snippets
-// of docs/metrics.md with OpenTelemetry and Prometheus, and try the alerts.
+// Package metrics is not for import. The tests compile and run the snippets of
+// docs/metrics.md with OpenTelemetry and Prometheus, and evaluate the alerts.
 package metrics

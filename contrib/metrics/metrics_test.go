@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// source is a secret source that fails at will.
+// source is a secret source that fails if err is set.
 type source struct {
 	secrets diffhook.Secrets
 	err     error
@@ -162,7 +162,7 @@ func scrape(t *testing.T, h http.Handler) map[string]float64 {
 	return series
 }
 
-// labelled returns the series of a metric by the value of its label.
+// labelled returns the series of a metric by the value of the label.
 func labelled(series map[string]float64, metric string) map[string]int {
 	found := map[string]int{}
 	for name, value := range series {

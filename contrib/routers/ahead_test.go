@@ -21,16 +21,16 @@ type ahead struct {
 	name  string
 	mount func(h http.Handler) http.Handler
 
-	// stalled is the status for a stalled body under a server without timeouts; 0 if
-	// the connection stays open.
+	// stalled is the status for a stalled body, if the server uses no timeouts; 0 if the
+	// connection stays open.
 	stalled int
 }
 
-// limit is less than the 6 MiB that the tests send.
+// limit is less than the 6 MiB of the tests.
 const limit = 2 << 20
 
 var (
-	// transparent middleware passes the body on as it is: loggers, recovery of panics,
+	// transparent middleware passes on the body unchanged: loggers, recovery of panics,
 	// compression of responses, contexts with a timeout.
 	transparent = join(chiTransparent, ginTransparent, echo4Transparent, echo5Transparent)
 
@@ -39,7 +39,7 @@ var (
 		return http.MaxBytesHandler(h, limit)
 	}}}, chiLimiting, echo4Limiting, echo5Limiting)
 
-	// reading middleware reads the body, and does not put it back.
+	// reading middleware reads the body, and leaves an empty body.
 	reading = join([]ahead{{name: "net/http, io.ReadAll", mount: func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.ReadAll(r.Body)
@@ -47,7 +47,7 @@ var (
 		})
 	}}}, ginReading, echo4Reading, echo5Reading)
 
-	// restoring middleware reads the body and puts it back.
+	// restoring middleware reads the body, and restores the body.
 	restoring = join(ginRestoring, echo4Restoring, echo5Restoring)
 
 	// decoding middleware replaces a body with a Content-Encoding.
@@ -92,7 +92,7 @@ func TestLimitingMiddlewareAhead(t *testing.T) {
 			assert.Equal(t, diffhook.ResultAccepted, <-r.results)
 
 			assert.Equal(t, http.StatusRequestEntityTooLarge, sendThrough(t, m, r, signed(r.secret.Sign(long)), long))
-			if len(r.results) > 0 { // else the middleware has refused the Content-Length
+			if len(r.results) > 0 { // else the middleware rejected the Content-Length
 				assert.Equal(t, diffhook.ResultBodyTooLarge, <-r.results)
 			}
 		})
@@ -128,7 +128,7 @@ func TestRestoringMiddlewareAhead(t *testing.T) {
 	}
 }
 
-// A body with a Content-Encoding is signed as sent. DiffHook sends none.
+// The signature covers an encoded body as sent. DiffHook sends no Content-Encoding.
 func TestDecodingMiddlewareAhead(t *testing.T) {
 	var body bytes.Buffer
 	encoder := gzip.NewWriter(&body)
@@ -149,12 +149,12 @@ func TestDecodingMiddlewareAhead(t *testing.T) {
 	}
 }
 
-// Two middlewares hide the deadlines of the connection. Then the ReadTimeout of the
-// server ends a stalled body.
+// Behind two middlewares, which hide the deadlines of the connection, the ReadTimeout of
+// the server ends a stalled body.
 func TestReadTimeoutWithoutDeadlines(t *testing.T) {
 	for _, m := range []ahead{
 		ginGzip,
-		// It answers by itself when the read of the body fails.
+		// TimeoutHandler answers when the read of the body fails.
 		{name: "http.TimeoutHandler", mount: func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") }},
 	} {
 		t.Run(m.name, func(t *testing.T) {

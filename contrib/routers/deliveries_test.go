@@ -48,8 +48,8 @@ func TestDeliveries(t *testing.T) {
 	})
 }
 
-// The server of this test has no timeouts. The frameworks pass on the deadline
-// with which the verifier ends a stalled body.
+// Without timeouts of the server, the deadline of the verifier ends a stalled body: the
+// frameworks pass on the deadline.
 func TestStalledBodyIsCutOff(t *testing.T) {
 	for _, row := range rows {
 		for _, protocol := range protocols {
@@ -68,9 +68,8 @@ func TestStalledBodyIsCutOff(t *testing.T) {
 	}
 }
 
-// stallInBubble serves h in a synctest bubble, stalls a delivery, and returns the
-// status of the answer and the time until then. The status is 0 if there is no
-// answer for an hour.
+// stallInBubble serves h in a synctest bubble, stalls a delivery, and returns the status
+// and the time of the answer. The status is 0 if there is no answer for an hour.
 func stallInBubble(t *testing.T, h http.Handler, protocol string, secret diffhook.Secret) (int, time.Duration) {
 	start := time.Now()
 	listener := make(pipes)

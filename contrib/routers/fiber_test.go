@@ -32,8 +32,8 @@ func serveFiber(app fiberApp, listener net.Listener) error {
 	return app.Server().Serve(listener)
 }
 
-// fiberRow is a version of Fiber. The lines of docs/frameworks.md are in these
-// functions, letter for letter.
+// fiberRow is a version of Fiber. The functions contain the lines of docs/frameworks.md,
+// letter for letter.
 type fiberRow struct {
 	name string
 
@@ -46,15 +46,15 @@ type fiberRow struct {
 	// defaults mounts h without limits, behind the middleware that recovers panics.
 	defaults func(h http.Handler) fiberApp
 
-	// keep calls see with the body of each request, which is not copied.
+	// keep calls see with the body of each request, without a copy.
 	keep func(see func(body []byte)) fiberApp
 }
 
 var fiberRows = []fiberRow{fiber2, fiber3}
 
-// listen serves app on a socket, and returns the URL of the hook. At the end, listen
-// closes the socket: Shutdown of fasthttp v1.69 has a data race with each context
-// that a handler has derived from the context of the adaptor.
+// listen serves app on a socket, and returns the URL of the hook. At the end, listen closes
+// the socket: Shutdown of fasthttp v1.69 races with contexts that a handler derived from
+// the context of the adaptor.
 func listen(t *testing.T, app fiberApp) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -125,7 +125,7 @@ func TestFiberDefaultsRefuseLongBodies(t *testing.T) {
 			require.NoError(t, err)
 			req.Header.Set(diffhook.SignatureHeader, r.secret.Sign(body))
 			resp, err := newTransport(t, "HTTP/1.1", nil).RoundTrip(req)
-			if err == nil { // the answer has come before the reset
+			if err == nil { // the answer came before the reset
 				assert.Equal(t, http.StatusRequestEntityTooLarge, resp.StatusCode)
 				resp.Body.Close()
 			}
@@ -137,8 +137,8 @@ func TestFiberDefaultsRefuseLongBodies(t *testing.T) {
 func TestFiberDefaultsLeaveStalledBodiesOpen(t *testing.T) {
 	for _, row := range fiberRows {
 		t.Run(row.name, func(t *testing.T) {
-			// The first answer of a process starts a goroutine that never ends, so it
-			// must be outside the bubble.
+			// The first answer of a process starts a goroutine without an end, so the first
+			// answer comes before the bubble.
 			r, body := newRig(t), diffhooktest.PageChanged()
 			url := listen(t, row.defaults(r.eventHandler()))
 			assert.Equal(t, http.StatusNoContent, postBytes(t, newTransport(t, "HTTP/1.1", nil), url, r.secret.Sign(body), body))
@@ -161,7 +161,7 @@ func TestFiberDefaultsLeaveStalledBodiesOpen(t *testing.T) {
 	}
 }
 
-// A panic ends the process under Fiber without the middleware that recovers it.
+// In Fiber, only the recover middleware keeps a panic from ending the process.
 func TestFiberRecoversPanics(t *testing.T) {
 	for _, row := range fiberRows {
 		t.Run(row.name, func(t *testing.T) {
@@ -173,8 +173,8 @@ func TestFiberRecoversPanics(t *testing.T) {
 	}
 }
 
-// Two values of the signature header are malformed. The adaptor passes on the last
-// value alone, and the native handler passes on both.
+// Two values of the signature header are malformed. The adaptor passes on only the last
+// value, and the native handler passes on both.
 func TestFiberDoubledSignature(t *testing.T) {
 	body := diffhooktest.PageChanged()
 	for _, row := range fiberRows {

@@ -28,7 +28,7 @@ var ginRow = row{
 	},
 }
 
-// verifyGin is the middleware that docs/frameworks.md shows.
+// verifyGin is the middleware of docs/frameworks.md.
 func verifyGin(v *diffhook.Verifier) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		verified := false

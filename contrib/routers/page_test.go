@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// page is the page that shows the lines of this module.
+// page is the page with the lines of this module.
 const page = "../../docs/frameworks.md"
 
 // sources are the files of the rows of the table, by the first cell of each.
@@ -28,7 +28,7 @@ var sources = map[string][]string{
 
 const lambdaExample = "../diffhooklambda/example_test.go"
 
-// Each line of the first table is a line of the source that its row names.
+// Each line of the first table is in the source of the framework.
 func TestTableRuns(t *testing.T) {
 	_, rest, found := strings.Cut(read(t, page), "| framework |")
 	require.True(t, found)

@@ -15,22 +15,22 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// row is a framework in the table of docs/frameworks.md. The lines of the table
-// are in these functions, letter for letter.
+// row is a framework in the table of docs/frameworks.md. The functions contain the lines of
+// the table, letter for letter.
 type row struct {
 	name string
 
 	// event mounts h, which is v.EventHandler(f).
 	event func(h http.Handler) http.Handler
 
-	// own mounts the handler of a customer behind v.Handler. The handler is next,
-	// or a handler of the framework's own type that calls next.
+	// own mounts the handler of a customer behind v.Handler: next, or a call of next in
+	// a handler of the framework.
 	own func(v *diffhook.Verifier, next http.Handler) http.Handler
 }
 
 var rows = []row{netHTTP, chiRow, gorillaRow, httprouterRow, ginRow, echo4Row, echo5Row}
 
-// rig is a verifier with a secret, and the results that it observed.
+// rig is a verifier with a secret, and the observed results.
 type rig struct {
 	v       *diffhook.Verifier
 	secret  diffhook.Secret
@@ -56,7 +56,7 @@ func (r *rig) eventHandler() http.Handler {
 	})
 }
 
-// acceptEvent accepts the event of every body that these tests sign.
+// acceptEvent accepts the event of every signed body of these tests.
 func acceptEvent(_ context.Context, e *diffhook.Event) error {
 	if e.MonitorID != "mon_abc123" {
 		return errors.New("not an event of these tests")
@@ -64,7 +64,7 @@ func acceptEvent(_ context.Context, e *diffhook.Event) error {
 	return nil
 }
 
-// next stands for the handler of a customer. It answers 204 if the delivery in the
+// next returns a handler of a customer. The handler answers 204 if the delivery in the
 // context and the body of the request are the same.
 func (r *rig) next() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

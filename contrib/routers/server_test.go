@@ -31,7 +31,7 @@ func serve(t *testing.T, h http.Handler, readTimeout time.Duration) string {
 	return server.URL + "/hook"
 }
 
-// newServer returns the server that docs/frameworks.md shows.
+// newServer returns the server of docs/frameworks.md.
 func newServer(r http.Handler) *http.Server {
 	server := &http.Server{Addr: ":8080", Handler: r, ReadTimeout: 10 * time.Second}
 	return server
@@ -44,8 +44,7 @@ func bothProtocols() *http.Protocols {
 	return p
 }
 
-// newTransport returns a transport that speaks one protocol only. A nil dial dials
-// the network.
+// newTransport returns a transport for a single protocol. A nil dial means the network.
 func newTransport(t *testing.T, protocol string, dial func(context.Context, string, string) (net.Conn, error)) *http.Transport {
 	transport := &http.Transport{Protocols: new(http.Protocols), DialContext: dial}
 	transport.Protocols.SetHTTP1(protocol == "HTTP/1.1")
@@ -97,8 +96,8 @@ func signed(signature string) http.Header {
 	return http.Header{"Content-Type": {"application/json"}, diffhook.SignatureHeader: {signature}}
 }
 
-// pipes is a listener without a network: a server in a synctest bubble needs it,
-// because the clock of the bubble stops during a read from a socket.
+// pipes is a listener without a network, for a server in a synctest bubble: the clock of
+// the bubble stops during a read from a socket.
 type pipes chan net.Conn
 
 func (p pipes) Accept() (net.Conn, error) {

@@ -52,7 +52,7 @@ func (s AWSSecretsManager) Swap(ctx context.Context, version string, doc []byte)
 		VersionStages: []string{diffhookNext},
 	})
 	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
-		return fmt.Errorf("add a version to the secret %s: %w; create the secret without a value first", s.ID, err)
+		return fmt.Errorf("add a version to the secret %s: %w; create the secret without a value", s.ID, err)
 	}
 	if err != nil {
 		return fmt.Errorf("add a version to the secret %s: %w", s.ID, err)

@@ -59,7 +59,7 @@ func kubernetesStore() (rotation.Store, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(ca) {
-		return nil, errors.New("ca.crt has no certificate")
+		return nil, errors.New("ca.crt contains no certificate")
 	}
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	return secrets.Kubernetes{

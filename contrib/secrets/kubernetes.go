@@ -95,7 +95,7 @@ func (s Kubernetes) do(ctx context.Context, method string, body []byte) ([]byte,
 	case http.StatusConflict:
 		return nil, rotation.ErrConflict
 	case http.StatusNotFound:
-		return nil, fmt.Errorf("status %s; create the Secret without data first", resp.Status)
+		return nil, fmt.Errorf("status %s; create the Secret without data", resp.Status)
 	}
 	return nil, fmt.Errorf("status %s", resp.Status)
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// opener returns a store for the document with the given name.
+// opener returns a store for the document of a name.
 type opener func(name string) (rotation.Store, error)
 
 // httpPlace makes an empty secrets manager, and returns an opener of stores. The

@@ -20,8 +20,8 @@ type process struct {
 	url   string
 
 	mu      sync.Mutex
-	begun   int // events
-	dieIn   int // number of the event in which the process dies; 0: none
+	begun   int // number of events
+	dieIn   int // number of the event in which the process dies; 0: the process lives
 	hasDied bool
 }
 
@@ -53,7 +53,7 @@ func startProcess(secret diffhook.Secret, file string, dieIn int) (*process, err
 	return p, nil
 }
 
-// watch kills the process in the middle of the work.
+// watch counts the events, and kills the process in the middle of an event.
 func (p *process) watch(lines *bufio.Scanner) {
 	for lines.Scan() {
 		p.mu.Lock()
@@ -73,16 +73,15 @@ func (p *process) died() bool {
 	return p.hasDied
 }
 
-// balancer passes the attempts on to the processes in turn, as a load balancer does.
-// Dead processes get none, and every fifth answer is lost.
+// balancer passes the attempts on to the live processes in turn, as a load balancer does.
+// Every fifth answer is lost.
 type balancer struct {
 	processes []*process
 	attempts  int
 	lost      int
 }
 
-// RoundTrip implements [http.RoundTripper], for the emulator's deliveries: these come in
-// sequence.
+// RoundTrip implements [http.RoundTripper] for the emulator, which delivers in sequence.
 func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	p := b.processes[b.attempts%len(b.processes)]
 	for _, other := range b.processes {

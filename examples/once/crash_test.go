@@ -19,21 +19,21 @@ import (
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
 
-// allPaths reports whether the crash tests run whole, rather than a sample.
+// allPaths reports whether the crash tests run all paths, and not a sample.
 func allPaths() bool { return os.Getenv("DIFFHOOK_TEST_PATHS") == "all" }
 
-// schedules are the waits of each generation of the platform, scaled. Those of
-// generation 2 end with the third: an event is handled by then.
+// schedules are the scaled waits of each generation of DiffHook. The first three waits of
+// generation 2 are enough: an event is handled by then.
 var schedules = map[int][]time.Duration{
 	1: {5 * time.Second / scale, 30 * time.Second / scale},
 	2: {time.Minute / scale, 2 * time.Minute / scale, 4 * time.Minute / scale},
 }
 
-// deliverer sends events as DiffHook does. The first attempt at each goes to a worker
-// that dies in it, retries to another one.
+// deliverer sends events as DiffHook does: the first attempt at each event to a worker that
+// dies in the attempt, and the retries to another worker.
 type deliverer struct {
 	victim, survivor string // URLs
-	at               int    // the step at which the victim dies; less than 0: it lives
+	at               int    // the step at which the victim dies; less than 0: the victim lives
 	attempts         atomic.Int64
 }
 
@@ -63,10 +63,9 @@ func (d *deliverer) send(t *testing.T, secret diffhook.Secret, generation int, e
 	return s.Send(t.Context(), "http://worker.invalid", body)
 }
 
-// TestCrash kills a process in the first attempt at each event, at every step in turn.
-// In the transaction of the work, each event is handled once. With leases, each event
-// is handled at least once, and twice only if the process died between the effect and
-// the commit.
+// TestCrash kills a process in the first attempt at each event, at every step in turn. In
+// the transaction of the work, each event is handled once. With leases, each event is
+// handled at least once, and twice only if the process died between effect and commit.
 func TestCrash(t *testing.T) {
 	forEach(t, func(t *testing.T, d database) {
 		for _, mode := range d.modes() {
@@ -90,7 +89,7 @@ func every(steps int) (all []int) {
 	return all
 }
 
-// crash kills a process at each of the steps, each in an event of its own.
+// crash kills a process at each step of kills, each time in another event.
 func crash(t *testing.T, d database, mode string, generation int, kills []int) {
 	r, secret := newRig(t, d), diffhooktest.NewSecret()
 	o := order{
@@ -128,13 +127,13 @@ func crash(t *testing.T, d database, mode string, generation int, kills []int) {
 	t.Logf("%s, %s, generation %d: %d processes killed; each event handled once, but %d twice", d.name, mode, generation, len(kills), twice.Load())
 }
 
-// crashDSN is the data source name of a worker, which waits for SQLite at its pace.
+// crashDSN returns the data source name of a worker, with waits at the pace of the test.
 func (d database) crashDSN(dsn string) string {
 	return strings.Replace(dsn, "busy_timeout%285000%29", "busy_timeout%28500%29", 1)
 }
 
-// TestDuplicatesToEightProcesses sends an event to 8 processes at the same instant,
-// with the retries of generation 1 to each. It is handled once, and every delivery
+// TestDuplicatesToEightProcesses sends an event to 8 processes at the same instant, with
+// the retries of generation 1 to each. The event is handled once, and every delivery
 // succeeds.
 func TestDuplicatesToEightProcesses(t *testing.T) {
 	events := 5

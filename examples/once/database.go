@@ -12,7 +12,7 @@ import (
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
-// sqliteVariable is the file of the database, which the demonstration sets for the
+// sqliteVariable names the file of the database. The demonstration sets it for the
 // processes.
 const sqliteVariable = "EXAMPLE_SQLITE_FILE"
 
@@ -26,8 +26,8 @@ func openDatabase() (*sql.DB, oncesql.Dialect, error) {
 	return db, oncesql.SQLite, err
 }
 
-// sqliteDSN names a database in a file. BEGIN takes the lock of the file, and waits
-// for the lock: else a transaction with a read before the first write fails at once.
+// sqliteDSN names a database in a file. With _txlock=immediate, BEGIN waits for the lock of
+// the file: else a transaction with a read before the first write fails at once.
 func sqliteDSN(path string) string {
 	return "file:" + path + "?" + url.Values{
 		"_pragma": {"busy_timeout(5000)", "journal_mode(wal)"},

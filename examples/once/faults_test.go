@@ -31,12 +31,12 @@ func atPace(t *testing.T) {
 	t.Cleanup(func() { pace.Divisor = 1 })
 }
 
-// A wrapper handles events once through a database. The work, which is given, runs
-// after the effect is written.
+// A wrapper handles events once through a database. It writes the effect, and then calls
+// work.
 type wrapper func(t *testing.T, r *rig, dsn string, work func()) diffhook.EventFunc
 
-// wrappers are those of each database. Func writes its effects over a connection of
-// its own.
+// wrappers returns the wrappers for a database. With Func, the effect is written over
+// another connection.
 func (d database) wrappers() map[string]wrapper {
 	all := map[string]wrapper{
 		"InTx": func(t *testing.T, r *rig, dsn string, work func()) diffhook.EventFunc {
@@ -68,7 +68,7 @@ func (d database) wrappers() map[string]wrapper {
 	return all
 }
 
-// openOne opens a database with one connection, so that answers come in order.
+// openOne opens a database with a single connection, so that answers come in order.
 func (d database) openOne(t *testing.T, dsn string) *sql.DB {
 	db := d.open(t, dsn)
 	db.SetMaxOpenConns(1)
@@ -88,9 +88,9 @@ func deliverUntil(t *testing.T, f diffhook.EventFunc, e *diffhook.Event) (calls 
 	return calls
 }
 
-// TestLostAnswers loses the connection between a statement and its answer, at every
-// statement in turn. The event is handled once. By name: one's own token after a lost
-// answer, and a commit whose answer is lost after the work succeeded.
+// TestLostAnswers loses the connection between a statement and the answer, at every
+// statement in turn. The event is handled once, also if Func meets its own token after a
+// lost answer, and if the answer to the commit is lost after the work succeeded.
 func TestLostAnswers(t *testing.T) {
 	atPace(t)
 	for _, d := range servers() {
@@ -119,8 +119,8 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
-// TestStalledDatabase: a database that stops answering, at every statement in turn,
-// makes deliveries fail in time; then the event is handled once.
+// TestStalledDatabase: if a database stops answering, at every statement in turn, deliveries
+// fail in time. Then the event is handled once.
 func TestStalledDatabase(t *testing.T) {
 	atPace(t)
 	for _, d := range servers() {
@@ -163,8 +163,8 @@ func TestStalledDatabase(t *testing.T) {
 	}
 }
 
-// TestRestartedDatabase kills the server while events are handled. Each is handled
-// once in the end.
+// TestRestartedDatabase kills the server while events are handled. In the end, each event
+// is handled once.
 func TestRestartedDatabase(t *testing.T) {
 	for _, d := range servers() {
 		t.Run(d.name, func(t *testing.T) {

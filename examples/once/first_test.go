@@ -56,7 +56,7 @@ func TestFirst(t *testing.T) {
 			require.NoError(t, tx.Rollback())
 		})
 		if d.dialect == oncesql.SQLite {
-			return // transactions that write exclude each other
+			return // SQLite runs a single writing transaction at a time
 		}
 		t.Run("waits for as long as its context says", func(t *testing.T) {
 			impatient := r.store(t, func(o *oncesql.Options) { o.MaxTx = 50 * time.Millisecond })

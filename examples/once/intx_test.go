@@ -96,7 +96,7 @@ func TestInTx(t *testing.T) {
 			require.NoError(t, s.Release(t.Context(), once.KeyOf("", e), "token"))
 			require.NoError(t, s.InTx(r.inTx)(t.Context(), e))
 		})
-		t.Run("after the time for which it is kept", func(t *testing.T) {
+		t.Run("after the time to keep the event", func(t *testing.T) {
 			e := numbered(8)
 			require.NoError(t, s.Commit(t.Context(), once.KeyOf("", e), "token", time.Minute))
 			require.NoError(t, s.InTx(r.inTx)(t.Context(), e))
@@ -131,7 +131,7 @@ func TestCommitFailsAfterWork(t *testing.T) {
 	})
 }
 
-// TestSimultaneousDuplicatesOfADoneEvent: all succeed at once.
+// TestSimultaneousDuplicatesOfADoneEvent: all duplicates succeed at once.
 func TestSimultaneousDuplicatesOfADoneEvent(t *testing.T) {
 	forEach(t, func(t *testing.T, d database) {
 		r, e := newRig(t, d), numbered(1)
@@ -144,8 +144,8 @@ func TestSimultaneousDuplicatesOfADoneEvent(t *testing.T) {
 	})
 }
 
-// TestSimultaneousDeliveries: of a new event, one is handled, and the others wait for
-// it and succeed.
+// TestSimultaneousDeliveries: of the deliveries of a new event, the first is handled, and
+// the others wait and succeed.
 func TestSimultaneousDeliveries(t *testing.T) {
 	forEach(t, func(t *testing.T, d database) {
 		r := newRig(t, d)
@@ -159,8 +159,8 @@ func TestSimultaneousDeliveries(t *testing.T) {
 	})
 }
 
-// TestWaiterTakesOver: a delivery that waited for a failing one handles the event. Of
-// several, MariaDB may refuse some by a deadlock.
+// TestWaiterTakesOver: a delivery that waited for a failing delivery handles the event. In
+// MariaDB, a deadlock may end some of several waiting deliveries.
 func TestWaiterTakesOver(t *testing.T) {
 	forEach(t, func(t *testing.T, d database) {
 		r, e := newRig(t, d), numbered(1)
@@ -190,7 +190,7 @@ func TestWaiterTakesOver(t *testing.T) {
 	})
 }
 
-// TestWaiterGivesUp: a delivery does not wait for another one after MaxTx.
+// TestWaiterGivesUp: after MaxTx, a delivery stops waiting for another delivery.
 func TestWaiterGivesUp(t *testing.T) {
 	forEach(t, func(t *testing.T, d database) {
 		r, e := newRig(t, d), numbered(1)
@@ -207,7 +207,7 @@ func TestWaiterGivesUp(t *testing.T) {
 		}()
 		<-running
 		err := s.InTx(r.inTx)(t.Context(), e)
-		if d.dialect == oncesql.SQLite { // it waited for the file, not for the event
+		if d.dialect == oncesql.SQLite { // the delivery waited for the file, not for the event
 			require.ErrorIs(t, err, diffhook.ErrUnavailable)
 		} else {
 			require.ErrorIs(t, err, once.ErrInProgress)

@@ -22,14 +22,14 @@ import (
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
-// The benchmarks print a table. The command for all of them:
+// The benchmarks print a table. This command runs all:
 //
 //	../../contrib/servers run -- go test -run '^$' -bench . -benchtime 1x -timeout 60m
 //
 // DIFFHOOK_TEST_ROUNDS is the number of rounds of each way (25), DIFFHOOK_TEST_KEPT the
 // larger number of records of BenchmarkKept (100000).
 
-// A way handles events, as a benchmark measures it.
+// A way is a function for events, with the rounds of a benchmark.
 type way struct {
 	name   string
 	handle diffhook.EventFunc
@@ -85,20 +85,20 @@ func (w *way) run(b *testing.B, concurrency int) {
 }
 
 // median returns the median of a figure over the rounds.
-func median[T float64 | time.Duration](w *way, figure func(round) T) T {
+func median[T float64 | time.Duration](w *way, figure func(i int, r round) T) T {
 	var all []T
-	for _, r := range w.rounds {
-		all = append(all, figure(r))
+	for i, r := range w.rounds {
+		all = append(all, figure(i, r))
 	}
 	slices.Sort(all)
 	return all[len(all)/2]
 }
 
-// compare runs the ways in turn and prints their medians. The ratio is the time for an
-// event, against that of the first way.
+// compare runs the ways in turn and prints the medians. The ratio of a round is the time for
+// an event, divided by the time of the first way: both are measured close together.
 func compare(b *testing.B, title string, concurrency int, ways ...*way) {
 	for _, w := range ways {
-		w.run(b, concurrency) // connections, statements
+		w.run(b, concurrency) // opens connections and prepares statements
 		w.rounds = nil
 	}
 	for range number("DIFFHOOK_TEST_ROUNDS", 25) {
@@ -106,18 +106,18 @@ func compare(b *testing.B, title string, concurrency int, ways ...*way) {
 			w.run(b, concurrency)
 		}
 	}
-	rate := func(r round) float64 { return r.rate }
 	for _, w := range ways {
 		b.Logf("%-9s %2d at a time  %-12s %7.0f events/s  p50 %8v  p99 %8v  ratio %.2f",
-			title, concurrency, w.name, median(w, rate),
-			median(w, func(r round) time.Duration { return r.p50 }).Round(10*time.Microsecond),
-			median(w, func(r round) time.Duration { return r.p99 }).Round(10*time.Microsecond),
-			median(ways[0], rate)/median(w, rate))
+			title, concurrency, w.name,
+			median(w, func(_ int, r round) float64 { return r.rate }),
+			median(w, func(_ int, r round) time.Duration { return r.p50 }).Round(10*time.Microsecond),
+			median(w, func(_ int, r round) time.Duration { return r.p99 }).Round(10*time.Microsecond),
+			median(w, func(i int, r round) float64 { return ways[0].rounds[i].rate / r.rate }))
 	}
 }
 
-// BenchmarkInTx compares InTx, and Func with a lease, to the handler's own insert in a
-// transaction, and alone.
+// BenchmarkInTx compares InTx to the same insert in a transaction, and Func to the same
+// insert alone.
 func BenchmarkInTx(b *testing.B) {
 	for _, d := range databases {
 		for _, concurrency := range []int{1, 8, 64} {
@@ -138,8 +138,8 @@ func BenchmarkInTx(b *testing.B) {
 	}
 }
 
-// connections returns how many connections a server has for so many deliveries at a
-// time. Connections to SQLite would wait for each other without an order.
+// connections returns the number of connections for so many deliveries at a time. Several
+// connections to SQLite would wait for each other without an order.
 func (d database) connections(concurrency int) int {
 	if d.dialect == oncesql.SQLite {
 		return 1

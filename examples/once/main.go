@@ -1,10 +1,11 @@
-// Once handles each event once, though two processes of a server receive the
-// deliveries, a process is killed in the middle of the work, and answers are lost. There
-// is nothing to configure: an emulator of DiffHook delivers and retries, and the database
-// is a file of SQLite. With DATABASE_URL, the database is PostgreSQL, in which the example
-// makes the tables diffhook_once and diffhook_handled.
+// Once handles each event once, though two processes of a server receive the deliveries, a
+// process is killed in the middle of the work, and answers are lost. Once prints how often
+// each event was handled, and exits 1 unless each event was handled once.
 //
-// Once prints how often each event was handled, and exits 1 unless each was handled once.
+// An emulator of DiffHook delivers and retries, and the database is a file of SQLite:
+// there is nothing to configure. With DATABASE_URL, the database is PostgreSQL, and Once
+// makes the tables diffhook_once and diffhook_handled there.
+//
 // Copy from worker.go.
 //
 //	cd examples/once && go run .
@@ -37,7 +38,7 @@ func main() {
 	}
 }
 
-// events is how many changes of a page there are.
+// events is how many changes of a page DiffHook delivers.
 const events = 20
 
 func demonstrate(ctx context.Context, out io.Writer) error {
@@ -93,14 +94,14 @@ func deliver(platform *diffhooktest.Server, b *balancer) error {
 			return err
 		}
 	}
-	platform.Advance(time.Minute) // in no time: all retries have been made
+	platform.Advance(time.Minute) // returns at once, after all retries
 	return nil
 }
 
-// report prints how often each event was handled, and returns an error unless each
+// report prints how often each event was handled, and returns an error unless each event
 // was handled once.
 func report(out io.Writer, platform *diffhooktest.Server, b *balancer, counts map[string]int) error {
-	fmt.Fprintf(out, "One of them was killed in the middle of its work: %v. Answers lost: %d. Attempts: %d.\n\n", b.processes[0].died(), b.lost, b.attempts)
+	fmt.Fprintf(out, "A process was killed in the middle of the work: %v. Answers lost: %d. Attempts: %d.\n\n", b.processes[0].died(), b.lost, b.attempts)
 	fmt.Fprintln(out, "event                                   attempts  handled")
 	wrong := 0
 	for _, d := range platform.Deliveries() {

@@ -16,8 +16,8 @@ import (
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
-// modes are the ways to handle an event once, in a worker process. Their statements
-// are steps.
+// modes are the ways to handle an event once, in a worker process. Each statement is a
+// step before and a step after.
 var modes = map[string]func(t *testing.T, o order) diffhook.EventFunc{
 	"InTx": func(t *testing.T, o order) diffhook.EventFunc {
 		s, _ := openStore(t, o)
@@ -76,7 +76,7 @@ var steps = map[string]int{
 	"pgx First": 10,
 }
 
-// sample has the steps after each statement.
+// sample lists the steps after each statement.
 var sample = map[string][]int{
 	"InTx": {4, 6, 8}, "First": {4, 6, 8}, "Func": {2, 4, 6}, "pgx InTx": {2, 4, 6}, "pgx First": {4, 6, 8},
 }
@@ -96,7 +96,7 @@ func openStore(t *testing.T, o order) (*oncesql.Store, *sql.DB) {
 	db := openWithSteps(t, o.Driver, o.DSN)
 	db.SetMaxOpenConns(4)
 	s, err := oncesql.New(t.Context(), db, o.Dialect, &oncesql.Options{Table: o.Table})
-	for i := 0; errors.Is(err, diffhook.ErrUnavailable) && i < 20; i++ { // many processes write to one file
+	for i := 0; errors.Is(err, diffhook.ErrUnavailable) && i < 20; i++ { // many processes write to the same file
 		s, err = oncesql.New(t.Context(), db, o.Dialect, &oncesql.Options{Table: o.Table})
 	}
 	require.NoError(t, err)

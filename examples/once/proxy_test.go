@@ -17,7 +17,7 @@ type proxy struct {
 	dsn    string // of the server through the proxy
 
 	mu      sync.Mutex
-	cut     int // the answers that pass before one is lost with its connection; less than 0: all
+	cut     int // the answers that pass before the lost answer; less than 0: all
 	stalled chan struct{}
 	conns   map[net.Conn]bool
 }
@@ -93,14 +93,14 @@ func (p *proxy) answer() bool {
 	return p.cut != -1
 }
 
-// lose makes the proxy lose one answer, after as many that pass.
+// lose makes the proxy lose an answer and the connection, after so many answers.
 func (p *proxy) lose(after int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut = after
 }
 
-// lost reports whether the answer has been lost.
+// lost reports whether the answer is lost by now.
 func (p *proxy) lost() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

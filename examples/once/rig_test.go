@@ -14,8 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
-// rig is a store in a database, with a table of effects: one row for each time that
-// an event was handled.
+// rig is a store in a database, with a table of effects: a row for each time an event is
+// handled.
 type rig struct {
 	database
 	dsn     string
@@ -62,7 +62,8 @@ func (r *rig) handle(ctx context.Context, q executor, e *diffhook.Event) error {
 	return writeEffect(ctx, q, r.effects, e)
 }
 
-// writeEffect has no arguments for the database, whose signs differ between dialects.
+// writeEffect writes an effect of e, without arguments of the statement: their marks differ
+// between dialects.
 func writeEffect(ctx context.Context, q executor, table string, e *diffhook.Event) error {
 	_, err := q.ExecContext(ctx, fmt.Sprintf("INSERT INTO %s (event) VALUES ('%s')", table, once.KeyOf("", e)))
 	return err
@@ -81,7 +82,7 @@ func (r *rig) count(t testing.TB, e *diffhook.Event) (n int) {
 	return n
 }
 
-// numbered returns one of many events.
+// numbered returns an event for each number.
 func numbered(i int) *diffhook.Event {
 	return &diffhook.Event{Type: "page.changed", MonitorID: fmt.Sprint("mon_", i), TriggeredAt: time.Unix(1_773_670_920, 0).UTC()}
 }

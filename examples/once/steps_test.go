@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A death is the step of a delivery at which the process dies. Each statement has a
-// step before and one after. It is in the context of the delivery.
+// A death, in the context of a delivery, is the step at which the process dies. Each
+// statement is a step before and a step after.
 type death struct {
 	at   int64
 	next atomic.Int64

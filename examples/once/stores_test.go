@@ -58,7 +58,7 @@ func (d database) open(t testing.TB, dsn string) *sql.DB {
 	return db
 }
 
-// table returns the name of a new table, as Schema creates it, which the test drops.
+// table returns the name of a new table, created by Schema and dropped after the test.
 func (d database) table(t testing.TB, db *sql.DB) string {
 	t.Helper()
 	name := "once_" + strings.ToLower(rand.Text()[:12])

@@ -14,7 +14,7 @@ func TestSweep(t *testing.T) {
 	forEach(t, func(t *testing.T, d database) {
 		r := newRig(t, d)
 		s := r.store(t, nil)
-		const ended = 1_100 // more than one statement deletes
+		const ended = 1_100 // more than a statement deletes
 		tx, err := r.db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		for i := range ended {

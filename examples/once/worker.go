@@ -14,8 +14,8 @@ import (
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
-// work is your server, in each process. work prints the address, and each event when the
-// work begins.
+// work is your server, in each process. It prints the address, and each event when the work
+// begins.
 func work(ctx context.Context) error {
 	db, dialect, err := openDatabase()
 	if err != nil {
@@ -44,8 +44,8 @@ func work(ctx context.Context) error {
 	return http.Serve(listener, handler)
 }
 
-// handle does the work of an event, in the transaction with the record of the event. A
-// process killed in between leaves neither.
+// handle does the work of an event, in the transaction with the record of the event. If the
+// process is killed, neither is committed.
 func handle(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error {
 	_, err := tx.ExecContext(ctx, insertHandled, e.DedupKey())
 	if err != nil {
@@ -56,5 +56,5 @@ func handle(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error {
 	return nil
 }
 
-// insertHandled marks the argument by $1, which both databases read.
+// insertHandled marks the argument by $1, as both databases read.
 const insertHandled = "INSERT INTO diffhook_handled (event) VALUES ($1)"

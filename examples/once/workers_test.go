@@ -28,16 +28,16 @@ const scale = 10
 // deathHeader is the step at which a worker dies in a delivery.
 const deathHeader = "X-Test-Death"
 
-// crashVariable has the order of a worker process, as JSON.
+// crashVariable contains the order of a worker process, as JSON.
 const crashVariable = "DIFFHOOK_TEST_WORKER"
 
-// order is what a worker process serves.
+// order describes the mode and the database of a worker process.
 type order struct {
 	Driver, DSN, Table, Effects, Mode, Secret string
 	Dialect                                   oncesql.Dialect
 }
 
-// TestWorkerProcess is a worker, in a process of the crash tests only.
+// TestWorkerProcess is the worker, in a process of the crash tests, and else nothing.
 func TestWorkerProcess(t *testing.T) {
 	text := os.Getenv(crashVariable)
 	if text == "" {
@@ -65,11 +65,11 @@ func TestWorkerProcess(t *testing.T) {
 		}
 		step(r.Context())
 		events.ServeHTTP(w, r)
-		step(r.Context()) // the answer has not been sent
+		step(r.Context()) // before the answer is sent
 	}))
 }
 
-// worker is a worker process, in its parent.
+// worker is a worker process, as the parent sees the process.
 type worker struct {
 	url    string
 	exited chan struct{}
@@ -115,8 +115,7 @@ func startWorker(t *testing.T, o order) *worker {
 	return w
 }
 
-// died reports whether the worker has died, soon after the delivery that it was to
-// die in.
+// died reports whether the worker is dead, soon after the delivery with the death.
 func (w *worker) died() bool {
 	select {
 	case <-w.exited:

@@ -19,8 +19,7 @@ const (
 // statement.
 var busyStates = []string{"40001", "40P01", "55P03", "57014"}
 
-// IsBusy reports whether a statement of a claim did not get a lock, since another
-// delivery holds the lock.
+// IsBusy reports whether a statement of a claim failed on a lock of another delivery.
 func IsBusy(err error) bool {
 	var postgres interface{ SQLState() string } // of pgx and lib/pq
 	if errors.As(err, &postgres) {
@@ -29,16 +28,15 @@ func IsBusy(err error) bool {
 	if n := mysqlNumber(err); n == mysqlLockTimeout || n == mysqlDeadlock {
 		return true
 	}
-	// The drivers of SQLite share no type, but SQLite's own text.
+	// The drivers of SQLite share the text of SQLite, and no type.
 	return strings.Contains(err.Error(), "database is locked") || strings.Contains(err.Error(), "database table is locked")
 }
 
 // IsDuplicateKey reports whether an INSERT of MySQL or MariaDB failed on a key in use.
 func IsDuplicateKey(err error) bool { return mysqlNumber(err) == mysqlDuplicateKey }
 
-// mysqlNumber returns the field Number of an error, as of
-// github.com/go-sql-driver/mysql; 0: there is none. This package imports no
-// driver.
+// mysqlNumber returns the field Number of an error of github.com/go-sql-driver/mysql, or
+// 0. This package imports no driver.
 func mysqlNumber(err error) uint64 {
 	for ; err != nil; err = errors.Unwrap(err) {
 		v := reflect.Indirect(reflect.ValueOf(err))

@@ -11,7 +11,7 @@ import (
 	"github.com/diffhook/diffhook-go/internal/oncetable"
 )
 
-// stateError is as those of pgx and lib/pq, numberError as that of
+// stateError is like an error of pgx or lib/pq, and numberError is like an error of
 // github.com/go-sql-driver/mysql.
 type (
 	stateError  string

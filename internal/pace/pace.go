@@ -1,10 +1,10 @@
-// Package pace lets the crash tests of once and of the modules below run ten times
-// faster than DiffHook's schedule. Nothing else uses the package to change a duration.
+// Package pace lets the crash tests of package once and of the modules of contrib run ten
+// times faster than DiffHook's schedule. Only these tests set [Divisor].
 package pace
 
 import "time"
 
-// Divisor divides every result of [Of]. Set Divisor before anything starts.
+// Divisor divides every result of [Of]. Set it before anything starts.
 var Divisor time.Duration = 1
 
 // Of returns d at the pace of this process.

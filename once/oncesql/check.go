@@ -9,13 +9,14 @@ import (
 	"time"
 
 	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/oncetable"
 	"github.com/diffhook/diffhook-go/once"
 )
 
-// check finds out whether the database can be used.
+// check returns an error if the database cannot be used.
 func (s *Store) check(ctx context.Context) error {
 	if err := s.db.PingContext(ctx); err != nil {
-		return fmt.Errorf("oncesql: connect: %w: %w", diffhook.ErrUnavailable, err)
+		return problem("connect", err)
 	}
 	var version string
 	if err := s.db.QueryRowContext(ctx, s.sql.Version).Scan(&version); err != nil {
@@ -58,29 +59,76 @@ func (s *Store) checkSession(ctx context.Context) error {
 	return nil
 }
 
-// checkTable uses the table in a transaction, and rolls back.
-func (s *Store) checkTable(ctx context.Context) error {
-	wrong := func(text string, err error) error {
-		text = fmt.Sprintf("the table %s %s; create it anew by the statements of oncesql.Schema", s.opts.Table, text)
-		if err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrSetup, text, err)
-		}
-		return fmt.Errorf("%w: %s", ErrSetup, text)
+func notSetUp(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrSetup, fmt.Errorf(format, args...))
+}
+
+func (s *Store) checkDialect(ctx context.Context) error {
+	var version string
+	if err := s.db.QueryRowContext(ctx, s.sql.Version).Scan(&version); err != nil {
+		return notSetUp("a statement of the dialect %s fails: %w; pass the dialect of the database, oncesql.Postgres, MySQL or SQLite", s.dialect, err)
 	}
+	return nil
+}
+
+// checkLockWait returns an error unless a statement waits for another transaction, and
+// waits for less time than DiffHook waits for the response.
+func (s *Store) checkLockWait(ctx context.Context) error {
+	switch s.dialect {
+	case MySQL:
+		var seconds int64
+		if err := s.db.QueryRowContext(ctx, "SELECT @@innodb_lock_wait_timeout").Scan(&seconds); err != nil {
+			return notSetUp("innodb_lock_wait_timeout cannot be read: %w", err)
+		}
+		if seconds >= int64(diffhook.DeliveryTimeout/time.Second) {
+			return notSetUp("innodb_lock_wait_timeout is %d s, and DiffHook waits for 10 s; add innodb_lock_wait_timeout=5 to the data source name", seconds)
+		}
+	case SQLite:
+		var milliseconds int64
+		if err := s.db.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&milliseconds); err != nil {
+			return notSetUp("busy_timeout cannot be read: %w", err)
+		}
+		if milliseconds <= 0 {
+			return notSetUp("SQLite does not wait for a lock; add _pragma=busy_timeout(5000)&_txlock=immediate to the data source name, or for mattn/go-sqlite3 _busy_timeout=5000&_txlock=immediate")
+		}
+	}
+	return nil
+}
+
+// recreate is the remedy for a wrong table: the statements of Schema leave a table as it is.
+const recreate = "rename or drop the table, and run the statements of oncesql.Schema"
+
+func (s *Store) checkColumns(ctx context.Context) error {
+	read := func(columns string) error {
+		_, err := s.db.ExecContext(ctx, "SELECT "+columns+" FROM "+s.opts.Table+" WHERE 1 = 0")
+		return err
+	}
+	if err := read("1"); err != nil {
+		return notSetUp("the table %s is missing or cannot be read: %w; run the statements of oncesql.Schema in this database, or grant SELECT", s.opts.Table, err)
+	}
+	if err := read("id, token, done, expires_at"); err != nil {
+		return notSetUp("the table %s is of another version: %w; %s", s.opts.Table, err, recreate)
+	}
+	return nil
+}
+
+// checkRecords writes a record twice in a transaction, rolls back, and writes the
+// record again.
+func (s *Store) checkRecords(ctx context.Context) error {
 	var k once.Key
 	_, _ = rand.Read(k[:])
-	record := func(q querier) error { return s.record(ctx, q, k, rand.Text(), true, time.Minute) }
+	record := func(tx *sql.Tx) error { return s.record(ctx, tx, k, rand.Text(), true, time.Minute) }
 	err := s.rolledBack(ctx, func(tx *sql.Tx) error {
-		if err := record(tx); errors.Is(err, once.ErrInProgress) {
-			return err // a lock
-		} else if err != nil {
-			return wrong("is not of this version", err)
+		if err := record(tx); err != nil {
+			return s.writeProblem(err)
 		}
 		switch err := record(tx); {
 		case err == nil:
-			return wrong("has no primary key", nil)
+			return notSetUp("the table %s has no primary key; %s", s.opts.Table, recreate)
+		case errors.Is(err, once.ErrInProgress):
+			return notSetUp("the table %s cuts keys; %s", s.opts.Table, recreate)
 		case !errors.Is(err, once.ErrDone):
-			return wrong("does not keep its records", err)
+			return s.writeProblem(err)
 		}
 		return nil
 	})
@@ -88,11 +136,22 @@ func (s *Store) checkTable(ctx context.Context) error {
 		return err
 	}
 	return s.rolledBack(ctx, func(tx *sql.Tx) error {
-		if err := record(tx); err != nil {
-			return wrong("is not transactional: it keeps a record that was rolled back", err)
+		switch err := record(tx); {
+		case errors.Is(err, once.ErrDone):
+			return notSetUp("the table %s keeps a record after a rollback: the engine has no transactions; %s", s.opts.Table, recreate)
+		case err != nil:
+			return s.writeProblem(err)
 		}
 		return nil
 	})
+}
+
+// writeProblem returns the error of a record that was not written because of err.
+func (s *Store) writeProblem(err error) error {
+	if oncetable.IsBusy(err) {
+		return problem("check the table "+s.opts.Table, err)
+	}
+	return notSetUp("the table %s rejects a record: %w; grant SELECT, INSERT, UPDATE and DELETE, or %s", s.opts.Table, err, recreate)
 }
 
 func (s *Store) rolledBack(ctx context.Context, f func(*sql.Tx) error) error {

@@ -6,8 +6,8 @@
 // [once.Store], for work outside of the database: at least once, with duplicates
 // suppressed.
 //
-// [Schema] returns the table. Call [Store.Sweep] once a day. docs/once.md in the
-// repository says more.
+// [Schema] returns the statements for the table. Call [Store.Sweep] once a day.
+// docs/once.md in the repository shows the data source names to use.
 package oncesql
 
 import (
@@ -31,9 +31,10 @@ const (
 	Postgres Dialect = oncetable.Postgres
 	SQLite   Dialect = oncetable.SQLite
 
-	// MySQL is MariaDB too. The driver github.com/go-sql-driver/mysql waits for an
-	// answer to COMMIT for ever, whatever the context says: add timeout, readTimeout
-	// and writeTimeout of 9 s to the data source name, and innodb_lock_wait_timeout.
+	// MySQL is the dialect of MariaDB too. The driver github.com/go-sql-driver/mysql
+	// waits for the answer to COMMIT for ever, even if the context ends: add timeout,
+	// readTimeout and writeTimeout of 9 s to the data source name, and
+	// innodb_lock_wait_timeout=5.
 	MySQL Dialect = oncetable.MySQL
 )
 
@@ -41,35 +42,33 @@ const (
 	// DefaultTable is the name of the table by default.
 	DefaultTable = "diffhook_once"
 
-	// DefaultMaxTx leaves a second for the answer.
+	// DefaultMaxTx is MaxTx by default: a second of the 10 s remains for the answer.
 	DefaultMaxTx = diffhook.DeliveryTimeout - time.Second
 )
 
-// ErrSetup is returned by [New] for a database that is not ready. The text names the
-// remedy.
+// ErrSetup is wrapped by the error of [New] for a database that is not ready. The error
+// names the remedy.
 var ErrSetup = errors.New("oncesql: the database is not set up")
 
 // Options are the options of [New].
 type Options struct {
-	// Table is the name of the table, also with a schema in front. By default,
-	// DefaultTable.
+	// Table is the name of the table, also with a schema and a dot in front. By
+	// default, DefaultTable.
 	Table string
 
 	// Consumer separates functions if each must handle every event, for InTx and
 	// First. By default, Consumer is empty.
 	Consumer string
 
-	// Keep is how long InTx and First remember an event: see Options of package
-	// once. By default, once.DefaultKeep.
+	// Keep is how long InTx and First keep a done event: see Options of package once.
+	// By default, once.DefaultKeep.
 	Keep time.Duration
 
-	// MaxTx bounds a transaction of InTx, and the wait for another delivery of the
-	// event. DiffHook gives an attempt up after 10 s. By
-	// default, DefaultMaxTx.
+	// MaxTx bounds a transaction of InTx, with the wait for another delivery of the
+	// event. DiffHook waits 10 s for the answer. By default, DefaultMaxTx.
 	MaxTx time.Duration
 
-	// Observe is called when InTx returns. By default, nothing is
-	// observed.
+	// Observe is called when InTx returns. By default, nothing is observed.
 	Observe func(context.Context, once.Observation)
 }
 
@@ -94,7 +93,7 @@ var _ once.Store = (*Store)(nil)
 // The error wraps [diffhook.ErrInvalidOptions] if an option is out of range.
 func New(ctx context.Context, db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	if db == nil {
-		return nil, fmt.Errorf("%w: New of a nil *sql.DB", diffhook.ErrInvalidOptions)
+		return nil, fmt.Errorf("%w: db is nil; pass the result of sql.Open", diffhook.ErrInvalidOptions)
 	}
 	s := &Store{db: db, dialect: dialect}
 	if opts != nil {
@@ -108,7 +107,7 @@ func New(ctx context.Context, db *sql.DB, dialect Dialect, opts *Options) (*Stor
 		return nil, invalid(err)
 	}
 	if s.opts.MaxTx < 0 {
-		return nil, fmt.Errorf("%w: MaxTx is negative", diffhook.ErrInvalidOptions)
+		return nil, fmt.Errorf("%w: MaxTx is negative; set 0 for %v", diffhook.ErrInvalidOptions, DefaultMaxTx)
 	}
 	if s.opts.MaxTx == 0 {
 		s.opts.MaxTx = DefaultMaxTx
@@ -123,20 +122,20 @@ func New(ctx context.Context, db *sql.DB, dialect Dialect, opts *Options) (*Stor
 
 var tablePattern = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,47}\.)?[A-Za-z_][A-Za-z0-9_]{0,47}$`)
 
-// tableName returns the name of the table. The name becomes part of statements: only
-// letters, digits and underscores are allowed.
+// tableName returns the name of the table, or an error: the name becomes part of
+// statements.
 func tableName(name string) (string, error) {
 	if name == "" {
 		return DefaultTable, nil
 	}
 	if !tablePattern.MatchString(name) {
-		return "", fmt.Errorf("%w: Table %q is not letters, digits and underscores, with at most one dot", diffhook.ErrInvalidOptions, name)
+		return "", fmt.Errorf("%w: Table %q is not a plain name; set letters, digits and underscores, at most 48, also with a schema and a dot in front", diffhook.ErrInvalidOptions, name)
 	}
 	return name, nil
 }
 
-// Schema returns the statements that create the table of a dialect if missing.
-// An empty name means [DefaultTable]. Put them among the migrations of the program.
+// Schema returns the statements that create the table of a dialect if missing. An empty
+// name means [DefaultTable]. Put the statements among the migrations of the program.
 func Schema(dialect Dialect, table string) (string, error) {
 	table, err := tableName(table)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
-// The tests on real databases are in examples/once, which has the drivers.
+// The tests on real databases are in examples/once, with the drivers.
 
 func TestSchema(t *testing.T) {
 	for d, indexes := range map[oncesql.Dialect][2]string{

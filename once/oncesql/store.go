@@ -12,7 +12,7 @@ import (
 	"github.com/diffhook/diffhook-go/once"
 )
 
-// maxToken is the length of the column of tokens.
+// maxToken is the length of the column token in bytes.
 const maxToken = 64
 
 // querier is a *sql.DB or a *sql.Tx.
@@ -23,7 +23,7 @@ type querier interface {
 
 // Claim implements [once.Store].
 func (s *Store) Claim(ctx context.Context, k once.Key, token string, lease time.Duration) error {
-	return s.record(ctx, s.db, k, token, false, lease)
+	return claimProblem(s.record(ctx, s.db, k, token, false, lease))
 }
 
 // Commit implements [once.Store].
@@ -32,8 +32,8 @@ func (s *Store) Commit(ctx context.Context, k once.Key, token string, keep time.
 	if n > 0 || err != nil {
 		return problem("commit", err)
 	}
-	// The lease ended and the record was deleted, or the key is another token's.
-	return s.record(ctx, s.db, k, token, true, keep)
+	// The lease ended and the record was deleted, or another token claims or committed k.
+	return claimProblem(s.record(ctx, s.db, k, token, true, keep))
 }
 
 // Release implements [once.Store].
@@ -42,18 +42,19 @@ func (s *Store) Release(ctx context.Context, k once.Key, token string) error {
 	return problem("release", err)
 }
 
-// record writes the record of k for a time. If another record is in force, the error is
-// [once.ErrDone] or [once.ErrInProgress]. A claim of token gives way.
+// record writes the record of k for a time, also over a claim of token. If another record
+// is in force, the error is [once.ErrDone] or [once.ErrInProgress]. Any other error is
+// the error of the driver.
 func (s *Store) record(ctx context.Context, q querier, k once.Key, token string, done bool, d time.Duration) error {
 	if len(token) > maxToken {
-		return fmt.Errorf("%w: the token is longer than %d bytes", diffhook.ErrInvalidOptions, maxToken)
+		return fmt.Errorf("%w: the token is longer than %d bytes; pass a shorter token", diffhook.ErrInvalidOptions, maxToken)
 	}
 	n, err := s.exec(ctx, q, s.sql.Insert, k[:], token, done, d.Microseconds())
 	if n > 0 {
 		return nil
 	}
 	if err != nil && !oncetable.IsDuplicateKey(err) {
-		return claimProblem(err)
+		return err
 	}
 	var isDone, ended bool
 	err = q.QueryRowContext(ctx, s.sql.Look, k[:]).Scan(&isDone, &ended)
@@ -61,7 +62,7 @@ func (s *Store) record(ctx context.Context, q querier, k once.Key, token string,
 	case errors.Is(err, sql.ErrNoRows): // released since
 		return once.ErrInProgress
 	case err != nil:
-		return claimProblem(err)
+		return err
 	case isDone && !ended:
 		return once.ErrDone
 	}
@@ -69,7 +70,7 @@ func (s *Store) record(ctx context.Context, q querier, k once.Key, token string,
 	if n == 0 && err == nil { // another token claims k
 		return once.ErrInProgress
 	}
-	return claimProblem(err)
+	return err
 }
 
 // exec returns the number of changed rows.
@@ -81,8 +82,8 @@ func (s *Store) exec(ctx context.Context, q querier, query string, args ...any) 
 	return result.RowsAffected()
 }
 
-// Sweep deletes the records whose time is over and returns their number. Call it
-// once a day, from any process. Until then they take room only.
+// Sweep deletes ended records and returns their number. Call Sweep once a day, from any
+// process. Until then, ended records take room only.
 func (s *Store) Sweep(ctx context.Context) (deleted int64, err error) {
 	for {
 		n, err := s.exec(ctx, s.db, s.sql.Sweep)
@@ -101,9 +102,12 @@ func problem(operation string, err error) error {
 	return fmt.Errorf("oncesql: %s: %w: %w", operation, diffhook.ErrUnavailable, err)
 }
 
-// claimProblem is problem for the statements of a claim.
+// claimProblem returns the error of a claim that record ended with err.
 func claimProblem(err error) error {
-	if err != nil && oncetable.IsBusy(err) {
+	switch {
+	case err == nil, errors.Is(err, once.ErrDone), errors.Is(err, once.ErrInProgress), errors.Is(err, diffhook.ErrInvalidOptions):
+		return err
+	case oncetable.IsBusy(err):
 		return fmt.Errorf("%w: %w", once.ErrInProgress, err)
 	}
 	return problem("claim", err)

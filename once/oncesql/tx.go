@@ -17,16 +17,16 @@ const txToken = "tx"
 var errExited = errors.New("oncesql: the function panicked or ended its goroutine")
 
 // InTx returns a function that calls f for each event in a transaction, which also
-// records the event: what f writes with tx happens exactly once, within Keep. f must
+// records the event: the writes of f with tx happen exactly once, within Keep. f must
 // not commit or roll back.
 //
-// If another transaction is handling the event, the function waits for the end of this
-// transaction, with a connection. Then the function returns nil if the event is done,
-// and else calls f.
+// If another transaction is handling the event, the function waits for the end of that
+// transaction, and holds a connection. Then the function returns nil if the event is
+// done, and else calls f.
 //
 // An error of f rolls back and is returned unchanged. Other errors wrap
-// [diffhook.ErrUnavailable], and DiffHook retries: a retry is safe also after the
-// answer to a commit was lost.
+// [diffhook.ErrUnavailable], and DiffHook retries. A retry is safe, even if the answer to
+// the commit was lost.
 //
 // The context of f carries the values of the request, and ends MaxTx after the call, not
 // with the request.
@@ -81,9 +81,9 @@ func (s *Store) inTx(ctx context.Context, k once.Key, work func(context.Context,
 // work with tx and commit: the work happens exactly once, within Keep. If First returns
 // false, e is done: answer success.
 //
-// If another transaction is handling e, First waits for the end of this
-// transaction. After an error, roll back and return the error, which wraps
-// [diffhook.ErrUnavailable]: DiffHook retries. Return an error of the commit too.
+// If another transaction is handling e, First waits for the end of that transaction.
+// Errors wrap [diffhook.ErrUnavailable]. After an error, roll back and return the error:
+// DiffHook retries. Return an error of the commit too.
 func (s *Store) First(ctx context.Context, tx *sql.Tx, e *diffhook.Event) (bool, error) {
 	err := s.recordTx(ctx, tx, once.KeyOf(s.opts.Consumer, e))
 	if errors.Is(err, once.ErrDone) {
@@ -93,9 +93,9 @@ func (s *Store) First(ctx context.Context, tx *sql.Tx, e *diffhook.Event) (bool,
 }
 
 // recordTx records k as done in tx. If another transaction records k, recordTx waits for
-// the end; a wait until the deadline is [once.ErrInProgress].
+// the end. A wait until the deadline ends in [once.ErrInProgress].
 func (s *Store) recordTx(ctx context.Context, tx *sql.Tx, k once.Key) error {
-	err := s.record(ctx, tx, k, txToken, true, s.opts.Keep)
+	err := claimProblem(s.record(ctx, tx, k, txToken, true, s.opts.Keep))
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w", once.ErrInProgress, err)
 	}

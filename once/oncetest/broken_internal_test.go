@@ -14,7 +14,7 @@ import (
 	"github.com/diffhook/diffhook-go/once"
 )
 
-// model is a store that conforms, but for its fault.
+// model is a store with a fault. Without the fault, model conforms.
 type model struct {
 	fault fault
 	now   func() time.Time // the clock of the server
@@ -50,8 +50,8 @@ const (
 	foldsKeys      fault = "compares keys as text in any case"
 )
 
-// get returns the record of k, if its time has not ended. A running one whose lease
-// has ended is nobody's.
+// get returns the record of k, unless the time to keep the record is over. If the lease of
+// a running record is over, ended is true.
 func (m *model) get(k once.Key, now time.Time) (r modelRecord, found, ended bool) {
 	r, found = m.records[m.name(k)]
 	ended = found && !now.Before(r.until)
@@ -173,12 +173,12 @@ func TestBrokenStores(t *testing.T) {
 	}
 }
 
-// failedChecks runs every check on a store with the fault.
+// failedChecks returns the names of the checks that fail on a store with the fault.
 func failedChecks(t *testing.T, f fault) (failed []string) {
 	server := serverClock(t)
 	for _, c := range checks {
 		var err error
-		if c.name == "clock" { // it makes a bubble of its own
+		if c.name == "clock" { // the check makes a bubble of its own
 			err = runCheck(t, c, f, server)
 		} else {
 			synctest.Test(t, func(t *testing.T) { err = runCheck(t, c, f, time.Now) })
@@ -195,7 +195,7 @@ func runCheck(t *testing.T, c check, f fault, now func() time.Time) error {
 	return c.run(t, func(*testing.T) once.Store { return handle{data} })
 }
 
-// handle is a store of its own on the data of a model.
+// handle is a store on the data of a model, as in another process.
 type handle struct{ *model }
 
 // serverClock returns a clock that runs outside of any bubble.

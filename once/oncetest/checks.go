@@ -38,7 +38,7 @@ func checkDone(ctx context.Context, s subject) error {
 
 func checkRelease(ctx context.Context, s subject) error {
 	return all(
-		want("Release of what is not claimed", s.a.Release(ctx, s.key, "one"), nil),
+		want("Release without a claim", s.a.Release(ctx, s.key, "one"), nil),
 		want("Claim", s.a.Claim(ctx, s.key, "one", long), nil),
 		want("Release", s.a.Release(ctx, s.key, "one"), nil),
 		want("Claim of another token after Release", s.b.Claim(ctx, s.key, "two", long), nil),
@@ -77,7 +77,7 @@ func checkLateCommit(ctx context.Context, s subject) error {
 	time.Sleep(4 * short)
 	return all(
 		want("Commit after the lease", s.a.Commit(ctx, s.key, "one", long), nil),
-		want("Claim after that", s.b.Claim(ctx, s.key, "two", long), once.ErrDone),
+		want("Claim after the late Commit", s.b.Claim(ctx, s.key, "two", long), once.ErrDone),
 	)
 }
 
@@ -85,7 +85,7 @@ func checkKeepEnd(ctx context.Context, s subject) error {
 	return all(
 		want("Claim", s.a.Claim(ctx, s.key, "one", long), nil),
 		want("Commit", s.a.Commit(ctx, s.key, "one", short), nil),
-		eventually(ctx, "Claim after the time for which the event is kept", once.ErrDone, func() error {
+		eventually(ctx, "Claim after the time to keep the event", once.ErrDone, func() error {
 			return s.b.Claim(ctx, s.key, "two", long)
 		}),
 	)
@@ -96,14 +96,14 @@ func checkForeignToken(ctx context.Context, s subject) error {
 		want("Claim", s.a.Claim(ctx, s.key, "one", long), nil),
 		want("Commit of another token", s.b.Commit(ctx, s.key, "two", long), once.ErrInProgress),
 		want("Release of another token", s.b.Release(ctx, s.key, "two"), nil),
-		want("Claim after these", s.b.Claim(ctx, s.key, "three", long), once.ErrInProgress),
+		want("Claim of a third token", s.b.Claim(ctx, s.key, "three", long), once.ErrInProgress),
 		want("Commit", s.a.Commit(ctx, s.key, "one", long), nil),
 		want("Commit of another token after Commit", s.b.Commit(ctx, s.key, "two", long), once.ErrDone),
 	)
 }
 
-// checkLostAnswers calls each method again as if the first answer had been lost. For
-// Release, another token claims between the two calls.
+// checkLostAnswers calls each method twice, as if the first answer were lost. Another token
+// claims between two calls of Release.
 func checkLostAnswers(ctx context.Context, s subject) error {
 	return all(
 		want("Claim", s.a.Claim(ctx, s.key, "one", long), nil),
@@ -119,7 +119,7 @@ func checkLostAnswers(ctx context.Context, s subject) error {
 	)
 }
 
-// checkSimultaneous claims an event from many goroutines, and again when the event is done.
+// checkSimultaneous claims an event from many goroutines, before and after the commit.
 func checkSimultaneous(ctx context.Context, s subject) error {
 	const claims = 16
 	claimAll := func() (errs [claims]error) {
@@ -157,8 +157,8 @@ func checkSimultaneous(ctx context.Context, s subject) error {
 	return all(errs...)
 }
 
-// checkClock claims an event, and again from a process whose clock is two hours
-// fast. The lease runs by the clock of the store, and is not over.
+// checkClock claims an event, and claims the event again from a process with a clock that
+// is two hours fast. The lease runs by the clock of the store, and is not over.
 func checkClock(t *testing.T, open func(*testing.T) once.Store) error {
 	a, key := open(t), newKey()
 	if b := open(t); isSame(a, b) {

@@ -13,8 +13,8 @@ import (
 
 var errLost = errors.New("the answer is lost")
 
-// lossy carries every call out, and loses the answers to the calls whose bits are
-// set in lost, the first call having the lowest bit.
+// lossy carries out every call, and loses the answers to calls with a bit in lost. The
+// lowest bit belongs to the first call.
 type lossy struct {
 	once.Store
 	lost  uint
@@ -40,9 +40,9 @@ func (l *lossy) Release(ctx context.Context, k once.Key, token string) error {
 	return l.lose(l.Store.Release(ctx, k, token))
 }
 
-// checkFunc delivers events through [once.Func], with answers lost in each pattern
-// of the first four calls, until the answer is success. The function fails at first,
-// to have claims released, and must succeed once.
+// checkFunc delivers events through [once.Func] until a delivery succeeds. For each event,
+// it loses the answers to another selection of the first four calls. The function fails at
+// first, so that Func releases the claim, and must succeed once.
 func checkFunc(ctx context.Context, s subject) error {
 	failed := errors.New("the function failed")
 	for lost := range uint(1 << 4) {

@@ -15,17 +15,18 @@ import (
 const (
 	long  = time.Minute           // longer than a check
 	short = 50 * time.Millisecond // the wait of a check
-	limit = 5 * time.Second       // the longest wait for the end of a short time
+	limit = 5 * time.Second       // the longest wait for the end of short
 )
 
-// TestStore tests the store of open. Each call of open returns a store on the same data,
-// as in another process; a store in memory can return itself each time. A call comes from
-// inside a bubble of testing/synctest whose clock is two hours fast: open must make the
-// connections there, and close them by t.Cleanup. Keys are random: the data need not be
-// empty.
+// TestStore fails t for each broken promise of [once.Store]. Each call of open returns a
+// store on the same data, as in another process. For a store in memory, open can return
+// the same store each time. Keys are random: the data need not be empty.
 //
-// The answers of all three methods are lost in turn, and the call is repeated.
-// TestStore takes a second, and fails t for each broken promise of Store.
+// TestStore calls open also inside a bubble of testing/synctest, with a clock that is two
+// hours fast. There, open must make new connections, and close them by t.Cleanup.
+//
+// TestStore takes about a second. It also loses the answers of all three methods in turn,
+// and repeats the call.
 func TestStore(t *testing.T, open func(t *testing.T) once.Store) {
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
@@ -63,7 +64,7 @@ type subject struct {
 	key  once.Key
 }
 
-// with makes a check of a function for a new subject.
+// with returns the run of a check that calls f with a new subject.
 func with(f func(ctx context.Context, s subject) error) func(*testing.T, func(*testing.T) once.Store) error {
 	return func(t *testing.T, open func(*testing.T) once.Store) error {
 		return f(t.Context(), subject{open(t), open(t), newKey()})
@@ -96,7 +97,7 @@ func all(errs ...error) error {
 	return nil
 }
 
-// eventually repeats claim while the event is in progress.
+// eventually repeats claim while the error is during.
 func eventually(ctx context.Context, step string, during error, claim func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -106,12 +107,12 @@ func eventually(ctx context.Context, step string, during error, claim func() err
 			return nil
 		}
 		if !errors.Is(err, during) {
-			return fmt.Errorf("%s: want success, or until then error %q, got: %w", step, during, err)
+			return fmt.Errorf("%s: want success, or error %q before, got: %w", step, during, err)
 		}
 		select {
 		case <-time.After(short / 5):
 		case <-ctx.Done():
-			return fmt.Errorf("%s: want success after %v, got for %v: %w", step, short, limit, err)
+			return fmt.Errorf("%s: want success after %v, got an error after %v: %w", step, short, limit, err)
 		}
 	}
 }

@@ -97,8 +97,8 @@ func TestLongBody(t *testing.T) {
 	}
 }
 
-// An error of the runtime is an object with an errorType, and no response. A gateway
-// answers 500 or 502, and DiffHook retries.
+// An error of the runtime is an object with an errorType, and no response. Behind a gateway,
+// the answer is 500 or 502, and DiffHook retries.
 func TestErrorsOfTheRuntime(t *testing.T) {
 	secret := diffhooktest.NewSecret()
 	url := start(t, secret)

@@ -1,6 +1,6 @@
-// Package gateway stands for the AWS services that invoke a function with an HTTP
-// request, for tests. It makes events after the shapes that AWS documents, and reads
-// responses with the types of aws-lambda-go.
+// Package gateway acts in tests as the AWS services that invoke a function with an HTTP
+// request. It makes events in the documented shapes of AWS, and reads responses with the
+// types of aws-lambda-go.
 package gateway
 
 import (
@@ -13,14 +13,14 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 )
 
-// Request is a request before AWS translates it.
+// Request is a request to AWS, before the translation to an event.
 type Request struct {
-	Header [][2]string // names and values in the order sent
+	Header [][2]string // names and values in the order of the request
 	Body   []byte
-	Encode bool // base64
+	Encode bool // sends Body in base64
 }
 
-// Response is a response after AWS has translated it.
+// Response is a response of AWS, translated from the result of the function.
 type Response struct {
 	Status int
 	Header http.Header
@@ -31,7 +31,8 @@ type Response struct {
 type Gateway struct {
 	Name string
 
-	// LastHeader: the service passes on the last value alone of a doubled header.
+	// LastHeader reports whether the service passes on only the last value of a doubled
+	// header.
 	LastHeader bool
 
 	// Event returns the event for a request.
@@ -41,7 +42,7 @@ type Gateway struct {
 	Response func(payload []byte) (Response, error)
 }
 
-// All has each Gateway.
+// All lists the gateways.
 var All = []Gateway{
 	{Name: "function URL", Event: format2("abcdefghij.lambda-url.eu-central-1.on.aws"), Response: functionURLResponse},
 	{Name: "HTTP API", Event: format2("abcdefghij.execute-api.eu-central-1.amazonaws.com"), Response: httpAPIResponse},
@@ -61,7 +62,7 @@ type object map[string]any
 func (o object) encode() []byte {
 	text, err := json.Marshal(o)
 	if err != nil {
-		panic(err) // only strings and numbers are in it
+		panic(err) // impossible: an object contains strings, numbers and objects
 	}
 	return text
 }

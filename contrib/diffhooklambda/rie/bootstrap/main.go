@@ -1,5 +1,5 @@
-// Command bootstrap is the function that the test runs. The field monitor_id of an
-// event chooses the behaviour.
+// Command bootstrap is the function under test. The field monitor_id of an event chooses
+// the behaviour.
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 func handle(ctx context.Context, e *diffhook.Event) error {
 	invocation, ok := lambdacontext.FromContext(ctx)
 	if !ok || invocation.AwsRequestID == "" {
-		return errors.New("the context has no invocation")
+		return errors.New("the context is not that of an invocation")
 	}
 	switch e.MonitorID {
 	case "mon_fail":
@@ -46,7 +46,7 @@ func handle(ctx context.Context, e *diffhook.Event) error {
 		if ok && time.Until(deadline) < diffhook.DeliveryTimeout/2 {
 			return nil
 		}
-		return errors.New("the context has not the deadline of the function")
+		return errors.New("the context does not end with the timeout of the function")
 	}
 	return nil
 }
