@@ -13,11 +13,26 @@ import (
 
 // The snippets of once.md are here, letter for letter, so that they compile.
 
-var _ = []any{openSQLite, inTransaction, inOwnTransaction, withLease, sweepRecords, watchOutcomes}
+var _ = []any{postgres, mysql, sqlite, createTable, inTransaction, inOwnTransaction, withLease, sweepRecords, watchOutcomes}
 
-func openSQLite() (*sql.DB, error) {
-	db, err := sql.Open("sqlite", "file:/var/lib/app/app.db?_pragma=busy_timeout(5000)&_txlock=immediate")
-	return db, err
+const (
+	// sql.Open("pgx", postgres), with github.com/jackc/pgx/v5/stdlib
+	postgres = "postgres://app@localhost/app?client_connection_check_interval=5s" +
+		"&idle_in_transaction_session_timeout=15s"
+	// sql.Open("mysql", mysql), with github.com/go-sql-driver/mysql, also for MariaDB
+	mysql = "app@tcp(localhost)/app?innodb_lock_wait_timeout=5&interpolateParams=true" +
+		"&timeout=5s&readTimeout=9s&writeTimeout=9s"
+	// sql.Open("sqlite", sqlite), with modernc.org/sqlite; then db.SetMaxOpenConns(1)
+	sqlite = "file:events.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_txlock=immediate"
+)
+
+func createTable(ctx context.Context, db *sql.DB) error {
+	schema, err := oncesql.Schema(oncesql.Postgres, "") // or oncesql.MySQL, oncesql.SQLite
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, schema)
+	return err
 }
 
 func inTransaction(ctx context.Context, db *sql.DB, v *diffhook.Verifier, mux *http.ServeMux) error {
@@ -43,7 +58,7 @@ func inOwnTransaction(ctx context.Context, events *oncesql.Store, tx *sql.Tx, e 
 }
 
 func withLease(ctx context.Context, db *sql.DB, v *diffhook.Verifier, mux *http.ServeMux) error {
-	store, err := oncesql.New(ctx, db, oncesql.Postgres, nil) // or store := once.NewMemory(0), in a single process
+	store, err := oncesql.New(ctx, db, oncesql.Postgres, nil) // or once.NewMemory(0), in a single process
 	if err != nil {
 		return err
 	}

@@ -18,42 +18,13 @@ func (s *Store) check(ctx context.Context) error {
 	if err := s.db.PingContext(ctx); err != nil {
 		return problem("connect", err)
 	}
-	var version string
-	if err := s.db.QueryRowContext(ctx, s.sql.Version).Scan(&version); err != nil {
-		return fmt.Errorf("%w: it does not speak the dialect %s; pass the dialect of its driver: %w", ErrSetup, s.dialect, err)
-	}
-	if err := s.checkSession(ctx); err != nil {
-		return err
-	}
-	if _, err := s.db.ExecContext(ctx, "SELECT 1 FROM "+s.opts.Table+" WHERE 1 = 0"); err != nil {
-		return fmt.Errorf("%w: there is no table %s, or no right to read it; run the statements of oncesql.Schema: %w", ErrSetup, s.opts.Table, err)
-	}
-	return s.checkTable(ctx)
-}
-
-// checkSession finds out whether a statement commits by itself, and waits for another
-// transaction, but not for longer than DiffHook waits for the answer.
-func (s *Store) checkSession(ctx context.Context) error {
-	switch s.dialect {
-	case MySQL:
-		var seconds int64
-		var commits bool
-		if err := s.db.QueryRowContext(ctx, "SELECT @@innodb_lock_wait_timeout, @@autocommit").Scan(&seconds, &commits); err != nil {
-			return fmt.Errorf("%w: innodb_lock_wait_timeout cannot be read: %w", ErrSetup, err)
+	for _, f := range []func(context.Context) error{s.checkDialect, s.checkSession, s.checkColumns, s.checkRecords} {
+		err := f(ctx)
+		if err != nil && ctx.Err() != nil { // a statement that ctx stopped shows nothing of the database
+			return problem("check the database", ctx.Err())
 		}
-		if !commits {
-			return fmt.Errorf("%w: autocommit is off, and a claim would never be committed; remove autocommit from the data source name", ErrSetup)
-		}
-		if seconds >= int64(diffhook.DeliveryTimeout/time.Second) {
-			return fmt.Errorf("%w: innodb_lock_wait_timeout is %d s, and DiffHook waits for 10 s; add innodb_lock_wait_timeout=5 to the data source name", ErrSetup, seconds)
-		}
-	case SQLite:
-		var milliseconds int64
-		if err := s.db.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&milliseconds); err != nil {
-			return fmt.Errorf("%w: busy_timeout cannot be read: %w", ErrSetup, err)
-		}
-		if milliseconds <= 0 {
-			return fmt.Errorf("%w: SQLite does not wait for a lock; add busy_timeout(5000) to the data source name, and let transactions begin immediate", ErrSetup)
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -71,14 +42,18 @@ func (s *Store) checkDialect(ctx context.Context) error {
 	return nil
 }
 
-// checkLockWait returns an error unless a statement waits for another transaction, and
-// waits for less time than DiffHook waits for the response.
-func (s *Store) checkLockWait(ctx context.Context) error {
+// checkSession returns an error unless a statement commits by itself and waits for
+// another transaction, for less time than DiffHook waits for the response.
+func (s *Store) checkSession(ctx context.Context) error {
 	switch s.dialect {
 	case MySQL:
 		var seconds int64
-		if err := s.db.QueryRowContext(ctx, "SELECT @@innodb_lock_wait_timeout").Scan(&seconds); err != nil {
-			return notSetUp("innodb_lock_wait_timeout cannot be read: %w", err)
+		var commits bool
+		if err := s.db.QueryRowContext(ctx, "SELECT @@innodb_lock_wait_timeout, @@autocommit").Scan(&seconds, &commits); err != nil {
+			return notSetUp("the settings of the session cannot be read: %w", err)
+		}
+		if !commits {
+			return notSetUp("autocommit is off, and a claim would never be committed; remove autocommit from the data source name")
 		}
 		if seconds >= int64(diffhook.DeliveryTimeout/time.Second) {
 			return notSetUp("innodb_lock_wait_timeout is %d s, and DiffHook waits for 10 s; add innodb_lock_wait_timeout=5 to the data source name", seconds)

@@ -84,10 +84,10 @@ var _ once.Store = (*Store)(nil)
 
 // New returns a store in db. Nil opts are all defaults. New tries the table in a
 // transaction, and rolls back. The error wraps [ErrSetup] if
-//   - the database does not speak the dialect;
-//   - the table is missing, or differs from [Schema];
-//   - MySQL or MariaDB waits longer for a lock than DiffHook for an answer, or does
-//     not commit each statement;
+//   - the dialect is of another database;
+//   - the table is missing, differs from [Schema], or cannot be written;
+//   - MySQL or MariaDB waits for a lock as long as DiffHook for an answer, or longer,
+//     or does not commit each statement;
 //   - SQLite does not wait for a lock.
 //
 // The error wraps [diffhook.ErrInvalidOptions] if an option is out of range.
