@@ -334,6 +334,9 @@ func inUTF16(text string, bigEndian bool) string {
 	return b.String()
 }
 
+// base64Text is a text in base64, with each kind of character.
+var base64Text = base64.StdEncoding.EncodeToString([]byte("base64\xfb\xff of a text of 32 bytes"))
+
 // notSecrets are texts in place of a secret, by kind. Each kind is a word of the error.
 var notSecrets = map[string][]string{
 	"reference": {
@@ -377,7 +380,7 @@ var notSecrets = map[string][]string{
 	},
 	"quotes": {
 		`"` + currentText + `"`, `'` + currentText + `'`, "`" + currentText + "`", `"'` + currentText + `'"`, "“" + currentText + "”", "«" + currentText + "»", `\"` + currentText + `\"`,
-		`"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw+/8="`, `"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"`,
+		`"` + base64Text + `"`, `"whsec_` + base64Text + `"`,
 	},
 	"UTF-16": {
 		"\xff\xfe" + inUTF16(currentText+"\r\n", false), "\xfe\xff" + inUTF16(currentText+"\n", true), inUTF16(currentText, false), inUTF16(currentText, true),
@@ -387,8 +390,8 @@ var notSecrets = map[string][]string{
 	"control character": {currentText + "\x07" + previousText, "column\t" + currentText, "before\u200b" + currentText},
 	"signature": {
 		"sha256=" + strings.Repeat("0123456789abcdef", 4), "SHA256=" + strings.Repeat("0123456789ABCDEF", 4), "X-DiffHook-Signature: sha256=" + strings.Repeat("0123456789abcdef", 4),
-		"sha1=" + strings.Repeat("01234567", 5), "v1," + strings.Repeat("0123456789abcdef", 2), "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=", "v1a,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
-		"v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "t=1492774577,v1=" + strings.Repeat("0123456789abcdef", 4),
+		"sha1=" + strings.Repeat("01234567", 5), "v1," + strings.Repeat("0123456789abcdef", 2), "v1," + base64Text, "v1a," + base64Text,
+		"v1,whsec_" + base64Text, "t=1492774577,v1=" + strings.Repeat("0123456789abcdef", 4),
 	},
 	"placeholder": {
 		"your-signing-secret", "YOUR_PHRASE_GOES_HERE", "your_signing_key_here", "your signing secret here", "YourSigningSecretHere", "replace-me-with-a-secret", "REPLACE_ME_REPLACE_ME", "changeme-changeme", "changemechangeme",
@@ -464,7 +467,7 @@ func TestNotClientSecrets(t *testing.T) {
 func TestSecretsThatLookOdd(t *testing.T) {
 	for _, text := range []string{
 		strings.Repeat("0123456789abcdef", 4), "5f2b9c0d8e7a41b6a3c4d5e6f7081920", "9b2f6a64-3c1e-4c57-9d37-1f0f6a3f7c11",
-		"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw+/8=", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw-_8=",
+		"whsec_" + base64Text, base64Text, strings.NewReplacer("+", "-", "/", "_").Replace(base64Text),
 		"MZXW6YTBOJRGC6RRGIZTINJWG44A====", "key=is not a name here"[:4] + "=" + strings.Repeat("=", 12), "dhsec_5f2b9c0d8e7a41b6a3c4d5e6f7081920",
 		"Tr0ub4dor&3-and-more", "correct horse battery staple", "correct-horse-battery-staple", "change-of-horse-battery", "a{b}c$d%e<f>g:h/i,j=k",
 		"$2a$10$N9qo8uLOickgx2ZMRZoMye", "$x9#Kd72jQ!mPz0<Lw", "<9xK#2d7Qj!mPz0Lw>", "%9xK#2d7Qj!mPz0Lw%", "{9xK#2d7Qj!mPz0Lw}", `"9xK#2d7Qj!mPz0Lw"`,
