@@ -713,9 +713,9 @@ func TestHoldStartsNothingInAdvance(t *testing.T) {
 		require.Equal(t, http.StatusUnauthorized, h.deliver("D", "forged"))
 		require.NoError(t, h.v.Hold(time.Hour))
 		require.Equal(t, http.StatusAccepted, h.deliver("D", "forged"))
-		require.Equal(t, before, runtime.NumGoroutine())
+		require.LessOrEqual(t, runtime.NumGoroutine(), before) // goroutines of earlier tests may end
 		require.NoError(t, h.v.Hold(0))
-		require.Equal(t, before, runtime.NumGoroutine())
+		require.LessOrEqual(t, runtime.NumGoroutine(), before) // goroutines of earlier tests may end
 		require.Equal(t, began, time.Now())
 	})
 }
