@@ -19,10 +19,10 @@ import (
 
 // TestRestartedDatabase kills the server at a step of a delivery, while other events are
 // handled, and sends each event again after the restart. In a transaction, each event is
-// handled once. With leases, each event is handled at least once, and again only after a
-// failed effect or commit: only the answer may be lost.
+// handled once. With leases, each event is handled at least once, and again only if an
+// effect or commit of the event failed, perhaps because the answer was lost.
 //
-// The tests and subtests here are not parallel: no other test sees the restart.
+// The test and the subtests are not parallel: no other test of the package sees a restart.
 func TestRestartedDatabase(t *testing.T) {
 	atPace(t)
 	for _, d := range servers() {
@@ -63,7 +63,7 @@ func restart(t *testing.T, d database, mode string, at int) {
 		require.LessOrEqual(t, n, most)
 		repeated += n - 1
 	}
-	t.Logf("%d of 40 events handled again, with %d failed effects and commits", repeated, len(failures.of))
+	t.Logf("%d of 40 events handled again; %d had a failed effect or commit", repeated, len(failures.of))
 }
 
 // deliverAll delivers 40 events with retries, 4 at a time.
@@ -82,7 +82,7 @@ func deliverAll(t *testing.T, f diffhook.EventFunc) {
 // killAt returns f, which kills the server process at a step of an event, once.
 func killAt(t *testing.T, f diffhook.EventFunc, pid, at int) diffhook.EventFunc {
 	next := 0
-	victim := numbered(10).MonitorID // its deliveries come in order
+	victim := numbered(10).MonitorID // a single goroutine delivers the event
 	return func(ctx context.Context, e *diffhook.Event) error {
 		if e.MonitorID == victim {
 			ctx = context.WithValue(ctx, hookKey{}, func() {
