@@ -99,7 +99,7 @@ func killAt(t *testing.T, f diffhook.EventFunc, pid, at int) diffhook.EventFunc 
 }
 
 // serverProcess returns the process of the server, which contrib/servers starts again
-// after its end.
+// after each end.
 func serverProcess(t *testing.T, d database) int {
 	t.Helper()
 	text, err := os.ReadFile(serverVariable(t, "DIFFHOOK_TEST_"+strings.ToUpper(d.name)+"_PID"))
