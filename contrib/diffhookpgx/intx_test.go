@@ -3,6 +3,7 @@ package diffhookpgx_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -44,7 +45,11 @@ func TestInTx(t *testing.T) {
 	r := newRig(t)
 	var outcomes []once.Outcome
 	s := r.store(t, func(o *diffhookpgx.Options) {
-		o.Observe = func(_ context.Context, o once.Observation) { outcomes = append(outcomes, o.Outcome) }
+		o.Observe = func(_ context.Context, o once.Observation) {
+			outcomes = append(outcomes, o.Outcome)
+			failed := o.Outcome == once.Failed || o.Outcome == once.CommitFailed
+			require.Equal(t, failed, o.Err != nil, "the error of %s, also after a panic", o.Outcome)
+		}
 	})
 	failing := func(result func() error) diffhook.EventFunc {
 		return s.InTx(func(ctx context.Context, tx pgx.Tx, e *diffhook.Event) error {
@@ -146,6 +151,34 @@ func TestRecordsOfOtherKinds(t *testing.T) {
 	require.ErrorIs(t, leases.Claim(t.Context(), k, "token", time.Minute), once.ErrDone)
 }
 
+// TestReleasedDuringInTx: a claim of Func ends between INSERT and SELECT of InTx. The work
+// does not run without a record, and the retry is handled.
+func TestReleasedDuringInTx(t *testing.T) {
+	r := newRig(t)
+	k := once.KeyOf("", numbered(1))
+	db := stdlib.OpenDBFromPool(r.pool)
+	defer db.Close()
+	leases, err := oncesql.New(t.Context(), db, oncesql.Postgres, &oncesql.Options{Table: r.table})
+	require.NoError(t, err)
+	require.NoError(t, leases.Claim(t.Context(), k, "token", time.Minute))
+	tracing, config := *r, r.pool.Config()
+	hook := func() {}
+	config.ConnConfig.Tracer = &tracer{before: func() { hook() }}
+	tracing.pool = openPool(t, config)
+	f := tracing.store(t, nil).InTx(r.inTx)
+	statements := 0
+	hook = func() {
+		if statements++; statements == 2 { // after BEGIN and INSERT, in a batch
+			require.NoError(t, leases.Release(t.Context(), k, "token"))
+		}
+	}
+	require.ErrorIs(t, f(t.Context(), numbered(1)), once.ErrInProgress)
+	require.Zero(t, r.count(t, numbered(1)))
+	require.NoError(t, f(t.Context(), numbered(1)))
+	require.NoError(t, f(t.Context(), numbered(1)))
+	require.Equal(t, 1, r.count(t, numbered(1)))
+}
+
 // TestConsumerAndKeep: each consumer handles each event, and a record lives for at least
 // 18 h.
 func TestConsumerAndKeep(t *testing.T) {
@@ -176,12 +209,14 @@ func TestConsumerAndKeep(t *testing.T) {
 func TestSweep(t *testing.T) {
 	r := newRig(t)
 	s := r.store(t, nil)
+	const ended = 1_100 // more than a statement deletes
+	r.exec(t, fmt.Sprintf("INSERT INTO %s SELECT sha256(i::text::bytea), 'tx', true, now() FROM generate_series(1, %d) i", r.table, ended))
 	require.NoError(t, s.InTx(r.inTx)(t.Context(), numbered(1)))
-	r.exec(t, "UPDATE "+r.table+" SET expires_at = now()")
-	require.NoError(t, s.InTx(r.inTx)(t.Context(), numbered(2)))
 	deleted, err := s.Sweep(t.Context())
 	require.NoError(t, err)
-	require.EqualValues(t, 1, deleted)
+	require.EqualValues(t, ended, deleted)
+	require.NoError(t, s.InTx(r.inTx)(t.Context(), numbered(1)))
+	require.Equal(t, 1, r.count(t, numbered(1)), "the record that lives is kept")
 }
 
 // TestSimultaneous: of simultaneous deliveries, the first is handled. Deliveries of a done

@@ -101,18 +101,28 @@ func openPool(t testing.TB, config *pgxpool.Config) *pgxpool.Pool {
 }
 
 // tracer counts statements and batches. Each is a round trip if the statements are
-// prepared.
-type tracer struct{ n int }
+// prepared. It calls before, if not nil, at the start of each.
+type tracer struct {
+	n      int
+	before func()
+}
+
+func (c *tracer) start() {
+	c.n++
+	if c.before != nil {
+		c.before()
+	}
+}
 
 func (c *tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
-	c.n++
+	c.start()
 	return ctx
 }
 
 func (c *tracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 func (c *tracer) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
-	c.n++
+	c.start()
 	return ctx
 }
 

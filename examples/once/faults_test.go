@@ -3,11 +3,6 @@ package main
 import (
 	"context"
 	"database/sql"
-	"os"
-	"strconv"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -161,45 +156,4 @@ func TestStalledDatabase(t *testing.T) {
 			})
 		}
 	}
-}
-
-// TestRestartedDatabase kills the server while events are handled. In the end, each event
-// is handled once.
-func TestRestartedDatabase(t *testing.T) {
-	for _, d := range servers() {
-		t.Run(d.name, func(t *testing.T) {
-			r := newRig(t, d)
-			pidFile := serverVariable(t, "DIFFHOOK_TEST_"+strings.ToUpper(d.name)+"_PID")
-			var restart sync.Once
-			f := r.store(t, nil).InTx(func(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error {
-				if err := r.handle(ctx, tx, e); err != nil || e.MonitorID != numbered(10).MonitorID {
-					return err
-				}
-				restart.Do(func() { killServer(t, pidFile) })
-				return nil
-			})
-			var group sync.WaitGroup
-			for worker := range 4 {
-				group.Go(func() {
-					for i := worker; i < 40; i += 4 {
-						deliverUntil(t, f, numbered(i))
-					}
-				})
-			}
-			group.Wait()
-			r.db = d.open(t, r.dsn) // without connections to the dead server
-			for i := range 40 {
-				require.Equal(t, 1, r.count(t, numbered(i)))
-			}
-		})
-	}
-}
-
-// killServer kills the server, which contrib/servers starts again.
-func killServer(t *testing.T, pidFile string) {
-	text, err := os.ReadFile(pidFile)
-	require.NoError(t, err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	require.NoError(t, err)
-	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 }

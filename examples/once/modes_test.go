@@ -46,7 +46,7 @@ var modes = map[string]func(t *testing.T, o order) diffhook.EventFunc{
 		s, db := openStore(t, o)
 		return once.Func(s, func(ctx context.Context, e *diffhook.Event) error {
 			return writeEffect(ctx, db, o.Effects, e)
-		}, nil)
+		}, &once.Options{Observe: o.Observe})
 	},
 	"pgx InTx": func(t *testing.T, o order) diffhook.EventFunc {
 		s, _ := openPgx(t, o)
@@ -94,6 +94,7 @@ func (d database) modes() []string {
 
 func openStore(t *testing.T, o order) (*oncesql.Store, *sql.DB) {
 	db := openWithSteps(t, o.Driver, o.DSN)
+	t.Cleanup(func() { _ = db.Close() })
 	db.SetMaxOpenConns(4)
 	s, err := oncesql.New(t.Context(), db, o.Dialect, &oncesql.Options{Table: o.Table})
 	for i := 0; errors.Is(err, diffhook.ErrUnavailable) && i < 20; i++ { // many processes write to the same file
@@ -110,6 +111,7 @@ func openPgx(t *testing.T, o order) (*diffhookpgx.Store, *pgxpool.Pool) {
 	config.ConnConfig.Tracer = stepTracer{}
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	require.NoError(t, err)
+	t.Cleanup(pool.Close)
 	s, err := diffhookpgx.New(t.Context(), pool, &diffhookpgx.Options{Table: o.Table})
 	require.NoError(t, err)
 	return s, pool

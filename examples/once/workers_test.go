@@ -19,6 +19,7 @@ import (
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/internal/pace"
+	"github.com/diffhook/diffhook-go/once"
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
@@ -35,6 +36,7 @@ const crashVariable = "DIFFHOOK_TEST_WORKER"
 type order struct {
 	Driver, DSN, Table, Effects, Mode, Secret string
 	Dialect                                   oncesql.Dialect
+	Observe                                   func(context.Context, once.Observation) `json:"-"` // of Func, in this process
 }
 
 // TestWorkerProcess is the worker, in a process of the crash tests, and else nothing.
