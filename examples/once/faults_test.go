@@ -73,7 +73,7 @@ func (d database) openOne(t *testing.T, dsn string) *sql.DB {
 // deliverUntil calls f until it succeeds, as retries do, and returns the number of calls.
 func deliverUntil(t *testing.T, f diffhook.EventFunc, e *diffhook.Event) (calls int) {
 	t.Helper()
-	for calls = 1; calls <= 100; calls++ {
+	for calls = 1; calls <= 300; calls++ {
 		if err := f(t.Context(), e); err == nil {
 			return calls
 		}
