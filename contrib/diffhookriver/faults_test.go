@@ -100,6 +100,7 @@ func TestLostAnswersOfEnqueue(t *testing.T) {
 		d.attempts(t, h)
 		met := p.met()
 		p.release()
+		eventually(t, "the event is worked", func() bool { return db.effects(t, d.monitorID) == 1 })
 		d.attempts(t, h) // a duplicate
 		eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 		require.Equal(t, 1, db.effects(t, d.monitorID), "fault after %d pieces", after)
