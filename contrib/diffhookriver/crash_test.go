@@ -3,6 +3,7 @@ package diffhookriver_test
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -57,7 +58,7 @@ func schedule(generation int, scale time.Duration) (waits []time.Duration) {
 }
 
 // relay passes the first attempt at an event on to a victim, and the retries to a survivor,
-// for which they wait.
+// for which they wait. The answer to the first retry is lost.
 type relay struct {
 	victim   string // URL
 	survivor func() *child
@@ -65,8 +66,8 @@ type relay struct {
 }
 
 func (r *relay) RoundTrip(in *http.Request) (*http.Response, error) {
-	url := r.victim
-	if r.attempts.Add(1) > 1 {
+	url, attempt := r.victim, r.attempts.Add(1)
+	if attempt > 1 {
 		url = r.survivor().url
 	}
 	out, err := http.NewRequestWithContext(in.Context(), in.Method, url, in.Body)
@@ -74,7 +75,12 @@ func (r *relay) RoundTrip(in *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	out.Header, out.ContentLength = in.Header.Clone(), in.ContentLength
-	return http.DefaultTransport.RoundTrip(out)
+	resp, err := http.DefaultTransport.RoundTrip(out)
+	if err == nil && attempt == 2 {
+		_ = resp.Body.Close()
+		return nil, errors.New("the answer is lost")
+	}
+	return resp, err
 }
 
 // send delivers d with the retries of a generation, scaled 1:10.
@@ -97,7 +103,7 @@ func TestKilledProcesses(t *testing.T) {
 		}
 		dsn, db := newPostgres(t)
 		for batch := range batches {
-			killBatch(t, "PostgreSQL", dsn, db, slices.Concat(steps, steps), 1+batch%2)
+			killBatch(t, "PostgreSQL", dsn, db, slices.Concat(steps, steps), generation(batch, batches))
 		}
 		t.Logf("%d kills, every effect once", batches*2*len(steps))
 	})
@@ -111,11 +117,19 @@ func TestKilledProcesses(t *testing.T) {
 				t.Run(fmt.Sprintf("%s %d", step, round), func(t *testing.T) {
 					t.Parallel()
 					path, db := newSQLite(t)
-					killBatch(t, "SQLite", path, db, []string{step}, 1+round%2)
+					killBatch(t, "SQLite", path, db, []string{step}, generation(round, rounds))
 				})
 			}
 		}
 	})
+}
+
+// generation returns 2 for the last of all rounds: the retries of generation 2 take long.
+func generation(round, rounds int) int {
+	if rounds > 1 && round == rounds-1 {
+		return 2
+	}
+	return 1
 }
 
 func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps []string, generation int) {
@@ -160,6 +174,9 @@ func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps
 	sending.Wait()
 	for i, result := range results {
 		assert.True(t, result.Delivered, "killed %s, given up: %+v", steps[i], result.Attempts)
+		if steps[i] == beforeInsert || steps[i] == afterInsert {
+			assert.Len(t, result.Attempts, 3, "killed, then an answer lost")
+		}
 	}
 	eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
 	for i, d := range deliveries {
