@@ -3,10 +3,13 @@ package diffhookriver_test
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,9 +46,55 @@ func (d delivery) post(url string) int {
 	return resp.StatusCode
 }
 
+// schedule returns the waits of the retries of a generation, divided by scale.
+func schedule(generation int, scale time.Duration) (waits []time.Duration) {
+	if generation == 1 {
+		return []time.Duration{5 * time.Second / scale, 30 * time.Second / scale}
+	}
+	for wait := time.Minute; wait <= 512*time.Minute; wait *= 2 {
+		waits = append(waits, wait/scale)
+	}
+	return waits
+}
+
+// relay passes the first attempt at an event on to a victim, and the retries to a survivor,
+// for which they wait. The answer to the first retry is lost.
+type relay struct {
+	victim   string // URL
+	survivor func() *child
+	attempts atomic.Int64
+}
+
+func (r *relay) RoundTrip(in *http.Request) (*http.Response, error) {
+	url, attempt := r.victim, r.attempts.Add(1)
+	if attempt > 1 {
+		url = r.survivor().url
+	}
+	out, err := http.NewRequestWithContext(in.Context(), in.Method, url, in.Body)
+	if err != nil {
+		return nil, err
+	}
+	out.Header, out.ContentLength = in.Header.Clone(), in.ContentLength
+	resp, err := http.DefaultTransport.RoundTrip(out)
+	if err == nil && attempt == 2 {
+		_ = resp.Body.Close()
+		return nil, errors.New("the answer is lost")
+	}
+	return resp, err
+}
+
+// send delivers d with the retries of a generation, scaled 1:10.
+func (d delivery) send(t testing.TB, generation int, victim string, survivor func() *child) diffhooktest.Result {
+	s := diffhooktest.NewSender(childSecret(), &diffhooktest.SenderOptions{
+		Generation: generation, Retries: schedule(generation, 10),
+		HTTPClient: &http.Client{Transport: &relay{victim: victim, survivor: survivor}},
+	})
+	return s.Send(t.Context(), "http://balancer.invalid", d.body)
+}
+
 // TestKilledProcesses kills processes by SIGKILL in batches, each process in the middle of
-// an event, at each step. A new process gets the retries, and River rescues the jobs. Every
-// effect is there exactly once.
+// an event, at each step. A new process gets the retries of the sender, of generation 1 or 2,
+// and River rescues the jobs. Every effect is there exactly once.
 func TestKilledProcesses(t *testing.T) {
 	t.Run("PostgreSQL", func(t *testing.T) {
 		batches := 1
@@ -53,8 +102,8 @@ func TestKilledProcesses(t *testing.T) {
 			batches = 17
 		}
 		dsn, db := newPostgres(t)
-		for range batches {
-			killBatch(t, "PostgreSQL", dsn, db, append(steps, steps...))
+		for batch := range batches {
+			killBatch(t, "PostgreSQL", dsn, db, slices.Concat(steps, steps), generation(batch, batches))
 		}
 		t.Logf("%d kills, every effect once", batches*2*len(steps))
 	})
@@ -68,25 +117,37 @@ func TestKilledProcesses(t *testing.T) {
 				t.Run(fmt.Sprintf("%s %d", step, round), func(t *testing.T) {
 					t.Parallel()
 					path, db := newSQLite(t)
-					killBatch(t, "SQLite", path, db, []string{step})
+					killBatch(t, "SQLite", path, db, []string{step}, generation(round, rounds))
 				})
 			}
 		}
 	})
 }
 
-func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps []string) {
+// generation returns 2 for the last of all rounds: the retries of generation 2 take long.
+func generation(round, rounds int) int {
+	if rounds > 1 && round == rounds-1 {
+		return 2
+	}
+	return 1
+}
+
+func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps []string, generation int) {
 	victims := make([]*child, len(steps))
 	var starting sync.WaitGroup
 	for i := range victims {
 		starting.Go(func() { victims[i] = startChild(t, kind, dsn, "VICTIM=1") })
 	}
 	starting.Wait()
-	deliveries, statuses := make([]delivery, len(steps)), make([]int, len(steps))
-	var posting sync.WaitGroup
+	deliveries, results := make([]delivery, len(steps)), make([]diffhooktest.Result, len(steps))
+	var survivor *child
+	started := make(chan struct{})
+	var sending sync.WaitGroup
 	for i, step := range steps {
 		deliveries[i] = newDelivery(t, step)
-		posting.Go(func() { statuses[i] = deliveries[i].post(victims[i].url) })
+		sending.Go(func() {
+			results[i] = deliveries[i].send(t, generation, victims[i].url, func() *child { <-started; return survivor })
+		})
 	}
 	stopped := map[string]int{}
 	for range steps { // each victim can work at any event
@@ -105,13 +166,16 @@ func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps
 	for _, victim := range victims {
 		victim.kill()
 	}
-	posting.Wait()
+	survivor = startChild(t, kind, dsn)
+	close(started)
 	time.Sleep(rescueTime) // River uses the real clock
 	db.depose(t)
-	survivor := startChild(t, kind, dsn)
-	for i, d := range deliveries {
-		if statuses[i] != http.StatusNoContent {
-			require.Equal(t, http.StatusNoContent, d.post(survivor.url))
+	rescuer := startChild(t, kind, dsn)
+	sending.Wait()
+	for i, result := range results {
+		assert.True(t, result.Delivered, "killed %s, given up: %+v", steps[i], result.Attempts)
+		if steps[i] == beforeInsert || steps[i] == afterInsert {
+			assert.Len(t, result.Attempts, 3, "killed, then an answer lost")
 		}
 	}
 	eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
@@ -121,19 +185,24 @@ func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps
 	}
 	assert.Zero(t, db.unfinished(t), "the duplicates are not enqueued")
 	survivor.kill()
+	rescuer.kill()
 }
 
 // TestSimultaneousDuplicates delivers an event to 8 processes at the same instant. All
 // answer 204, since the event is in the database. The effect is there once.
 func TestSimultaneousDuplicates(t *testing.T) {
+	t.Run("PostgreSQL", func(t *testing.T) { dsn, db := newPostgres(t); testDuplicates(t, "PostgreSQL", dsn, db) })
+	t.Run("SQLite", func(t *testing.T) { path, db := newSQLite(t); testDuplicates(t, "SQLite", path, db) })
+}
+
+func testDuplicates[TTx any](t *testing.T, kind, dsn string, db *database[TTx]) {
 	rounds := 5
 	if all() {
 		rounds = 50
 	}
-	dsn, db := newPostgres(t)
 	receivers := make([]*child, 8)
 	for i := range receivers {
-		receivers[i] = startChild(t, "PostgreSQL", dsn)
+		receivers[i] = startChild(t, kind, dsn)
 	}
 	for range rounds {
 		d := newDelivery(t, "")

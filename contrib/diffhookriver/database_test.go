@@ -97,6 +97,7 @@ func newPostgres(t testing.TB) (string, *database[pgx.Tx]) {
 	require.NoError(t, err)
 	_, err = conn.Exec(ctx, "CREATE SCHEMA "+schema)
 	require.NoError(t, err)
+	require.NoError(t, conn.Close(ctx))
 	u, err := url.Parse(dsn)
 	require.NoError(t, err)
 	query := u.Query()
@@ -106,7 +107,9 @@ func newPostgres(t testing.TB) (string, *database[pgx.Tx]) {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		db.close()
-		_, err := conn.Exec(ctx, "DROP SCHEMA "+schema+" CASCADE")
+		conn, err := pgx.Connect(ctx, dsn) // the test may have restarted the server
+		require.NoError(t, err)
+		_, err = conn.Exec(ctx, "DROP SCHEMA "+schema+" CASCADE")
 		require.NoError(t, err)
 		require.NoError(t, conn.Close(ctx))
 	})

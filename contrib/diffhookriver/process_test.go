@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -62,40 +63,55 @@ func stopAt(step string, e *diffhook.Event) {
 	}
 }
 
-// serve runs a receiver of deliveries and a worker, and prints the URL.
-func serve[TTx any](db *database[TTx]) {
-	ctx := context.Background()
-	workers := river.NewWorkers()
-	diffhookriver.AddWorker(workers, func(ctx context.Context, e *diffhook.Event) error {
-		stopAt(beforeEffect, e)
+// work returns the function of a worker, which calls at before and after each step.
+func work[TTx any](db *database[TTx], at func(step string, e *diffhook.Event)) diffhook.EventFunc {
+	return func(ctx context.Context, e *diffhook.Event) error {
+		at(beforeEffect, e)
 		err := db.inTx(ctx, func(tx TTx) error {
 			if err := db.effect(ctx, tx, e); err != nil {
 				return err
 			}
-			stopAt(afterEffect, e)
+			at(afterEffect, e)
 			err := diffhookriver.CompleteTx(ctx, tx)
-			stopAt(beforeCommit, e)
+			at(beforeCommit, e)
 			return err
 		})
-		stopAt(afterCommit, e)
+		at(afterCommit, e)
 		return err
-	}, nil)
-	client, err := river.NewClient(db.driver, fast(workers, 1))
-	exitOn(err)
-	exitOn(client.Start(ctx))
-	verifier, err := diffhook.NewVerifier(ctx, diffhook.Secrets{Current: childSecret()}, nil)
-	exitOn(err)
+	}
+}
+
+// receiver returns the handler of deliveries, which calls at before and after the insert.
+func receiver[TTx any](client *river.Client[TTx], at func(step string, e *diffhook.Event)) http.Handler {
 	enqueue := diffhookriver.Enqueue(client)
-	handler := verifier.EventHandler(func(ctx context.Context, e *diffhook.Event) error {
-		stopAt(beforeInsert, e)
+	return handler(func(ctx context.Context, e *diffhook.Event) error {
+		at(beforeInsert, e)
 		err := enqueue(ctx, e)
-		stopAt(afterInsert, e)
+		at(afterInsert, e)
 		return err
 	})
+}
+
+func handler(f diffhook.EventFunc) http.Handler {
+	verifier, err := diffhook.NewVerifier(context.Background(), diffhook.Secrets{Current: childSecret()},
+		&diffhook.VerifierOptions{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		panic(err)
+	}
+	return verifier.EventHandler(f)
+}
+
+// serve runs a receiver of deliveries and a worker, and prints the URL.
+func serve[TTx any](db *database[TTx]) {
+	workers := river.NewWorkers()
+	diffhookriver.AddWorker(workers, work(db, stopAt), nil)
+	client, err := river.NewClient(db.driver, fast(workers, 1))
+	exitOn(err)
+	exitOn(client.Start(context.Background()))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	exitOn(err)
 	fmt.Println("http://" + l.Addr().String())
-	exitOn(http.Serve(l, handler))
+	exitOn(http.Serve(l, receiver(client, stopAt)))
 }
 
 func exitOn(err error) {
