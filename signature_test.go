@@ -390,9 +390,9 @@ func headerForgeries(right string) []forgery {
 		{name: "two spellings of the name", header: h(gen1Canonical, right, gen1Header, right), want: malformed},
 		{name: "two spellings, one wrong", header: h(strings.ToLower(gen1Header), right, gen1Canonical, wrong), want: malformed},
 		{name: "two spellings of generation 2", header: h("x-signature", right, "X-SIGNATURE", right), want: malformed},
-		{name: "underscores in the name", header: h("X_DiffHook_Signature", right), want: noSignature},
+		{name: "underscores in the name", header: h(strings.ReplaceAll(gen1Header, "-", "_"), right), want: noSignature},
 		{name: "space in the name", header: h(gen1Header+" ", right), want: noSignature},
-		{name: "letters that fold to ASCII", header: h("X-DiffHoo\u212a-\u017fignature", right), want: noSignature},
+		{name: "letters that fold to ASCII", header: h(strings.NewReplacer("k", "\u212a", "S", "\u017f").Replace(gen1Header), right), want: noSignature},
 		{name: "long s in the short name", header: h("X-\u017fignature", right), want: noSignature},
 	}
 }

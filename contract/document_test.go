@@ -126,6 +126,8 @@ func TestWebhooks(t *testing.T) {
 		require.True(t, valid, "generation %d: %v", i+1, join(errs))
 		valid, _ = schemas.ValidateSchemaBytes(schema, payloads[1-i])
 		require.False(t, valid, "the payload of the other generation")
+		valid, errs = schemas.ValidateSchemaBytes(schema, deliveredBody(t, i+1))
+		require.True(t, valid, "the body that the emulator delivers in generation %d: %v", i+1, join(errs))
 
 		name := []string{diffhook.SignatureHeader, diffhook.SignatureHeaderGen2}[i]
 		header := parameter(webhook, name)
@@ -137,6 +139,24 @@ func TestWebhooks(t *testing.T) {
 		require.True(t, valid, "%v", join(errs))
 		require.Equal(t, http.MethodPost, r.Method)
 	}
+}
+
+// deliveredBody returns the body that the emulator sends for a change.
+func deliveredBody(t *testing.T, generation int) []byte {
+	server := diffhooktest.NewServer(t)
+	server.Configure(diffhooktest.Settings{Deliver: diffhooktest.Transport(http.NotFoundHandler())})
+	client := server.Client(nil)
+	if generation == 2 {
+		client = server.ClientGen2(nil)
+	}
+	monitor, err := client.Monitors.Create(t.Context(), diffhook.MonitorParams{
+		URL: "https://example.com/pricing", WebhookURL: "https://hooks.example.com/", IntervalMinutes: 15,
+	})
+	require.NoError(t, err)
+	delivery, err := server.Change(monitor.ID, nil)
+	require.NoError(t, err)
+	require.Equal(t, generation, delivery.Generation)
+	return delivery.Body
 }
 
 func parameter(operation *v3.Operation, name string) *v3.Parameter {
