@@ -121,6 +121,9 @@ func TestCommitFailsAfterWork(t *testing.T) {
 		err := s.InTx(func(ctx context.Context, tx *sql.Tx, e *diffhook.Event) error {
 			err := r.handle(ctx, tx, e)
 			<-ctx.Done()
+			for canceled := error(nil); canceled == nil; { // the transaction ends a little later
+				_, canceled = tx.ExecContext(context.Background(), "SELECT 1")
+			}
 			return err
 		})(t.Context(), e)
 		require.ErrorIs(t, err, diffhook.ErrUnavailable)
