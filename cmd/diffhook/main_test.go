@@ -22,14 +22,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// program returns the program with args, and with env as the whole environment.
+// program returns the program with args, and with env as the whole environment, except for
+// the options of the race detector.
 func program(env []string, args ...string) *exec.Cmd {
 	self, err := os.Executable()
 	if err != nil {
 		panic(err)
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = append([]string{asProgram + "=1", "TZ=UTC"}, env...)
+	cmd.Env = append([]string{asProgram + "=1", "TZ=UTC", "GORACE=" + os.Getenv("GORACE")}, env...)
 	return cmd
 }
 
