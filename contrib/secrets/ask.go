@@ -14,9 +14,9 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
-// Ask returns the function for [rotation.ByHand] that asks at the terminal in, such as
-// os.Stdin. Questions go to out. An answer that is a secret does not show: paste only
-// after the question. When ctx ends, Ask restores the echo, so let ctx end at Ctrl-C by
+// Ask returns a function for [rotation.ByHand], which asks at the terminal in, such as
+// os.Stdin. Questions go to out. A pasted secret does not show: paste only after the
+// question. When ctx ends, the function restores the echo, so let ctx end at Ctrl-C by
 // [signal.NotifyContext]. If in is not a terminal, each question fails.
 func Ask(in *os.File, out io.Writer) rotation.Asker {
 	return func(ctx context.Context, q rotation.Question) (string, error) {
