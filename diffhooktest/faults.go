@@ -62,8 +62,8 @@ type Fault struct {
 	// server closes, the delay ends early and the connection breaks.
 	Delay time.Duration
 
-	// Reset breaks the connection instead of a response. On a socket, the client
-	// still reads the first line of a response.
+	// Reset breaks the connection instead of a response: BeforeHandling or
+	// AfterHandling. On a socket, the client still reads the first line of a response.
 	Reset Reset
 
 	// Truncate breaks the connection in the middle of the response's body. The

@@ -112,8 +112,8 @@ func (s *Sender) Send(ctx context.Context, url string, body []byte) Result {
 }
 
 // SendTo is [Sender.Send] to a handler, without a network. Pass the endpoint and
-// not a mux around it: requests have the path /. Each attempt calls h on a new
-// goroutine. After DeliveryTimeout, the context of the request ends and the next
+// not a mux around it: requests have the path /. For a mux, call Send with a
+// [Transport] in the HTTPClient. Each attempt calls h on a new goroutine. After DeliveryTimeout, the context of the request ends and the next
 // attempt may begin, even if h still runs. In a [testing/synctest] bubble, the
 // waits take no real time.
 func (s *Sender) SendTo(ctx context.Context, h http.Handler, body []byte) Result {

@@ -13,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every Go snippet is in a file that compiles: as it stands, or in a function.
+// Every Go snippet of the pages here, and of the READMEs of the libraries of contrib, is in
+// a file that compiles: as it stands, or in a function. A program compiles in a test of
+// the module.
 func TestSnippetsCompile(t *testing.T) {
 	compiled := ""
 	for _, pattern := range []string{"snippets*_test.go", "../contrib/*/*.go"} {
@@ -24,9 +26,18 @@ func TestSnippetsCompile(t *testing.T) {
 		}
 	}
 	inFunction := regexp.MustCompile(`(?m)^(.)`)
+	texts := pages(t)
+	readmes, err := filepath.Glob("../contrib/diffhook*/README.md")
+	require.NoError(t, err)
+	for _, readme := range readmes {
+		texts[readme] = read(t, readme)
+	}
 	snippets := 0
-	for page, text := range pages(t) {
+	for page, text := range texts {
 		for _, snippet := range blocks(text, "go") {
+			if strings.HasPrefix(snippet, "package ") {
+				continue
+			}
 			snippets++
 			if !strings.Contains(compiled, "\n"+snippet) {
 				assert.Contains(t, compiled, "\n"+inFunction.ReplaceAllString(snippet, "\t$1"), "%s: compile what the page shows", page)
@@ -76,6 +87,7 @@ func TestCommandsExist(t *testing.T) {
 		helps += read(t, name)
 	}
 	flags := regexp.MustCompile(`--[a-z][a-z-]*`)
+	shell := regexp.MustCompile("(?ms)^ *```sh\n.*?^ *```$") // also commands of other programs
 	commands := 0
 	for page, text := range pages(t) {
 		for _, snippet := range blocks(text, "sh") {
@@ -87,7 +99,7 @@ func TestCommandsExist(t *testing.T) {
 				}
 			}
 		}
-		for _, flag := range flags.FindAllString(text, -1) {
+		for _, flag := range flags.FindAllString(shell.ReplaceAllString(text, ""), -1) {
 			assert.Contains(t, helps, "\n  "+flag+" ", page)
 		}
 		for _, variable := range regexp.MustCompile(`DIFFHOOK_(\w+_STORE|RECEIVER\w*)`).FindAllString(text, -1) {

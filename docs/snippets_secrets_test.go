@@ -44,11 +44,17 @@ func fingerprint(text string) {
 	fmt.Println(secret.Fingerprint(), err)
 }
 
-func redacted(secret diffhook.Secret, text []byte) *slog.Logger {
-	w := redact.NewWriter(os.Stderr, secret) // w.Add(next) after a rotation
-	logger := slog.New(slog.NewJSONHandler(w, nil))
+func redacted(text []byte) (*slog.Logger, diffhook.SecretSource) {
+	w := redact.NewWriter(os.Stderr)
+	logger := slog.New(slog.NewJSONHandler(w, nil)) // for package log: log.SetOutput(w)
+	files := diffhook.FileSecrets("/run/secrets/diffhook")
+	source := diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
+		secrets, err := files.Load(ctx)
+		w.Add(secrets.Current, secrets.Previous)
+		return secrets, err
+	})
 	for at, key := range redact.Find(text) {
 		fmt.Println(at, key) // shows the key as dh_live_…wxyz
 	}
-	return logger
+	return logger, source
 }

@@ -18,13 +18,13 @@ var _ = []any{server, application, operator}
 
 func handle(context.Context, *diffhook.Event) error { return nil }
 
-func requireToken(next http.Handler) http.Handler { return next }
+func requireToken(token string, next http.Handler) http.Handler { return next }
 
 func ask(context.Context, rotation.Question) (string, error) { return "", os.ErrClosed }
 
 func authorize(*http.Request) {}
 
-func server(ctx context.Context, mux *http.ServeMux) error {
+func server(ctx context.Context, mux *http.ServeMux, token string) error {
 	store := rotation.FileStore("/etc/diffhook/secret.json")
 	v, err := diffhook.NewVerifier(ctx, rotation.Source(store), &diffhook.VerifierOptions{Logger: slog.Default()})
 	if err != nil {
@@ -32,7 +32,7 @@ func server(ctx context.Context, mux *http.ServeMux) error {
 	}
 	go v.Watch(ctx, time.Minute) // reads the document once a minute
 	mux.Handle("POST /hook", v.EventHandler(handle))
-	mux.Handle("/diffhook/status", requireToken(v.StatusHandler()))
+	mux.Handle("/diffhook/status", requireToken(token, v.StatusHandler()))
 	return nil
 }
 

@@ -69,6 +69,18 @@ func TestRetries(t *testing.T) {
 	})
 }
 
+func TestRoute(t *testing.T) {
+	secret := diffhooktest.NewSecret()
+	h := http.NewServeMux()
+	h.Handle("POST /hook", newHandler(t, diffhook.Secrets{Current: secret}))
+	sender := diffhooktest.NewSender(secret, &diffhooktest.SenderOptions{
+		HTTPClient: &http.Client{Transport: diffhooktest.Transport(h)}, // no network
+	})
+	result := sender.Send(t.Context(), "http://example.org/hook", diffhooktest.PageChanged())
+	assert.True(t, result.Delivered)
+	assert.Len(t, result.Attempts, 1)
+}
+
 func TestPlatform(t *testing.T) {
 	server := diffhooktest.NewServer(t)
 	h := newHandler(t, server.Client(nil).SigningSecret)

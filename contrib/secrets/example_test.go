@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"database/sql"
 	"errors"
+	"log"
 	"net/http"
 	"os"
+	"os/signal"
 	"regexp"
 	"strings"
 	"testing"
@@ -76,10 +78,14 @@ func createDocument(ctx context.Context, store rotation.Store, text string) erro
 	return rotation.NewSecret(ctx, store, current)
 }
 
-func rotate(ctx context.Context, store rotation.Store, old string, ask rotation.Asker, receivers map[string]rotation.Receiver) error {
+func rotate(store rotation.Store, old string, receivers map[string]rotation.Receiver) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ask := secrets.Ask(os.Stdin, os.Stderr)
 	return rotation.Secret(ctx, old, rotation.ByHand(ask), store, &rotation.SecretOptions{
 		Receivers:    receivers,
 		RetryHorizon: 2 * time.Minute, // generation 1
+		Observe:      func(s rotation.Step) { log.Print(s.Text) },
 	})
 }
 
