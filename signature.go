@@ -231,7 +231,8 @@ func unescaped(body []byte) []byte {
 }
 
 // configuredForms are the usual changes of a secret between the app and the source.
-// Each function undoes a change. It returns "" if the text shows no such change.
+// Each function undoes a change. It returns "" if the text shows no such change. A
+// result shorter than a secret is not tried.
 var configuredForms = []struct {
 	form, remedy string
 	secret       func(text string) string
@@ -262,7 +263,7 @@ func (h *hinter) secretForm() string {
 	for _, form := range configuredForms {
 		for _, secret := range secrets {
 			key := form.secret(secret.text)
-			if key == "" || key == secret.text {
+			if len(key) < minSecretBytes || key == secret.text {
 				continue
 			}
 			if !h.spend(len(h.body)) {
