@@ -43,6 +43,7 @@ var textFaults = []struct {
 	{hasInvisible, "contains a control character or an invisible character; copy the secret again as plain text"},
 	{isMasked, "is masked or cut short; show and copy the whole secret at App → Settings → API Keys"},
 	{isSignature, "looks like the signature of a delivery; copy the secret from App → Settings → API Keys"},
+	{errorMessage.MatchString, "looks like an error message or a page; correct the program that supplies the secret"},
 	{isObject, "looks like a JSON object; pass the value of the field alone"},
 	{isReference, "looks like an unexpanded reference, such as ${NAME}; expand the reference before the program starts"},
 	{encrypted.MatchString, "looks like an encrypted text; decrypt the text before the program starts"},
@@ -94,6 +95,12 @@ func isMasked(s string) bool {
 var signatureText = regexp.MustCompile(`(?i:\bsha(1|256|512)=[0-9a-f]{40})|^v1a?,[\w+/=-]+$|^t=\d+,v\d=`)
 
 func isSignature(s string) bool { return signatureText.MatchString(s) }
+
+// errorMessage matches the output of a command that should have fetched the secret: a
+// page, the text of an HTTP status, or an error of a shell.
+var errorMessage = regexp.MustCompile(`^(?i:<(?:!doctype|html|\?xml)\b` +
+	`|(?:(?:HTTP/[\d.]+ )?[45]\d\d )?(?:unauthorized|forbidden|(?:page )?not found|internal server error|bad gateway|service unavailable|gateway timeout|too many requests)$` +
+	`|.*: (?:no such file or directory|command not found|permission denied)$)`)
 
 // objectStart matches the beginning of an object in JSON or a similar format: a brace
 // and the name of the first field.
