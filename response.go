@@ -110,7 +110,7 @@ func readError(call *call, e *APIError, resp *http.Response, body []byte, token 
 	documented = e.Code != "" || e.Message != ""
 	if !documented {
 		e.Message = "the response does not say why"
-		if !isJSON(resp.Header) {
+		if e.foreign = !isJSON(resp.Header); e.foreign {
 			e.Message = "the response is not JSON but " + call.scrub(resp.Header.Get("Content-Type"), 60, token) + ": it may come from a proxy"
 		}
 	}
