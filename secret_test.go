@@ -372,6 +372,7 @@ var notSecrets = map[string][]string{
 		"export DIFFHOOK_SIGNING_SECRET=" + currentText, "export HOOK=" + currentText, "set HOOK=" + currentText, "$env:HOOK='" + currentText + "'",
 		"signing_secret=" + currentText, "signing-secret: " + currentText, "signingSecret: " + currentText, "secret=" + currentText, "KEY=" + currentText,
 		"DIFFHOOK_SIGNING_SECRET: " + currentText, `"signing_secret": "` + currentText + `"`, "--signing-secret=" + currentText, "APP_HMAC_VALUE=" + currentText,
+		"Signing secret: " + currentText, "signing secret " + currentText, // with the label of the app
 		"DIFFHOOK_SIGNING_SECRET=", `DIFFHOOK_SIGNING_SECRET=""`, "DIFFHOOK_SIGNING_SECRET=bXktc2lnbmluZy1zZWNyZXQ=",
 	},
 	"JSON": {

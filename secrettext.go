@@ -141,6 +141,9 @@ var (
 var (
 	assignment = regexp.MustCompile(`^(export |setx? |env |ENV |declare -x |-e |--?|\$env:)?["']?([A-Za-z_][\w.-]*)["']?\s*[=:]=?>?\s*(.*)$`)
 
+	// appLabel matches a text copied with the label in the app.
+	appLabel = regexp.MustCompile(`^(?i:signing secret)[ :=]`)
+
 	// variableName is an ordinary name of a variable, in capitals.
 	variableName = regexp.MustCompile(`^[A-Z]+(?:_[A-Z]+)+$`)
 
@@ -148,12 +151,12 @@ var (
 	credentialName = regexp.MustCompile(`(?i:secret|signing|webhook|diffhook|password|(?:^|[_.-])(?:key|token|hook|hmac)(?:$|[_.-]))`)
 )
 
-// isAssignment reports whether s is a name with a value. A name without a value must be
+// isAssignment reports whether s is a name or a label with a value. A name without a value must be
 // in capitals: base64 may end in =.
 func isAssignment(s string) bool {
 	m := assignment.FindStringSubmatch(s)
 	if m == nil {
-		return false
+		return appLabel.MatchString(s)
 	}
 	prefix, name, value := m[1], m[2], strings.Trim(m[3], "= ")
 	switch {
