@@ -515,6 +515,9 @@ func TestHintOfSecret(t *testing.T) {
 	other := mustSecret(t, previousText)
 	for _, tc := range []struct{ name, right, configured, want string }{
 		{"quotes around punctuation", "a&b#c?d!e(f)g;h@", `"a&b#c?d!e(f)g;h@"`, "without the quotes"},
+		{"the rest of a line of JSON", right, `"` + right + `",`, "punctuation"},
+		{"the mark of a shell for no newline", right, right + "%", "punctuation"},
+		{"an invisible letter", right, right + "\u3164", "punctuation"},
 		{"escaped newline", right, right + `\n`, "escapes"},
 		{"escaped CR LF", right, right + `\r\n`, "escapes"},
 		{"whsec_", right, "whsec_" + right, "without the prefix"},
