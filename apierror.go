@@ -35,6 +35,7 @@ type APIError struct {
 	Route    string // the path, without ids except in [Client.Do]
 	Attempts int    // number of times the request was sent
 
+	foreign    bool  // not JSON, maybe from a proxy
 	unexpected bool  // matches ErrUnexpectedResponse
 	unknown    bool  // matches ErrOutcomeUnknown
 	cause      error // hidden in a redact.Error; nil: none
@@ -79,6 +80,8 @@ func attemptsAndID(attempts int, id string) (s string) {
 // "API Keys".
 func (e *APIError) advice() string {
 	switch {
+	case e.foreign:
+		return ""
 	case e.Code == "invalid_client":
 		return "check the client id and the client secret"
 	case e.Is(ErrUnauthorized):

@@ -51,7 +51,7 @@ func NewAPIKey(s string) (APIKey, error) {
 	case strings.TrimSpace(s) != s:
 		return APIKey{}, fmt.Errorf("%w: it begins or ends with white space; trim it", ErrInvalidCredentials)
 	case !ok:
-		return APIKey{}, fmt.Errorf("%w: it does not begin with %s; is it the signing secret?", ErrInvalidCredentials, apiKeyPrefix)
+		return APIKey{}, fmt.Errorf("%w: it %s", ErrInvalidCredentials, prefixFault(s))
 	case rest == "":
 		return APIKey{}, fmt.Errorf("%w: nothing follows %s; copy it whole", ErrInvalidCredentials, apiKeyPrefix)
 	case strings.ContainsFunc(rest, func(r rune) bool { return !redact.IsKeyRune(r) }):
@@ -59,6 +59,18 @@ func NewAPIKey(s string) (APIKey, error) {
 	}
 	s = strings.Clone(s)
 	return APIKey{text: func() string { return s }}, nil
+}
+
+// prefixFault returns the problem of a text that does not begin with the prefix of API
+// keys and client ids, and the remedy, as textFault does.
+func prefixFault(s string) string {
+	if fault := textFault(s); fault != "" {
+		return fault
+	}
+	if strings.Contains(s, apiKeyPrefix) {
+		return "does not begin with " + apiKeyPrefix + "; pass the text from there on alone"
+	}
+	return "does not begin with " + apiKeyPrefix + "; is it the signing secret?"
 }
 
 // Token returns the key: an APIKey is [Credentials].
@@ -137,7 +149,7 @@ func (c clientCredentials) Format(f fmt.State, _ rune) {
 func (c clientCredentials) check() error {
 	switch {
 	case !strings.HasPrefix(c.id, apiKeyPrefix):
-		return fmt.Errorf("%w: the client id does not begin with %s", ErrInvalidCredentials, apiKeyPrefix)
+		return fmt.Errorf("%w: the client id %s", ErrInvalidCredentials, prefixFault(c.id))
 	case strings.ContainsFunc(c.id, func(r rune) bool { return !redact.IsKeyRune(r) }):
 		return fmt.Errorf("%w: the client id contains characters other than letters, digits, - and _; copy the id again from App → Settings → API Keys", ErrInvalidCredentials)
 	case c.secret() == "":

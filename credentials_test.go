@@ -107,6 +107,26 @@ func TestNewAPIKey(t *testing.T) {
 	}
 }
 
+// TestTextBeforeKey: the error names the text before dh_live_, some of which nobody sees.
+func TestTextBeforeKey(t *testing.T) {
+	for text, want := range map[string]string{
+		byteOrderMark + longKeyText:            "byte order mark",
+		"\u200b" + longKeyText:                 "invisible character",
+		`"` + longKeyText + `"`:                "quotes",
+		"DIFFHOOK_API_KEY=" + longKeyText:      "NAME=value",
+		`{"key": "` + longKeyText + `"}`:       "JSON",
+		"${DIFFHOOK_API_KEY}":                  "reference",
+		"Bearer " + longKeyText:                "alone",
+		"Authorization: Bearer " + longKeyText: "alone",
+		currentText:                            "does not begin with dh_live_",
+	} {
+		_, err := diffhook.NewAPIKey(text)
+		assert.ErrorContains(t, err, want, "%q", text)
+		_, err = diffhook.NewClient(diffhook.ClientCredentials(text, opaqueText), nil)
+		assert.ErrorContains(t, err, want, "%q", text)
+	}
+}
+
 func TestAPIKeyShows(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"ordinary", longKeyText, "dh_live_…wxyz"},

@@ -514,7 +514,10 @@ func TestHintOfSecret(t *testing.T) {
 	body := []byte(signedBody)
 	other := mustSecret(t, previousText)
 	for _, tc := range []struct{ name, right, configured, want string }{
-		{"quotes around punctuation", "a&b#c?d!e(f)g;h", `"a&b#c?d!e(f)g;h"`, "without the quotes"},
+		{"quotes around punctuation", "a&b#c?d!e(f)g;h@", `"a&b#c?d!e(f)g;h@"`, "without the quotes"},
+		{"the rest of a line of JSON", right, `"` + right + `",`, "punctuation"},
+		{"the mark of a shell for no newline", right, right + "%", "punctuation"},
+		{"an invisible letter", right, right + "\u3164", "punctuation"},
 		{"escaped newline", right, right + `\n`, "escapes"},
 		{"escaped CR LF", right, right + `\r\n`, "escapes"},
 		{"whsec_", right, "whsec_" + right, "without the prefix"},
@@ -529,6 +532,7 @@ func TestHintOfSecret(t *testing.T) {
 		{"capitals", right, strings.ToUpper(right), "lower case"},
 		{"small letters", strings.ToUpper(right), right, "upper case"},
 		{"a forgery", otherText, right, ""},
+		{"too short for a secret", "\x5f\x2b\x9c\x0d\x8e\x7a\x41\xb6", right[:16], ""}, // a key that panics in FIPS 140-only mode
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			configured, signature := mustSecret(t, tc.configured), referenceSignature(tc.right, body)

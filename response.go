@@ -1,6 +1,7 @@
 package diffhook
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -109,7 +110,7 @@ func readError(call *call, e *APIError, resp *http.Response, body []byte, token 
 	documented = e.Code != "" || e.Message != ""
 	if !documented {
 		e.Message = "the response does not say why"
-		if !isJSON(resp.Header) {
+		if e.foreign = !isJSON(resp.Header); e.foreign {
 			e.Message = "the response is not JSON but " + call.scrub(resp.Header.Get("Content-Type"), 60, token) + ": it may come from a proxy"
 		}
 	}
@@ -123,7 +124,7 @@ func readError(call *call, e *APIError, resp *http.Response, body []byte, token 
 func readSuccess(call *call, resp *http.Response, body []byte, readErr error, token string) (wrong string, cause error) {
 	switch {
 	case call.out == nil:
-		return "", nil
+		return readDone(body), nil
 	case len(body) > maxResponseBytes:
 		return fmt.Sprintf("the response is longer than %d bytes", maxResponseBytes), nil
 	case resp.StatusCode == http.StatusNoContent:
@@ -144,6 +145,22 @@ func readSuccess(call *call, resp *http.Response, body []byte, readErr error, to
 		return "the response is not JSON but " + call.scrub(resp.Header.Get("Content-Type"), 60, token) + "; check BaseURL", nil
 	}
 	return "the response is not valid JSON", nil
+}
+
+// readDone returns the fault of the response to a call without data, or "". A page is
+// from another program, and an error means that the call was not carried out. Any other
+// response is a success: the status says so.
+func readDone(body []byte) string {
+	if bytes.HasPrefix(bytes.TrimLeft(body, "\ufeff \t\r\n"), []byte("<")) {
+		return "the response is a web page; check BaseURL"
+	}
+	var data, failure value
+	response, _ := parseValue(body)
+	response.fill(field{"data", &data}, field{"error", &failure})
+	if (len(data) == 0 || data.isNull()) && (failure.isObject() || failure.isText() && !failure.saysNothing()) {
+		return "the response contains an error"
+	}
+	return ""
 }
 
 // readResponse decodes a response, or the data in the envelope, into out. Null is an

@@ -58,7 +58,8 @@ const (
 //   - is an API key, a signature, or the text that a Secret prints as;
 //   - is in quotes, a line NAME=value or a JSON object;
 //   - stands for a secret, and can be guessed: ${NAME}, $(NAME), %NAME%, {{name}},
-//     <your-secret>, the name of a variable, arn:…, op://…, a URL, a file's path.
+//     <your-secret>, the name of a variable, arn:…, op://…, a URL, a path, an error
+//     message.
 func NewSecret(s string) (Secret, error) {
 	fault := textFault(s)
 	switch {

@@ -372,6 +372,7 @@ var notSecrets = map[string][]string{
 		"export DIFFHOOK_SIGNING_SECRET=" + currentText, "export HOOK=" + currentText, "set HOOK=" + currentText, "$env:HOOK='" + currentText + "'",
 		"signing_secret=" + currentText, "signing-secret: " + currentText, "signingSecret: " + currentText, "secret=" + currentText, "KEY=" + currentText,
 		"DIFFHOOK_SIGNING_SECRET: " + currentText, `"signing_secret": "` + currentText + `"`, "--signing-secret=" + currentText, "APP_HMAC_VALUE=" + currentText,
+		"Signing secret: " + currentText, "signing secret " + currentText, // with the label of the app
 		"DIFFHOOK_SIGNING_SECRET=", `DIFFHOOK_SIGNING_SECRET=""`, "DIFFHOOK_SIGNING_SECRET=bXktc2lnbmluZy1zZWNyZXQ=",
 	},
 	"JSON": {
@@ -392,6 +393,11 @@ var notSecrets = map[string][]string{
 		"sha256=" + strings.Repeat("0123456789abcdef", 4), "SHA256=" + strings.Repeat("0123456789ABCDEF", 4), "X-DiffHook-Signature: sha256=" + strings.Repeat("0123456789abcdef", 4),
 		"sha1=" + strings.Repeat("01234567", 5), "v1," + strings.Repeat("0123456789abcdef", 2), "v1," + base64Text, "v1a," + base64Text,
 		"v1,whsec_" + base64Text, "t=1492774577,v1=" + strings.Repeat("0123456789abcdef", 4),
+	},
+	"error message": { // of curl, a shell or cat, in place of the secret that they should have fetched
+		"404 page not found", "401 Unauthorized", "Internal Server Error", "503 Service Unavailable", "HTTP/1.1 403 Forbidden",
+		"<html><head><title>404 Not Found</title></head></html>", "<!DOCTYPE html><title>Log in</title>", `<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>`,
+		"cat: /run/secrets/diffhook: No such file or directory", "bash: vault: command not found", "cat: /run/secrets/diffhook: Permission denied",
 	},
 	"placeholder": {
 		"your-signing-secret", "YOUR_PHRASE_GOES_HERE", "your_signing_key_here", "your signing secret here", "YourSigningSecretHere", "replace-me-with-a-secret", "REPLACE_ME_REPLACE_ME", "changeme-changeme", "changemechangeme",
@@ -473,6 +479,7 @@ func TestSecretsThatLookOdd(t *testing.T) {
 		"$2a$10$N9qo8uLOickgx2ZMRZoMye", "$x9#Kd72jQ!mPz0<Lw", "<9xK#2d7Qj!mPz0Lw>", "%9xK#2d7Qj!mPz0Lw%", "{9xK#2d7Qj!mPz0Lw}", `"9xK#2d7Qj!mPz0Lw"`,
 		"/9xK2d7QjmPz0Lw/8a7s6d5f", "9xK2d7Qj=mPz0Lw8a7s6", "x=9K2d7QjmPz0Lw8a7s6", "q7:K2d7QjmPz0Lw8a7s6", "v2,K2d7QjmPz0Lw8a7s6", "sha256-K2d7QjmPz0Lw8a7s6",
 		"whsec_xxxxK2d7QjmPz0Lw8a7s6", "xxxxxxxx-5f2b-9c0d-8e7a-41b6a3c4d5e6", "9xK2${d7QjmPz0}Lw8a7s6", "9xK2d7Qj{{mPz0Lw}}8a7s6", "$(9xK2d7QjmPz0Lw8a7s6)",
+		"404-page-not-found-9xK2", "<h9xK2d7Qj!mPz0Lw8a", "503 horses battery staple",
 		"test_5f2b9c0d8e7a41b6", "signing-secret-5f2b9c0d8e7a41b6", "größer-als-sechzehn",
 	} {
 		_, err := diffhook.NewSecret(text)

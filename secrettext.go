@@ -43,6 +43,7 @@ var textFaults = []struct {
 	{hasInvisible, "contains a control character or an invisible character; copy the secret again as plain text"},
 	{isMasked, "is masked or cut short; show and copy the whole secret at App → Settings → API Keys"},
 	{isSignature, "looks like the signature of a delivery; copy the secret from App → Settings → API Keys"},
+	{errorMessage.MatchString, "looks like an error message or a page; correct the program that supplies the secret"},
 	{isObject, "looks like a JSON object; pass the value of the field alone"},
 	{isReference, "looks like an unexpanded reference, such as ${NAME}; expand the reference before the program starts"},
 	{encrypted.MatchString, "looks like an encrypted text; decrypt the text before the program starts"},
@@ -95,6 +96,12 @@ var signatureText = regexp.MustCompile(`(?i:\bsha(1|256|512)=[0-9a-f]{40})|^v1a?
 
 func isSignature(s string) bool { return signatureText.MatchString(s) }
 
+// errorMessage matches the output of a command that should have fetched the secret: a
+// page, the text of an HTTP status, or an error of a shell.
+var errorMessage = regexp.MustCompile(`^(?i:<(?:!doctype|html|\?xml)\b` +
+	`|(?:(?:HTTP/[\d.]+ )?[45]\d\d )?(?:unauthorized|forbidden|(?:page )?not found|internal server error|bad gateway|service unavailable|gateway timeout|too many requests)$` +
+	`|.*: (?:no such file or directory|command not found|permission denied)$)`)
+
 // objectStart matches the beginning of an object in JSON or a similar format: a brace
 // and the name of the first field.
 var objectStart = regexp.MustCompile(`^\{\s*("[\w. -]+"|'[\w. -]+')\s*[:=]|^\{\s*[A-Za-z_]\w*: `)
@@ -134,6 +141,9 @@ var (
 var (
 	assignment = regexp.MustCompile(`^(export |setx? |env |ENV |declare -x |-e |--?|\$env:)?["']?([A-Za-z_][\w.-]*)["']?\s*[=:]=?>?\s*(.*)$`)
 
+	// appLabel matches a text copied with the label in the app.
+	appLabel = regexp.MustCompile(`^(?i:signing secret)[ :=]`)
+
 	// variableName is an ordinary name of a variable, in capitals.
 	variableName = regexp.MustCompile(`^[A-Z]+(?:_[A-Z]+)+$`)
 
@@ -141,12 +151,12 @@ var (
 	credentialName = regexp.MustCompile(`(?i:secret|signing|webhook|diffhook|password|(?:^|[_.-])(?:key|token|hook|hmac)(?:$|[_.-]))`)
 )
 
-// isAssignment reports whether s is a name with a value. A name without a value must be
+// isAssignment reports whether s is a name or a label with a value. A name without a value must be
 // in capitals: base64 may end in =.
 func isAssignment(s string) bool {
 	m := assignment.FindStringSubmatch(s)
 	if m == nil {
-		return false
+		return appLabel.MatchString(s)
 	}
 	prefix, name, value := m[1], m[2], strings.Trim(m[3], "= ")
 	switch {

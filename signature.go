@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // The headers with the signature of a delivery, from DiffHook's page "Verifying
@@ -231,12 +233,14 @@ func unescaped(body []byte) []byte {
 }
 
 // configuredForms are the usual changes of a secret between the app and the source.
-// Each function undoes a change. It returns "" if the text shows no such change.
+// Each function undoes a change. It returns "" if the text shows no such change. A
+// result shorter than a secret is not tried.
 var configuredForms = []struct {
 	form, remedy string
 	secret       func(text string) string
 }{
 	{"without the quotes", "remove the quotes", func(s string) string { inner, _ := unquote(s); return inner }},
+	{"without the punctuation around", "remove it", withoutPunctuation},
 	{`without the escapes at the end`, `remove \n and the like`, withoutEscapes},
 	{"without the prefix", "remove it", withoutPrefix},
 	{"base64-decoded", "configure the decoded text", decodeBase64},
@@ -262,7 +266,7 @@ func (h *hinter) secretForm() string {
 	for _, form := range configuredForms {
 		for _, secret := range secrets {
 			key := form.secret(secret.text)
-			if key == "" || key == secret.text {
+			if len(key) < minSecretBytes || key == secret.text {
 				continue
 			}
 			if !h.spend(len(h.body)) {
@@ -280,6 +284,12 @@ func (h *hinter) signedWith(key string) bool {
 	mac := hmac.New(sha256.New, []byte(key))
 	mac.Write(h.body)
 	return hmac.Equal(mac.Sum(nil), h.tag[:])
+}
+
+// withoutPunctuation returns s without a quote, a comma, the % of a shell and the like at
+// the ends: without all characters but ASCII letters and digits, and those of base64.
+func withoutPunctuation(s string) string {
+	return strings.TrimFunc(s, func(r rune) bool { return !redact.IsKeyRune(r) && !strings.ContainsRune("+/=", r) })
 }
 
 // withoutEscapes returns s without \n, \r and \t, written as two characters, at the

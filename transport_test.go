@@ -585,6 +585,26 @@ func TestServersMessages(t *testing.T) {
 	}
 }
 
+// TestAdvice: a page may come from a proxy, and says nothing about the key.
+func TestAdvice(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		answer http.HandlerFunc
+		about  bool // the key
+	}{
+		{"401", answeringJSON(401, `{"error": "Invalid API key"}`), true},
+		{"401 without a body", answering(401, "", ""), true},
+		{"403", answeringJSON(403, `{"error": {"code": "FORBIDDEN"}}`), true},
+		{"HTML 401", answering(401, "text/html", "<p>Unauthorized"), false},
+		{"HTML 403", answering(403, "text/html", "<p>Blocked"), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := newHandlerClient(t, c.answer, nil)
+			assert.Equal(t, c.about, strings.Contains(client.Monitors.Delete(t.Context(), "mon_1").Error(), "the key is"))
+		})
+	}
+}
+
 // TestBadAnswers: each kind of undocumented answer has a different error.
 func TestBadAnswers(t *testing.T) {
 	const json = "application/json"
