@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
+	"github.com/diffhook/diffhook-go/internal/faultproxy"
 )
 
 // logLines is a log for reading while it grows.
@@ -80,15 +81,15 @@ func TestRedisComesBack(t *testing.T) {
 // TestLeavingIsNoOutage: a caller who leaves during a call of Redis says nothing of Redis.
 func TestLeavingIsNoOutage(t *testing.T) {
 	o := options(t, serverURL(t, "DIFFHOOK_TEST_REDIS"))
-	p := startProxy(t, o.Addr)
+	p := faultproxy.StartForAnswers(t, o.Addr, scripts)
 	var log logLines
-	l := newLimiter(t, "redis://"+p.addr, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	l := newLimiter(t, "redis://"+p.Target, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, l.Wait(t.Context()))
-	p.fail(hold, 1)
+	p.Hold(0)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.Error(t, l.Wait(ctx))
-	p.release()
+	p.Release()
 	require.NoError(t, l.Wait(t.Context()))
 	assert.Zero(t, log.count("\n"))
 }
@@ -104,16 +105,16 @@ func canFailFast(t *testing.T, l *diffhookredis.Limiter) bool {
 func TestRedisStalls(t *testing.T) {
 	url := serverURL(t, "DIFFHOOK_TEST_REDIS")
 	o := options(t, url)
-	p := startProxy(t, o.Addr)
+	p := faultproxy.StartForAnswers(t, o.Addr, scripts)
 	var log logLines
-	l := newLimiter(t, "redis://"+p.addr, randomName(), 90, 60*time.Second, diffhookredis.LimiterOptions{ // a turn in 709 ms, and a burst of 3
+	l := newLimiter(t, "redis://"+p.Target, randomName(), 90, 60*time.Second, diffhookredis.LimiterOptions{ // a turn in 709 ms, and a burst of 3
 		Processes: 1, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	require.NoError(t, l.Wait(t.Context()))
-	p.fail(hold, 1000)
+	p.Hold(0)
 	require.NoError(t, l.Wait(t.Context()))
 	assert.Equal(t, 1, log.count("level=WARN"))
-	p.release()
+	p.Release()
 	eventually(t, "Redis is back", func() bool {
 		require.NoError(t, l.Wait(t.Context()))
 		return log.count("Redis is back") == 1
@@ -125,10 +126,10 @@ func TestRedisStalls(t *testing.T) {
 // do not wait in vain for as long as Redis is away.
 func TestRedisStallsForHastyCallers(t *testing.T) {
 	o := options(t, serverURL(t, "DIFFHOOK_TEST_REDIS"))
-	p := startProxy(t, o.Addr)
-	l := newLimiter(t, "redis://"+p.addr, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{Processes: 1})
+	p := faultproxy.StartForAnswers(t, o.Addr, scripts)
+	l := newLimiter(t, "redis://"+p.Target, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{Processes: 1})
 	require.NoError(t, l.Wait(t.Context()))
-	p.fail(hold, 1000)
+	p.Hold(0)
 	started := 0
 	for range 10 {
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
+	"github.com/diffhook/diffhook-go/internal/faultproxy"
 	"github.com/diffhook/diffhook-go/once"
 )
 
@@ -55,15 +56,15 @@ func TestReplicas(t *testing.T) {
 // takes over. No acknowledged record is missing.
 func TestReplicaTakesOver(t *testing.T) {
 	primary := startServer(t, "--repl-diskless-sync-delay", "0")
-	p := startProxy(t, primary.addr)
+	p := faultproxy.StartForAnswers(t, primary.addr, scripts)
 	o := primary.options()
-	o.Addr = p.addr
+	o.Addr = p.Target
 	s := replicated(t, newClient(t, o))
 	replica := startReplica(t, primary, s)
 	var done []once.Key
 	for i := range 200 {
 		if i%20 == 0 {
-			p.fail(cut, 1)
+			p.Cut(0, 1)
 		}
 		k := newKey()
 		require.NoError(t, s.Claim(t.Context(), k, "token", time.Minute), "a lost answer is asked for again")
