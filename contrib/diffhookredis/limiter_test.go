@@ -2,7 +2,6 @@ package diffhookredis_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
 	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/internal/childprocess"
 )
 
 // TestPlan: even with the latest use of turns, no more than the plan starts, and nine tenths
@@ -44,13 +44,12 @@ func TestFleet(t *testing.T) {
 		name := randomName()
 		starts := make([][]int64, processes)
 		var running sync.WaitGroup
-		var fleet []*child
+		var fleet []*childprocess.Child
 		for i := range processes {
-			c := startChild(t, "limit", "REDIS_URL="+url, "NAME="+name, "PLAN="+strconv.Itoa(plan),
-				"WINDOW_MS="+fmt.Sprint(window.Milliseconds()), "GOROUTINES="+strconv.Itoa(1+i%4*5))
+			c := childprocess.Start(t, job{URL: url, Name: name, Plan: plan, Window: window, Callers: 1 + i%4*5})
 			fleet = append(fleet, c)
 			running.Go(func() {
-				for line := c.line(); line != ""; line = c.line() {
+				for line := range c.Lines {
 					at, err := strconv.ParseInt(line, 10, 64)
 					assert.NoError(t, err)
 					starts[i] = append(starts[i], at)
@@ -59,7 +58,7 @@ func TestFleet(t *testing.T) {
 		}
 		time.Sleep(length + window/2) // other processes run
 		for _, c := range fleet {
-			_ = c.Process.Kill()
+			c.Kill()
 		}
 		running.Wait()
 

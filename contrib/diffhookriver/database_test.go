@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
@@ -221,7 +220,7 @@ func (db *database[TTx]) depose(t testing.TB) {
 }
 
 func newEvent(t testing.TB, label string) *diffhook.Event {
-	e, err := diffhook.ParseEvent(fmt.Appendf(nil, `{"event":"page.changed","monitor_id":"mon_%s","label":%q,"triggered_at":"2026-03-16T14:22:00Z"}`, rand.Text(), label))
+	e, err := diffhook.ParseEvent(newDelivery(t, label).body)
 	require.NoError(t, err)
 	return e
 }
