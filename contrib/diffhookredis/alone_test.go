@@ -14,6 +14,7 @@ import (
 
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
 	"github.com/diffhook/diffhook-go/internal/faultproxy"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // logLines is a log for reading while it grows.
@@ -64,7 +65,7 @@ func TestRedisComesBack(t *testing.T) {
 		Processes: 1, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	waitUntilSaid := func(text string, times int) {
-		eventually(t, text, func() bool {
+		testservers.Eventually(t, text, func() bool {
 			require.NoError(t, l.Wait(t.Context()))
 			return log.count(text) == times
 		})
@@ -80,7 +81,7 @@ func TestRedisComesBack(t *testing.T) {
 
 // TestLeavingIsNoOutage: a caller who leaves during a call of Redis says nothing of Redis.
 func TestLeavingIsNoOutage(t *testing.T) {
-	o := options(t, serverURL(t, "DIFFHOOK_TEST_REDIS"))
+	o := options(t, testservers.Address(t, "REDIS"))
 	p := faultproxy.StartForAnswers(t, o.Addr, scripts)
 	var log logLines
 	l := newLimiter(t, "redis://"+p.Target, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -103,7 +104,7 @@ func canFailFast(t *testing.T, l *diffhookredis.Limiter) bool {
 // TestRedisStalls: a server without answers counts as away after a second. When it answers
 // again, the requests of the meantime count: there is no burst.
 func TestRedisStalls(t *testing.T) {
-	url := serverURL(t, "DIFFHOOK_TEST_REDIS")
+	url := testservers.Address(t, "REDIS")
 	o := options(t, url)
 	p := faultproxy.StartForAnswers(t, o.Addr, scripts)
 	var log logLines
@@ -115,7 +116,7 @@ func TestRedisStalls(t *testing.T) {
 	require.NoError(t, l.Wait(t.Context()))
 	assert.Equal(t, 1, log.count("level=WARN"))
 	p.Release()
-	eventually(t, "Redis is back", func() bool {
+	testservers.Eventually(t, "Redis is back", func() bool {
 		require.NoError(t, l.Wait(t.Context()))
 		return log.count("Redis is back") == 1
 	})
@@ -125,7 +126,7 @@ func TestRedisStalls(t *testing.T) {
 // TestRedisStallsForHastyCallers: callers whose deadlines come before the end of a call
 // do not wait in vain for as long as Redis is away.
 func TestRedisStallsForHastyCallers(t *testing.T) {
-	o := options(t, serverURL(t, "DIFFHOOK_TEST_REDIS"))
+	o := options(t, testservers.Address(t, "REDIS"))
 	p := faultproxy.StartForAnswers(t, o.Addr, scripts)
 	l := newLimiter(t, "redis://"+p.Target, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{Processes: 1})
 	require.NoError(t, l.Wait(t.Context()))

@@ -15,6 +15,7 @@ import (
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
 	"github.com/diffhook/diffhook-go/internal/faultproxy"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 	"github.com/diffhook/diffhook-go/once"
 )
 
@@ -108,7 +109,7 @@ func TestStalledServer(t *testing.T) {
 		assert.Equal(t, 1, effects)
 
 		p.Release()
-		eventually(t, "the held release or the lease lets a retry in", func() bool { return f(t.Context(), e) == nil })
+		testservers.Eventually(t, "the held release or the lease lets a retry in", func() bool { return f(t.Context(), e) == nil })
 		assert.Equal(t, 2, effects)
 	})
 }
@@ -164,7 +165,7 @@ func TestRestartedServer(t *testing.T) {
 	require.ErrorIs(t, f(t.Context(), e), diffhook.ErrUnavailable)
 	assert.Equal(t, 2, effects)
 	server.start()
-	eventually(t, "the client reconnects", func() bool { return f(t.Context(), e) == nil })
+	testservers.Eventually(t, "the client reconnects", func() bool { return f(t.Context(), e) == nil })
 	assert.Equal(t, 3, effects)
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
 	"github.com/diffhook/diffhook-go/diffhooktest"
 	"github.com/diffhook/diffhook-go/internal/childprocess"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // TestPlan: even with the latest use of turns, no more than the plan starts, and nine tenths
@@ -112,7 +113,7 @@ func TestPauseReachesOtherProcesses(t *testing.T) {
 		require.NoError(t, a.Wait(t.Context()))
 		waiting := make(chan error, 1)
 		go func() { waiting <- b.Wait(t.Context()) }() // a turn in a second
-		eventually(t, "b has a turn", func() bool { return !canStartBefore(t, a, 1500*time.Millisecond) })
+		testservers.Eventually(t, "b has a turn", func() bool { return !canStartBefore(t, a, 1500*time.Millisecond) })
 		a.Pause(t.Context(), 30*time.Second)
 		for _, err := range []error{<-waiting, b.Wait(t.Context()), a.Wait(t.Context())} {
 			var pause *diffhook.PauseError
@@ -141,7 +142,7 @@ func canStartBefore(t *testing.T, l *diffhookredis.Limiter, d time.Duration) boo
 // TestClientsShareARefusal: the client of another process gets no second 429, and goes on
 // after the pause.
 func TestClientsShareARefusal(t *testing.T) {
-	url := serverURL(t, "DIFFHOOK_TEST_REDIS")
+	url := testservers.Address(t, "REDIS")
 	s := diffhooktest.NewServer(t)
 	name := randomName()
 	client := func() *diffhook.Client {
@@ -181,7 +182,7 @@ func TestTurnIsKept(t *testing.T) {
 		leaving, leave := context.WithCancel(t.Context())
 		left := make(chan error, 1)
 		go func() { left <- l.Wait(leaving) }()
-		eventually(t, "the caller has a turn", func() bool { return turns() != before })
+		testservers.Eventually(t, "the caller has a turn", func() bool { return turns() != before })
 		leave()
 		require.ErrorIs(t, <-left, context.Canceled)
 		kept := turns()
@@ -221,7 +222,7 @@ func TestLateTurnIsLost(t *testing.T) {
 		leaving, leave := context.WithCancel(t.Context())
 		left := make(chan error, 1)
 		go func() { left <- l.Wait(leaving) }()
-		eventually(t, "the caller has a turn", func() bool { return turns() != before })
+		testservers.Eventually(t, "the caller has a turn", func() bool { return turns() != before })
 		leave()
 		<-left
 		kept := turns()
@@ -264,7 +265,7 @@ func testClockSetBack(t *testing.T, url string, by time.Duration) {
 	waiting := make(chan error, 1)
 	before := client.HGet(t.Context(), "diffhook:limit:{"+name+"}", "tat").Val()
 	go func() { waiting <- l.Wait(t.Context()) }()
-	eventually(t, "a caller has a turn", func() bool {
+	testservers.Eventually(t, "a caller has a turn", func() bool {
 		return client.HGet(t.Context(), "diffhook:limit:{"+name+"}", "tat").Val() != before
 	})
 	l.Pause(t.Context(), time.Minute)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/diffhook/diffhook-go/diffhooktest"
 	"github.com/diffhook/diffhook-go/internal/childprocess"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // all reports whether the tests run all paths, and not a sample.
@@ -147,7 +148,7 @@ func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps
 	}
 	stopped := map[string]int{}
 	for range steps { // each victim can work at any event
-		eventually(t, "every event stops at its step", func() bool {
+		testservers.Eventually(t, "every event stops at its step", func() bool {
 			for _, victim := range victims {
 				select {
 				case step := <-victim.Lines:
@@ -174,7 +175,7 @@ func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps
 			assert.Len(t, result.Attempts, 3, "killed, then an answer lost")
 		}
 	}
-	eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
+	testservers.Eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
 	for i, d := range deliveries {
 		assert.Equal(t, 1, db.effects(t, d.monitorID), steps[i])
 		assert.Equal(t, http.StatusNoContent, d.post(survivor.URL), "a duplicate of a done event")
@@ -211,7 +212,7 @@ func testDuplicates[TTx any](t *testing.T, kind, dsn string, db *database[TTx]) 
 		for _, status := range statuses {
 			assert.Equal(t, http.StatusNoContent, status)
 		}
-		eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+		testservers.Eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 		assert.Equal(t, 1, db.effects(t, d.monitorID))
 	}
 }

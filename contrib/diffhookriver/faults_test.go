@@ -20,6 +20,7 @@ import (
 	"github.com/diffhook/diffhook-go/contrib/diffhookriver"
 	"github.com/diffhook/diffhook-go/diffhooktest"
 	"github.com/diffhook/diffhook-go/internal/faultproxy"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // never is the hook of a receiver or worker without faults.
@@ -98,9 +99,9 @@ func TestLostAnswersOfEnqueue(t *testing.T) {
 		d.attempts(t, h)
 		met := p.Met()
 		p.Release()
-		eventually(t, "the event is worked", func() bool { return db.effects(t, d.monitorID) == 1 })
+		testservers.Eventually(t, "the event is worked", func() bool { return db.effects(t, d.monitorID) == 1 })
 		d.attempts(t, h) // a duplicate
-		eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+		testservers.Eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 		require.Equal(t, 1, db.effects(t, d.monitorID), "fault after %d pieces", after)
 		return met
 	})
@@ -125,7 +126,7 @@ func TestLostAnswersOfCompleteTx(t *testing.T) {
 		ids = append(ids, e.MonitorID)
 		p.Cut(after, 1)
 		require.NoError(t, diffhookriver.Enqueue(client)(t.Context(), e))
-		eventually(t, "the work is done", func() bool { return db.unfinished(t) == 0 && running.Load() == 0 })
+		testservers.Eventually(t, "the work is done", func() bool { return db.unfinished(t) == 0 && running.Load() == 0 })
 		met := p.Met()
 		p.Release()
 		require.Equal(t, 1, db.effects(t, e.MonitorID), "fault after %d pieces", after)
@@ -156,11 +157,11 @@ func TestLostAnswersOfRiver(t *testing.T) {
 			for _, d := range deliveries {
 				d.attempts(t, receiver(client, never))
 			}
-			eventually(t, "the fault is met", p.Met)
+			testservers.Eventually(t, "the fault is met", p.Met)
 			time.Sleep(rescueTime) // River uses the real clock
 			db.depose(t)
 			start(t, db, db.once, 1)
-			eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
+			testservers.Eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
 			for _, d := range deliveries {
 				assert.Equal(t, 1, db.effects(t, d.monitorID))
 			}
@@ -193,7 +194,7 @@ func TestStalledEnqueue(t *testing.T) {
 		}
 		p.Release()
 		d.attempts(t, h)
-		eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+		testservers.Eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 		require.Equal(t, 1, db.effects(t, d.monitorID), "stalled after %d pieces", after)
 		return met
 	})
@@ -235,13 +236,13 @@ func TestStalledWorker(t *testing.T) {
 			p.Release()
 			during.attempts(t, h)
 			later.attempts(t, h)
-			eventually(t, "the process works again", func() bool {
+			testservers.Eventually(t, "the process works again", func() bool {
 				return db.effects(t, during.monitorID) == 1 && db.effects(t, later.monitorID) == 1
 			})
 			time.Sleep(rescueTime)
 			db.depose(t)
 			start(t, db, db.once, 1)
-			eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
+			testservers.Eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
 			for _, d := range []delivery{inWork, during, later} {
 				assert.Equal(t, 1, db.effects(t, d.monitorID))
 			}
