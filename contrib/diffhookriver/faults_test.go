@@ -138,6 +138,18 @@ func TestLostAnswersOfCompleteTx(t *testing.T) {
 	}
 }
 
+// requireRescue rescues the jobs of dead or stalled workers, and requires each effect once.
+func requireRescue(t testing.TB, db *database[pgx.Tx], deliveries ...delivery) {
+	t.Helper()
+	time.Sleep(rescueTime) // River uses the real clock
+	db.depose(t)
+	start(t, db, db.once, 4)
+	testservers.Eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
+	for _, d := range deliveries {
+		require.Equal(t, 1, db.effects(t, d.monitorID))
+	}
+}
+
 // TestLostAnswersOfRiver breaks a connection of a process, which receives and works, at each
 // of the first pieces in turn. A job whose fetch was lost is rescued.
 func TestLostAnswersOfRiver(t *testing.T) {
@@ -158,13 +170,7 @@ func TestLostAnswersOfRiver(t *testing.T) {
 				d.attempts(t, receiver(client, never))
 			}
 			testservers.Eventually(t, "the fault is met", p.Met)
-			time.Sleep(rescueTime) // River uses the real clock
-			db.depose(t)
-			start(t, db, db.once, 1)
-			testservers.Eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
-			for _, d := range deliveries {
-				assert.Equal(t, 1, db.effects(t, d.monitorID))
-			}
+			requireRescue(t, db, deliveries...)
 		})
 	}
 }
@@ -239,13 +245,7 @@ func TestStalledWorker(t *testing.T) {
 			testservers.Eventually(t, "the process works again", func() bool {
 				return db.effects(t, during.monitorID) == 1 && db.effects(t, later.monitorID) == 1
 			})
-			time.Sleep(rescueTime)
-			db.depose(t)
-			start(t, db, db.once, 1)
-			testservers.Eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
-			for _, d := range []delivery{inWork, during, later} {
-				assert.Equal(t, 1, db.effects(t, d.monitorID))
-			}
+			requireRescue(t, db, inWork, during, later)
 		})
 	}
 }

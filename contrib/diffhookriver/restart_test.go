@@ -4,7 +4,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
@@ -63,13 +62,7 @@ func restartAt(t *testing.T, step string) {
 		n, err := fresh.number(t.Context(), startTimeQuery)
 		return err == nil && n != began
 	})
-	time.Sleep(rescueTime) // River uses the real clock
-	fresh.depose(t)
-	start(t, fresh, fresh.once, 4)
-	testservers.Eventually(t, "every job is completed", func() bool { return fresh.unfinished(t) == 0 })
-	for _, d := range deliveries {
-		assert.Equal(t, 1, fresh.effects(t, d.monitorID))
-	}
+	requireRescue(t, fresh, deliveries...)
 }
 
 // startTimeQuery returns the start of the server in milliseconds.
