@@ -45,8 +45,8 @@ func demand(goroutines int, d time.Duration, call func() error) (failed int, exa
 	return failed, example
 }
 
-// refusals returns when the emulator answered 429.
-func refusals(s *diffhooktest.Server) (at []time.Time) {
+// times429 returns when the emulator responded with 429.
+func times429(s *diffhooktest.Server) (at []time.Time) {
 	for _, r := range s.Requests() {
 		if r.Status == http.StatusTooManyRequests {
 			at = append(at, r.Time)
@@ -170,7 +170,7 @@ func TestClientDrawsNo429(t *testing.T) {
 				began := s.Now()
 				failed, err := demand(500, long, func() error { return listKeys(t.Context(), client) })
 				require.Zero(t, failed, err)
-				assert.Empty(t, refusals(s))
+				assert.Empty(t, times429(s))
 				used := 0
 				for _, r := range s.Requests() {
 					if r.Time.Sub(began) < long {
@@ -183,10 +183,10 @@ func TestClientDrawsNo429(t *testing.T) {
 	}
 }
 
-// TestRefusalStopsAll: if another process uses up the allowance, the first 429 is the
+// Test429StopsAll: if another process uses up the allowance, the first 429 is the
 // last. Nothing starts until the time named by it, and the next calls draw no other
 // 429.
-func TestRefusalStopsAll(t *testing.T) {
+func Test429StopsAll(t *testing.T) {
 	for _, generation := range []int{1, 2} {
 		for _, late := range []time.Duration{0, 10 * time.Second, 25500 * time.Millisecond} {
 			t.Run("generation "+strconv.Itoa(generation)+", "+late.String()+" later", func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestRefusalStopsAll(t *testing.T) {
 
 					failed, err := demand(50, 5*time.Minute, func() error { return listKeys(t.Context(), client) })
 					require.Zero(t, failed, err)
-					refused := refusals(s)
+					refused := times429(s)
 					require.NotEmpty(t, refused)
 					// Requests that start together get their 429s together.
 					assert.LessOrEqual(t, len(refused), diffhook.FreePlan/20)
@@ -223,9 +223,9 @@ func TestRefusalStopsAll(t *testing.T) {
 	}
 }
 
-// TestRefusalReachesThoseInLine: goroutines in line at the limiter stop too, and do not
+// Test429ReachesTheQueue: goroutines in line at the limiter stop too, and do not
 // start in a burst after the pause.
-func TestRefusalReachesThoseInLine(t *testing.T) {
+func Test429ReachesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := diffhooktest.New()
 		t.Cleanup(s.Close)
@@ -235,7 +235,7 @@ func TestRefusalReachesThoseInLine(t *testing.T) {
 		})
 		failed, err := demand(50, 5*time.Minute, func() error { return listKeys(t.Context(), client) })
 		require.Zero(t, failed, err)
-		refused := refusals(s)
+		refused := times429(s)
 		require.Len(t, refused, 1)
 		var starts startLog
 		for _, r := range s.Requests() {
@@ -247,9 +247,9 @@ func TestRefusalReachesThoseInLine(t *testing.T) {
 	})
 }
 
-// TestLongestRefusalCounts: a later 429 with a shorter time, as from several limits at
+// TestLongest429Counts: a later 429 with a shorter time, as from several limits at
 // once, does not end the pause.
-func TestLongestRefusalCounts(t *testing.T) {
+func TestLongest429Counts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
 		client := s.Client(&diffhook.ClientOptions{Limiter: unlimited()})
@@ -269,9 +269,9 @@ func TestLongestRefusalCounts(t *testing.T) {
 	})
 }
 
-// TestRefusalForTooLong: during a pause longer than MaxRetryWait, this call and later
+// Test429ForTooLong: during a pause longer than MaxRetryWait, this call and later
 // calls return the error at once.
-func TestRefusalForTooLong(t *testing.T) {
+func Test429ForTooLong(t *testing.T) {
 	for _, generation := range []int{1, 2} {
 		t.Run(strconv.Itoa(generation), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -660,7 +660,7 @@ func eachCrowded(t *testing.T, test func(*testing.T, *diffhooktest.Server, *diff
 					leave := crowd(t, client)
 					defer leave()
 					test(t, s, client)
-					assert.Empty(t, refusals(s))
+					assert.Empty(t, times429(s))
 				})
 			})
 		}
@@ -749,7 +749,7 @@ func TestSigningSecretInAPause(t *testing.T) {
 				defer crowd(t, client)()
 				refuse(s)
 				pause(2 * turnTime)
-				refused := refusals(s)
+				refused := times429(s)
 				require.Len(t, refused, 1)
 				end := refused[0].Add(30 * time.Second)
 
@@ -766,7 +766,7 @@ func TestSigningSecretInAPause(t *testing.T) {
 				pause(time.Until(end) - 2*time.Second)
 				require.NoError(t, load(t, client), "there is time for the last 2 s, and two turns")
 				assert.LessOrEqual(t, time.Since(end), twoTurns)
-				assert.Len(t, refusals(s), 1)
+				assert.Len(t, times429(s), 1)
 				for _, r := range s.Requests() {
 					assert.False(t, r.Time.After(refused[0]) && r.Time.Before(end), "a request started in the pause")
 				}
@@ -849,7 +849,7 @@ func TestReceiversUnderForgeries(t *testing.T) {
 						lost++
 					}
 				}
-				assert.Equal(t, c.refused, len(refusals(s)) > 0, "%d were answered 429", len(refusals(s)))
+				assert.Equal(t, c.refused, len(times429(s)) > 0, "%d were answered 429", len(times429(s)))
 				assert.Equal(t, c.lost, lost > 0, "%d were lost", lost)
 				if c.interval >= 30*time.Second && !c.refused {
 					assert.Positive(t, attempts[3], "some took the last attempt")

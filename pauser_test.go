@@ -39,9 +39,9 @@ func (p *sharedPause) Pause(ctx context.Context, d time.Duration) {
 	p.until, p.pauses, p.ctxErr = time.Now().Add(d), append(p.pauses, d), ctx.Err()
 }
 
-// TestPauserSharesARefusal: a client stops for the 429 of another client. If the pause
+// TestPauserSharesA429: a client stops for the 429 of another client. If the pause
 // is longer than MaxRetryWait, the client fails at once.
-func TestPauserSharesARefusal(t *testing.T) {
+func TestPauserSharesA429(t *testing.T) {
 	for _, test := range []struct {
 		name         string
 		named, pause time.Duration

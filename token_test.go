@@ -348,9 +348,9 @@ func TestTokenIsRenewedOnce(t *testing.T) {
 	assert.Equal(t, 2, calls)
 }
 
-// TestLateRefusalKeepsNewToken: a late 401 is about the old token. To discard the new
+// TestLate401KeepsNewToken: a late 401 is about the old token. To discard the new
 // token for it would waste a good token, again for each goroutine.
-func TestLateRefusalKeepsNewToken(t *testing.T) {
+func TestLate401KeepsNewToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBubbleServer(t)
 		direct := diffhooktest.Transport(s)
@@ -701,7 +701,7 @@ func TestTokenEndsUnderLoad(t *testing.T) {
 				time.AfterFunc(2*time.Minute, s.DefaultTeam().ExpireTokens)
 				failed, err := demand(c.goroutines, 10*time.Minute, func() error { return listKeys(t.Context(), client) })
 				assert.Zero(t, failed, "calls failed, such as with: %v", err)
-				assert.Empty(t, refusals(s), "429s drawn")
+				assert.Empty(t, times429(s), "429s drawn")
 				assert.Equal(t, 2, s.Count(tokenRoute))
 			})
 		})

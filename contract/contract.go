@@ -133,8 +133,8 @@ func (c *Contract) CheckRequest(e Exchange) error {
 	return join(errs)
 }
 
-// CheckAnswer returns an error if the response of an exchange is invalid.
-func (c *Contract) CheckAnswer(e Exchange) error {
+// CheckResponse returns an error if the response of an exchange is invalid.
+func (c *Contract) CheckResponse(e Exchange) error {
 	r, err := e.request()
 	if err != nil {
 		return err
@@ -147,8 +147,8 @@ func (c *Contract) CheckAnswer(e Exchange) error {
 	if documented != nil && documented.Content != nil && len(e.Body) == 0 {
 		return errors.New("the response has no body") // the validator accepts an empty body
 	}
-	answer := &http.Response{StatusCode: e.Status, Header: e.Header, Body: io.NopCloser(bytes.NewReader(e.Body)), Request: r}
-	_, errs := c.of(e).validator.ValidateHttpResponse(r, answer)
+	response := &http.Response{StatusCode: e.Status, Header: e.Header, Body: io.NopCloser(bytes.NewReader(e.Body)), Request: r}
+	_, errs := c.of(e).validator.ValidateHttpResponse(r, response)
 	return join(errs)
 }
 

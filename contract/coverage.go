@@ -51,7 +51,7 @@ func (v *Coverage) add(c *Contract, e Exchange) error {
 		seen.faults++
 		return requestErr
 	}
-	if err := c.CheckAnswer(e); err != nil {
+	if err := c.CheckResponse(e); err != nil {
 		return err
 	}
 	if requestErr == nil {

@@ -22,21 +22,21 @@ const (
 		`"success":false,"error":"connection refused","durationMs":12,"createdAt":"2026-03-16T14:22:00Z"}`
 	log2 = `{"id":"log_1","monitor_id":"mon_1","event":"page.changed","url":"https://hooks.example.com/","attempt":11,"status_code":204,` +
 		`"success":true,"error":"","duration_ms":12,"created_at":"2026-03-16T14:22:00Z"}`
-	key1        = `{"id":"key_1","label":"ci","prefix":"dh_live_0123","createdAt":"2026-03-16T14:22:00Z","lastUsedAt":null`
-	key2        = `{"id":"key_1","label":"ci","prefix":"dh_live_0123","created_at":"2026-03-16T14:22:00Z","last_used_at":"2026-03-17T14:22:00Z"`
-	keyText     = `,"key":"` + apiKey + `"}`
-	secret1     = `{"secret":"test-signing-secret-1","createdAt":"2026-03-16T14:22:00Z","previous":null}`
-	rotated1    = `{"secret":"test-signing-secret-2","createdAt":"2026-03-16T14:22:00Z","previous":{"rotatedAt":"2026-03-16T14:22:00Z"}}`
-	secret2     = `{"secret":"test-signing-secret-1","created_at":"2026-03-16T14:22:00Z","previous":null}`
-	rotated2    = `{"secret":"test-signing-secret-2","created_at":"2026-03-16T14:22:00Z","previous":{"rotated_at":"2026-03-16T14:22:00Z"}}`
-	tokenForm   = "grant_type=client_credentials&client_id=dh_live_client&client_secret=opaque"
-	tokenAnswer = `{"access_token":"an-access-token","token_type":"Bearer","expires_in":86400}`
+	key1          = `{"id":"key_1","label":"ci","prefix":"dh_live_0123","createdAt":"2026-03-16T14:22:00Z","lastUsedAt":null`
+	key2          = `{"id":"key_1","label":"ci","prefix":"dh_live_0123","created_at":"2026-03-16T14:22:00Z","last_used_at":"2026-03-17T14:22:00Z"`
+	keyText       = `,"key":"` + apiKey + `"}`
+	secret1       = `{"secret":"test-signing-secret-1","createdAt":"2026-03-16T14:22:00Z","previous":null}`
+	rotated1      = `{"secret":"test-signing-secret-2","createdAt":"2026-03-16T14:22:00Z","previous":{"rotatedAt":"2026-03-16T14:22:00Z"}}`
+	secret2       = `{"secret":"test-signing-secret-1","created_at":"2026-03-16T14:22:00Z","previous":null}`
+	rotated2      = `{"secret":"test-signing-secret-2","created_at":"2026-03-16T14:22:00Z","previous":{"rotated_at":"2026-03-16T14:22:00Z"}}`
+	tokenForm     = "grant_type=client_credentials&client_id=dh_live_client&client_secret=opaque"
+	tokenResponse = `{"access_token":"an-access-token","token_type":"Bearer","expires_in":86400}`
 )
 
 // exchange returns an exchange with the headers of every authorized response. An
 // empty text means no body.
-func exchange(bearer, method, path, body string, status int, answer string) Exchange {
-	e := Exchange{Method: method, URL: path, RequestHeader: http.Header{}, RequestBody: []byte(body), Status: status, Body: []byte(answer), Header: http.Header{
+func exchange(bearer, method, path, body string, status int, response string) Exchange {
+	e := Exchange{Method: method, URL: path, RequestHeader: http.Header{}, RequestBody: []byte(body), Status: status, Body: []byte(response), Header: http.Header{
 		"X-Request-Id": {"req_1"}, "Ratelimit-Limit": {"60"}, "Ratelimit-Remaining": {"59"}, "Ratelimit-Reset": {"60"},
 	}}
 	if bearer != "" {
@@ -45,7 +45,7 @@ func exchange(bearer, method, path, body string, status int, answer string) Exch
 	if body != "" {
 		e.RequestHeader.Set("Content-Type", "application/json")
 	}
-	if answer != "" {
+	if response != "" {
 		e.Header.Set("Content-Type", "application/json")
 	}
 	return e
@@ -57,11 +57,11 @@ func examples(generation int) []Exchange {
 	if generation == 2 {
 		bearer, pick = token, func(_, gen2 string) string { return gen2 }
 	}
-	do := func(method, path, body string, status int, answer string) Exchange {
-		return exchange(bearer, method, path, body, status, answer)
+	do := func(method, path, body string, status int, response string) Exchange {
+		return exchange(bearer, method, path, body, status, response)
 	}
 	monitor := `{"data":` + pick(monitor1, monitor2) + `}`
-	form := exchange("", "POST", "/api/oauth/token", tokenForm, 200, tokenAnswer)
+	form := exchange("", "POST", "/api/oauth/token", tokenForm, 200, tokenResponse)
 	form.RequestHeader.Set("Content-Type", "application/x-www-form-urlencoded")
 	form.Header = http.Header{"X-Request-Id": {"req_1"}, "Content-Type": {"application/json"}}
 	return []Exchange{

@@ -21,10 +21,10 @@ func TestRejection(t *testing.T) {
 	request := func(old, text string) func(*Exchange) {
 		return func(e *Exchange) { e.RequestBody = replace(t, e.RequestBody, old, text) }
 	}
-	answer := func(old, text string) func(*Exchange) {
+	response := func(old, text string) func(*Exchange) {
 		return func(e *Exchange) { e.Body = replace(t, e.Body, old, text) }
 	}
-	refusal := func(status int, body string) func(*Exchange) {
+	rejection := func(status int, body string) func(*Exchange) {
 		return func(e *Exchange) {
 			e.Status, e.Body = status, []byte(body)
 			e.Header.Set("Content-Type", "application/json")
@@ -37,7 +37,7 @@ func TestRejection(t *testing.T) {
 		return func(e *Exchange) { h(e).Del(name) }
 	}
 	ofRequest := func(e *Exchange) http.Header { return e.RequestHeader }
-	ofAnswer := func(e *Exchange) http.Header { return e.Header }
+	ofResponse := func(e *Exchange) http.Header { return e.Header }
 
 	for name, test := range map[string]struct {
 		exchange Exchange
@@ -71,32 +71,32 @@ func TestRejection(t *testing.T) {
 		}), "$.interval_minutes: false schema"},
 		"gen 1 names with a token": {edit(2, "updateMonitor", request("css_selector", "cssSelector")), "$.cssSelector: false schema"},
 
-		"undocumented status":        {edit(1, "createMonitor", func(e *Exchange) { e.Status = 200 }), "'200'"},
-		"undocumented error status":  {edit(1, "listLogs", refusal(404, gen1Error("NOT_FOUND"))), "'404'"},
-		"no envelope":                {edit(1, "getMonitor", func(e *Exchange) { e.Body = []byte(monitor1) }), "missing property 'data'"},
-		"no body of the response":    {edit(1, "getMonitor", func(e *Exchange) { e.Body = nil }), "no body"},
-		"HTML":                       {edit(1, "getMonitor", with(ofAnswer, "Content-Type", "text/html")), "text/html"},
-		"more in the envelope":       {edit(1, "getMonitor", answer(`{"data"`, `{"next":null,"data"`)), "'next' not allowed"},
-		"missing field":              {edit(1, "getMonitor", answer(`"status":"active",`, "")), "missing property 'status'"},
-		"wrong name":                 {edit(1, "listLogs", answer("durationMs", "duration")), "'duration' not allowed"},
-		"wrong type":                 {edit(1, "listLogs", answer(`"attempt":3`, `"attempt":"3"`)), "got string, want integer"},
-		"undocumented monitor state": {edit(1, "getMonitor", answer("active", "stopped")), "value must be one of 'active', 'paused'"},
-		"local time":                 {edit(1, "getMonitor", answer("14:22:00Z", "14:22:00+01:00")), "does not match pattern 'Z$'"},
-		"no time":                    {edit(1, "getMonitor", answer("2026-03-16T", "2026-03-96T")), "not valid date-time"},
-		"key without its text":       {edit(1, "createKey", answer(keyText, "}")), "missing property 'key'"},
-		"list that shows the key":    {edit(1, "listKeys", answer(`"ci"`, `"ci","key":"`+apiKey+`"`)), "$.data[0].key: false schema"},
-		"gen 2 names to an API key":  {edit(1, "getMonitor", func(e *Exchange) { e.Body = []byte(`{"data":` + monitor2 + `}`) }), "$.data.interval_minutes: false schema"},
-		"gen 1 names to a token":     {edit(2, "getMonitor", func(e *Exchange) { e.Body = []byte(`{"data":` + monitor1 + `}`) }), "$.data.intervalMinutes: false schema"},
-		"gen 2 error to an API key":  {edit(1, "getMonitor", refusal(404, `{"error":"Monitor not found"}`)), "got string, want object"},
-		"gen 1 error to a token":     {edit(2, "getMonitor", refusal(404, gen1Error("NOT_FOUND"))), "got object, want string"},
-		"code of another status":     {edit(1, "getMonitor", refusal(404, gen1Error("FORBIDDEN"))), "must be 'NOT_FOUND'"},
-		"undocumented code":          {edit(1, "getMonitor", refusal(401, gen1Error("REVOKED"))), "value must be one of 'UNAUTHORIZED'"},
-		"429 without retry-after":    {edit(1, "getMonitor", refusal(429, gen1Error("RATE_LIMITED"))), "'Retry-After'"},
-		"no rate limit":              {edit(1, "getMonitor", without(ofAnswer, "RateLimit-Remaining")), "'RateLimit-Remaining'"},
-		"no rate limit on 204":       {edit(1, "deleteMonitor", without(ofAnswer, "RateLimit-Limit")), "'RateLimit-Limit'"},
-		"rate limit is no number":    {edit(1, "getMonitor", with(ofAnswer, "RateLimit-Reset", "soon")), "'ratelimit-reset'"},
-		"undocumented answer header": {edit(1, "getMonitor", with(ofAnswer, "X-RateLimit-Limit", "60")), "'X-Ratelimit-Limit'"},
-		"token in an envelope":       {edit(2, "createToken", func(e *Exchange) { e.Body = []byte(`{"data":` + tokenAnswer + `}`) }), "missing properties"},
+		"undocumented status":          {edit(1, "createMonitor", func(e *Exchange) { e.Status = 200 }), "'200'"},
+		"undocumented error status":    {edit(1, "listLogs", rejection(404, gen1Error("NOT_FOUND"))), "'404'"},
+		"no envelope":                  {edit(1, "getMonitor", func(e *Exchange) { e.Body = []byte(monitor1) }), "missing property 'data'"},
+		"no body of the response":      {edit(1, "getMonitor", func(e *Exchange) { e.Body = nil }), "no body"},
+		"HTML":                         {edit(1, "getMonitor", with(ofResponse, "Content-Type", "text/html")), "text/html"},
+		"more in the envelope":         {edit(1, "getMonitor", response(`{"data"`, `{"next":null,"data"`)), "'next' not allowed"},
+		"missing field":                {edit(1, "getMonitor", response(`"status":"active",`, "")), "missing property 'status'"},
+		"wrong name":                   {edit(1, "listLogs", response("durationMs", "duration")), "'duration' not allowed"},
+		"wrong type":                   {edit(1, "listLogs", response(`"attempt":3`, `"attempt":"3"`)), "got string, want integer"},
+		"undocumented monitor state":   {edit(1, "getMonitor", response("active", "stopped")), "value must be one of 'active', 'paused'"},
+		"local time":                   {edit(1, "getMonitor", response("14:22:00Z", "14:22:00+01:00")), "does not match pattern 'Z$'"},
+		"no time":                      {edit(1, "getMonitor", response("2026-03-16T", "2026-03-96T")), "not valid date-time"},
+		"key without its text":         {edit(1, "createKey", response(keyText, "}")), "missing property 'key'"},
+		"list that shows the key":      {edit(1, "listKeys", response(`"ci"`, `"ci","key":"`+apiKey+`"`)), "$.data[0].key: false schema"},
+		"gen 2 names to an API key":    {edit(1, "getMonitor", func(e *Exchange) { e.Body = []byte(`{"data":` + monitor2 + `}`) }), "$.data.interval_minutes: false schema"},
+		"gen 1 names to a token":       {edit(2, "getMonitor", func(e *Exchange) { e.Body = []byte(`{"data":` + monitor1 + `}`) }), "$.data.intervalMinutes: false schema"},
+		"gen 2 error to an API key":    {edit(1, "getMonitor", rejection(404, `{"error":"Monitor not found"}`)), "got string, want object"},
+		"gen 1 error to a token":       {edit(2, "getMonitor", rejection(404, gen1Error("NOT_FOUND"))), "got object, want string"},
+		"code of another status":       {edit(1, "getMonitor", rejection(404, gen1Error("FORBIDDEN"))), "must be 'NOT_FOUND'"},
+		"undocumented code":            {edit(1, "getMonitor", rejection(401, gen1Error("REVOKED"))), "value must be one of 'UNAUTHORIZED'"},
+		"429 without retry-after":      {edit(1, "getMonitor", rejection(429, gen1Error("RATE_LIMITED"))), "'Retry-After'"},
+		"no rate limit":                {edit(1, "getMonitor", without(ofResponse, "RateLimit-Remaining")), "'RateLimit-Remaining'"},
+		"no rate limit on 204":         {edit(1, "deleteMonitor", without(ofResponse, "RateLimit-Limit")), "'RateLimit-Limit'"},
+		"rate limit is no number":      {edit(1, "getMonitor", with(ofResponse, "RateLimit-Reset", "soon")), "'ratelimit-reset'"},
+		"undocumented response header": {edit(1, "getMonitor", with(ofResponse, "X-RateLimit-Limit", "60")), "'X-Ratelimit-Limit'"},
+		"token in an envelope":         {edit(2, "createToken", func(e *Exchange) { e.Body = []byte(`{"data":` + tokenResponse + `}`) }), "missing properties"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wrong := c.Replay([]Exchange{test.exchange}).Wrong

@@ -99,15 +99,17 @@ type storm struct {
 	crashes, interrupts, takeovers int
 }
 
-func (s *storm) below(n int) int {
+func (s *storm) below(n int) int { return int(s.below64(int64(n))) }
+
+func (s *storm) below64(n int64) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rand.IntN(n)
+	return s.rand.Int64N(n)
 }
 
 func (s *storm) chance(p float64) bool { return s.below(1000) < int(1000*p) }
 
-func (s *storm) upTo(d time.Duration) time.Duration { return 1 + time.Duration(s.below(int(d))) }
+func (s *storm) upTo(d time.Duration) time.Duration { return 1 + time.Duration(s.below64(int64(d))) }
 
 func (s *storm) note(text string) {
 	s.mu.Lock()

@@ -139,9 +139,9 @@ func canStartBefore(t *testing.T, l *diffhookredis.Limiter, d time.Duration) boo
 	return true
 }
 
-// TestClientsShareARefusal: the client of another process gets no second 429, and goes on
+// TestClientsShareA429: the client of another process gets no second 429, and goes on
 // after the pause.
-func TestClientsShareARefusal(t *testing.T) {
+func TestClientsShareA429(t *testing.T) {
 	url := testservers.Address(t, "REDIS")
 	s := diffhooktest.NewServer(t)
 	name := randomName()
