@@ -26,7 +26,7 @@ type Proxy struct {
 	cuts   int // number of pieces still to lose
 	hold   bool
 	met    bool
-	held   chan struct{} // open while all pieces wait, else nil
+	held   chan struct{} // open while pieces wait, else nil
 }
 
 var address = regexp.MustCompile(`([\w.-]+:\d+)([/)?]|$)`)
@@ -38,8 +38,8 @@ func Start(t testing.TB, target string) *Proxy {
 	return StartForAnswers(t, target, "")
 }
 
-// StartForAnswers is Start with faults that hit only the answers to requests with a text, in
-// letters of either case, and of these the first piece. Clients must wait for each answer.
+// StartForAnswers is Start with faults that hit only the first piece of each answer to a
+// request with a text, in letters of either case. Clients must wait for each answer.
 func StartForAnswers(t testing.TB, target, request string) *Proxy {
 	t.Helper()
 	found := address.FindStringSubmatch(target)
@@ -65,10 +65,10 @@ func StartForAnswers(t testing.TB, target, request string) *Proxy {
 	return p
 }
 
-// Cut lets pieces pass, and then loses n pieces, each with the connection.
+// Cut lets so many pieces pass, and then loses n pieces, each with the connection.
 func (p *Proxy) Cut(before, n int) { p.arm(before, n, false) }
 
-// Hold lets pieces pass, and then holds the pieces of all connections until Release.
+// Hold lets so many pieces pass, and then holds the pieces of all connections until Release.
 func (p *Proxy) Hold(before int) { p.arm(before, 0, true) }
 
 // Release ends the fault. Held pieces pass: a statement reaches the server late, even if

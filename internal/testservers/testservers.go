@@ -39,8 +39,8 @@ func value(t testing.TB, variable string) string {
 	return text
 }
 
-// Eventually polls another program for a minute: a bubble has no power over the clock there.
-// The test fails unless reached returns true.
+// Eventually polls another program, whose clock a bubble cannot move. The test fails unless
+// reached returns true within a minute.
 func Eventually(t testing.TB, what string, reached func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
