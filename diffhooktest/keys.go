@@ -120,17 +120,12 @@ func (c *call) keyFields(k *apiKey) fields {
 }
 
 func (c *call) listKeys() (*response, *failure) {
-	n, failed := limitOf(c.query)
-	if failed != nil {
-		return nil, failed
-	}
-	var items []fields
-	for _, k := range slices.Backward(c.team.keys) {
-		if !k.revoked && len(items) < n {
-			items = append(items, c.keyFields(k))
+	return list(c, c.team.keys, func(k *apiKey) fields {
+		if k.revoked {
+			return nil
 		}
-	}
-	return list(c.generation, items), nil
+		return c.keyFields(k)
+	})
 }
 
 func (c *call) createKey() (*response, *failure) {

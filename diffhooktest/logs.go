@@ -1,9 +1,6 @@
 package diffhooktest
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // logRecord is the record of an attempt, and outlives the monitor.
 type logRecord struct {
@@ -33,15 +30,5 @@ func (l *logRecord) fields() fields {
 }
 
 func (c *call) listLogs() (*response, *failure) {
-	n, failed := limitOf(c.query)
-	if failed != nil {
-		return nil, failed
-	}
-	var items []fields
-	for _, l := range slices.Backward(c.team.logs) {
-		if len(items) < n {
-			items = append(items, l.fields())
-		}
-	}
-	return list(c.generation, items), nil
+	return list(c, c.team.logs, func(l logRecord) fields { return l.fields() })
 }

@@ -154,17 +154,7 @@ func monitorFields(generation int) (known []field[Monitor], required []string) {
 }
 
 func (c *call) listMonitors() (*response, *failure) {
-	n, failed := limitOf(c.query)
-	if failed != nil {
-		return nil, failed
-	}
-	var items []fields
-	for _, m := range slices.Backward(c.team.monitors) {
-		if len(items) < n {
-			items = append(items, m.fields(c.generation))
-		}
-	}
-	return list(c.generation, items), nil
+	return list(c, c.team.monitors, func(m *monitor) fields { return m.fields(c.generation) })
 }
 
 func (c *call) createMonitor() (*response, *failure) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,13 +62,20 @@ func data(status, generation int, f fields) *response {
 	return jsonResponse(status, map[string]any{"data": f.in(generation)})
 }
 
-// list returns a success with a list in the envelope.
-func list(generation int, items []fields) *response {
-	named := make([]fields, len(items)) // not nil: JSON needs [], not null
-	for i, item := range items {
-		named[i] = item.in(generation)
+// list returns a success with the newest items, as many as the query asks for, in the
+// envelope. An item without fields is left out.
+func list[T any](c *call, items []T, show func(T) fields) (*response, *failure) {
+	most, failed := limitOf(c.query)
+	if failed != nil {
+		return nil, failed
 	}
-	return jsonResponse(http.StatusOK, map[string]any{"data": named})
+	named := []fields{} // not nil: JSON needs [], not null
+	for _, item := range slices.Backward(items) {
+		if f := show(item); f != nil && len(named) < most {
+			named = append(named, f.in(c.generation))
+		}
+	}
+	return jsonResponse(http.StatusOK, map[string]any{"data": named}), nil
 }
 
 // timestamp returns t in the format of the API.

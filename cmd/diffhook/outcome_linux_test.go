@@ -143,13 +143,7 @@ func TestStateShowsTheWaitForTheOldSecret(t *testing.T) {
 	w := newWorld(t)
 	p := w.secretPerson()
 	s := start(t, w.rotateSecret("--retry-horizon", "1h", "--quiet", "2h"))
-	for {
-		seen := s.position()
-		if s.expect("does not show: ", "left)") == "left)" {
-			break
-		}
-		s.enter(p.to(s.since(seen)))
-	}
+	p.answerUntil(s, "left)")
 	require.Contains(t, s.screen(), "another run of this command does not restart the wait")
 	s.press(ctrlC)
 	s.expect("interrupted while the tool waited")

@@ -218,13 +218,7 @@ func TestServerThatReadsItsSecretElsewhere(t *testing.T) {
 	})))
 	s := start(t, w.rotateSecret())
 	p := w.secretPerson()
-	for {
-		seen := s.position()
-		if s.expect("does not show: ", "web3") == "web3" {
-			break
-		}
-		s.enter(p.to(s.since(seen)))
-	}
+	p.answerUntil(s, "web3")
 	w.change()
 	w.delivered(6)
 	next := w.platform.Secrets().Current

@@ -15,13 +15,7 @@ func TestNoEchoDuringAWait(t *testing.T) {
 	w := newWorld(t)
 	p := w.secretPerson()
 	s := start(t, w.rotateSecret("--retry-horizon", "1h"))
-	for {
-		seen := s.position()
-		if s.expect("does not show: ", "left)") == "left)" {
-			break
-		}
-		s.enter(p.to(s.since(seen)))
-	}
+	p.answerUntil(s, "left)")
 	require.False(t, s.echoes())
 	early := diffhooktest.NewSecret().Reveal()
 	s.enter(early)

@@ -208,6 +208,13 @@ func (p *person) answerAll(s *session, stop interruption) int {
 	return code
 }
 
+// answerUntil answers until the screen shows text in place of a question.
+func (p *person) answerUntil(s *session, text string) {
+	for seen := s.position(); s.expect("does not show: ", text) != text; seen = s.position() {
+		s.enter(p.to(s.since(seen)))
+	}
+}
+
 func (p *person) to(question string) string {
 	p.w.t.Helper()
 	question = strings.Join(strings.Fields(question), " ")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -16,11 +15,9 @@ import (
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/contrib/diffhookpgx"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 	"github.com/diffhook/diffhook-go/once"
 )
-
-// variable names the server of the tests, which contrib/servers sets.
-const variable = "DIFFHOOK_TEST_POSTGRES"
 
 // rig is a table in a real database, with a table of effects: a row for each time an event
 // is handled.
@@ -32,9 +29,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	dsn := os.Getenv(variable)
-	require.NotEmpty(t, dsn, "the variable %s is not set: run the tests by contrib/servers run -- go test ./...", variable)
-	pool, err := pgxpool.New(t.Context(), dsn)
+	pool, err := pgxpool.New(t.Context(), testservers.Address(t, "POSTGRES"))
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	r := &rig{pool: pool, table: "once_" + strings.ToLower(rand.Text()[:12])}

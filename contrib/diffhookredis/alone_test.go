@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
+	"github.com/diffhook/diffhook-go/internal/faultproxy"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // logLines is a log for reading while it grows.
@@ -63,7 +65,7 @@ func TestRedisComesBack(t *testing.T) {
 		Processes: 1, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	waitUntilSaid := func(text string, times int) {
-		eventually(t, text, func() bool {
+		testservers.Eventually(t, text, func() bool {
 			require.NoError(t, l.Wait(t.Context()))
 			return log.count(text) == times
 		})
@@ -79,16 +81,16 @@ func TestRedisComesBack(t *testing.T) {
 
 // TestLeavingIsNoOutage: a caller who leaves during a call of Redis says nothing of Redis.
 func TestLeavingIsNoOutage(t *testing.T) {
-	o := options(t, serverURL(t, "DIFFHOOK_TEST_REDIS"))
-	p := startProxy(t, o.Addr)
+	o := options(t, testservers.Address(t, "REDIS"))
+	p := faultproxy.StartForAnswers(t, o.Addr, scripts)
 	var log logLines
-	l := newLimiter(t, "redis://"+p.addr, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	l := newLimiter(t, "redis://"+p.Target, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, l.Wait(t.Context()))
-	p.fail(hold, 1)
+	p.Hold(0)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.Error(t, l.Wait(ctx))
-	p.release()
+	p.Release()
 	require.NoError(t, l.Wait(t.Context()))
 	assert.Zero(t, log.count("\n"))
 }
@@ -102,19 +104,19 @@ func canFailFast(t *testing.T, l *diffhookredis.Limiter) bool {
 // TestRedisStalls: a server without answers counts as away after a second. When it answers
 // again, the requests of the meantime count: there is no burst.
 func TestRedisStalls(t *testing.T) {
-	url := serverURL(t, "DIFFHOOK_TEST_REDIS")
+	url := testservers.Address(t, "REDIS")
 	o := options(t, url)
-	p := startProxy(t, o.Addr)
+	p := faultproxy.StartForAnswers(t, o.Addr, scripts)
 	var log logLines
-	l := newLimiter(t, "redis://"+p.addr, randomName(), 90, 60*time.Second, diffhookredis.LimiterOptions{ // a turn in 709 ms, and a burst of 3
+	l := newLimiter(t, "redis://"+p.Target, randomName(), 90, 60*time.Second, diffhookredis.LimiterOptions{ // a turn in 709 ms, and a burst of 3
 		Processes: 1, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	require.NoError(t, l.Wait(t.Context()))
-	p.fail(hold, 1000)
+	p.Hold(0)
 	require.NoError(t, l.Wait(t.Context()))
 	assert.Equal(t, 1, log.count("level=WARN"))
-	p.release()
-	eventually(t, "Redis is back", func() bool {
+	p.Release()
+	testservers.Eventually(t, "Redis is back", func() bool {
 		require.NoError(t, l.Wait(t.Context()))
 		return log.count("Redis is back") == 1
 	})
@@ -124,11 +126,11 @@ func TestRedisStalls(t *testing.T) {
 // TestRedisStallsForHastyCallers: callers whose deadlines come before the end of a call
 // do not wait in vain for as long as Redis is away.
 func TestRedisStallsForHastyCallers(t *testing.T) {
-	o := options(t, serverURL(t, "DIFFHOOK_TEST_REDIS"))
-	p := startProxy(t, o.Addr)
-	l := newLimiter(t, "redis://"+p.addr, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{Processes: 1})
+	o := options(t, testservers.Address(t, "REDIS"))
+	p := faultproxy.StartForAnswers(t, o.Addr, scripts)
+	l := newLimiter(t, "redis://"+p.Target, randomName(), 600, 6*time.Second, diffhookredis.LimiterOptions{Processes: 1})
 	require.NoError(t, l.Wait(t.Context()))
-	p.fail(hold, 1000)
+	p.Hold(0)
 	started := 0
 	for range 10 {
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)

@@ -14,7 +14,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/internal/childprocess"
 )
 
 // all reports whether the tests run all paths, and not a sample.
@@ -30,33 +32,20 @@ var schedules = map[string][]time.Duration{
 // delivery is an event on its way.
 type delivery struct{ body []byte }
 
-func newDelivery(monitorID, label string) delivery {
-	body, err := json.Marshal(map[string]any{
-		"event": "page.changed", "monitor_id": monitorID, "label": label, "triggered_at": time.Now().UTC().Format(time.RFC3339),
-	})
-	if err != nil {
-		panic(err)
-	}
+func newDelivery(t testing.TB, monitorID, label string) delivery {
+	body, err := json.Marshal(diffhook.Event{Type: "page.changed", MonitorID: monitorID, Label: label, TriggeredAt: time.Now()})
+	require.NoError(t, err)
 	return delivery{body}
 }
 
 // post returns the status of an attempt, or 0 without an answer.
 func (d delivery) post(url string) int {
-	r := diffhooktest.NewRequest(url, childSecret(), d.body)
-	r.RequestURI = ""
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return 0
-	}
-	_ = resp.Body.Close()
-	return resp.StatusCode
+	s := diffhooktest.NewSender(childSecret(), &diffhooktest.SenderOptions{Retries: []time.Duration{}})
+	return s.Send(context.Background(), url, d.body).Attempts[0].StatusCode
 }
 
-func startReceiver(t testing.TB, url, stop string) (*child, string) {
-	c := startChild(t, "receive", "REDIS_URL="+url, "STOP_AT="+stop)
-	address := c.line()
-	require.NotEmpty(t, address)
-	return c, address
+func startReceiver(t testing.TB, url, stop string) *childprocess.Child {
+	return childprocess.StartServer(t, job{Receive: true, URL: url, Stop: stop})
 }
 
 func effects(t testing.TB, client *redis.Client, monitorID string) int {
@@ -78,7 +67,7 @@ func TestKilledReceiver(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		t.Parallel()
 		client := newClient(t, options(t, url))
-		_, survivor := startReceiver(t, url, "")
+		survivor := startReceiver(t, url, "").URL
 		var twice, total int
 		var mu sync.Mutex
 		var running sync.WaitGroup
@@ -118,18 +107,18 @@ func TestKilledReceiver(t *testing.T) {
 
 // killOnce kills a receiver at a step, retries, and returns the number of effects.
 func killOnce(t *testing.T, url string, client *redis.Client, survivor, step string, schedule []time.Duration) int {
-	victim, address := startReceiver(t, url, step)
+	victim := startReceiver(t, url, step)
 	monitorID := "mon_" + randomName()
-	d := newDelivery(monitorID, "")
+	d := newDelivery(t, monitorID, "")
 	began := time.Now()
 	answered := make(chan int, 1)
-	go func() { answered <- d.post(address) }()
+	go func() { answered <- d.post(victim.URL) }()
 	if step == "a random moment" {
 		time.Sleep(rand.N(4 * time.Millisecond))
 	} else {
-		assert.Equal(t, step, victim.line())
+		assert.Equal(t, step, <-victim.Lines)
 	}
-	victim.kill()
+	victim.Kill()
 	status := <-answered
 	for _, after := range schedule {
 		if status == http.StatusNoContent {
@@ -156,8 +145,7 @@ func TestSimultaneousDuplicates(t *testing.T) {
 		client := newClient(t, options(t, url))
 		var receivers []string
 		for range 8 {
-			_, address := startReceiver(t, url, "")
-			receivers = append(receivers, address)
+			receivers = append(receivers, startReceiver(t, url, "").URL)
 		}
 		toAll := func(d delivery) map[int]int {
 			statuses := make([]int, len(receivers))
@@ -174,7 +162,7 @@ func TestSimultaneousDuplicates(t *testing.T) {
 		}
 		for range rounds {
 			monitorID := "mon_" + randomName()
-			d := newDelivery(monitorID, "slow")
+			d := newDelivery(t, monitorID, "slow")
 			count := toAll(d)
 			assert.Equal(t, 8, count[http.StatusNoContent]+count[http.StatusServiceUnavailable], count)
 			assert.GreaterOrEqual(t, count[http.StatusNoContent], 1)

@@ -14,8 +14,13 @@ import (
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
+	"github.com/diffhook/diffhook-go/internal/faultproxy"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 	"github.com/diffhook/diffhook-go/once"
 )
+
+// scripts is in the requests that call a script: EVAL and EVALSHA.
+const scripts = "eval"
 
 func newEvent() *diffhook.Event {
 	return &diffhook.Event{Type: "page.changed", MonitorID: "mon_" + randomName(), TriggeredAt: time.Now()}
@@ -26,8 +31,8 @@ func newEvent() *diffhook.Event {
 func TestOwnTokenAfterALostAnswer(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		o := options(t, url)
-		p := startProxy(t, o.Addr)
-		o.Addr = p.addr
+		p := faultproxy.StartForAnswers(t, o.Addr, scripts)
+		o.Addr = p.Target
 		s, direct := newStore(t, newClient(t, o)), newStore(t, newClient(t, options(t, url)))
 		k := newKey()
 		// The server knows the scripts, so the lost answer is that of the script.
@@ -35,15 +40,15 @@ func TestOwnTokenAfterALostAnswer(t *testing.T) {
 		require.NoError(t, s.Release(t.Context(), k, "token"))
 		require.NoError(t, s.Commit(t.Context(), newKey(), "token", time.Minute))
 
-		p.fail(cut, 2)
+		p.Cut(0, 2)
 		require.NoError(t, s.Claim(t.Context(), k, "token", time.Minute))
 		require.ErrorIs(t, direct.Claim(t.Context(), k, "other", time.Minute), once.ErrInProgress)
-		p.fail(cut, 2)
+		p.Cut(0, 2)
 		require.NoError(t, s.Release(t.Context(), k, "token"))
 		require.NoError(t, direct.Claim(t.Context(), k, "other", time.Minute))
 		require.NoError(t, direct.Release(t.Context(), k, "other"))
 		require.NoError(t, s.Claim(t.Context(), k, "token", time.Minute))
-		p.fail(cut, 2)
+		p.Cut(0, 2)
 		require.NoError(t, s.Commit(t.Context(), k, "token", time.Minute))
 		require.ErrorIs(t, direct.Claim(t.Context(), k, "other", time.Minute), once.ErrDone)
 	})
@@ -54,21 +59,21 @@ func TestOwnTokenAfterALostAnswer(t *testing.T) {
 func TestLostForGood(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		o := options(t, url)
-		p := startProxy(t, o.Addr)
-		o.Addr, o.MaxRetries = p.addr, -1
+		p := faultproxy.StartForAnswers(t, o.Addr, scripts)
+		o.Addr, o.MaxRetries = p.Target, -1
 		var effects atomic.Int64
 		var outcomes []once.Outcome
 		lose := 0
 		f := once.Func(newStore(t, newClient(t, o)), func(context.Context, *diffhook.Event) error {
 			effects.Add(1)
-			p.fail(cut, lose)
+			p.Cut(0, lose)
 			return nil
 		}, &once.Options{Observe: func(_ context.Context, o once.Observation) { outcomes = append(outcomes, o.Outcome) }})
 		require.NoError(t, f(t.Context(), newEvent()))
 
 		// After the answer to the claim is lost, the claim is released for the retry.
 		e := newEvent()
-		p.fail(cut, 1)
+		p.Cut(0, 1)
 		require.ErrorIs(t, f(t.Context(), e), diffhook.ErrUnavailable)
 		require.NoError(t, f(t.Context(), e))
 
@@ -87,14 +92,14 @@ func TestLostForGood(t *testing.T) {
 func TestStalledServer(t *testing.T) {
 	eachServer(t, func(t *testing.T, url string) {
 		o := options(t, url)
-		p := startProxy(t, o.Addr)
-		o.Addr = p.addr
+		p := faultproxy.StartForAnswers(t, o.Addr, scripts)
+		o.Addr = p.Target
 		s := newStore(t, newClient(t, o))
 		diffhookredis.SetCallTimeout(s, 100*time.Millisecond) // far less than the ReadTimeout
 		effects := 0
 		f := once.Func(s, func(context.Context, *diffhook.Event) error { effects++; return nil }, nil)
 		require.NoError(t, f(t.Context(), newEvent()))
-		p.fail(hold, 1000)
+		p.Hold(0)
 		e := newEvent()
 		ctx, cancel := context.WithTimeout(t.Context(), diffhook.DeliveryTimeout)
 		defer cancel()
@@ -103,8 +108,8 @@ func TestStalledServer(t *testing.T) {
 		require.NoError(t, ctx.Err(), "the sender still waits for the answer")
 		assert.Equal(t, 1, effects)
 
-		p.release()
-		eventually(t, "the held release or the lease lets a retry in", func() bool { return f(t.Context(), e) == nil })
+		p.Release()
+		testservers.Eventually(t, "the held release or the lease lets a retry in", func() bool { return f(t.Context(), e) == nil })
 		assert.Equal(t, 2, effects)
 	})
 }
@@ -160,7 +165,7 @@ func TestRestartedServer(t *testing.T) {
 	require.ErrorIs(t, f(t.Context(), e), diffhook.ErrUnavailable)
 	assert.Equal(t, 2, effects)
 	server.start()
-	eventually(t, "the client reconnects", func() bool { return f(t.Context(), e) == nil })
+	testservers.Eventually(t, "the client reconnects", func() bool { return f(t.Context(), e) == nil })
 	assert.Equal(t, 3, effects)
 }
 

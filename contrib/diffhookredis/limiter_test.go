@@ -2,7 +2,6 @@ package diffhookredis_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -17,6 +16,8 @@ import (
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
 	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/internal/childprocess"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // TestPlan: even with the latest use of turns, no more than the plan starts, and nine tenths
@@ -44,13 +45,12 @@ func TestFleet(t *testing.T) {
 		name := randomName()
 		starts := make([][]int64, processes)
 		var running sync.WaitGroup
-		var fleet []*child
+		var fleet []*childprocess.Child
 		for i := range processes {
-			c := startChild(t, "limit", "REDIS_URL="+url, "NAME="+name, "PLAN="+strconv.Itoa(plan),
-				"WINDOW_MS="+fmt.Sprint(window.Milliseconds()), "GOROUTINES="+strconv.Itoa(1+i%4*5))
+			c := childprocess.Start(t, job{URL: url, Name: name, Plan: plan, Window: window, Callers: 1 + i%4*5})
 			fleet = append(fleet, c)
 			running.Go(func() {
-				for line := c.line(); line != ""; line = c.line() {
+				for line := range c.Lines {
 					at, err := strconv.ParseInt(line, 10, 64)
 					assert.NoError(t, err)
 					starts[i] = append(starts[i], at)
@@ -59,7 +59,7 @@ func TestFleet(t *testing.T) {
 		}
 		time.Sleep(length + window/2) // other processes run
 		for _, c := range fleet {
-			_ = c.Process.Kill()
+			c.Kill()
 		}
 		running.Wait()
 
@@ -113,7 +113,7 @@ func TestPauseReachesOtherProcesses(t *testing.T) {
 		require.NoError(t, a.Wait(t.Context()))
 		waiting := make(chan error, 1)
 		go func() { waiting <- b.Wait(t.Context()) }() // a turn in a second
-		eventually(t, "b has a turn", func() bool { return !canStartBefore(t, a, 1500*time.Millisecond) })
+		testservers.Eventually(t, "b has a turn", func() bool { return !canStartBefore(t, a, 1500*time.Millisecond) })
 		a.Pause(t.Context(), 30*time.Second)
 		for _, err := range []error{<-waiting, b.Wait(t.Context()), a.Wait(t.Context())} {
 			var pause *diffhook.PauseError
@@ -142,7 +142,7 @@ func canStartBefore(t *testing.T, l *diffhookredis.Limiter, d time.Duration) boo
 // TestClientsShareA429: the client of another process gets no second 429, and goes on
 // after the pause.
 func TestClientsShareA429(t *testing.T) {
-	url := serverURL(t, "DIFFHOOK_TEST_REDIS")
+	url := testservers.Address(t, "REDIS")
 	s := diffhooktest.NewServer(t)
 	name := randomName()
 	client := func() *diffhook.Client {
@@ -182,7 +182,7 @@ func TestTurnIsKept(t *testing.T) {
 		leaving, leave := context.WithCancel(t.Context())
 		left := make(chan error, 1)
 		go func() { left <- l.Wait(leaving) }()
-		eventually(t, "the caller has a turn", func() bool { return turns() != before })
+		testservers.Eventually(t, "the caller has a turn", func() bool { return turns() != before })
 		leave()
 		require.ErrorIs(t, <-left, context.Canceled)
 		kept := turns()
@@ -222,7 +222,7 @@ func TestLateTurnIsLost(t *testing.T) {
 		leaving, leave := context.WithCancel(t.Context())
 		left := make(chan error, 1)
 		go func() { left <- l.Wait(leaving) }()
-		eventually(t, "the caller has a turn", func() bool { return turns() != before })
+		testservers.Eventually(t, "the caller has a turn", func() bool { return turns() != before })
 		leave()
 		<-left
 		kept := turns()
@@ -265,7 +265,7 @@ func testClockSetBack(t *testing.T, url string, by time.Duration) {
 	waiting := make(chan error, 1)
 	before := client.HGet(t.Context(), "diffhook:limit:{"+name+"}", "tat").Val()
 	go func() { waiting <- l.Wait(t.Context()) }()
-	eventually(t, "a caller has a turn", func() bool {
+	testservers.Eventually(t, "a caller has a turn", func() bool {
 		return client.HGet(t.Context(), "diffhook:limit:{"+name+"}", "tat").Val() != before
 	})
 	l.Pause(t.Context(), time.Minute)

@@ -7,100 +7,35 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
+	"github.com/diffhook/diffhook-go/internal/loadtest"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 	"github.com/diffhook/diffhook-go/once"
 )
 
-// way is a way to handle events under load.
-type way struct {
-	name   string
-	handle diffhook.EventFunc
-	rounds []round
-}
-
-// round is the result of a run.
-type round struct {
-	rate     float64 // events a second
-	p50, p99 time.Duration
-}
-
-// run handles n new events, with concurrency events at a time.
-func (w *way) run(b *testing.B, concurrency, n int) {
-	latencies := make([]time.Duration, n)
-	var next atomic.Int64
-	var running sync.WaitGroup
-	began := time.Now()
-	for range concurrency {
-		running.Go(func() {
-			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
-				e := newEvent()
-				start := time.Now()
-				if err := w.handle(b.Context(), e); err != nil {
-					b.Error(err)
-				}
-				latencies[i] = time.Since(start)
-			}
-		})
-	}
-	running.Wait()
-	rate := float64(n) / time.Since(began).Seconds()
-	slices.Sort(latencies)
-	w.rounds = append(w.rounds, round{rate, latencies[n/2], latencies[n*99/100]})
-}
-
-func median[T float64 | time.Duration](rounds []round, of func(round) T) T {
-	var values []T
-	for _, r := range rounds {
-		values = append(values, of(r))
-	}
-	slices.Sort(values)
-	return values[len(values)/2]
-}
-
-// BenchmarkLoad compares ways to handle events with the same work, an INCR in Redis. The
-// ways take turns, and the figures are medians of the rounds:
+// BenchmarkLoad compares ways to handle events with the same work, an INCR in Redis:
 //
 //	contrib/servers run -- go test -run '^$' -bench Load -benchtime 1x
 func BenchmarkLoad(b *testing.B) {
-	const rounds, n = 7, 4000
-	client := newClient(b, func() *redis.Options {
-		o := options(b, serverURL(b, "DIFFHOOK_TEST_REDIS"))
-		o.PoolSize = 70
-		return o
-	}())
+	o := options(b, testservers.Address(b, "REDIS"))
+	o.PoolSize = 70
+	client := newClient(b, o)
 	work := func(ctx context.Context, e *diffhook.Event) error {
 		return client.Incr(ctx, "load:"+strconv.Itoa(len(e.MonitorID))).Err()
 	}
+	type way = loadtest.Way[*diffhook.Event]
 	for _, concurrency := range []int{1, 8, 64} {
 		b.Run(fmt.Sprintf("concurrency=%d", concurrency), func(b *testing.B) {
-			ways := []*way{
-				{name: "without", handle: work},
-				{name: "memory", handle: once.Func(once.NewMemory(0), work, nil)},
-				{name: "Redis", handle: once.Func(newStore(b, client), work, nil)},
-			}
-			for range rounds {
-				for _, w := range ways {
-					w.run(b, concurrency, n)
-				}
-			}
-			var table strings.Builder
-			base := median(ways[0].rounds, func(r round) float64 { return r.rate })
-			for _, w := range ways {
-				rate := median(w.rounds, func(r round) float64 { return r.rate })
-				fmt.Fprintf(&table, "\n%-8s %8.0f events/s (%.2f x)  p50 %7v  p99 %7v", w.name, rate, base/rate,
-					median(w.rounds, func(r round) time.Duration { return r.p50 }).Round(time.Microsecond),
-					median(w.rounds, func(r round) time.Duration { return r.p99 }).Round(time.Microsecond))
-			}
-			b.Log(table.String())
+			loadtest.Compare(b, "Redis", concurrency, newEvent,
+				&way{Name: "own INCR", Handle: work},
+				&way{Name: "memory", Handle: once.Func(once.NewMemory(0), work, nil)},
+				&way{Name: "Func", Handle: once.Func(newStore(b, client), work, nil)})
 		})
 	}
 }

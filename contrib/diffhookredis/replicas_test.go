@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
+	"github.com/diffhook/diffhook-go/internal/faultproxy"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 	"github.com/diffhook/diffhook-go/once"
 )
 
@@ -24,7 +26,7 @@ func replicated(t testing.TB, client redis.UniversalClient) *diffhookredis.Store
 func startReplica(t testing.TB, primary *ownServer, s *diffhookredis.Store) *ownServer {
 	_, port, _ := strings.Cut(primary.addr, ":")
 	replica := startServer(t, "--replicaof", "127.0.0.1 "+port)
-	eventually(t, "the replica keeps up", func() bool { // the first second is slow
+	testservers.Eventually(t, "the replica keeps up", func() bool { // the first second is slow
 		for range 3 {
 			if s.Claim(t.Context(), newKey(), "token", time.Minute) != nil {
 				return false
@@ -55,15 +57,15 @@ func TestReplicas(t *testing.T) {
 // takes over. No acknowledged record is missing.
 func TestReplicaTakesOver(t *testing.T) {
 	primary := startServer(t, "--repl-diskless-sync-delay", "0")
-	p := startProxy(t, primary.addr)
+	p := faultproxy.StartForAnswers(t, primary.addr, scripts)
 	o := primary.options()
-	o.Addr = p.addr
+	o.Addr = p.Target
 	s := replicated(t, newClient(t, o))
 	replica := startReplica(t, primary, s)
 	var done []once.Key
 	for i := range 200 {
 		if i%20 == 0 {
-			p.fail(cut, 1)
+			p.Cut(0, 1)
 		}
 		k := newKey()
 		require.NoError(t, s.Claim(t.Context(), k, "token", time.Minute), "a lost answer is asked for again")
@@ -90,7 +92,7 @@ func TestReplicasOfACluster(t *testing.T) {
 	replica := newClient(t, startServer(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000").options())
 	host, port, _ := strings.Cut(first.Options().Addr, ":")
 	require.NoError(t, replica.ClusterMeet(t.Context(), host, port).Err())
-	eventually(t, "the replica knows the primary", func() bool { return replica.ClusterReplicate(t.Context(), id).Err() == nil })
+	testservers.Eventually(t, "the replica knows the primary", func() bool { return replica.ClusterReplicate(t.Context(), id).Err() == nil })
 
 	s := replicated(t, client)
 	hasReplica := func(k once.Key) bool { // the first primary has the slots up to 5460
@@ -98,7 +100,7 @@ func TestReplicasOfACluster(t *testing.T) {
 		require.NoError(t, err)
 		return slot <= 5460
 	}
-	eventually(t, "the replica keeps up", func() bool {
+	testservers.Eventually(t, "the replica keeps up", func() bool {
 		k := newKey()
 		return hasReplica(k) && s.Claim(t.Context(), k, "token", time.Minute) == nil
 	})

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -16,22 +15,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go/contrib/diffhookredis"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
-
-// serverVariables name the servers of contrib/servers.
-var serverVariables = map[string]string{"Redis": "DIFFHOOK_TEST_REDIS", "Valkey": "DIFFHOOK_TEST_VALKEY"}
 
 // eachServer runs a test with the URL of each server.
 func eachServer(t *testing.T, test func(t *testing.T, url string)) {
-	for name, variable := range serverVariables {
-		t.Run(name, func(t *testing.T) { test(t, serverURL(t, variable)) })
+	for _, server := range []string{"REDIS", "VALKEY"} {
+		t.Run(server, func(t *testing.T) { test(t, testservers.Address(t, server)) })
 	}
-}
-
-func serverURL(t testing.TB, variable string) string {
-	url := os.Getenv(variable)
-	require.NotEmpty(t, url, "%s is not set; run: contrib/servers run -- go test ./...", variable)
-	return url
 }
 
 // options are the options of the README.
@@ -79,7 +70,7 @@ func (s *ownServer) start() {
 	require.NoError(s.t, s.process.Start(), "install redis-server, or run with contrib/servers")
 	client := redis.NewClient(&redis.Options{Addr: s.addr})
 	defer client.Close()
-	eventually(s.t, "redis-server answers", func() bool { return client.Ping(context.Background()).Err() == nil })
+	testservers.Eventually(s.t, "redis-server answers", func() bool { return client.Ping(context.Background()).Err() == nil })
 }
 
 func (s *ownServer) kill() {
@@ -109,17 +100,6 @@ func freePort(t testing.TB) string {
 	return ""
 }
 
-// eventually polls another program: a bubble has no power over the clock there.
-func eventually(t testing.TB, what string, reached func() bool) {
-	t.Helper()
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if reached() {
-			return
-		}
-	}
-	require.Fail(t, "after 15 s, still not: "+what)
-}
-
 // startCluster starts three primaries that share the slots.
 func startCluster(t testing.TB) *redis.ClusterClient {
 	ctx := context.Background()
@@ -138,7 +118,7 @@ func startCluster(t testing.TB) *redis.ClusterClient {
 		require.NoError(t, nodes[0].ClusterMeet(ctx, host, port).Err())
 	}
 	for _, node := range nodes {
-		eventually(t, "the cluster is complete", func() bool {
+		testservers.Eventually(t, "the cluster is complete", func() bool {
 			info, err := node.ClusterInfo(ctx).Result()
 			return err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_size:3")
 		})

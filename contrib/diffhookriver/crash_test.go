@@ -1,6 +1,7 @@
 package diffhookriver_test
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/internal/childprocess"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // all reports whether the tests run all paths, and not a sample.
@@ -36,14 +39,8 @@ func newDelivery(t testing.TB, label string) delivery {
 
 // post returns the status of an attempt, or 0 without an answer.
 func (d delivery) post(url string) int {
-	r := diffhooktest.NewRequest(url, childSecret(), d.body)
-	r.RequestURI = ""
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return 0
-	}
-	_ = resp.Body.Close()
-	return resp.StatusCode
+	s := diffhooktest.NewSender(childSecret(), &diffhooktest.SenderOptions{Retries: []time.Duration{}})
+	return s.Send(context.Background(), url, d.body).Attempts[0].StatusCode
 }
 
 // schedule returns the waits of the retries of a generation, divided by scale.
@@ -61,14 +58,14 @@ func schedule(generation int, scale time.Duration) (waits []time.Duration) {
 // for which they wait. The answer to the first retry is lost.
 type relay struct {
 	victim   string // URL
-	survivor func() *child
+	survivor func() *childprocess.Child
 	attempts atomic.Int64
 }
 
 func (r *relay) RoundTrip(in *http.Request) (*http.Response, error) {
 	url, attempt := r.victim, r.attempts.Add(1)
 	if attempt > 1 {
-		url = r.survivor().url
+		url = r.survivor().URL
 	}
 	out, err := http.NewRequestWithContext(in.Context(), in.Method, url, in.Body)
 	if err != nil {
@@ -84,7 +81,7 @@ func (r *relay) RoundTrip(in *http.Request) (*http.Response, error) {
 }
 
 // send delivers d with the retries of a generation, scaled 1:10.
-func (d delivery) send(t testing.TB, generation int, victim string, survivor func() *child) diffhooktest.Result {
+func (d delivery) send(t testing.TB, generation int, victim string, survivor func() *childprocess.Child) diffhooktest.Result {
 	s := diffhooktest.NewSender(childSecret(), &diffhooktest.SenderOptions{
 		Generation: generation, Retries: schedule(generation, 10),
 		HTTPClient: &http.Client{Transport: &relay{victim: victim, survivor: survivor}},
@@ -133,28 +130,28 @@ func generation(round, rounds int) int {
 }
 
 func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps []string, generation int) {
-	victims := make([]*child, len(steps))
+	victims := make([]*childprocess.Child, len(steps))
 	var starting sync.WaitGroup
 	for i := range victims {
-		starting.Go(func() { victims[i] = startChild(t, kind, dsn, "VICTIM=1") })
+		starting.Go(func() { victims[i] = childprocess.StartServer(t, job{kind, dsn, true}) })
 	}
 	starting.Wait()
 	deliveries, results := make([]delivery, len(steps)), make([]diffhooktest.Result, len(steps))
-	var survivor *child
+	var survivor *childprocess.Child
 	started := make(chan struct{})
 	var sending sync.WaitGroup
 	for i, step := range steps {
 		deliveries[i] = newDelivery(t, step)
 		sending.Go(func() {
-			results[i] = deliveries[i].send(t, generation, victims[i].url, func() *child { <-started; return survivor })
+			results[i] = deliveries[i].send(t, generation, victims[i].URL, func() *childprocess.Child { <-started; return survivor })
 		})
 	}
 	stopped := map[string]int{}
 	for range steps { // each victim can work at any event
-		eventually(t, "every event stops at its step", func() bool {
+		testservers.Eventually(t, "every event stops at its step", func() bool {
 			for _, victim := range victims {
 				select {
-				case step := <-victim.steps:
+				case step := <-victim.Lines:
 					stopped[step]++
 					return true
 				default:
@@ -164,13 +161,13 @@ func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps
 		})
 	}
 	for _, victim := range victims {
-		victim.kill()
+		victim.Kill()
 	}
-	survivor = startChild(t, kind, dsn)
+	survivor = childprocess.StartServer(t, job{kind, dsn, false})
 	close(started)
 	time.Sleep(rescueTime) // River uses the real clock
 	db.depose(t)
-	rescuer := startChild(t, kind, dsn)
+	rescuer := childprocess.StartServer(t, job{kind, dsn, false})
 	sending.Wait()
 	for i, result := range results {
 		assert.True(t, result.Delivered, "killed %s, given up: %+v", steps[i], result.Attempts)
@@ -178,14 +175,14 @@ func killBatch[TTx any](t *testing.T, kind, dsn string, db *database[TTx], steps
 			assert.Len(t, result.Attempts, 3, "killed, then an answer lost")
 		}
 	}
-	eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
+	testservers.Eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
 	for i, d := range deliveries {
 		assert.Equal(t, 1, db.effects(t, d.monitorID), steps[i])
-		assert.Equal(t, http.StatusNoContent, d.post(survivor.url), "a duplicate of a done event")
+		assert.Equal(t, http.StatusNoContent, d.post(survivor.URL), "a duplicate of a done event")
 	}
 	assert.Zero(t, db.unfinished(t), "the duplicates are not enqueued")
-	survivor.kill()
-	rescuer.kill()
+	survivor.Kill()
+	rescuer.Kill()
 }
 
 // TestSimultaneousDuplicates delivers an event to 8 processes at the same instant. All
@@ -200,22 +197,22 @@ func testDuplicates[TTx any](t *testing.T, kind, dsn string, db *database[TTx]) 
 	if all() {
 		rounds = 50
 	}
-	receivers := make([]*child, 8)
+	receivers := make([]*childprocess.Child, 8)
 	for i := range receivers {
-		receivers[i] = startChild(t, kind, dsn)
+		receivers[i] = childprocess.StartServer(t, job{kind, dsn, false})
 	}
 	for range rounds {
 		d := newDelivery(t, "")
 		statuses := make([]int, len(receivers))
 		var posting sync.WaitGroup
 		for i, r := range receivers {
-			posting.Go(func() { statuses[i] = d.post(r.url) })
+			posting.Go(func() { statuses[i] = d.post(r.URL) })
 		}
 		posting.Wait()
 		for _, status := range statuses {
 			assert.Equal(t, http.StatusNoContent, status)
 		}
-		eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+		testservers.Eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 		assert.Equal(t, 1, db.effects(t, d.monitorID))
 	}
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,6 +24,7 @@ import (
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/contrib/diffhookriver"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // database is a database with River's tables, and a table for effects of events.
@@ -89,8 +88,7 @@ func openSQLite(path string) (*database[*sql.Tx], error) {
 
 // newPostgres returns the DSN of a new schema, with the tables.
 func newPostgres(t testing.TB) (string, *database[pgx.Tx]) {
-	dsn := os.Getenv("DIFFHOOK_TEST_POSTGRES")
-	require.NotEmpty(t, dsn, "DIFFHOOK_TEST_POSTGRES is not set; run: contrib/servers run -- go test ./...")
+	dsn := testservers.Address(t, "POSTGRES")
 	ctx := context.Background()
 	schema := "river_" + strings.ToLower(rand.Text())
 	conn, err := pgx.Connect(ctx, dsn)
@@ -221,18 +219,7 @@ func (db *database[TTx]) depose(t testing.TB) {
 }
 
 func newEvent(t testing.TB, label string) *diffhook.Event {
-	e, err := diffhook.ParseEvent(fmt.Appendf(nil, `{"event":"page.changed","monitor_id":"mon_%s","label":%q,"triggered_at":"2026-03-16T14:22:00Z"}`, rand.Text(), label))
+	e, err := diffhook.ParseEvent(newDelivery(t, label).body)
 	require.NoError(t, err)
 	return e
-}
-
-// eventually polls a database: a bubble has no power over the clock there.
-func eventually(t testing.TB, what string, reached func() bool) {
-	t.Helper()
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if reached() {
-			return
-		}
-	}
-	require.Fail(t, "after 60 s, still not: "+what)
 }

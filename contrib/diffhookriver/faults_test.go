@@ -19,6 +19,8 @@ import (
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/contrib/diffhookriver"
 	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/internal/faultproxy"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // never is the hook of a receiver or worker without faults.
@@ -48,8 +50,8 @@ func (d delivery) attempt(t testing.TB, h http.Handler) int {
 }
 
 // through opens the database through p. A used database is connected.
-func through(t testing.TB, p *proxy, used bool) *database[pgx.Tx] {
-	db, err := openPostgres(t.Context(), p.dsn)
+func through(t testing.TB, p *faultproxy.Proxy, used bool) *database[pgx.Tx] {
+	db, err := openPostgres(t.Context(), p.Target)
 	require.NoError(t, err)
 	t.Cleanup(db.close)
 	if used {
@@ -87,19 +89,19 @@ func eachPiece(t *testing.T, test func(t *testing.T, after int, used bool) (met 
 func TestLostAnswersOfEnqueue(t *testing.T) {
 	dsn, db := newPostgres(t)
 	start(t, db, db.once, 2)
-	p := newProxy(t, dsn)
+	p := faultproxy.Start(t, dsn)
 	eachPiece(t, func(t *testing.T, after int, used bool) bool {
 		proxied := through(t, p, used)
 		client, err := newInserter(proxied)
 		require.NoError(t, err)
 		d, h := newDelivery(t, ""), receiver(client, never)
-		p.fail(cut, after)
+		p.Cut(after, 1)
 		d.attempts(t, h)
-		met := p.met()
-		p.release()
-		eventually(t, "the event is worked", func() bool { return db.effects(t, d.monitorID) == 1 })
+		met := p.Met()
+		p.Release()
+		testservers.Eventually(t, "the event is worked", func() bool { return db.effects(t, d.monitorID) == 1 })
 		d.attempts(t, h) // a duplicate
-		eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+		testservers.Eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 		require.Equal(t, 1, db.effects(t, d.monitorID), "fault after %d pieces", after)
 		return met
 	})
@@ -109,7 +111,7 @@ func TestLostAnswersOfEnqueue(t *testing.T) {
 // answer in turn, also at the commit. Every effect is there once.
 func TestLostAnswersOfCompleteTx(t *testing.T) {
 	dsn, db := newPostgres(t)
-	p := newProxy(t, dsn)
+	p := faultproxy.Start(t, dsn)
 	var proxied atomic.Pointer[database[pgx.Tx]]
 	var running atomic.Int64
 	client := start(t, db, func(ctx context.Context, e *diffhook.Event) error {
@@ -122,17 +124,29 @@ func TestLostAnswersOfCompleteTx(t *testing.T) {
 		proxied.Store(through(t, p, used))
 		e := newEvent(t, "")
 		ids = append(ids, e.MonitorID)
-		p.fail(cut, after)
+		p.Cut(after, 1)
 		require.NoError(t, diffhookriver.Enqueue(client)(t.Context(), e))
-		eventually(t, "the work is done", func() bool { return db.unfinished(t) == 0 && running.Load() == 0 })
-		met := p.met()
-		p.release()
+		testservers.Eventually(t, "the work is done", func() bool { return db.unfinished(t) == 0 && running.Load() == 0 })
+		met := p.Met()
+		p.Release()
 		require.Equal(t, 1, db.effects(t, e.MonitorID), "fault after %d pieces", after)
 		return met
 	})
 	require.Zero(t, db.unfinished(t))
 	for _, id := range ids {
 		assert.Equal(t, 1, db.effects(t, id))
+	}
+}
+
+// requireRescue rescues the jobs of dead or stalled workers, and requires each effect once.
+func requireRescue(t testing.TB, db *database[pgx.Tx], deliveries ...delivery) {
+	t.Helper()
+	time.Sleep(rescueTime) // River uses the real clock
+	db.depose(t)
+	start(t, db, db.once, 4)
+	testservers.Eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
+	for _, d := range deliveries {
+		require.Equal(t, 1, db.effects(t, d.monitorID))
 	}
 }
 
@@ -147,22 +161,16 @@ func TestLostAnswersOfRiver(t *testing.T) {
 		t.Run(strconv.Itoa(after), func(t *testing.T) {
 			t.Parallel()
 			dsn, db := newPostgres(t)
-			p := newProxy(t, dsn)
+			p := faultproxy.Start(t, dsn)
 			proxied := through(t, p, true)
 			client := start(t, proxied, work(proxied, never), 1)
-			p.fail(cut, after)
+			p.Cut(after, 1)
 			deliveries := []delivery{newDelivery(t, ""), newDelivery(t, ""), newDelivery(t, "")}
 			for _, d := range deliveries {
 				d.attempts(t, receiver(client, never))
 			}
-			eventually(t, "the fault is met", p.met)
-			time.Sleep(rescueTime) // River uses the real clock
-			db.depose(t)
-			start(t, db, db.once, 1)
-			eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
-			for _, d := range deliveries {
-				assert.Equal(t, 1, db.effects(t, d.monitorID))
-			}
+			testservers.Eventually(t, "the fault is met", p.Met)
+			requireRescue(t, db, deliveries...)
 		})
 	}
 }
@@ -173,7 +181,7 @@ func TestLostAnswersOfRiver(t *testing.T) {
 func TestStalledEnqueue(t *testing.T) {
 	dsn, db := newPostgres(t)
 	start(t, db, db.once, 2)
-	p := newProxy(t, dsn)
+	p := faultproxy.Start(t, dsn)
 	eachPiece(t, func(t *testing.T, after int, used bool) bool {
 		proxied := through(t, p, used)
 		client, err := newInserter(proxied)
@@ -184,15 +192,15 @@ func TestStalledEnqueue(t *testing.T) {
 			failure = enqueue(ctx, e)
 			return failure
 		})
-		p.fail(hold, after)
-		status, met := d.attempt(t, h), p.met()
+		p.Hold(after)
+		status, met := d.attempt(t, h), p.Met()
 		if met {
 			require.Equal(t, http.StatusServiceUnavailable, status, "stalled after %d pieces", after)
 			require.ErrorIs(t, failure, diffhook.ErrUnavailable)
 		}
-		p.release()
+		p.Release()
 		d.attempts(t, h)
-		eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+		testservers.Eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 		require.Equal(t, 1, db.effects(t, d.monitorID), "stalled after %d pieces", after)
 		return met
 	})
@@ -206,13 +214,13 @@ func TestStalledWorker(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			dsn, db := newPostgres(t)
-			p := newProxy(t, dsn)
+			p := faultproxy.Start(t, dsn)
 			proxied := through(t, p, true)
 			var stall sync.Once
 			stalled, failed := make(chan struct{}), make(chan error, 1)
 			handle := work(proxied, func(at string, e *diffhook.Event) {
 				if at == step && e.Label == step {
-					stall.Do(func() { p.fail(hold, 0); close(stalled) })
+					stall.Do(func() { p.Hold(0); close(stalled) })
 				}
 			})
 			client := start(t, proxied, func(ctx context.Context, e *diffhook.Event) error {
@@ -231,19 +239,13 @@ func TestStalledWorker(t *testing.T) {
 			<-stalled
 			require.Equal(t, http.StatusServiceUnavailable, during.attempt(t, h))
 			require.Error(t, <-failed, "the timeout ends the work")
-			p.release()
+			p.Release()
 			during.attempts(t, h)
 			later.attempts(t, h)
-			eventually(t, "the process works again", func() bool {
+			testservers.Eventually(t, "the process works again", func() bool {
 				return db.effects(t, during.monitorID) == 1 && db.effects(t, later.monitorID) == 1
 			})
-			time.Sleep(rescueTime)
-			db.depose(t)
-			start(t, db, db.once, 1)
-			eventually(t, "every job is completed", func() bool { return db.unfinished(t) == 0 })
-			for _, d := range []delivery{inWork, during, later} {
-				assert.Equal(t, 1, db.effects(t, d.monitorID))
-			}
+			requireRescue(t, db, inWork, during, later)
 		})
 	}
 }

@@ -1,44 +1,43 @@
 package diffhookriver_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/riverqueue/river"
-	"github.com/stretchr/testify/require"
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/contrib/diffhookriver"
+	"github.com/diffhook/diffhook-go/internal/childprocess"
 )
 
-// childVariable makes a process of the test program a child: a receiver and worker with the
-// database in the value.
-const childVariable = "DIFFHOOK_TEST_CHILD"
+// job is the job of a child: a receiver and worker.
+type job struct {
+	Database string // "PostgreSQL" or "SQLite"
+	DSN      string
+	Dies     bool // at the step that an event names
+}
 
 // TestMain runs the tests, or a child.
 func TestMain(m *testing.M) {
-	switch os.Getenv(childVariable) {
-	case "":
+	var j job
+	switch {
+	case !childprocess.Job(&j):
 		os.Exit(m.Run())
-	case "PostgreSQL":
-		db, err := openPostgres(context.Background(), os.Getenv("DATABASE"))
-		exitOn(err)
-		serve(db)
-	case "SQLite":
-		db, err := openSQLite(os.Getenv("DATABASE"))
-		exitOn(err)
-		serve(db)
+	case j.Database == "SQLite":
+		db, err := openSQLite(j.DSN)
+		childprocess.ExitOn(err)
+		serve(j, db)
+	default:
+		db, err := openPostgres(context.Background(), j.DSN)
+		childprocess.ExitOn(err)
+		serve(j, db)
 	}
 }
 
@@ -56,8 +55,8 @@ var steps = []string{beforeInsert, afterInsert, beforeEffect, afterEffect, befor
 
 // stopAt prints the step and waits to be killed, if this process is to die and the event
 // names the step.
-func stopAt(step string, e *diffhook.Event) {
-	if os.Getenv("VICTIM") != "" && e.Label == step {
+func (j job) stopAt(step string, e *diffhook.Event) {
+	if j.Dies && e.Label == step {
 		fmt.Println(step)
 		select {}
 	}
@@ -101,24 +100,14 @@ func handler(f diffhook.EventFunc) http.Handler {
 	return verifier.EventHandler(f)
 }
 
-// serve runs a receiver of deliveries and a worker, and prints the URL.
-func serve[TTx any](db *database[TTx]) {
+// serve runs a receiver of deliveries and a worker.
+func serve[TTx any](j job, db *database[TTx]) {
 	workers := river.NewWorkers()
-	diffhookriver.AddWorker(workers, work(db, stopAt), nil)
+	diffhookriver.AddWorker(workers, work(db, j.stopAt), nil)
 	client, err := river.NewClient(db.driver, fast(workers, 1))
-	exitOn(err)
-	exitOn(client.Start(context.Background()))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	exitOn(err)
-	fmt.Println("http://" + l.Addr().String())
-	exitOn(http.Serve(l, receiver(client, stopAt)))
-}
-
-func exitOn(err error) {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	childprocess.ExitOn(err)
+	childprocess.ExitOn(client.Start(context.Background()))
+	childprocess.Serve(receiver(client, j.stopAt))
 }
 
 // childSecret is the signing secret of the children.
@@ -128,41 +117,6 @@ func childSecret() diffhook.Secret {
 		panic(err)
 	}
 	return s
-}
-
-// child is another process of the test program.
-type child struct {
-	*exec.Cmd
-	url   string
-	steps chan string // the steps at which the child stopped
-	gone  sync.Once
-}
-
-func startChild(t testing.TB, kind, dsn string, env ...string) *child {
-	c := &child{Cmd: exec.Command(os.Args[0]), steps: make(chan string, 10)}
-	c.Env = append(os.Environ(), append(env, childVariable+"="+kind, "DATABASE="+dsn)...)
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	c.Stderr = os.Stderr
-	out, err := c.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, c.Start())
-	t.Cleanup(c.kill)
-	lines := bufio.NewScanner(out)
-	require.True(t, lines.Scan(), "the child did not start")
-	c.url = lines.Text()
-	go func() {
-		for lines.Scan() {
-			c.steps <- lines.Text()
-		}
-	}()
-	return c
-}
-
-func (c *child) kill() {
-	c.gone.Do(func() {
-		_ = c.Process.Kill() // SIGKILL
-		_ = c.Wait()
-	})
 }
 
 // rescueTime is the time after which River may rescue the jobs of dead children.

@@ -1,19 +1,16 @@
 package diffhookriver_test
 
 import (
-	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // TestRestartedPostgres kills the server by SIGKILL at each step of an event, while other
@@ -30,11 +27,11 @@ func TestRestartedPostgres(t *testing.T) {
 
 func restartAt(t *testing.T, step string) {
 	dsn, db := newPostgres(t)
-	began := startTime(t, db)
+	began, pid := startTime(t, db), testservers.PID(t, "POSTGRES")
 	var restart sync.Once
 	hook := func(at string, e *diffhook.Event) {
 		if at == step && e.Label == step {
-			restart.Do(func() { killServer(t) })
+			restart.Do(func() { assert.NoError(t, syscall.Kill(pid, syscall.SIGKILL)) })
 		}
 	}
 	client := start(t, db, work(db, hook), 4)
@@ -57,7 +54,7 @@ func restartAt(t *testing.T, step string) {
 	}
 	sending.Wait()
 	var fresh *database[pgx.Tx] // without connections to the dead server
-	eventually(t, "the server is back", func() bool {
+	testservers.Eventually(t, "the server is back", func() bool {
 		var err error
 		fresh, err = openPostgres(t.Context(), dsn)
 		require.NoError(t, err)
@@ -65,13 +62,7 @@ func restartAt(t *testing.T, step string) {
 		n, err := fresh.number(t.Context(), startTimeQuery)
 		return err == nil && n != began
 	})
-	time.Sleep(rescueTime) // River uses the real clock
-	fresh.depose(t)
-	start(t, fresh, fresh.once, 4)
-	eventually(t, "every job is completed", func() bool { return fresh.unfinished(t) == 0 })
-	for _, d := range deliveries {
-		assert.Equal(t, 1, fresh.effects(t, d.monitorID))
-	}
+	requireRescue(t, fresh, deliveries...)
 }
 
 // startTimeQuery returns the start of the server in milliseconds.
@@ -81,15 +72,4 @@ func startTime(t testing.TB, db *database[pgx.Tx]) int {
 	n, err := db.number(t.Context(), startTimeQuery)
 	require.NoError(t, err)
 	return n
-}
-
-// killServer kills the server, which contrib/servers starts again.
-func killServer(t testing.TB) {
-	text, err := os.ReadFile(os.Getenv("DIFFHOOK_TEST_POSTGRES_PID"))
-	assert.NoError(t, err, "run: contrib/servers run -- go test ./...")
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	assert.NoError(t, err)
-	if err == nil {
-		assert.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-	}
 }

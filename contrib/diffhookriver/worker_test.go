@@ -15,6 +15,7 @@ import (
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/contrib/diffhookriver"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // TestEnqueueAndWork: an event is enqueued once and handled once, with the delivered bytes.
@@ -38,14 +39,14 @@ func testEnqueueAndWork[TTx any](t *testing.T, db *database[TTx]) {
 		require.NoError(t, enqueue(t.Context(), e))
 	}
 	assert.Equal(t, body, <-bodies)
-	eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+	testservers.Eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 	require.NoError(t, enqueue(t.Context(), e), "a duplicate of a done event")
 	assert.Zero(t, db.unfinished(t))
 	assert.Equal(t, 1, db.effects(t, "mon_1"))
 
 	// An event without a body.
 	require.NoError(t, enqueue(t.Context(), &diffhook.Event{Type: "page.changed", MonitorID: "mon_2", TriggeredAt: time.Now()}))
-	eventually(t, "the event is worked", func() bool { return db.effects(t, "mon_2") == 1 })
+	testservers.Eventually(t, "the event is worked", func() bool { return db.effects(t, "mon_2") == 1 })
 }
 
 func TestEnqueueTx(t *testing.T) {
@@ -168,7 +169,7 @@ func testFailedAttempts[TTx any](t *testing.T, db *database[TTx]) {
 	}, 1)
 	e := newEvent(t, "")
 	require.NoError(t, diffhookriver.Enqueue(client)(t.Context(), e))
-	eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+	testservers.Eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 	assert.EqualValues(t, 3, attempts.Load())
 	assert.Equal(t, 1, db.effects(t, e.MonitorID))
 }
@@ -189,9 +190,9 @@ func testCommitAnswerLost[TTx any](t *testing.T, db *database[TTx]) {
 	first, second := newEvent(t, ""), newEvent(t, "")
 	for _, e := range []*diffhook.Event{first, second} { // the worker handles the events in turn
 		require.NoError(t, diffhookriver.Enqueue(client)(t.Context(), e))
-		eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+		testservers.Eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 	}
-	eventually(t, "the worker is free again", func() bool { return attempts.Load() == 2 })
+	testservers.Eventually(t, "the worker is free again", func() bool { return attempts.Load() == 2 })
 	assert.Equal(t, 1, db.effects(t, first.MonitorID))
 	assert.Zero(t, db.unfinished(t))
 }
@@ -217,7 +218,7 @@ func TestTimeout(t *testing.T) {
 	require.NoError(t, client.Start(context.Background()))
 	defer func() { require.NoError(t, client.Stop(context.Background())) }()
 	require.NoError(t, diffhookriver.Enqueue(client)(t.Context(), newEvent(t, "")))
-	eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+	testservers.Eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 	assert.EqualValues(t, 2, attempts.Load())
 }
 
@@ -267,17 +268,17 @@ func testZombie[TTx any](t *testing.T, db *database[TTx], during, silent bool) {
 	first := start(t, db, work, 1)
 	e := newEvent(t, "")
 	require.NoError(t, diffhookriver.Enqueue(first)(t.Context(), e))
-	eventually(t, "the first attempt runs", func() bool { return attempts.Load() == 1 })
+	testservers.Eventually(t, "the first attempt runs", func() bool { return attempts.Load() == 1 })
 	time.Sleep(1200 * time.Millisecond) // the timeout and the time until the rescue, by the real clock
 	db.depose(t)
 	start(t, db, work, 2)
 	if during {
 		<-second
 	} else {
-		eventually(t, "the next attempt has completed the job", func() bool { return db.unfinished(t) == 0 })
+		testservers.Eventually(t, "the next attempt has completed the job", func() bool { return db.unfinished(t) == 0 })
 	}
 	close(wake)
 	require.ErrorIs(t, <-verdict, diffhookriver.ErrAttemptOver)
-	eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
+	testservers.Eventually(t, "the job is completed", func() bool { return db.unfinished(t) == 0 })
 	assert.Equal(t, 1, db.effects(t, e.MonitorID))
 }

@@ -29,23 +29,27 @@ func eachRow(t *testing.T, test func(t *testing.T, r *rig, h http.Handler, proto
 }
 
 func TestDeliveries(t *testing.T) {
-	body, long := diffhooktest.PageChanged(), longEvent(6<<20)
 	eachRow(t, func(t *testing.T, r *rig, h http.Handler, protocol string) {
-		url, transport := serve(t, h, 0), newTransport(t, protocol, nil)
-		assert.Equal(t, http.StatusNoContent, postBytes(t, transport, url, r.secret.Sign(body), body), "valid")
-		assert.Equal(t, diffhook.ResultAccepted, <-r.results)
-
-		assert.Equal(t, http.StatusUnauthorized, postBytes(t, transport, url, diffhooktest.NewSecret().Sign(body), body), "forged")
-		assert.Equal(t, diffhook.ResultMismatch, <-r.results)
-
-		assert.Equal(t, http.StatusUnauthorized, postBytes(t, transport, url, "", body), "unsigned")
-		assert.Equal(t, diffhook.ResultNoSignature, <-r.results)
-
-		assert.Equal(t, http.StatusNoContent, postBytes(t, transport, url, r.secret.Sign(long), long), "6 MiB")
-		assert.Equal(t, diffhook.ResultAccepted, <-r.results)
-
+		r.testDeliveries(t, newTransport(t, protocol, nil), serve(t, h, 0))
 		assert.EqualValues(t, 2, r.called.Load(), "calls for the deliveries that are accepted, and no others")
 	})
+}
+
+// testDeliveries sends two valid deliveries to the hook at url, and two others.
+func (r *rig) testDeliveries(t *testing.T, transport *http.Transport, url string) {
+	t.Helper()
+	body, long := diffhooktest.PageChanged(), longEvent(6<<20)
+	assert.Equal(t, http.StatusNoContent, postBytes(t, transport, url, r.secret.Sign(body), body), "valid")
+	assert.Equal(t, diffhook.ResultAccepted, <-r.results)
+
+	assert.Equal(t, http.StatusUnauthorized, postBytes(t, transport, url, diffhooktest.NewSecret().Sign(body), body), "forged")
+	assert.Equal(t, diffhook.ResultMismatch, <-r.results)
+
+	assert.Equal(t, http.StatusUnauthorized, postBytes(t, transport, url, "", body), "unsigned")
+	assert.Equal(t, diffhook.ResultNoSignature, <-r.results)
+
+	assert.Equal(t, http.StatusNoContent, postBytes(t, transport, url, r.secret.Sign(long), long), "6 MiB")
+	assert.Equal(t, diffhook.ResultAccepted, <-r.results)
 }
 
 // Without timeouts of the server, the deadline of the verifier ends a stalled body: the

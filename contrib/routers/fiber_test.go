@@ -88,20 +88,8 @@ func eachFiber(t *testing.T, configure func(*fasthttp.Server), test func(t *test
 }
 
 func TestFiberDeliveries(t *testing.T) {
-	body, long := diffhooktest.PageChanged(), longEvent(6<<20)
 	eachFiber(t, func(*fasthttp.Server) {}, func(t *testing.T, r *rig, url string) {
-		transport := newTransport(t, "HTTP/1.1", nil)
-		assert.Equal(t, http.StatusNoContent, postBytes(t, transport, url, r.secret.Sign(body), body), "valid")
-		assert.Equal(t, diffhook.ResultAccepted, <-r.results)
-
-		assert.Equal(t, http.StatusUnauthorized, postBytes(t, transport, url, diffhooktest.NewSecret().Sign(body), body), "forged")
-		assert.Equal(t, diffhook.ResultMismatch, <-r.results)
-
-		assert.Equal(t, http.StatusUnauthorized, postBytes(t, transport, url, "", body), "unsigned")
-		assert.Equal(t, diffhook.ResultNoSignature, <-r.results)
-
-		assert.Equal(t, http.StatusNoContent, postBytes(t, transport, url, r.secret.Sign(long), long), "6 MiB")
-		assert.Equal(t, diffhook.ResultAccepted, <-r.results)
+		r.testDeliveries(t, newTransport(t, "HTTP/1.1", nil), url)
 	})
 }
 

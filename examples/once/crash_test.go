@@ -17,6 +17,7 @@ import (
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/internal/childprocess"
 )
 
 // allPaths reports whether the crash tests run all paths, and not a sample.
@@ -106,9 +107,9 @@ func crash(t *testing.T, d database, mode string, generation int, kills []int) {
 		group.Go(func() {
 			defer func() { <-slots }()
 			e := numbered(i)
-			result := (&deliverer{victim: victim.url, survivor: survivor.url, at: at}).send(t, secret, generation, e)
+			result := (&deliverer{victim: victim.URL, survivor: survivor.URL, at: at}).send(t, secret, generation, e)
 			name := fmt.Sprintf("generation %d, killed at step %d", generation, at)
-			if !victim.died() {
+			if !victim.Exits() {
 				t.Errorf("%s: the worker did not reach that step", name)
 			}
 			if !result.Delivered {
@@ -148,7 +149,7 @@ func TestDuplicatesToEightProcesses(t *testing.T) {
 					Driver: d.driver, DSN: d.crashDSN(r.dsn), Table: r.opts.Table, Effects: r.effects,
 					Mode: mode, Secret: secret.Reveal(), Dialect: d.dialect,
 				}
-				var workers [8]*worker
+				var workers [8]*childprocess.Child
 				for i := range workers {
 					workers[i] = startWorker(t, o)
 				}
@@ -159,7 +160,7 @@ func TestDuplicatesToEightProcesses(t *testing.T) {
 					for _, w := range workers {
 						group.Go(func() {
 							<-start
-							result := (&deliverer{victim: w.url, survivor: w.url, at: -1}).send(t, secret, 1, e)
+							result := (&deliverer{victim: w.URL, survivor: w.URL, at: -1}).send(t, secret, 1, e)
 							if !result.Delivered {
 								t.Errorf("given up: %+v", result.Attempts)
 							}

@@ -12,6 +12,7 @@ import (
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/contrib/diffhookpgx"
+	"github.com/diffhook/diffhook-go/internal/faultproxy"
 	"github.com/diffhook/diffhook-go/internal/pace"
 	"github.com/diffhook/diffhook-go/once"
 	"github.com/diffhook/diffhook-go/once/oncesql"
@@ -83,77 +84,78 @@ func deliverUntil(t *testing.T, f diffhook.EventFunc, e *diffhook.Event) (calls 
 	return calls
 }
 
-// TestLostAnswers loses the connection between a statement and the answer, at every
-// statement in turn. The event is handled once, also if Func meets its own token after a
-// lost answer, and if the answer to the commit is lost after the work succeeded.
-func TestLostAnswers(t *testing.T) {
-	atPace(t)
+// eachWrapper runs a test of each wrapper for each server, through a proxy.
+func eachWrapper(t *testing.T, test func(t *testing.T, r *rig, name string, wrap wrapper, p *faultproxy.Proxy)) {
 	for _, d := range servers() {
 		for name, wrap := range d.wrappers() {
 			t.Run(d.name+"/"+name, func(t *testing.T) {
 				r := newRig(t, d)
-				p := newProxy(t, r.dsn)
-				f := wrap(t, r, p.dsn, func() {})
-				for i := 0; ; i++ {
-					require.Less(t, i, 50)
-					e := numbered(i)
-					p.lose(i)
-					deliverUntil(t, f, e)
-					lost := p.lost()
-					p.lose(-1)
-					require.Equal(t, 1, r.count(t, e), "answer %d lost", i)
-					deliverUntil(t, f, e)
-					require.Equal(t, 1, r.count(t, e), "answer %d lost, then a duplicate", i)
-					if !lost {
-						require.GreaterOrEqual(t, i, 2, "the proxy saw no answers")
-						return
-					}
-				}
+				test(t, r, name, wrap, faultproxy.Start(t, r.dsn))
 			})
 		}
 	}
 }
 
-// TestStalledDatabase: if a database stops answering, at every statement in turn, deliveries
-// fail in time. Then the event is handled once.
+// TestLostAnswers breaks the connection at every statement and at every answer in turn. The
+// event is handled once, also if Func meets its own token after a lost answer, and if the
+// answer to the commit is lost after the work succeeded.
+func TestLostAnswers(t *testing.T) {
+	atPace(t)
+	eachWrapper(t, func(t *testing.T, r *rig, _ string, wrap wrapper, p *faultproxy.Proxy) {
+		f := wrap(t, r, p.Target, func() {})
+		for i := 0; ; i++ {
+			require.Less(t, i, 50)
+			e := numbered(i)
+			p.Cut(i, 1)
+			deliverUntil(t, f, e)
+			lost := p.Met()
+			p.Release()
+			require.Equal(t, 1, r.count(t, e), "piece %d lost", i)
+			deliverUntil(t, f, e)
+			require.Equal(t, 1, r.count(t, e), "piece %d lost, then a duplicate", i)
+			if !lost {
+				require.GreaterOrEqual(t, i, 4, "the proxy saw no statements")
+				return
+			}
+		}
+	})
+}
+
+// TestStalledDatabase: if a database stops answering, at the start and in the work,
+// deliveries fail in time. Then the event is handled once.
 func TestStalledDatabase(t *testing.T) {
 	atPace(t)
-	for _, d := range servers() {
-		for name, wrap := range d.wrappers() {
-			t.Run(d.name+"/"+name, func(t *testing.T) {
-				r := newRig(t, d)
-				p := newProxy(t, r.dsn)
-				if d.dialect == oncesql.MySQL {
-					p.dsn += "&readTimeout=900ms" // else a commit waits for ever
-				}
-				stallInWork := false
-				f := wrap(t, r, p.dsn, func() {
-					if stallInWork {
-						p.stall()
-					}
-				})
-				p.stall()
-				ctx, cancel := context.WithTimeout(t.Context(), diffhook.DeliveryTimeout/scale)
-				defer cancel()
-				require.ErrorIs(t, f(ctx, numbered(1)), diffhook.ErrUnavailable)
-				p.resume()
-				deliverUntil(t, f, numbered(1))
-				require.Equal(t, 1, r.count(t, numbered(1)))
-
-				stallInWork = true
-				err := f(t.Context(), numbered(2))
-				stallInWork = false
-				p.resume()
-				// With a lease, the commit fails after the work succeeded, and the
-				// answer is success. In a transaction, the work is undone.
-				if name == "Func" {
-					require.NoError(t, err)
-				} else {
-					require.ErrorIs(t, err, diffhook.ErrUnavailable)
-					deliverUntil(t, f, numbered(2))
-				}
-				require.Equal(t, 1, r.count(t, numbered(2)))
-			})
+	eachWrapper(t, func(t *testing.T, r *rig, name string, wrap wrapper, p *faultproxy.Proxy) {
+		dsn := p.Target
+		if r.dialect == oncesql.MySQL {
+			dsn += "&readTimeout=900ms" // else a commit waits for ever
 		}
-	}
+		stallInWork := false
+		f := wrap(t, r, dsn, func() {
+			if stallInWork {
+				p.Hold(0)
+			}
+		})
+		p.Hold(0)
+		ctx, cancel := context.WithTimeout(t.Context(), diffhook.DeliveryTimeout/scale)
+		defer cancel()
+		require.ErrorIs(t, f(ctx, numbered(1)), diffhook.ErrUnavailable)
+		p.Release()
+		deliverUntil(t, f, numbered(1))
+		require.Equal(t, 1, r.count(t, numbered(1)))
+
+		stallInWork = true
+		err := f(t.Context(), numbered(2))
+		stallInWork = false
+		p.Release()
+		// With a lease, the commit fails after the work succeeded, and the answer is
+		// success. In a transaction, the work is undone.
+		if name == "Func" {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, diffhook.ErrUnavailable)
+			deliverUntil(t, f, numbered(2))
+		}
+		require.Equal(t, 1, r.count(t, numbered(2)))
+	})
 }

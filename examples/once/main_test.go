@@ -13,6 +13,7 @@ import (
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/diffhooktest"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // TestMain lets this program be a process of the server of the demonstration.
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestDemonstration(t *testing.T) {
-	for name, dsn := range map[string]string{"sqlite": "", "postgres": serverVariable(t, "DIFFHOOK_TEST_POSTGRES")} {
+	for name, dsn := range map[string]string{"sqlite": "", "postgres": testservers.Address(t, "POSTGRES")} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("DATABASE_URL", dsn)
 			t.Setenv(sqliteVariable, "")

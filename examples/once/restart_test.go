@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 	"github.com/diffhook/diffhook-go/once"
 )
 
@@ -45,11 +44,11 @@ func restart(t *testing.T, d database, mode string, at int) {
 		Driver: d.driver, DSN: r.dsn, Table: r.opts.Table, Effects: r.effects,
 		Mode: mode, Dialect: d.dialect, Observe: failures.observe,
 	}
-	before := serverProcess(t, d)
+	before := testservers.PID(t, strings.ToUpper(d.name))
 	deliverAll(t, killAt(t, modes[mode](t, o), before, at))
 	r.db = d.open(t, r.dsn) // without connections to the dead server
 	require.Eventually(t, func() bool { return r.db.Ping() == nil }, 30*time.Second, 50*time.Millisecond)
-	require.NotEqual(t, before, serverProcess(t, d), "no delivery reached the step")
+	require.NotEqual(t, before, testservers.PID(t, strings.ToUpper(d.name)), "no delivery reached the step")
 	deliverAll(t, modes[mode](t, o))
 
 	repeated := 0
@@ -96,17 +95,6 @@ func killAt(t *testing.T, f diffhook.EventFunc, pid, at int) diffhook.EventFunc 
 		}
 		return f(ctx, e)
 	}
-}
-
-// serverProcess returns the process of the server, which contrib/servers starts again
-// after each end.
-func serverProcess(t *testing.T, d database) int {
-	t.Helper()
-	text, err := os.ReadFile(serverVariable(t, "DIFFHOOK_TEST_"+strings.ToUpper(d.name)+"_PID"))
-	require.NoError(t, err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	require.NoError(t, err)
-	return pid
 }
 
 // failures counts the failed effects and commits of Func, by event.

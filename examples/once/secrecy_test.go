@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/diffhook/diffhook-go/contrib/diffhookpgx"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
@@ -20,7 +21,7 @@ func TestErrorsHideThePassword(t *testing.T) {
 	}{
 		{"postgres, unreachable", "pgx", "postgres://user:" + password + "@127.0.0.1:1/db", oncesql.Postgres},
 		{"mariadb, unreachable", "mysql", "user:" + password + "@tcp(127.0.0.1:1)/db", oncesql.MySQL},
-		{"mariadb, refused", "mysql", "user:" + password + serverVariable(t, "DIFFHOOK_TEST_MARIADB")[len("root"):], oncesql.MySQL},
+		{"mariadb, refused", "mysql", "user:" + password + testservers.Address(t, "MARIADB")[len("root"):], oncesql.MySQL},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := oncesql.New(t.Context(), database{driver: tc.driver}.open(t, tc.dsn), tc.dialect, nil)

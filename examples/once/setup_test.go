@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	diffhook "github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/testservers"
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
@@ -69,7 +70,7 @@ func TestNewRefusesMariaDB(t *testing.T) {
 	d := databases[1]
 	db := d.open(t, d.dsn(t))
 	table := d.table(t, db)
-	long := d.open(t, serverVariable(t, "DIFFHOOK_TEST_MARIADB"))
+	long := d.open(t, testservers.Address(t, "MARIADB"))
 	_, err := oncesql.New(t.Context(), long, d.dialect, &oncesql.Options{Table: table})
 	require.ErrorIs(t, err, oncesql.ErrSetup)
 	require.ErrorContains(t, err, "innodb_lock_wait_timeout=5")

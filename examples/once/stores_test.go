@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite"
 
+	"github.com/diffhook/diffhook-go/internal/testservers"
 	"github.com/diffhook/diffhook-go/once/oncesql"
 )
 
@@ -26,21 +26,13 @@ type database struct {
 }
 
 var databases = []database{
-	{"postgres", oncesql.Postgres, "pgx", func(t testing.TB) string { return serverVariable(t, "DIFFHOOK_TEST_POSTGRES") }},
+	{"postgres", oncesql.Postgres, "pgx", func(t testing.TB) string { return testservers.Address(t, "POSTGRES") }},
 	{"mariadb", oncesql.MySQL, "mysql", func(t testing.TB) string {
-		return serverVariable(t, "DIFFHOOK_TEST_MARIADB") + "?innodb_lock_wait_timeout=5&interpolateParams=true"
+		return testservers.Address(t, "MARIADB") + "?innodb_lock_wait_timeout=5&interpolateParams=true"
 	}},
 	{"sqlite", oncesql.SQLite, "sqlite", func(t testing.TB) string {
 		return sqliteDSN(filepath.Join(t.TempDir(), "events.db"))
 	}},
-}
-
-// serverVariable returns the value of a variable that contrib/servers sets.
-func serverVariable(t testing.TB, name string) string {
-	t.Helper()
-	value := os.Getenv(name)
-	require.NotEmpty(t, value, "the variable %s is not set: run the tests by contrib/servers run -- go test ./...", name)
-	return value
 }
 
 // forEach runs a test on each database.

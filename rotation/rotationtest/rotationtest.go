@@ -105,11 +105,7 @@ func firstDocument(ctx context.Context, d *document) error {
 
 func newestVersion(ctx context.Context, d *document) error {
 	for _, doc := range []string{first, second, third} {
-		v, err := d.version(ctx)
-		if err != nil {
-			return err
-		}
-		if err := d.swap(ctx, v, doc); err != nil {
+		if err := d.replace(ctx, doc); err != nil {
 			return err
 		}
 		if err := d.holds(ctx, doc); err != nil {
@@ -142,11 +138,7 @@ func oldVersion(ctx context.Context, d *document) error {
 // sameAgain replaces a document by an equal document, as a run does after a crash.
 func sameAgain(ctx context.Context, d *document) error {
 	for range 2 {
-		v, err := d.version(ctx)
-		if err != nil {
-			return err
-		}
-		if err := d.swap(ctx, v, first); err != nil {
+		if err := d.replace(ctx, first); err != nil {
 			return err
 		}
 	}
@@ -157,11 +149,7 @@ func everyValue(ctx context.Context, d *document) error {
 	large := strings.Repeat("0123456789abcdef", 512) // 8 KiB
 	doc := `{ "z": "first", "a": {"nested": [1, true, false, null, "", {"deep": []}]},
 		"text": "quote \" backslash \\ <&> \u2028 é 漢 \ud83d\ude00 \n", "number": 1754321234, "large": "` + large + `" }`
-	v, err := d.version(ctx)
-	if err != nil {
-		return err
-	}
-	if err := d.swap(ctx, v, doc); err != nil {
+	if err := d.replace(ctx, doc); err != nil {
 		return err
 	}
 	return d.holds(ctx, doc)
@@ -251,18 +239,14 @@ func racersDocument(round, i int) string {
 
 // endedContext calls the store after the end of the context, as a stopped run does.
 func endedContext(ctx context.Context, d *document) error {
-	v, err := d.version(ctx)
-	if err != nil {
-		return err
-	}
-	if err := d.swap(ctx, v, first); err != nil {
+	if err := d.replace(ctx, first); err != nil {
 		return err
 	}
 	s, err := d.open()
 	if err != nil {
 		return err
 	}
-	_, v, err = s.Get(ctx)
+	_, v, err := s.Get(ctx)
 	if err != nil {
 		return fmt.Errorf("in Get: %w", err)
 	}
@@ -292,6 +276,15 @@ func (d *document) version(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("in Get: %w", err)
 	}
 	return v, nil
+}
+
+// replace swaps the newest version.
+func (d *document) replace(ctx context.Context, doc string) error {
+	v, err := d.version(ctx)
+	if err != nil {
+		return err
+	}
+	return d.swap(ctx, v, doc)
 }
 
 func (d *document) swap(ctx context.Context, version, doc string) error {
