@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,12 +15,11 @@ import (
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/contrib/diffhookriver"
 	"github.com/diffhook/diffhook-go/internal/loadtest"
-	"github.com/diffhook/diffhook-go/internal/testservers"
 )
 
 // BenchmarkLoad compares Enqueue in the receiver to an insert in a transaction in
 // PostgreSQL. Then BenchmarkLoad shows how many enqueued events a second 16 workers handle
-// exactly once:
+// exactly once, and how long a worker takes:
 //
 //	contrib/servers run -- go test -run '^$' -bench Load -benchtime 1x
 func BenchmarkLoad(b *testing.B) {
@@ -34,13 +34,13 @@ func BenchmarkLoad(b *testing.B) {
 					return db.inTx(ctx, func(tx pgx.Tx) error { return db.effect(ctx, tx, e) })
 				}},
 				&way{Name: "enqueue", Handle: diffhookriver.Enqueue(inserter)})
-			b.Logf("work %.0f events/s", workAll(b, db))
+			workAll(b, db)
 		})
 	}
 }
 
-// workAll handles all enqueued events, and returns the number of events a second.
-func workAll(b *testing.B, db *database[pgx.Tx]) float64 {
+// workAll handles all enqueued events, and logs the figures of the workers.
+func workAll(b *testing.B, db *database[pgx.Tx]) {
 	workers := river.NewWorkers()
 	diffhookriver.AddWorker(workers, db.once, nil)
 	client, err := river.NewClient(db.driver, &river.Config{
@@ -51,10 +51,21 @@ func workAll(b *testing.B, db *database[pgx.Tx]) float64 {
 		TestOnly:      true,
 	})
 	require.NoError(b, err)
-	n, began := db.unfinished(b), time.Now()
+	n := db.unfinished(b)
+	completed, cancel := client.SubscribeConfig(&river.SubscribeConfig{
+		ChanSize: n,
+		Kinds:    []river.EventKind{river.EventKindJobCompleted},
+	})
+	defer cancel()
+	began := time.Now()
 	require.NoError(b, client.Start(context.Background()))
-	testservers.Eventually(b, "every job is completed", func() bool { return db.unfinished(b) == 0 })
+	var took []time.Duration
+	for range n {
+		took = append(took, (<-completed).JobStats.RunDuration)
+	}
 	rate := float64(n) / time.Since(began).Seconds()
 	require.NoError(b, client.Stop(context.Background()))
-	return rate
+	require.Zero(b, db.unfinished(b))
+	slices.Sort(took)
+	b.Logf("work %.0f events/s  p50 %v  p99 %v", rate, took[n/2].Round(time.Microsecond), took[n*99/100].Round(time.Microsecond))
 }
