@@ -185,6 +185,35 @@ func TestSecretWaitsForRevokeSecret(t *testing.T) {
 	})
 }
 
+// A wrong paste in an emergency: RevokeSecret does not return nil while DiffHook signs with
+// another secret, and the next call that the state names ends the leaked secret.
+func TestRevokeSecretFindsAWrongPaste(t *testing.T) {
+	for name, question := range map[string]int{"of the secret in the app": 1, "of the new secret": 2} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, true, 0, 30*time.Second)
+				wrong := diffhooktest.NewSecret()
+				w.person.wrong = map[int]string{question: wrong.Reveal()}
+				w.person.before = func(n int, q rotation.Question) {
+					if n == question && n == 2 {
+						w.person.click()
+					}
+				}
+				err := w.revoke(w.first.Fingerprint())
+				require.ErrorIs(t, err, rotation.ErrMismatch)
+				require.Zero(t, w.revocations)
+				w.continues(rotation.FunctionRevokeSecret, wrong.Fingerprint())
+				require.NoError(t, w.revoke(wrong.Fingerprint()))
+				require.Equal(t, 1, w.rotations)
+				w.requireRejected(w.first)
+				w.requireRejected(wrong)
+				require.True(t, w.team.Secrets().Previous.IsZero())
+				w.requireCurrent()
+			})
+		})
+	}
+}
+
 func TestRevokeSecretOptions(t *testing.T) {
 	m := &memory{}
 	p := rotation.ByHand(nil)

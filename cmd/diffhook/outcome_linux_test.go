@@ -54,6 +54,28 @@ func TestMismatchAndStateNameTheSameCommand(t *testing.T) {
 	require.Contains(t, w.stateOf("rotate-secret"), "to begin: diffhook rotate-secret "+w.platform.Secrets().Current.Fingerprint())
 }
 
+// After a wrong paste in a revocation, the error and --state name the same command, which
+// ends the leaked secret.
+func TestMismatchInARevocation(t *testing.T) {
+	w := newWorld(t)
+	p := w.secretPerson()
+	wrong := diffhooktest.NewSecret()
+	shown := p.answers[0].give
+	p.answers[0].give = func(string) string {
+		p.answers[0].give = shown
+		return wrong.Reveal()
+	}
+	s := start(t, w.program("revoke-secret", "--poll", "50ms", w.first.Fingerprint()))
+	require.Equal(t, exitMismatch, p.answerAll(s, interruption{}), s.screen())
+	revoke := "diffhook revoke-secret " + wrong.Fingerprint()
+	require.Contains(t, s.screen(), "If the app shows another secret than "+wrong.Fingerprint()+": "+revoke)
+	require.Contains(t, s.screen(), "If only the last answer was wrong: diffhook revoke-secret "+w.first.Fingerprint())
+	require.Contains(t, w.stateOf("rotate-secret"), "to continue: "+revoke)
+	s = start(t, w.program("revoke-secret", "--poll", "50ms", wrong.Fingerprint()))
+	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
+	w.leakRevoked()
+}
+
 // The message after Ctrl-C shows the end of the hold at the servers.
 func TestInterruptionShowsTheEndOfTheHold(t *testing.T) {
 	w := newWorld(t)
