@@ -76,6 +76,18 @@ func TestMismatchInARevocation(t *testing.T) {
 	w.leakRevoked()
 }
 
+// The receivers reject a leaked secret, also if the document cannot be read. The error
+// says that the revocation is not finished.
+func TestRevocationWithoutTheDocument(t *testing.T) {
+	w := newWorld(t)
+	s := start(t, w.program("revoke-secret", "--store", t.TempDir(), w.first.Fingerprint()))
+	require.Equal(t, exitFailed, w.secretPerson().answerAll(s, interruption{}))
+	require.Contains(t, s.screen(), "run the same command again")
+	for _, v := range w.servers {
+		require.True(t, v.Status().Current.Rejected)
+	}
+}
+
 // The message after Ctrl-C shows the end of the hold at the servers.
 func TestInterruptionShowsTheEndOfTheHold(t *testing.T) {
 	w := newWorld(t)

@@ -170,8 +170,8 @@ func runRevokeSecret(ctx context.Context, a *app, args []string) error {
 		return err
 	}
 	store, err := openDocument(ctx, *f.store, variableSecretStore, "rotate-secret")
-	if err != nil {
-		return err
+	if exitCode(err) == exitUsage {
+		return err // else the receivers reject the secret first, and the revocation returns the error
 	}
 	receivers := a.receivers(f.receivers)
 	o := &outcome{"revoke-secret", leaked, store, receivers}
