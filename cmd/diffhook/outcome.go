@@ -106,6 +106,8 @@ func (o *outcome) afterRotation(err error, state rotation.DocumentState) []strin
 		return []string{o.seeState()}
 	case errors.Is(err, rotation.ErrBusy) && continued == o.commandLine():
 		return nil // another run is at work, and the error shows the end of the lease
+	case state.Phase == "idle" && state.Replaced == o.id:
+		return []string{"The rotation is over: " + printable(o.id) + " is replaced."}
 	case state.Phase == "idle" && state.Kind == kindKey && errors.Is(err, diffhook.ErrUnauthorized):
 		return []string{"Nothing has begun. If the key is deleted, move the document away and run diffhook rotate-key --init."}
 	case state.Phase == "idle":

@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -212,6 +214,17 @@ func TestOutcomeWithoutADocument(t *testing.T) {
 	usage := usagef("no fingerprint")
 	require.Equal(t, usage, o.explain(usage))
 	require.NoError(t, o.explain(nil))
+}
+
+// A run loses the document to another run, which ends the rotation.
+func TestOutcomeOfARotationThatAnotherRunEnded(t *testing.T) {
+	path, old := filepath.Join(t.TempDir(), "secret.json"), diffhooktest.NewSecret().Fingerprint()
+	document := fmt.Sprintf(`{"kind":"signing-secret","format":1,"phase":"idle","current":%q,"replaced":%q}`, diffhooktest.NewSecret().Reveal(), old)
+	require.NoError(t, os.WriteFile(path, []byte(document), 0o600))
+	o := &outcome{command: "rotate-secret", id: old, store: rotation.FileStore(path)}
+	var explained *rotationError
+	require.ErrorAs(t, o.explain(rotation.ErrBusy), &explained)
+	require.Equal(t, []string{"The rotation is over: " + old + " is replaced."}, explained.advice)
 }
 
 // The id of a key is a label that a person chose, or comes from the API. A command that
