@@ -21,6 +21,7 @@ func TestSecretStopsBeforeTheRotationIfSomethingDoesNotFit(t *testing.T) {
 		change func(w *world)
 		old    func(w *world) string
 		want   error
+		text   string // in the error
 	}{
 		"another team":                  {change: func(w *world) { w.person.wrong = map[int]string{1: diffhooktest.NewSecret().Reveal()} }, want: rotation.ErrMismatch},
 		"a rotation in the app":         {change: func(w *world) { w.team.Rotate() }, want: rotation.ErrMismatch},
@@ -30,6 +31,10 @@ func TestSecretStopsBeforeTheRotationIfSomethingDoesNotFit(t *testing.T) {
 			w.servers["web-1"].source = diffhook.Secrets{Current: diffhooktest.NewSecret()}
 			require.NoError(w.t, w.servers["web-1"].restart())
 		}, want: rotation.ErrMismatch},
+		"a receiver that rejects the secret": {change: func(w *world) {
+			v, _ := w.servers["web-1"].now()
+			require.NoError(w.t, v.Reject(w.first.Fingerprint()))
+		}, want: rotation.ErrMismatch, text: "web-1 rejects"},
 		"no document":    {change: func(w *world) { *w.store = memory{} }, want: rotation.ErrInvalidDocument},
 		"a newer format": {change: func(w *world) { w.rewrite(`"format":1`, `"format":2`) }, want: rotation.ErrInvalidDocument},
 		"another kind":   {change: func(w *world) { w.rewrite("signing-secret", "api-key") }, want: rotation.ErrInvalidDocument},
@@ -48,6 +53,7 @@ func TestSecretStopsBeforeTheRotationIfSomethingDoesNotFit(t *testing.T) {
 				before := w.store.doc
 				_, err := w.run(old, 0, nil)
 				require.ErrorIs(t, err, test.want)
+				require.ErrorContains(t, err, test.text)
 				require.NotContains(t, err.Error(), w.first.Reveal())
 				require.Zero(t, w.rotations+w.revocations)
 				requireSamePhase(t, before, w.store.doc)
