@@ -54,6 +54,23 @@ func TestByHandAsksAgainAfterAWrongAnswer(t *testing.T) {
 	}
 }
 
+// Enter, or a letter, in answer to the question for the last use of the old key: the question
+// comes again, and no wait of another Quiet begins.
+func TestByHandAsksAgainForYesOrNo(t *testing.T) {
+	for name, want := range map[string]bool{"no": true, "NO ": true, "yes": false} {
+		answers := []string{"", "n", "not used", name}
+		hand := rotation.ByHand(func(_ context.Context, q rotation.Question) (answer string, err error) {
+			require.False(t, q.Secret)
+			answer, answers = answers[0], answers[1:]
+			return answer, nil
+		})
+		unused, err := hand.Unused(t.Context(), rotation.Pair{}, rotation.Pair{ID: "web"}, time.Now())
+		require.NoError(t, err)
+		require.Equal(t, want, unused, name)
+		require.Empty(t, answers)
+	}
+}
+
 // Questions to a person without a right answer end.
 func TestByHandGivesUp(t *testing.T) {
 	n := 0
