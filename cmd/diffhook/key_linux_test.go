@@ -132,6 +132,22 @@ func TestRotateClientCredentialsByHand(t *testing.T) {
 	require.Equal(t, shownID(id), state.Current)
 }
 
+// An invalid URL of the API ends a run that continues before the wait, not after it.
+func TestRotateKeyRefusesAnInvalidURLFirst(t *testing.T) {
+	w, _ := keyWorld(t)
+	p := w.keyPerson()
+	s := start(t, w.program("rotate-key", "--quiet", "26h", oldLabel))
+	seen := s.position()
+	s.expect("does not show: ")
+	s.enter(p.to(s.since(seen)))
+	s.expect("left)")
+	s.press(ctrlC)
+	require.Equal(t, 128+2, s.wait())
+	s = start(t, w.rotateKey(oldLabel, "--base-url", "ftp://example.com/"))
+	require.Equal(t, exitUsage, p.answerAll(s, interruption{}), s.screen())
+	require.NotContains(t, s.screen(), "may still be in use")
+}
+
 func TestRotateKeyWithAPI(t *testing.T) {
 	t.Parallel() // the limiter of the free plan slows the test
 	w := newWorld(t)
