@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -87,9 +88,17 @@ func waitForLock(ctx context.Context, path string) (unlock func(), err error) {
 	}
 }
 
-// replace writes doc beside path, and renames it to path.
+// replace writes doc beside path, and renames it to path. The caller holds the lock: files
+// with the same beginning are of killed processes, and contain credentials.
 func replace(path string, doc []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	dir, beginning := filepath.Dir(path), "."+filepath.Base(path)+".diffhook-"
+	files, _ := os.ReadDir(dir)
+	for _, file := range files {
+		if strings.HasPrefix(file.Name(), beginning) {
+			_ = os.Remove(filepath.Join(dir, file.Name()))
+		}
+	}
+	f, err := os.CreateTemp(dir, beginning+"*")
 	if err != nil {
 		return err
 	}

@@ -37,3 +37,20 @@ func TestFileStoreKeepsModeAndLink(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode())
 }
+
+// A killed process can leave a file with the credentials beside the document. The next Swap
+// removes this file, and no file of another program.
+func TestFileStoreRemovesWhatAKillLeft(t *testing.T) {
+	dir := t.TempDir()
+	s := rotation.FileStore(filepath.Join(dir, "doc.json"))
+	for _, name := range []string{"doc.json", ".doc.json.diffhook-123", ".doc.json.swp", ".other.json.diffhook-123"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("1"), 0o600))
+	}
+	_, version, err := s.Get(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, s.Swap(t.Context(), version, []byte("2")))
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	require.Len(t, left, 3, "%v", left)
+	require.NoFileExists(t, filepath.Join(dir, ".doc.json.diffhook-123"))
+}
