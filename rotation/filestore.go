@@ -55,10 +55,7 @@ func versionOf(doc []byte) string {
 
 // Swap replaces the file.
 func (s fileStore) Swap(ctx context.Context, version string, doc []byte) error {
-	path, err := filepath.EvalSymlinks(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		path, err = s.path, nil
-	}
+	path, err := behindLinks(s.path)
 	if err != nil {
 		return err
 	}
@@ -75,6 +72,22 @@ func (s fileStore) Swap(ctx context.Context, version string, doc []byte) error {
 		return fmt.Errorf("%w: %s has another version", ErrConflict, s.path)
 	}
 	return replace(path, doc)
+}
+
+// behindLinks returns the file behind symbolic links, which need not exist.
+func behindLinks(path string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return resolved, err
+	}
+	target, err := os.Readlink(path)
+	switch {
+	case err != nil: // no link
+		return path, nil
+	case !filepath.IsAbs(target):
+		target = filepath.Dir(path) + string(filepath.Separator) + target // not Join: a link to a directory may be before ".."
+	}
+	return behindLinks(target)
 }
 
 func waitForLock(ctx context.Context, path string) (unlock func(), err error) {

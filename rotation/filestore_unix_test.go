@@ -13,6 +13,20 @@ import (
 	"github.com/diffhook/diffhook-go/rotation"
 )
 
+// A symbolic link stays a link, also if the first document does not exist yet.
+func TestFileStoreCreatesTheFileBehindALink(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "etc", "data"), 0o700))
+	require.NoError(t, os.Symlink(filepath.Join("etc", "data"), filepath.Join(dir, "data")))
+	require.NoError(t, os.Symlink("../second.json", filepath.Join(dir, "data", "first.json"))) // of etc, not of dir
+	require.NoError(t, os.Symlink(filepath.Join(dir, "doc.json"), filepath.Join(dir, "etc", "second.json")))
+	s := rotation.FileStore(filepath.Join(dir, "data", "first.json"))
+	require.NoError(t, rotation.NewSecret(t.Context(), s, diffhooktest.NewSecret()))
+	info, err := os.Lstat(filepath.Join(dir, "doc.json"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+}
+
 // An existing file keeps the mode, and a symbolic link stays a link.
 func TestFileStoreKeepsModeAndLink(t *testing.T) {
 	dir := t.TempDir()
