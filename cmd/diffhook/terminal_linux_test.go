@@ -61,6 +61,20 @@ func TestNoEchoAfterAStop(t *testing.T) {
 	w.showsNoSecret(s.screen())
 }
 
+// TestQuitIsAnInterruption presses Ctrl-\ at a question. The exit code is not 2, which means
+// that nothing was changed.
+func TestQuitIsAnInterruption(t *testing.T) {
+	w := newWorld(t)
+	s := start(t, w.rotateSecret())
+	s.expect("does not show: ")
+	s.press("\x1c")
+	require.Equal(t, 128+3, s.wait(), s.screen())
+	require.True(t, s.echoes())
+	require.NotContains(t, s.screen(), "goroutine")
+	s = start(t, w.rotateSecret())
+	require.Equal(t, exitDone, w.secretPerson().answerAll(s, interruption{}), "no lease is left")
+}
+
 // TestProgressInAFile sends the standard error elsewhere: progress is lines there, and
 // the questions are on the terminal.
 func TestProgressInAFile(t *testing.T) {
