@@ -96,7 +96,7 @@ func waitForLock(ctx context.Context, path string) (unlock func(), err error) {
 			return unlock, err
 		}
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("wait for the lock of %s, which another process holds: %w", filepath.Dir(path), err)
 		}
 	}
 }

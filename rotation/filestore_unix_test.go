@@ -3,9 +3,12 @@
 package rotation_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -67,4 +70,20 @@ func TestFileStoreRemovesWhatAKillLeft(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, left, 3, "%v", left)
 	require.NoFileExists(t, filepath.Join(dir, ".doc.json.diffhook-123"))
+}
+
+// A process that holds the lock, such as a stopped run, is the reason in the error.
+func TestFileStoreNamesTheLock(t *testing.T) {
+	dir, err := os.Open(t.TempDir())
+	require.NoError(t, err)
+	defer dir.Close()
+	require.NoError(t, syscall.Flock(int(dir.Fd()), syscall.LOCK_EX))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	s := rotation.FileStore(filepath.Join(dir.Name(), "doc.json"))
+	_, version, err := s.Get(ctx)
+	require.NoError(t, err)
+	err = s.Swap(ctx, version, []byte("1"))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "the lock of "+dir.Name())
 }
