@@ -74,7 +74,11 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 	// SIGPIPE too: if a reader of the output ends, such as head, the signal interrupts
 	// the rotation and does not kill the process.
 	// SIGQUIT too: the exit code 2 of the Go runtime means here that nothing was changed.
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE} {
+		if !signal.Ignored(s) { // such as SIGHUP under nohup
+			signal.Notify(signals, s)
+		}
+	}
 	done := make(chan struct{})
 	go func() {
 		select {
