@@ -2,6 +2,7 @@ package rotation_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,6 +69,33 @@ func TestByHandAsksAgainForYesOrNo(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, unused, name)
 		require.Empty(t, answers)
+	}
+}
+
+// A person deletes the old key too early: the error says so, and the new key, which DiffHook
+// shows once, stays in the document.
+func TestKeyKeepsTheNewKeyIfTheOldKeyIsDeadEarly(t *testing.T) {
+	for _, gen := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newKeyWorld(t, true, gen)
+			hand := rotation.ByHand(func(ctx context.Context, q rotation.Question) (string, error) {
+				answer, err := w.ask(ctx, q)
+				if strings.Contains(q.Text, "click New API key") && gen == 1 {
+					w.remove("label production")
+				} else if gen == 2 {
+					w.team.RevokeClientCredentials(w.first.ID)
+				}
+				return answer, err
+			})
+			hand.Client = w.clientOptions()
+			for range 2 {
+				err := rotation.Key(t.Context(), w.first.ID, hand, w.store, nil)
+				require.ErrorIs(t, err, rotation.ErrMismatch)
+				require.ErrorContains(t, err, "old key was deleted")
+				require.Contains(t, string(w.store.doc), `"next"`)
+			}
+			require.Len(t, w.keyAsks, gen, "the second run asks for no other key")
+		})
 	}
 }
 
