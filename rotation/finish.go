@@ -66,7 +66,7 @@ func (r *secretRun) revokeAtDiffHook(ctx context.Context, d secretDocument) erro
 		case err != nil:
 			return err
 		case !seen.Current.Equal(d.Current.Secret):
-			return r.mustRevoke(ctx, d.Current, fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another rotation in the app", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint()))
+			return r.mustRevoke(ctx, d.Current, fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: a wrong paste, or another rotation in the app", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint()))
 		case seen.NoPrevious:
 			return nil
 		}
