@@ -17,8 +17,12 @@ func (r *secretRun) finish(ctx context.Context, again func(context.Context) erro
 		return err
 	}
 	for {
-		if _, complete := r.lookAndReport(ctx, d, StepReject, rejecter(d.Replaced, d.Current.Fingerprint()), keeps); complete {
+		statuses, complete := r.lookAndReport(ctx, d, StepReject, rejecter(d.Replaced, d.Current.Fingerprint()), keeps)
+		if complete {
 			break
+		}
+		if err := r.checkTaken(ctx, statuses, d.Current.Fingerprint()); err != nil {
+			return err
 		}
 		if err := again(ctx); err != nil {
 			return err

@@ -214,6 +214,28 @@ func TestRevokeSecretFindsAWrongPaste(t *testing.T) {
 	}
 }
 
+// The leaked secret is from a rotation in the app, which the document does not name: servers
+// reject the secret, and then the document takes the secret over. The run does not wait in
+// vain, and the next call that the state names ends the leaked secret.
+func TestRevokeSecretStopsAtASecretThatServersReject(t *testing.T) {
+	for name, byHand := range platforms {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, byHand, 0, 30*time.Second)
+				leaked := w.team.Rotate().Current
+				require.ErrorIs(t, w.revoke(leaked.Fingerprint()), rotation.ErrNotInForce)
+				err := w.revoke(w.first.Fingerprint())
+				require.ErrorIs(t, err, rotation.ErrMismatch)
+				require.ErrorContains(t, err, "rejects "+leaked.Fingerprint())
+				w.continues(rotation.FunctionRevokeSecret, leaked.Fingerprint())
+				require.NoError(t, w.revoke(leaked.Fingerprint()))
+				w.requireRejected(leaked)
+				w.requireCurrent()
+			})
+		})
+	}
+}
+
 func TestRevokeSecretOptions(t *testing.T) {
 	m := &memory{}
 	p := rotation.ByHand(nil)

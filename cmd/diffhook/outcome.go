@@ -126,7 +126,7 @@ func (o *outcome) afterRotation(err error, state rotation.DocumentState) []strin
 // revocation replaces, or the last answer.
 func (o *outcome) afterMismatch(revocation rotation.Call) []string {
 	return []string{
-		fmt.Sprintf("If the app shows another secret than %s: %s", revocation.ID, commandLine(revocation)),
+		fmt.Sprintf("If the app shows another secret than %s, or a server rejects it: %s", revocation.ID, commandLine(revocation)),
 		"If only the last answer was wrong: " + o.commandLine(),
 	}
 }
