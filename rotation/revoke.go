@@ -28,9 +28,9 @@ const learnTime = 2 * time.Minute
 // First, every receiver rejects the secret. RevokeSecret then takes the document over
 // from any other run. If leaked is the current secret, RevokeSecret asks p for a new
 // secret, unless DiffHook signs with a new secret already, drops every older secret, and
-// compares once more before the revocation. Deliveries that the leaked secret or an older
-// secret signed are lost. The new secret is not sent under seal: receivers get it from
-// their source or by Publish, for which RevokeSecret waits for 2 minutes.
+// compares once more before the revocation. Deliveries that the older secrets signed are
+// lost. The new secret is not sent under seal: receivers get it from their source or by
+// Publish, for which RevokeSecret waits for 2 minutes.
 //
 // The error joins all failures: receivers by name, and the errors of [Secret]. If the
 // document does not name leaked, the error matches [ErrNotInForce], and receivers reject
