@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -156,7 +157,9 @@ func (r *secretRun) lookAndReport(ctx context.Context, d secretDocument, step St
 		}
 	}
 	if published && len(pending) > 0 {
-		r.report(step, strings.Join(pending, "; "), time.Time{})
+		text := strings.Join(pending, "; ")
+		r.late = errors.New("diffhook: " + text)
+		r.report(step, text, time.Time{})
 	}
 	return statuses, published && len(pending) == 0
 }

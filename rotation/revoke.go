@@ -131,7 +131,7 @@ func (r *secretRun) finishLeaked(ctx context.Context) error {
 		if time.Now().Before(deadline) {
 			return r.waitPoll(ctx)
 		}
-		late := errors.New("diffhook: revoke the leaked secret: a server or its source has not changed over yet; look at the steps, and run the revocation again")
-		return errors.Join(late, joined(r.reject(ctx, r.doc().Replaced)))
+		again := errors.New("diffhook: revoke the leaked secret: a server or its source has not changed over yet; run the revocation again")
+		return errors.Join(again, r.late, joined(r.reject(ctx, r.doc().Replaced)))
 	})
 }

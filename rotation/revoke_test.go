@@ -117,6 +117,10 @@ func TestRevokeSecretRejectsWhateverElseFails(t *testing.T) {
 		"another receiver": func(_ *world, o *rotation.RevokeOptions) {
 			o.Receivers["web-2"] = brokenReceiver{o.Receivers["web-2"], func() bool { return true }}
 		},
+		"another source": func(w *world, _ *rotation.RevokeOptions) {
+			w.servers["web-2"].source = diffhook.Secrets{Current: w.first}
+			require.NoError(w.t, w.servers["web-2"].restart())
+		},
 		"an unknown document": func(w *world, _ *rotation.RevokeOptions) {
 			w.rewrite(w.first.Reveal(), diffhooktest.NewSecret().Reveal())
 		},
@@ -132,8 +136,11 @@ func TestRevokeSecretRejectsWhateverElseFails(t *testing.T) {
 				v, _ := w.servers["web-1"].now()
 				body := diffhooktest.PageChanged()
 				require.Error(t, v.Verify(t.Context(), body, w.first.Sign(body)))
-				if name == "another receiver" {
+				switch name {
+				case "another receiver", "another source":
 					require.ErrorContains(t, err, "web-2")
+				case "Publish":
+					require.ErrorIs(t, err, broken)
 				}
 			})
 		})

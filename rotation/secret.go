@@ -114,6 +114,7 @@ type secretRun struct {
 
 	compared  bool  // this run compared the document with DiffHook
 	published phase // the phase for which Publish returned nil
+	late      error // why the last look at the receivers was not complete
 }
 
 func newSecretRun(p SecretPlatform, s Store, o SecretOptions) *secretRun {
@@ -171,7 +172,8 @@ func (r *secretRun) publish(ctx context.Context, d secretDocument) bool {
 		return true
 	}
 	if err := r.opts.Publish(ctx, d.secrets()); err != nil {
-		r.report(StepLearn, textOf(redact.Foreign("publish the secrets", err, r.hidden()...)), time.Time{})
+		r.late = redact.Foreign("publish the secrets", err, r.hidden()...)
+		r.report(StepLearn, textOf(r.late), time.Time{})
 		return false
 	}
 	r.published = d.Phase
