@@ -151,7 +151,7 @@ func (o *outcome) holds(ctx context.Context, state rotation.DocumentState) (line
 	for _, name := range slices.Sorted(maps.Keys(statuses)) {
 		switch s := statuses[name]; {
 		case s.err != nil:
-			lines = append(lines, name+" does not respond: the end of its hold is unknown.")
+			lines = append(lines, name+" shows no status: the end of its hold is unknown.")
 		case !s.Hold.Until.IsZero() && (end.IsZero() || s.Hold.Until.Before(end)):
 			end = s.Hold.Until
 		}
