@@ -250,6 +250,7 @@ func TestSecretOptions(t *testing.T) {
 		"a nil receiver":     {Receivers: map[string]rotation.Receiver{"a": nil}},
 		"a negative horizon": {Receivers: map[string]rotation.Receiver{"a": v}, RetryHorizon: -1},
 		"a long hold":        {Receivers: map[string]rotation.Receiver{"a": v}, Hold: 2 * time.Hour},
+		"a short hold":       {Receivers: map[string]rotation.Receiver{"a": v}, Hold: 20 * time.Second}, // as long as the pause of the heartbeat
 	} {
 		m := &memory{}
 		err := rotation.Secret(t.Context(), "", rotation.ByHand(nil), m, o)
