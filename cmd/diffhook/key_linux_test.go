@@ -148,6 +148,19 @@ func TestRotateKeyRefusesAnInvalidURLFirst(t *testing.T) {
 	require.NotContains(t, s.screen(), "may still be in use")
 }
 
+// A secret in place of the id is not recognized, and is not repeated either.
+func TestRotateKeyDoesNotRepeatAnUnknownID(t *testing.T) {
+	w, _ := keyWorld(t)
+	_, secret := w.platform.ClientCredentials()
+	w.know(secret)
+	for _, id := range []string{secret, w.first.Reveal()} {
+		out, err := w.rotateKey(id, "--api").CombinedOutput()
+		require.Error(t, err)
+		require.Contains(t, string(out), oldLabel)
+		w.showsNoSecret(string(out))
+	}
+}
+
 func TestRotateKeyWithAPI(t *testing.T) {
 	t.Parallel() // the limiter of the free plan slows the test
 	w := newWorld(t)
