@@ -99,6 +99,33 @@ func TestKeyKeepsTheNewKeyIfTheOldKeyIsDeadEarly(t *testing.T) {
 	}
 }
 
+// Somebody deletes the new key during the wait: nobody is asked to delete the old key.
+func TestKeyStaysIfTheNewKeyIsDeadLater(t *testing.T) {
+	for _, gen := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newKeyWorld(t, true, gen)
+			hand := rotation.ByHand(func(ctx context.Context, q rotation.Question) (string, error) {
+				if strings.Contains(q.Text, "last used") && gen == 1 {
+					w.team.RevokeKey(w.team.Keys()[len(w.team.Keys())-1].ID)
+				} else if strings.Contains(q.Text, "last used") {
+					for id := range w.clients {
+						if id != w.first.ID {
+							w.team.RevokeClientCredentials(id)
+						}
+					}
+				}
+				return w.ask(ctx, q)
+			})
+			hand.Client = w.clientOptions()
+			require.ErrorIs(t, rotation.Key(t.Context(), w.first.ID, hand, w.store, nil), rotation.ErrMismatch)
+			c, err := diffhook.NewClient(mustCredentials(t, w.first), w.clientOptions())
+			require.NoError(t, err)
+			_, err = c.Monitors.List(t.Context(), nil)
+			require.NoError(t, err, "the old key works")
+		})
+	}
+}
+
 // Questions to a person without a right answer end.
 func TestByHandGivesUp(t *testing.T) {
 	n := 0

@@ -90,6 +90,9 @@ func (r *keyRun) retire(ctx context.Context) error {
 	if err := r.waitUnused(ctx, current, old); err != nil {
 		return err
 	}
+	if err := r.tryOnceMore(ctx, current); err != nil {
+		return err
+	}
 	if err := r.discard(ctx, d); err != nil {
 		return err
 	}
@@ -105,6 +108,19 @@ func (r *keyRun) retire(ctx context.Context) error {
 	})
 	if err == nil {
 		r.report(StepDone, "the API key is "+shownID(current.ID)+", and "+shownID(old.ID)+" is deleted", time.Time{})
+	}
+	return err
+}
+
+// tryOnceMore returns an error if the new key does not work any more: somebody may have
+// deleted the key during the wait.
+func (r *keyRun) tryOnceMore(ctx context.Context, current Pair) error {
+	err := r.ask(StepTry, "try the new key "+shownID(current.ID)+" before the old key is deleted", func() error {
+		_, err := r.platform.Monitors(ctx, current)
+		return err
+	})
+	if errors.Is(err, diffhook.ErrUnauthorized) {
+		return fmt.Errorf("%w: %w; the old key stays: move the document away, and create a document with the old key, which the field previous contains", ErrMismatch, err)
 	}
 	return err
 }
