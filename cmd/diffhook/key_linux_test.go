@@ -183,13 +183,13 @@ func TestInitAsksForTheKey(t *testing.T) {
 	s.enter(key.Reveal())
 	s.expect("label: ")
 	require.NotContains(t, s.screen(), "--api")
-	s.enter(oldLabel)
+	s.enter(" " + oldLabel + " ") // as copied from a page
 	s.expect(oldLabel + ".")
 	require.Equal(t, exitDone, s.wait())
 	w.showsNoSecret(s.screen())
 	out, err := w.program("rotate-key", "--state").Output()
 	require.NoError(t, err)
-	require.Contains(t, string(out), oldLabel)
+	require.Contains(t, string(out), "diffhook rotate-key "+oldLabel+"\n")
 }
 
 func TestInitWithAPIAsksForTheID(t *testing.T) {
