@@ -2,6 +2,7 @@ package rotation_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,6 +51,77 @@ func TestByHandAsksAgainAfterAWrongAnswer(t *testing.T) {
 					require.NotContains(t, q.Text, w.platf.APIKey().Reveal())
 				}
 			})
+		})
+	}
+}
+
+// Enter, or a letter, in answer to the question for the last use of the old key: the question
+// comes again, and no wait of another Quiet begins.
+func TestByHandAsksAgainForYesOrNo(t *testing.T) {
+	for name, want := range map[string]bool{"no": true, "NO ": true, "yes": false} {
+		answers := []string{"", "n", "not used", name}
+		hand := rotation.ByHand(func(_ context.Context, q rotation.Question) (answer string, err error) {
+			require.False(t, q.Secret)
+			answer, answers = answers[0], answers[1:]
+			return answer, nil
+		})
+		unused, err := hand.Unused(t.Context(), rotation.Pair{}, rotation.Pair{ID: "web"}, time.Now())
+		require.NoError(t, err)
+		require.Equal(t, want, unused, name)
+		require.Empty(t, answers)
+	}
+}
+
+// A person deletes the old key too early: the error says so, and the new key, which DiffHook
+// shows once, stays in the document.
+func TestKeyKeepsTheNewKeyIfTheOldKeyIsDeadEarly(t *testing.T) {
+	for _, gen := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newKeyWorld(t, true, gen)
+			hand := rotation.ByHand(func(ctx context.Context, q rotation.Question) (string, error) {
+				answer, err := w.ask(ctx, q)
+				if strings.Contains(q.Text, "click New API key") && gen == 1 {
+					w.remove("label production")
+				} else if gen == 2 {
+					w.team.RevokeClientCredentials(w.first.ID)
+				}
+				return answer, err
+			})
+			hand.Client = w.clientOptions()
+			for range 2 {
+				err := rotation.Key(t.Context(), w.first.ID, hand, w.store, nil)
+				require.ErrorIs(t, err, rotation.ErrMismatch)
+				require.ErrorContains(t, err, "old key was deleted")
+				require.Contains(t, string(w.store.doc), `"next"`)
+			}
+			require.Len(t, w.keyAsks, gen, "the second run asks for no other key")
+		})
+	}
+}
+
+// Somebody deletes the new key during the wait: nobody is asked to delete the old key.
+func TestKeyStaysIfTheNewKeyIsDeadLater(t *testing.T) {
+	for _, gen := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newKeyWorld(t, true, gen)
+			hand := rotation.ByHand(func(ctx context.Context, q rotation.Question) (string, error) {
+				if strings.Contains(q.Text, "last used") && gen == 1 {
+					w.team.RevokeKey(w.team.Keys()[len(w.team.Keys())-1].ID)
+				} else if strings.Contains(q.Text, "last used") {
+					for id := range w.clients {
+						if id != w.first.ID {
+							w.team.RevokeClientCredentials(id)
+						}
+					}
+				}
+				return w.ask(ctx, q)
+			})
+			hand.Client = w.clientOptions()
+			require.ErrorIs(t, rotation.Key(t.Context(), w.first.ID, hand, w.store, nil), rotation.ErrMismatch)
+			c, err := diffhook.NewClient(mustCredentials(t, w.first), w.clientOptions())
+			require.NoError(t, err)
+			_, err = c.Monitors.List(t.Context(), nil)
+			require.NoError(t, err, "the old key works")
 		})
 	}
 }

@@ -37,6 +37,7 @@ const (
 type document interface {
 	head() *header
 	valid() error
+	inForce() error        // valid for a reader, which needs the credential in force
 	credentials() []string // texts that no error may show
 }
 
@@ -103,10 +104,18 @@ func (d *secretDocument) replacing() string {
 	return d.Current.Fingerprint()
 }
 
-func (d *secretDocument) valid() error {
-	switch {
-	case d.Current.IsZero():
+func (d *secretDocument) inForce() error {
+	if d.Current.IsZero() {
 		return invalid("the field current is missing")
+	}
+	return nil
+}
+
+func (d *secretDocument) valid() error {
+	if err := d.inForce(); err != nil {
+		return err
+	}
+	switch {
 	case d.Phase == phaseRotated && d.Previous.IsZero():
 		return invalid("the field previous is missing in phase rotated")
 	case d.Phase == phaseRevoked && d.Replaced == "":
@@ -168,6 +177,13 @@ func (d *keyDocument) credentials() (texts []string) {
 	return texts
 }
 
+func (d *keyDocument) inForce() error {
+	if Pair(d.pairText).check() != nil {
+		return invalid("a field id, key or secret is missing or is no credential")
+	}
+	return nil
+}
+
 func (d *keyDocument) valid() error {
 	for _, pair := range d.pairs() {
 		if pair.check() != nil {
@@ -208,7 +224,7 @@ func decode(content []byte, doc document) error {
 		return invalid("a field is missing or has another type")
 	}
 	if doc.head().Format > format {
-		return nil // valid for a reader, with any phase
+		return doc.inForce() // with any phase
 	}
 	return doc.valid()
 }

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,8 +26,8 @@ func (r *secretRun) drain(ctx context.Context) error {
 	confirmed := false // before a long drain, or in an overdue drain
 	for {
 		statuses, learned := r.lookAndReport(ctx, d, StepLearn, learner(old.Fingerprint(), next.Fingerprint(), sealed), lacks)
-		if err := checkTaken(statuses, next.Fingerprint()); err != nil {
-			return r.mustRevoke(ctx, next, err)
+		if err := r.checkTaken(ctx, statuses, next.Fingerprint()); err != nil {
+			return err
 		}
 		switch until, using := r.inUse(d, statuses); {
 		case !learned:
@@ -47,12 +48,14 @@ func (r *secretRun) drain(ctx context.Context) error {
 	}
 }
 
-// checkTaken returns an error if a receiver rejects the new secret of the source: an
-// earlier rotation replaced this secret, and the receiver never accepts it again.
-func checkTaken(statuses map[string]diffhook.VerifierStatus, next string) error {
+// checkTaken returns an error if a receiver rejects the new secret of the source, and saves
+// the fingerprint for RevokeSecret: an earlier rotation replaced this secret, or a
+// revocation came before the document named it. The receiver never accepts it again.
+func (r *secretRun) checkTaken(ctx context.Context, statuses map[string]diffhook.VerifierStatus, next string) error {
 	for _, name := range slices.Sorted(maps.Keys(statuses)) {
 		if s := statuses[name]; s.Source == next && (s.Current.Fingerprint != next || s.Current.Rejected) {
-			return fmt.Errorf("%w: receiver %s rejects %s, the new secret in the document: a wrong paste of an older secret", ErrMismatch, name, next)
+			_ = r.saveRevoke(ctx, next) // for people; the next run finds the mismatch again
+			return fmt.Errorf("%w: receiver %s rejects %s, the new secret in the document: a wrong paste of an older secret, or a revoked secret; revoke %s", ErrMismatch, name, next, next)
 		}
 	}
 	return nil
@@ -154,7 +157,9 @@ func (r *secretRun) lookAndReport(ctx context.Context, d secretDocument, step St
 		}
 	}
 	if published && len(pending) > 0 {
-		r.report(step, strings.Join(pending, "; "), time.Time{})
+		text := strings.Join(pending, "; ")
+		r.late = errors.New("diffhook: " + text)
+		r.report(step, text, time.Time{})
 	}
 	return statuses, published && len(pending) == 0
 }

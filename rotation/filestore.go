@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -54,10 +55,7 @@ func versionOf(doc []byte) string {
 
 // Swap replaces the file.
 func (s fileStore) Swap(ctx context.Context, version string, doc []byte) error {
-	path, err := filepath.EvalSymlinks(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		path, err = s.path, nil
-	}
+	path, err := behindLinks(s.path)
 	if err != nil {
 		return err
 	}
@@ -76,20 +74,44 @@ func (s fileStore) Swap(ctx context.Context, version string, doc []byte) error {
 	return replace(path, doc)
 }
 
+// behindLinks returns the file behind symbolic links, which need not exist.
+func behindLinks(path string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return resolved, err
+	}
+	target, err := os.Readlink(path)
+	switch {
+	case err != nil: // no link
+		return path, nil
+	case !filepath.IsAbs(target):
+		target = filepath.Dir(path) + string(filepath.Separator) + target // not Join: a link to a directory may be before ".."
+	}
+	return behindLinks(target)
+}
+
 func waitForLock(ctx context.Context, path string) (unlock func(), err error) {
 	for {
 		if unlock, err = lockFile(path); unlock != nil || err != nil {
 			return unlock, err
 		}
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("wait for the lock of %s, which another process holds: %w", filepath.Dir(path), err)
 		}
 	}
 }
 
-// replace writes doc beside path, and renames it to path.
+// replace writes doc beside path, and renames it to path. The caller holds the lock: files
+// with the same beginning are of killed processes, and contain credentials.
 func replace(path string, doc []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	dir, beginning := filepath.Dir(path), "."+filepath.Base(path)+".diffhook-"
+	files, _ := os.ReadDir(dir)
+	for _, file := range files {
+		if strings.HasPrefix(file.Name(), beginning) {
+			_ = os.Remove(filepath.Join(dir, file.Name()))
+		}
+	}
+	f, err := os.CreateTemp(dir, beginning+"*")
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,12 @@ func (r *secretRun) finish(ctx context.Context, again func(context.Context) erro
 		return err
 	}
 	for {
-		if _, complete := r.lookAndReport(ctx, d, StepReject, rejecter(d.Replaced, d.Current.Fingerprint()), keeps); complete {
+		statuses, complete := r.lookAndReport(ctx, d, StepReject, rejecter(d.Replaced, d.Current.Fingerprint()), keeps)
+		if complete {
 			break
+		}
+		if err := r.checkTaken(ctx, statuses, d.Current.Fingerprint()); err != nil {
+			return err
 		}
 		if err := again(ctx); err != nil {
 			return err
@@ -66,7 +70,7 @@ func (r *secretRun) revokeAtDiffHook(ctx context.Context, d secretDocument) erro
 		case err != nil:
 			return err
 		case !seen.Current.Equal(d.Current.Secret):
-			return r.mustRevoke(ctx, d.Current, fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another rotation in the app", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint()))
+			return r.mustRevoke(ctx, d.Current, fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: a wrong paste, or another rotation in the app", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint()))
 		case seen.NoPrevious:
 			return nil
 		}

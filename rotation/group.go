@@ -74,17 +74,19 @@ func (g *group) look(ctx context.Context, learn func(ctx context.Context, r Rece
 	return statuses, failed
 }
 
-// watch warns if a hold loses deliveries.
+// watch warns if a hold loses deliveries. A verifier that began after the status before
+// is another process. After a change of the clock, Since differs a little each time.
 func (g *group) watch(name string, now diffhook.VerifierStatus) {
 	g.mu.Lock()
 	before, known := g.last[name]
 	g.last[name] = now
 	g.mu.Unlock()
+	restarted := now.Since.After(before.At)
 	switch waiting := before.Hold.Held + before.Hold.Pending; {
 	case !known:
-	case !now.Since.Equal(before.Since) && waiting > 0:
+	case restarted && waiting > 0:
 		g.report(StepWarning, fmt.Sprintf("%s has restarted: %d deliveries were in its memory", name, waiting), time.Time{})
-	case now.Since.Equal(before.Since) && now.Hold.Full > before.Hold.Full:
+	case !restarted && now.Hold.Full > before.Hold.Full:
 		g.report(StepWarning, fmt.Sprintf("%s: the hold is full, and %d deliveries did not fit", name, now.Hold.Full), time.Time{})
 	}
 }

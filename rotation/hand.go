@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -48,7 +49,7 @@ func (h *HandPlatform) Signing(ctx context.Context, old diffhook.Secret) (s diff
 		return s, err
 	}
 	text := "That is a new secret, with the fingerprint " + s.Current.Fingerprint() + ". If the app shows the whole old secret too, copy the old secret, and paste it here. Otherwise press Enter."
-	err = h.askUntil(ctx, text, func(answer string) (err error) {
+	err = h.askUntil(ctx, Question{Text: text, Secret: true}, func(answer string) (err error) {
 		if answer == "" {
 			return nil
 		}
@@ -74,7 +75,7 @@ func (h *HandPlatform) Revoke(ctx context.Context) error {
 // askSecret asks until the answer is a secret other than old.
 func (h *HandPlatform) askSecret(ctx context.Context, text string, old diffhook.Secret) (secret diffhook.Secret, err error) {
 	var short diffhook.Secret // the last answer, if shorter than old
-	err = h.askUntil(ctx, text, func(answer string) error {
+	err = h.askUntil(ctx, Question{Text: text, Secret: true}, func(answer string) error {
 		secret, err = diffhook.NewSecret(answer)
 		switch {
 		case err != nil:
@@ -91,18 +92,18 @@ func (h *HandPlatform) askSecret(ctx context.Context, text string, old diffhook.
 	return secret, err
 }
 
-// askUntil asks for a secret text until check returns nil.
-func (h *HandPlatform) askUntil(ctx context.Context, text string, check func(string) error) (err error) {
-	problem := ""
+// askUntil asks until check returns nil.
+func (h *HandPlatform) askUntil(ctx context.Context, q Question, check func(string) error) (err error) {
+	text := q.Text
 	for range mostAnswers {
-		answer, askErr := h.put(ctx, Question{Text: problem + text, Secret: true})
+		answer, askErr := h.put(ctx, q)
 		if askErr != nil {
 			return askErr
 		}
 		if err = check(strings.TrimSpace(answer)); err == nil {
 			return nil
 		}
-		problem = "That cannot be right: " + strings.TrimPrefix(err.Error(), "diffhook: ") + ". "
+		q.Text = "That cannot be right: " + strings.TrimPrefix(err.Error(), "diffhook: ") + ". " + text
 	}
 	return err
 }
@@ -149,7 +150,8 @@ func (h *HandPlatform) Create(ctx context.Context, old Pair, label string) (pair
 	if old.Secret != "" {
 		return h.createGen2(ctx, old, text)
 	}
-	err = h.askUntil(ctx, text+"Copy the new key, which begins with dh_live_, and paste it here.", func(answer string) error {
+	q := Question{Text: text + "Copy the new key, which begins with dh_live_, and paste it here.", Secret: true}
+	err = h.askUntil(ctx, q, func(answer string) error {
 		pair = Pair{ID: label, Key: answer}
 		return checkSuccessor(pair, old)
 	})
@@ -157,7 +159,8 @@ func (h *HandPlatform) Create(ctx context.Context, old Pair, label string) (pair
 }
 
 func (h *HandPlatform) createGen2(ctx context.Context, old Pair, text string) (pair Pair, err error) {
-	err = h.askUntil(ctx, text+"Copy the new client id, which begins with dh_live_, and paste it here. The client secret is asked for next.", func(answer string) error {
+	q := Question{Text: text + "Copy the new client id, which begins with dh_live_, and paste it here. The client secret is asked for next.", Secret: true}
+	err = h.askUntil(ctx, q, func(answer string) error {
 		if _, err := diffhook.NewAPIKey(answer); err != nil {
 			return err
 		}
@@ -169,7 +172,8 @@ func (h *HandPlatform) createGen2(ctx context.Context, old Pair, text string) (p
 	if err != nil {
 		return Pair{}, err
 	}
-	err = h.askUntil(ctx, "Copy the client secret of the new key with the client id "+shownID(pair.ID)+", and paste it here.", func(answer string) error {
+	q.Text = "Copy the client secret of the new key with the client id " + shownID(pair.ID) + ", and paste it here."
+	err = h.askUntil(ctx, q, func(answer string) error {
 		pair.Secret = answer
 		return checkSuccessor(pair, old)
 	})
@@ -186,10 +190,19 @@ func checkSuccessor(pair, old Pair) error {
 	return nil
 }
 
+var errYesOrNo = errors.New("diffhook: the answer is neither yes nor no")
+
 // Unused asks whether the app shows a use of old after since.
-func (h *HandPlatform) Unused(ctx context.Context, _, old Pair, since time.Time) (bool, error) {
-	answer, err := h.put(ctx, Question{Text: "In " + place + ", look when the old key " + described(old) + " was last used. Do not delete it yet. Was it used after " + since.UTC().Format("2006-01-02 15:04:05") + " UTC? Type yes or no. If the app does not show the last use, look at your applications."})
-	return strings.EqualFold(strings.TrimSpace(answer), "no"), err
+func (h *HandPlatform) Unused(ctx context.Context, _, old Pair, since time.Time) (unused bool, err error) {
+	q := Question{Text: "In " + place + ", look when the old key " + described(old) + " was last used. Do not delete it yet. Was it used after " + since.UTC().Format("2006-01-02 15:04:05") + " UTC? Type yes or no. If the app does not show the last use, look at your applications."}
+	err = h.askUntil(ctx, q, func(answer string) error {
+		unused = strings.EqualFold(answer, "no")
+		if !unused && !strings.EqualFold(answer, "yes") {
+			return errYesOrNo
+		}
+		return nil
+	})
+	return unused, err
 }
 
 // Delete asks for the deletion of old.

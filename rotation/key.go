@@ -104,7 +104,8 @@ func (r *keyRun) replaced(old string) (done bool, err error) {
 	case old == d.ID:
 		return false, fmt.Errorf("%w: the rotation of %s is not finished; finish that first", ErrBusy, shownID(replacing))
 	}
-	return false, fmt.Errorf("%w: the document names the key %s and not %s", ErrNotInForce, shownID(replacing), shownID(old))
+	// The error does not repeat old, which may be a secret in the wrong place.
+	return false, fmt.Errorf("%w: the document names the key %s, and not the id of this call", ErrNotInForce, shownID(replacing))
 }
 
 // request is phase idle. It checks the key of the document, and saves the label of the

@@ -16,7 +16,7 @@ func (r *keyRun) promote(ctx context.Context) error {
 	d := r.doc()
 	old, next := Pair(d.pairText), Pair(*d.Next)
 	err := r.try(ctx, old, next)
-	if errors.Is(err, diffhook.ErrUnauthorized) || errors.Is(err, ErrMismatch) {
+	if isUnfit(err) {
 		if saveErr := advance(ctx, r.run, phaseCreated, phaseRequested, func(d *keyDocument) { d.Next = nil }); saveErr != nil {
 			return errors.Join(err, saveErr)
 		}
@@ -31,20 +31,32 @@ func (r *keyRun) promote(ctx context.Context) error {
 	})
 }
 
+// errOldDead is the error of a rotation after a deletion of the old key in the app. The
+// new key may be right: it stays in the document.
+var errOldDead = fmt.Errorf("%w: the old key was deleted before applications got the new key; move the document away, and create a document with the new key, which the field next contains", ErrMismatch)
+
+// isUnfit reports whether err is of a new key that does not fit.
+func isUnfit(err error) bool {
+	return (errors.Is(err, diffhook.ErrUnauthorized) || errors.Is(err, ErrMismatch)) && !errors.Is(err, errOldDead)
+}
+
 // try waits until next works, and compares the monitors that both keys see.
 func (r *keyRun) try(ctx context.Context, old, next Pair) error {
 	return poll(ctx, func() (final bool, err error) {
 		var before, after []string
 		err = r.ask(StepTry, "try the new key "+shownID(next.ID), func() (err error) {
-			if after, err = r.platform.Monitors(ctx, next); err == nil {
-				before, err = r.platform.Monitors(ctx, old)
+			if after, err = r.platform.Monitors(ctx, next); err != nil {
+				return err
+			}
+			if before, err = r.platform.Monitors(ctx, old); errors.Is(err, diffhook.ErrUnauthorized) {
+				return errOldDead
 			}
 			return err
 		})
 		if err == nil && !sameTeam(before, after) {
 			err = fmt.Errorf("%w: the new key sees other monitors than the old key, and may be of another team", ErrMismatch)
 		}
-		return !errors.Is(err, diffhook.ErrUnauthorized) && !errors.Is(err, ErrMismatch), err
+		return !isUnfit(err), err
 	})
 }
 
@@ -78,6 +90,9 @@ func (r *keyRun) retire(ctx context.Context) error {
 	if err := r.waitUnused(ctx, current, old); err != nil {
 		return err
 	}
+	if err := r.tryOnceMore(ctx, current); err != nil {
+		return err
+	}
 	if err := r.discard(ctx, d); err != nil {
 		return err
 	}
@@ -93,6 +108,19 @@ func (r *keyRun) retire(ctx context.Context) error {
 	})
 	if err == nil {
 		r.report(StepDone, "the API key is "+shownID(current.ID)+", and "+shownID(old.ID)+" is deleted", time.Time{})
+	}
+	return err
+}
+
+// tryOnceMore returns an error if the new key does not work any more: somebody may have
+// deleted the key during the wait.
+func (r *keyRun) tryOnceMore(ctx context.Context, current Pair) error {
+	err := r.ask(StepTry, "try the new key "+shownID(current.ID)+" before the old key is deleted", func() error {
+		_, err := r.platform.Monitors(ctx, current)
+		return err
+	})
+	if errors.Is(err, diffhook.ErrUnauthorized) {
+		return fmt.Errorf("%w: %w; the old key stays: move the document away, and create a document with the old key, which the field previous contains", ErrMismatch, err)
 	}
 	return err
 }

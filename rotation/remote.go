@@ -100,10 +100,14 @@ func (r *Remote) send(ctx context.Context, method string, form url.Values) (stat
 		return status, failed("the receiver does not respond", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode >= http.StatusInternalServerError { // perhaps of a proxy before a server that is down
+	switch {
+	case resp.StatusCode >= http.StatusInternalServerError: // perhaps of a proxy before a server that is down
 		return status, fmt.Errorf("diffhook: the receiver responded %d", resp.StatusCode)
-	}
-	if resp.StatusCode != http.StatusOK {
+	case resp.StatusCode == http.StatusConflict: // the verifier refused, and the body is the reason
+		reason, _ := io.ReadAll(io.LimitReader(resp.Body, maxStatusBytes))
+		text := strings.TrimPrefix(strings.TrimSpace(string(reason)), "diffhook: ")
+		return status, fmt.Errorf("%w: the receiver responded 409: %s", diffhook.ErrUnexpectedResponse, redact.Text(text, 300, secrets...))
+	case resp.StatusCode != http.StatusOK:
 		return status, fmt.Errorf("%w: the receiver responded %d; mount the status handler there, and compare its authentication with the request", diffhook.ErrUnexpectedResponse, resp.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatusBytes))

@@ -128,8 +128,8 @@ func TestRemoteErrorsShowNoCredential(t *testing.T) {
 	}
 }
 
-// The same for the texts in a status: an error's text, and a fingerprint, which errors
-// of a rotation name.
+// The same for the texts of a verifier: an error's text in a status, the reason of a
+// refusal, and a fingerprint, which errors of a rotation name.
 func TestRemoteStatusShowsNoCredential(t *testing.T) {
 	r := &rotation.Remote{Authorize: authorize(credential)}
 	r.URL = serve(t, answering(200, `{"at":"2026-03-16T14:22:00Z","refreshError":"refused quartz+violet=walrus\u003C\"&>\n"}`))
@@ -138,6 +138,12 @@ func TestRemoteStatusShowsNoCredential(t *testing.T) {
 	require.Equal(t, "refused [REDACTED] ", status.RefreshError)
 	err = r.Refresh(t.Context())
 	require.ErrorIs(t, err, diffhook.ErrSecretsUnavailable)
+	requireSafe(t, err)
+
+	r.URL = serve(t, answering(409, "diffhook: refused quartz+violet=walrus\u003C\"&>\n"+strings.Repeat("x", 1000)))
+	err = r.Hold(t.Context(), time.Hour)
+	require.ErrorIs(t, err, diffhook.ErrUnexpectedResponse)
+	require.ErrorContains(t, err, "409: refused [REDACTED]")
 	requireSafe(t, err)
 
 	for _, role := range []string{"current", "previous"} {
@@ -275,7 +281,7 @@ func TestRemote(t *testing.T) {
 	body := diffhooktest.PageChanged()
 	require.ErrorIs(t, v.Verify(t.Context(), body, first.Sign(body)), diffhook.ErrSignatureMismatch)
 
-	require.Error(t, r.AcceptSuccessor(t.Context(), sealed), "sealed under a rejected secret")
+	require.ErrorContains(t, r.AcceptSuccessor(t.Context(), sealed), "is rejected", "the reason of the verifier")
 	require.ErrorIs(t, r.Reject(t.Context(), first.Reveal()), diffhook.ErrInvalidOptions)
 	r.Authorize = nil
 	_, err = r.Status(t.Context())

@@ -27,10 +27,10 @@ const learnTime = 2 * time.Minute
 //
 // First, every receiver rejects the secret. RevokeSecret then takes the document over
 // from any other run. If leaked is the current secret, RevokeSecret asks p for a new
-// secret, unless DiffHook signs with another secret already, and drops every older
-// secret. Deliveries that the leaked secret or an older secret signed are lost. The new
-// secret is not sent under seal: receivers get it from their source or by Publish, for
-// which RevokeSecret waits for 2 minutes.
+// secret, unless DiffHook signs with a new secret already, drops every older secret, and
+// compares once more before the revocation. Deliveries that the older secrets signed are
+// lost. The new secret is not sent under seal: receivers get it from their source or by
+// Publish, for which RevokeSecret waits for 2 minutes.
 //
 // The error joins all failures: receivers by name, and the errors of [Secret]. If the
 // document does not name leaked, the error matches [ErrNotInForce], and receivers reject
@@ -101,10 +101,12 @@ func (r *secretRun) drop(ctx context.Context, leaked string) error {
 	})
 }
 
-// replaceLeaked saves the successor of a leaked current secret.
+// replaceLeaked saves the successor of a leaked current secret. After a wrong paste in an
+// earlier run, DiffHook may still sign with the secret that was replaced before. The
+// comparison before the revocation finds a wrong paste in this run.
 func (r *secretRun) replaceLeaked(ctx context.Context, leaked string) error {
 	seen, err := r.signing(ctx, StepCheck, "look whether DiffHook has a new secret", diffhook.Secret{})
-	if err == nil && seen.Current.Fingerprint() == leaked {
+	if shown := seen.Current.Fingerprint(); err == nil && (shown == leaked || shown == r.doc().Replaced) {
 		seen, err = r.click(ctx, seen.Current)
 	}
 	if err != nil {
@@ -113,7 +115,7 @@ func (r *secretRun) replaceLeaked(ctx context.Context, leaked string) error {
 	if err := checkNew(seen.Current, r.doc(), leaked); err != nil {
 		return err
 	}
-	r.compared = true
+	r.compared = !seen.Previous.IsZero() // by DiffHook itself: a person pastes the current secret alone
 	return advance(ctx, r.run, phaseRequested, phaseRevoked, func(d *secretDocument) {
 		d.Current, d.Replaced, d.Leaked = secretText{seen.Current}, leaked, ""
 	})
@@ -130,7 +132,7 @@ func (r *secretRun) finishLeaked(ctx context.Context) error {
 		if time.Now().Before(deadline) {
 			return r.waitPoll(ctx)
 		}
-		late := errors.New("diffhook: revoke the leaked secret: a server or its source has not changed over yet; look at the steps, and run the revocation again")
-		return errors.Join(late, joined(r.reject(ctx, r.doc().Replaced)))
+		again := errors.New("diffhook: revoke the leaked secret: a server or its source has not changed over yet; run the revocation again")
+		return errors.Join(again, r.late, joined(r.reject(ctx, r.doc().Replaced)))
 	})
 }

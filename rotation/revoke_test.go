@@ -117,6 +117,10 @@ func TestRevokeSecretRejectsWhateverElseFails(t *testing.T) {
 		"another receiver": func(_ *world, o *rotation.RevokeOptions) {
 			o.Receivers["web-2"] = brokenReceiver{o.Receivers["web-2"], func() bool { return true }}
 		},
+		"another source": func(w *world, _ *rotation.RevokeOptions) {
+			w.servers["web-2"].source = diffhook.Secrets{Current: w.first}
+			require.NoError(w.t, w.servers["web-2"].restart())
+		},
 		"an unknown document": func(w *world, _ *rotation.RevokeOptions) {
 			w.rewrite(w.first.Reveal(), diffhooktest.NewSecret().Reveal())
 		},
@@ -132,8 +136,11 @@ func TestRevokeSecretRejectsWhateverElseFails(t *testing.T) {
 				v, _ := w.servers["web-1"].now()
 				body := diffhooktest.PageChanged()
 				require.Error(t, v.Verify(t.Context(), body, w.first.Sign(body)))
-				if name == "another receiver" {
+				switch name {
+				case "another receiver", "another source":
 					require.ErrorContains(t, err, "web-2")
+				case "Publish":
+					require.ErrorIs(t, err, broken)
 				}
 			})
 		})
@@ -183,6 +190,57 @@ func TestSecretWaitsForRevokeSecret(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, rotation.Call{Function: rotation.FunctionRevokeSecret, ID: w.first.Fingerprint()}, state.Continue)
 	})
+}
+
+// A wrong paste in an emergency: RevokeSecret does not return nil while DiffHook signs with
+// another secret, and the next call that the state names ends the leaked secret.
+func TestRevokeSecretFindsAWrongPaste(t *testing.T) {
+	for name, question := range map[string]int{"of the secret in the app": 1, "of the new secret": 2} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, true, 0, 30*time.Second)
+				wrong := diffhooktest.NewSecret()
+				w.person.wrong = map[int]string{question: wrong.Reveal()}
+				w.person.before = func(n int, q rotation.Question) {
+					if n == question && n == 2 {
+						w.person.click()
+					}
+				}
+				err := w.revoke(w.first.Fingerprint())
+				require.ErrorIs(t, err, rotation.ErrMismatch)
+				require.Zero(t, w.revocations)
+				w.continues(rotation.FunctionRevokeSecret, wrong.Fingerprint())
+				require.NoError(t, w.revoke(wrong.Fingerprint()))
+				require.Equal(t, 1, w.rotations)
+				w.requireRejected(w.first)
+				w.requireRejected(wrong)
+				require.True(t, w.team.Secrets().Previous.IsZero())
+				w.requireCurrent()
+			})
+		})
+	}
+}
+
+// The leaked secret is from a rotation in the app, which the document does not name: servers
+// reject the secret, and then the document takes the secret over. The run does not wait in
+// vain, and the next call that the state names ends the leaked secret.
+func TestRevokeSecretStopsAtASecretThatServersReject(t *testing.T) {
+	for name, byHand := range platforms {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, byHand, 0, 30*time.Second)
+				leaked := w.team.Rotate().Current
+				require.ErrorIs(t, w.revoke(leaked.Fingerprint()), rotation.ErrNotInForce)
+				err := w.revoke(w.first.Fingerprint())
+				require.ErrorIs(t, err, rotation.ErrMismatch)
+				require.ErrorContains(t, err, "rejects "+leaked.Fingerprint())
+				w.continues(rotation.FunctionRevokeSecret, leaked.Fingerprint())
+				require.NoError(t, w.revoke(leaked.Fingerprint()))
+				w.requireRejected(leaked)
+				w.requireCurrent()
+			})
+		})
+	}
 }
 
 func TestRevokeSecretOptions(t *testing.T) {

@@ -40,7 +40,10 @@ func (r *secretRun) compareReceivers(ctx context.Context, current string) error 
 		return rc.Refresh(ctx)
 	})
 	for name, s := range statuses {
-		if s.Current.Fingerprint != current || s.Source != current || s.Current.Rejected {
+		switch {
+		case s.Current.Fingerprint == current && s.Current.Rejected:
+			failed[name] = fmt.Errorf("%w: receiver %s rejects %s, the secret in the document; if the secret has leaked, finish the revocation, and otherwise restart the server", ErrMismatch, name, current)
+		case s.Current.Fingerprint != current || s.Source != current:
 			failed[name] = fmt.Errorf("%w: receiver %s accepts %q, its source has %q, and the document has %s; compare the source with the document", ErrMismatch, name, s.Current.Fingerprint, s.Source, current)
 		}
 	}

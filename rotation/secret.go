@@ -30,9 +30,9 @@ type SecretOptions struct {
 	// default, RetryHorizon.
 	Quiet time.Duration
 
-	// Hold is the length of the hold at the receivers. The hold is renewed until the
-	// rotation ends, or waits for over 10 minutes. By default and at most, 1 h. Negative:
-	// no hold.
+	// Hold is the length of the hold at the receivers, at least 1 minute. The hold is
+	// renewed until the rotation ends, or waits for over 10 minutes. By default and at
+	// most, 1 h. Negative: no hold.
 	Hold time.Duration
 
 	// Poll is the time between two looks at the receivers. By default, 5 s.
@@ -51,6 +51,7 @@ const (
 	defaultHorizon = 18 * time.Hour
 	defaultPoll    = 5 * time.Second
 	longestHold    = time.Hour
+	shortestHold   = time.Minute // longer than the time between two renewals: the end of a hold drops deliveries
 
 	// shortDrain is the longest drain during which the hold stays on. A longer drain
 	// begins after the new secret is confirmed.
@@ -96,6 +97,8 @@ func (o *SecretOptions) complete() error {
 		return fmt.Errorf("%w: RetryHorizon, Quiet or Poll is negative; pass 0 for the default", diffhook.ErrInvalidOptions)
 	case o.Hold > longestHold:
 		return fmt.Errorf("%w: Hold is longer than %v; pass a shorter time", diffhook.ErrInvalidOptions, longestHold)
+	case 0 < o.Hold && o.Hold < shortestHold:
+		return fmt.Errorf("%w: Hold is shorter than %v, and ends before the renewal; pass a longer time", diffhook.ErrInvalidOptions, shortestHold)
 	case len(o.Receivers) == 0 && !o.RevokeNow:
 		return fmt.Errorf("%w: there are no Receivers; name all servers, or set RevokeNow if the old secret may be revoked at once", diffhook.ErrInvalidOptions)
 	}
@@ -114,6 +117,7 @@ type secretRun struct {
 
 	compared  bool  // this run compared the document with DiffHook
 	published phase // the phase for which Publish returned nil
+	late      error // why the last look at the receivers was not complete
 }
 
 func newSecretRun(p SecretPlatform, s Store, o SecretOptions) *secretRun {
@@ -171,7 +175,8 @@ func (r *secretRun) publish(ctx context.Context, d secretDocument) bool {
 		return true
 	}
 	if err := r.opts.Publish(ctx, d.secrets()); err != nil {
-		r.report(StepLearn, textOf(redact.Foreign("publish the secrets", err, r.hidden()...)), time.Time{})
+		r.late = redact.Foreign("publish the secrets", err, r.hidden()...)
+		r.report(StepLearn, textOf(r.late), time.Time{})
 		return false
 	}
 	r.published = d.Phase

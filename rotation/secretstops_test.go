@@ -21,6 +21,7 @@ func TestSecretStopsBeforeTheRotationIfSomethingDoesNotFit(t *testing.T) {
 		change func(w *world)
 		old    func(w *world) string
 		want   error
+		text   string // in the error
 	}{
 		"another team":                  {change: func(w *world) { w.person.wrong = map[int]string{1: diffhooktest.NewSecret().Reveal()} }, want: rotation.ErrMismatch},
 		"a rotation in the app":         {change: func(w *world) { w.team.Rotate() }, want: rotation.ErrMismatch},
@@ -30,6 +31,10 @@ func TestSecretStopsBeforeTheRotationIfSomethingDoesNotFit(t *testing.T) {
 			w.servers["web-1"].source = diffhook.Secrets{Current: diffhooktest.NewSecret()}
 			require.NoError(w.t, w.servers["web-1"].restart())
 		}, want: rotation.ErrMismatch},
+		"a receiver that rejects the secret": {change: func(w *world) {
+			v, _ := w.servers["web-1"].now()
+			require.NoError(w.t, v.Reject(w.first.Fingerprint()))
+		}, want: rotation.ErrMismatch, text: "web-1 rejects"},
 		"no document":    {change: func(w *world) { *w.store = memory{} }, want: rotation.ErrInvalidDocument},
 		"a newer format": {change: func(w *world) { w.rewrite(`"format":1`, `"format":2`) }, want: rotation.ErrInvalidDocument},
 		"another kind":   {change: func(w *world) { w.rewrite("signing-secret", "api-key") }, want: rotation.ErrInvalidDocument},
@@ -48,6 +53,7 @@ func TestSecretStopsBeforeTheRotationIfSomethingDoesNotFit(t *testing.T) {
 				before := w.store.doc
 				_, err := w.run(old, 0, nil)
 				require.ErrorIs(t, err, test.want)
+				require.ErrorContains(t, err, test.text)
 				require.NotContains(t, err.Error(), w.first.Reveal())
 				require.Zero(t, w.rotations+w.revocations)
 				requireSamePhase(t, before, w.store.doc)
@@ -146,7 +152,7 @@ func TestSecretStopsIfTheOldSecretStaysInUse(t *testing.T) {
 }
 
 // The secret of an earlier rotation, from a stale clipboard, is never taken for the new
-// secret: servers reject the secret for good.
+// secret: servers reject the secret for good. RevokeSecret asks for the click instead.
 func TestSecretStopsAtASecretThatWasReplacedBefore(t *testing.T) {
 	for name, revoke := range map[string]bool{"Secret": false, "RevokeSecret": true} {
 		t.Run(name, func(t *testing.T) {
@@ -161,9 +167,10 @@ func TestSecretStopsAtASecretThatWasReplacedBefore(t *testing.T) {
 				require.ErrorIs(t, again(), errAbsent)
 				if revoke {
 					again = func() error { return w.revoke(second.Fingerprint()) }
+				} else {
+					require.ErrorIs(t, again(), rotation.ErrMismatch)
+					require.Equal(t, 1, w.rotations, "no click yet")
 				}
-				require.ErrorIs(t, again(), rotation.ErrMismatch)
-				require.Equal(t, 1, w.rotations, "no click yet")
 				require.NoError(t, again())
 				require.Equal(t, 2, w.rotations)
 				w.requireCurrent()
@@ -243,6 +250,7 @@ func TestSecretOptions(t *testing.T) {
 		"a nil receiver":     {Receivers: map[string]rotation.Receiver{"a": nil}},
 		"a negative horizon": {Receivers: map[string]rotation.Receiver{"a": v}, RetryHorizon: -1},
 		"a long hold":        {Receivers: map[string]rotation.Receiver{"a": v}, Hold: 2 * time.Hour},
+		"a short hold":       {Receivers: map[string]rotation.Receiver{"a": v}, Hold: 20 * time.Second}, // as long as the pause of the heartbeat
 	} {
 		m := &memory{}
 		err := rotation.Secret(t.Context(), "", rotation.ByHand(nil), m, o)

@@ -212,30 +212,52 @@ func TestLongWaitIsTakenOver(t *testing.T) {
 	})
 }
 
-// The run reports a restart with deliveries in memory, and a server that cannot hold.
+// The run reports a restart with deliveries in memory, also after a change of the clock,
+// and no other restart.
 func TestSecretReportsWhatAHoldLoses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, true, 0)
-		w.person.before = func(n int, _ rotation.Question) {
-			if n == 2 {
-				w.person.click()
-				_, h := w.servers["web-1"].now()
-				diffhooktest.NewSender(w.team.Secrets().Current, nil).SendTo(t.Context(), h, diffhooktest.PageChanged())
-				w.person.wrong = map[int]string{2: w.team.Secrets().Current.Reveal()}
-				time.Sleep(30 * time.Second)
-				require.NoError(t, w.servers["web-1"].restart())
-			}
-		}
-		_, err := w.run(w.first.Fingerprint(), 0, nil)
-		require.NoError(t, err)
-		warned := ""
-		for _, s := range w.steps {
-			if s.Name == rotation.StepWarning {
-				warned += s.Text
-			}
-		}
-		require.Contains(t, warned, "web-1 has restarted: 1 deliver")
-	})
+	for name, restarts := range map[string]bool{"a restart": true, "a set clock": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, true, 0)
+				w.person.before = func(n int, _ rotation.Question) {
+					if n == 2 {
+						w.person.click()
+						_, h := w.servers["web-1"].now()
+						diffhooktest.NewSender(w.team.Secrets().Current, nil).SendTo(t.Context(), h, diffhooktest.PageChanged())
+						w.person.wrong = map[int]string{2: w.team.Secrets().Current.Reveal()}
+						time.Sleep(30 * time.Second)
+						if restarts {
+							require.NoError(t, w.servers["web-1"].restart())
+						}
+					}
+				}
+				_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) {
+					o.Receivers["web-1"] = &shiftingReceiver{Receiver: o.Receivers["web-1"]}
+				})
+				require.NoError(t, err)
+				warned := ""
+				for _, s := range w.steps {
+					if s.Name == rotation.StepWarning {
+						warned += s.Text
+					}
+				}
+				require.Equal(t, restarts, strings.Contains(warned, "web-1 has restarted: 1 deliver"), warned)
+			})
+		})
+	}
+}
+
+// shiftingReceiver is a verifier after a change of the clock: each status counts Since
+// anew.
+type shiftingReceiver struct {
+	rotation.Receiver
+	by atomic.Int64
+}
+
+func (r *shiftingReceiver) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
+	status, err := r.Receiver.Status(ctx)
+	status.Since = status.Since.Add(time.Duration(r.by.Add(1)))
+	return status, err
 }
 
 // A receiver knows the secrets. No step shows a secret that a receiver repeats.

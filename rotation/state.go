@@ -85,7 +85,7 @@ func secretState(d *secretDocument) DocumentState {
 	}
 	state.Continue = Call{FunctionRevokeSecret, d.Revoke}
 	if d.Leaked == "" && d.Replaced != d.Revoke {
-		state.Then = "compare with the app: DiffHook signed with another secret than " + d.Revoke + ", which the revocation replaces"
+		state.Then = "compare with the app: DiffHook signs with another secret than " + d.Revoke + ", or a server rejects it, and the revocation replaces it"
 	}
 	return state
 }

@@ -62,7 +62,8 @@ func TestStateNamesRevokeSecretUntilTheEnd(t *testing.T) {
 	}{
 		"asked for the secret in force": {false, 1},
 		"asked for the new secret":      {false, 2},
-		"asked to revoke":               {false, 3},
+		"asked once more":               {false, 3},
+		"asked to revoke":               {false, 4},
 		"in the middle of a rotation":   {true, 4},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -24,8 +24,12 @@ func TestCredentials(t *testing.T) {
 			_, err = c.Monitors.List(t.Context(), nil)
 			require.NoError(t, err)
 		}
-		_, err := rotation.Credentials(t.Context(), &memory{})
-		require.ErrorIs(t, err, rotation.ErrInvalidDocument)
+		newer := saved{doc: []byte(`{"kind":"api-key","format":9,"phase":"turning","id":"a","sealed_key":"a"}`)}
+		for _, m := range []*memory{{}, {history: []saved{newer}}} {
+			_, err := rotation.Credentials(t.Context(), m)
+			require.ErrorIs(t, err, rotation.ErrInvalidDocument)
+			require.ErrorIs(t, rotation.Watch(t.Context(), m, nil, 0), rotation.ErrInvalidDocument)
+		}
 	})
 }
 

@@ -125,14 +125,14 @@ func (c *conversation) secretPlatform() (rotation.SecretPlatform, error) {
 // keyPlatform returns the platform for API keys. The rotation calls the API with the
 // keys in the document, also if a person clicks.
 func (c *conversation) keyPlatform() (rotation.KeyPlatform, error) {
+	client, err := c.platform.client(noCredentials)
+	if err != nil {
+		return nil, err
+	}
 	if c.prompt != nil {
 		hand := rotation.ByHand(c.ask)
 		hand.Client = c.platform.options()
 		return hand, nil
-	}
-	client, err := c.platform.client(noCredentials)
-	if err != nil {
-		return nil, err
 	}
 	return rotation.API(client), nil
 }

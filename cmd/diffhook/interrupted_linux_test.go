@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -92,4 +93,18 @@ func interruptedOnce(t *testing.T, r rotationByHand, at interruption) {
 	r.done()
 	s = start(t, r.command())
 	require.Equal(t, exitDone, r.p.answerAll(s, interruption{}), "run again when all is done: %s", s.screen())
+}
+
+// Under nohup, a hangup does not interrupt a run.
+func TestIgnoredSignalStaysIgnored(t *testing.T) {
+	w := newWorld(t)
+	w.env = append(w.env, "DIFFHOOK_API_KEY="+w.platform.APIKey().Reveal())
+	cmd := w.rotateSecret("--api", "--retry-horizon", "1h")
+	cmd.Args = append([]string{"sh", "-c", `trap "" HUP; exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/bin/sh"
+	s := start(t, cmd)
+	s.expect("left)", "may still be in use")
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	require.Equal(t, 128+15, s.wait(), s.screen())
 }

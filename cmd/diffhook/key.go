@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/diffhook/diffhook-go"
@@ -143,6 +144,7 @@ func (c *conversation) askKey(ctx context.Context, generation2, api bool) (key r
 	if api {
 		question, label = "Type the id of the key in the API.", "id: "
 	}
-	key.ID, err = c.prompt.ask(ctx, question, label, false)
+	id, err := c.prompt.ask(ctx, question, label, false)
+	key.ID = strings.TrimSpace(id)
 	return key, err
 }

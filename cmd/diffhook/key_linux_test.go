@@ -132,6 +132,35 @@ func TestRotateClientCredentialsByHand(t *testing.T) {
 	require.Equal(t, shownID(id), state.Current)
 }
 
+// An invalid URL of the API ends a run that continues before the wait, not after it.
+func TestRotateKeyRefusesAnInvalidURLFirst(t *testing.T) {
+	w, _ := keyWorld(t)
+	p := w.keyPerson()
+	s := start(t, w.program("rotate-key", "--quiet", "26h", oldLabel))
+	seen := s.position()
+	s.expect("does not show: ")
+	s.enter(p.to(s.since(seen)))
+	s.expect("left)")
+	s.press(ctrlC)
+	require.Equal(t, 128+2, s.wait())
+	s = start(t, w.rotateKey(oldLabel, "--base-url", "ftp://example.com/"))
+	require.Equal(t, exitUsage, p.answerAll(s, interruption{}), s.screen())
+	require.NotContains(t, s.screen(), "may still be in use")
+}
+
+// A secret in place of the id is not recognized, and is not repeated either.
+func TestRotateKeyDoesNotRepeatAnUnknownID(t *testing.T) {
+	w, _ := keyWorld(t)
+	_, secret := w.platform.ClientCredentials()
+	w.know(secret)
+	for _, id := range []string{secret, w.first.Reveal()} {
+		out, err := w.rotateKey(id, "--api").CombinedOutput()
+		require.Error(t, err)
+		require.Contains(t, string(out), oldLabel)
+		w.showsNoSecret(string(out))
+	}
+}
+
 func TestRotateKeyWithAPI(t *testing.T) {
 	t.Parallel() // the limiter of the free plan slows the test
 	w := newWorld(t)
@@ -154,13 +183,13 @@ func TestInitAsksForTheKey(t *testing.T) {
 	s.enter(key.Reveal())
 	s.expect("label: ")
 	require.NotContains(t, s.screen(), "--api")
-	s.enter(oldLabel)
+	s.enter(" " + oldLabel + " ") // as copied from a page
 	s.expect(oldLabel + ".")
 	require.Equal(t, exitDone, s.wait())
 	w.showsNoSecret(s.screen())
 	out, err := w.program("rotate-key", "--state").Output()
 	require.NoError(t, err)
-	require.Contains(t, string(out), oldLabel)
+	require.Contains(t, string(out), "diffhook rotate-key "+oldLabel+"\n")
 }
 
 func TestInitWithAPIAsksForTheID(t *testing.T) {

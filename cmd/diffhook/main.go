@@ -73,7 +73,12 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 	signals := make(chan os.Signal, 1)
 	// SIGPIPE too: if a reader of the output ends, such as head, the signal interrupts
 	// the rotation and does not kill the process.
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	// SIGQUIT too: the exit code 2 of the Go runtime means here that nothing was changed.
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE} {
+		if !signal.Ignored(s) { // such as SIGHUP under nohup
+			signal.Notify(signals, s)
+		}
+	}
 	done := make(chan struct{})
 	go func() {
 		select {

@@ -93,6 +93,9 @@ func (o *outcome) afterRevocation(err error, state rotation.DocumentState) []str
 	if state.Continue.Function == call.Function {
 		call = state.Continue
 	}
+	if call.ID != o.id && errors.Is(err, rotation.ErrMismatch) {
+		return o.afterMismatch(call)
+	}
 	return []string{fmt.Sprintf("The revocation is not finished. Run %s until the exit code is 0.", commandLine(call))}
 }
 
@@ -103,21 +106,29 @@ func (o *outcome) afterRotation(err error, state rotation.DocumentState) []strin
 		return []string{o.seeState()}
 	case errors.Is(err, rotation.ErrBusy) && continued == o.commandLine():
 		return nil // another run is at work, and the error shows the end of the lease
+	case state.Phase == "idle" && state.Replaced == o.id:
+		return []string{"The rotation is over: " + printable(o.id) + " is replaced."}
 	case state.Phase == "idle" && state.Kind == kindKey && errors.Is(err, diffhook.ErrUnauthorized):
 		return []string{"Nothing has begun. If the key is deleted, move the document away and run diffhook rotate-key --init."}
 	case state.Phase == "idle":
 		return []string{"Nothing has begun: the document and DiffHook are as before."}
 	case state.Continue.Function == rotation.FunctionRevokeSecret && errors.Is(err, rotation.ErrMismatch):
-		return []string{
-			fmt.Sprintf("If the app shows another secret than %s: %s", state.Continue.ID, continued),
-			"If only the last answer was wrong: " + o.commandLine(),
-		}
+		return o.afterMismatch(state.Continue)
 	}
 	advice := []string{"The rotation is under way. To continue, with the same flags: " + continued}
 	if state.Kind == kindKey && state.Previous != "" {
 		advice = append(advice, "Each run waits for --quiet anew. With --delete-now, a run does not wait.")
 	}
 	return advice
+}
+
+// afterMismatch returns lines on both mistakes: the secret in the document, which the
+// revocation replaces, or the last answer.
+func (o *outcome) afterMismatch(revocation rotation.Call) []string {
+	return []string{
+		fmt.Sprintf("If the app shows another secret than %s, or a server rejects it: %s", revocation.ID, commandLine(revocation)),
+		"If only the last answer was wrong: " + o.commandLine(),
+	}
 }
 
 func (o *outcome) commandLine() string { return "diffhook " + o.command + " " + argument(o.id) }
@@ -140,7 +151,7 @@ func (o *outcome) holds(ctx context.Context, state rotation.DocumentState) (line
 	for _, name := range slices.Sorted(maps.Keys(statuses)) {
 		switch s := statuses[name]; {
 		case s.err != nil:
-			lines = append(lines, name+" does not respond: the end of its hold is unknown.")
+			lines = append(lines, name+" shows no status: the end of its hold is unknown.")
 		case !s.Hold.Until.IsZero() && (end.IsZero() || s.Hold.Until.Before(end)):
 			end = s.Hold.Until
 		}

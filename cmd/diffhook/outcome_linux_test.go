@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +40,7 @@ func TestMismatchAndStateNameTheSameCommand(t *testing.T) {
 	s := start(t, w.rotateSecret())
 	require.Equal(t, exitMismatch, p.answerAll(s, interruption{}), s.screen())
 	revoke := "diffhook revoke-secret " + wrong.Fingerprint()
-	require.Contains(t, s.screen(), "If the app shows another secret than "+wrong.Fingerprint()+": "+revoke)
+	require.Contains(t, s.screen(), "If the app shows another secret than "+wrong.Fingerprint()+", or a server rejects it: "+revoke)
 	require.Contains(t, s.screen(), "If only the last answer was wrong: diffhook rotate-secret "+w.first.Fingerprint())
 	require.Contains(t, s.screen(), "Servers hold deliveries until ")
 	require.Contains(t, w.stateOf("rotate-secret"), "to continue: "+revoke)
@@ -52,6 +54,40 @@ func TestMismatchAndStateNameTheSameCommand(t *testing.T) {
 	}
 	w.rotatedOnce()
 	require.Contains(t, w.stateOf("rotate-secret"), "to begin: diffhook rotate-secret "+w.platform.Secrets().Current.Fingerprint())
+}
+
+// After a wrong paste in a revocation, the error and --state name the same command, which
+// ends the leaked secret.
+func TestMismatchInARevocation(t *testing.T) {
+	w := newWorld(t)
+	p := w.secretPerson()
+	wrong := diffhooktest.NewSecret()
+	shown := p.answers[0].give
+	p.answers[0].give = func(string) string {
+		p.answers[0].give = shown
+		return wrong.Reveal()
+	}
+	s := start(t, w.program("revoke-secret", "--poll", "50ms", w.first.Fingerprint()))
+	require.Equal(t, exitMismatch, p.answerAll(s, interruption{}), s.screen())
+	revoke := "diffhook revoke-secret " + wrong.Fingerprint()
+	require.Contains(t, s.screen(), "If the app shows another secret than "+wrong.Fingerprint()+", or a server rejects it: "+revoke)
+	require.Contains(t, s.screen(), "If only the last answer was wrong: diffhook revoke-secret "+w.first.Fingerprint())
+	require.Contains(t, w.stateOf("rotate-secret"), "to continue: "+revoke)
+	s = start(t, w.program("revoke-secret", "--poll", "50ms", wrong.Fingerprint()))
+	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
+	w.leakRevoked()
+}
+
+// The receivers reject a leaked secret, also if the document cannot be read. The error
+// says that the revocation is not finished.
+func TestRevocationWithoutTheDocument(t *testing.T) {
+	w := newWorld(t)
+	s := start(t, w.program("revoke-secret", "--store", t.TempDir(), w.first.Fingerprint()))
+	require.Equal(t, exitFailed, w.secretPerson().answerAll(s, interruption{}))
+	require.Contains(t, s.screen(), "run the same command again")
+	for _, v := range w.servers {
+		require.True(t, v.Status().Current.Rejected)
+	}
 }
 
 // The message after Ctrl-C shows the end of the hold at the servers.
@@ -172,6 +208,17 @@ func TestOutcomeWithoutADocument(t *testing.T) {
 	usage := usagef("no fingerprint")
 	require.Equal(t, usage, o.explain(usage))
 	require.NoError(t, o.explain(nil))
+}
+
+// A run loses the document to another run, which ends the rotation.
+func TestOutcomeOfARotationThatAnotherRunEnded(t *testing.T) {
+	path, old := filepath.Join(t.TempDir(), "secret.json"), diffhooktest.NewSecret().Fingerprint()
+	document := fmt.Sprintf(`{"kind":"signing-secret","format":1,"phase":"idle","current":%q,"replaced":%q}`, diffhooktest.NewSecret().Reveal(), old)
+	require.NoError(t, os.WriteFile(path, []byte(document), 0o600))
+	o := &outcome{command: "rotate-secret", id: old, store: rotation.FileStore(path)}
+	var explained *rotationError
+	require.ErrorAs(t, o.explain(rotation.ErrBusy), &explained)
+	require.Equal(t, []string{"The rotation is over: " + old + " is replaced."}, explained.advice)
 }
 
 // The id of a key is a label that a person chose, or comes from the API. A command that

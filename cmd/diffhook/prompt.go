@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
 
@@ -25,8 +26,10 @@ type prompt struct {
 	fd       int
 	original *term.State
 	console  *console
+	resumed  chan os.Signal // after Ctrl-Z and fg
 
 	mu     sync.Mutex
+	echo   bool
 	closed bool
 }
 
@@ -41,8 +44,22 @@ func newPrompt(in *os.File, out io.Writer, c *console) (*prompt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("diffhook: the terminal: %w", err)
 	}
-	p := &prompt{in: in, out: out, fd: fd, original: original, console: c}
+	p := &prompt{in: in, out: out, fd: fd, original: original, console: c, resumed: make(chan os.Signal, 1)}
+	notifyResumed(p.resumed)
+	go p.hideAfterStops()
 	return p, p.setEcho(false)
+}
+
+// hideAfterStops switches the echo anew after each stop of the process: shells switch
+// the echo on.
+func (p *prompt) hideAfterStops() {
+	for range p.resumed {
+		p.mu.Lock()
+		if !p.closed && inForeground(p.fd) {
+			_ = p.switchEcho()
+		}
+		p.mu.Unlock()
+	}
 }
 
 // close restores the terminal, for good. A second call does nothing.
@@ -53,6 +70,8 @@ func (p *prompt) close() {
 		return
 	}
 	p.closed = true
+	signal.Stop(p.resumed)
+	close(p.resumed)
 	_ = hideInput(p.fd) // discards the input, which the shell must not run
 	_ = term.Restore(p.fd, p.original)
 }
@@ -64,8 +83,14 @@ func (p *prompt) setEcho(on bool) error {
 	if p.closed {
 		return nil
 	}
+	p.echo = on
+	return p.switchEcho()
+}
+
+// switchEcho is setEcho for p.echo. The caller holds p.mu.
+func (p *prompt) switchEcho() error {
 	err := hideInput(p.fd)
-	if err == nil && on {
+	if err == nil && p.echo {
 		err = term.Restore(p.fd, p.original)
 	}
 	if err != nil {

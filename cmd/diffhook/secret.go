@@ -126,6 +126,9 @@ func (f *rotateSecretFlags) complete() error {
 	if *f.hold > time.Hour {
 		return usagef("--hold is longer than 1h, the longest hold")
 	}
+	if 0 < *f.hold && *f.hold < time.Minute {
+		return usagef("--hold is shorter than 1m, the shortest hold")
+	}
 	if len(f.receivers.urls) == 0 && !*f.revokeNow {
 		return usagef("there are no receivers; name all servers with --receiver or %s, or pass --revoke-now", variableReceivers)
 	}
@@ -170,8 +173,8 @@ func runRevokeSecret(ctx context.Context, a *app, args []string) error {
 		return err
 	}
 	store, err := openDocument(ctx, *f.store, variableSecretStore, "rotate-secret")
-	if err != nil {
-		return err
+	if exitCode(err) == exitUsage {
+		return err // else the receivers reject the secret first, and the revocation returns the error
 	}
 	receivers := a.receivers(f.receivers)
 	o := &outcome{"revoke-secret", leaked, store, receivers}

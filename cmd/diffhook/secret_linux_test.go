@@ -146,6 +146,7 @@ func TestErrorsNameFlags(t *testing.T) {
 	}{
 		"no receivers":                    {w.rotateSecret("--api"), "--revoke-now"},
 		"too long a hold":                 {w.rotateSecret("--api", "--hold", "2h"), "--hold"},
+		"too short a hold":                {w.rotateSecret("--api", "--hold", "30s"), "--hold"},
 		"client credentials with the API": {w.rotateKey(id, "--api"), "without --api"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/diffhook/diffhook-go/diffhooktest"
 )
@@ -29,6 +31,42 @@ func TestNoEchoDuringAWait(t *testing.T) {
 	require.Equal(t, exitDone, p.answerAll(s, interruption{}), s.screen())
 	w.rotatedOnce()
 	w.delivered(2)
+}
+
+// TestNoEchoAfterAStop stops the tool at a question, as Ctrl-Z does. A shell switches the
+// echo on before the tool continues.
+func TestNoEchoAfterAStop(t *testing.T) {
+	w := newWorld(t)
+	s := start(t, w.program("fingerprint"))
+	s.expect("secret: ")
+	require.NoError(t, s.cmd.Process.Signal(unix.SIGSTOP))
+	control(t, s.master, func(fd int) {
+		termios, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		require.NoError(t, err)
+		termios.Lflag |= unix.ECHO
+		require.NoError(t, unix.IoctlSetTermios(fd, unix.TCSETS, termios))
+	})
+	require.NoError(t, s.cmd.Process.Signal(unix.SIGCONT))
+	require.Eventually(t, func() bool { return !s.echoes() }, patience, 10*time.Millisecond)
+	s.enter(w.first.Reveal())
+	s.expect(w.first.Fingerprint())
+	require.Equal(t, exitDone, s.wait())
+	require.True(t, s.echoes())
+	w.showsNoSecret(s.screen())
+}
+
+// TestQuitIsAnInterruption presses Ctrl-\ at a question. The exit code is not 2, which means
+// that nothing was changed.
+func TestQuitIsAnInterruption(t *testing.T) {
+	w := newWorld(t)
+	s := start(t, w.rotateSecret())
+	s.expect("does not show: ")
+	s.press("\x1c")
+	require.Equal(t, 128+3, s.wait(), s.screen())
+	require.True(t, s.echoes())
+	require.NotContains(t, s.screen(), "goroutine")
+	s = start(t, w.rotateSecret())
+	require.Equal(t, exitDone, w.secretPerson().answerAll(s, interruption{}), "no lease is left")
 }
 
 // TestProgressInAFile sends the standard error elsewhere: progress is lines there, and

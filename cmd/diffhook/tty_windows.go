@@ -1,6 +1,10 @@
 package main
 
-import "golang.org/x/sys/windows"
+import (
+	"os"
+
+	"golang.org/x/sys/windows"
+)
 
 // hideInput stops the echo of the console fd, and discards unread
 // input.
@@ -17,3 +21,8 @@ func hideInput(fd int) error {
 	}
 	return windows.FlushConsoleInputBuffer(console)
 }
+
+// notifyResumed does nothing: Windows stops no process.
+func notifyResumed(chan<- os.Signal) {}
+
+func inForeground(int) bool { return true }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -88,6 +89,32 @@ func TestNewRefusesMariaDB(t *testing.T) {
 	execute(t, db, "DELETE FROM "+table+"; ALTER TABLE "+table+" ENGINE = InnoDB, MODIFY id BINARY(16) NOT NULL")
 	_, err = oncesql.New(t.Context(), lax, d.dialect, &oncesql.Options{Table: table})
 	require.ErrorIs(t, err, oncesql.ErrSetup)
+}
+
+// TestNewRefusesMissingRights: without UPDATE, no event would be recorded as done by once.Func, and without
+// DELETE no claim would be released.
+func TestNewRefusesMissingRights(t *testing.T) {
+	d := databases[0]
+	db := d.open(t, d.dsn(t))
+	table := d.table(t, db)
+	role := "r" + strings.ToLower(rand.Text())
+	execute(t, db, "CREATE ROLE "+role+"; GRANT SELECT, INSERT, UPDATE, DELETE ON "+table+" TO "+role)
+	t.Cleanup(func() { _, _ = db.ExecContext(context.Background(), "DROP OWNED BY "+role+"; DROP ROLE "+role) })
+	address, err := url.Parse(d.dsn(t))
+	require.NoError(t, err)
+	query := address.Query()
+	query.Set("role", role)
+	address.RawQuery = query.Encode()
+	limited := d.open(t, address.String())
+	_, err = oncesql.New(t.Context(), limited, d.dialect, &oncesql.Options{Table: table})
+	require.NoError(t, err)
+	for _, right := range []string{"SELECT", "INSERT", "UPDATE", "DELETE"} {
+		execute(t, db, "REVOKE "+right+" ON "+table+" FROM "+role)
+		_, err = oncesql.New(t.Context(), limited, d.dialect, &oncesql.Options{Table: table})
+		require.ErrorIs(t, err, oncesql.ErrSetup, right)
+		require.ErrorContains(t, err, "grant SELECT")
+		execute(t, db, "GRANT "+right+" ON "+table+" TO "+role)
+	}
 }
 
 func TestNewRefusesSQLiteWithoutWaiting(t *testing.T) {

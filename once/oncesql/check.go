@@ -87,8 +87,8 @@ func (s *Store) checkColumns(ctx context.Context) error {
 	return nil
 }
 
-// checkRecords writes a record twice in a transaction, rolls back, and writes the
-// record again.
+// checkRecords writes a record twice in a transaction, changes and deletes records with
+// no token, rolls back, and writes the record again.
 func (s *Store) checkRecords(ctx context.Context) error {
 	var k once.Key
 	_, _ = rand.Read(k[:])
@@ -103,6 +103,13 @@ func (s *Store) checkRecords(ctx context.Context) error {
 		case errors.Is(err, once.ErrInProgress):
 			return notSetUp("the table %s cuts keys; %s", s.opts.Table, recreate)
 		case !errors.Is(err, once.ErrDone):
+			return s.writeProblem(err)
+		}
+		_, err := s.exec(ctx, tx, s.sql.Commit, 0, k[:], "")
+		if err == nil {
+			_, err = s.exec(ctx, tx, s.sql.Release, k[:], "")
+		}
+		if err != nil {
 			return s.writeProblem(err)
 		}
 		return nil
