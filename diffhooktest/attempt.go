@@ -98,7 +98,7 @@ func serve(ctx context.Context, h http.Handler, r *http.Request) (*httptest.Resp
 			done <- err
 		}()
 		h.ServeHTTP(w, r)
-		err = nil
+		err = checkLength(w, r.Method)
 	}()
 	select {
 	case err := <-done:
@@ -107,6 +107,18 @@ func serve(ctx context.Context, h http.Handler, r *http.Request) (*httptest.Resp
 		return nil, fmt.Errorf("diffhooktest: no response in time: %w", ctx.Err())
 	}
 }
+
+// checkLength returns errShort if the body is shorter than the Content-Length: a server
+// then breaks the connection.
+func checkLength(w *httptest.ResponseRecorder, method string) error {
+	hasBody := method != http.MethodHead && w.Code != http.StatusNoContent && w.Code != http.StatusNotModified
+	if hasBody && int64(w.Body.Len()) < w.Result().ContentLength {
+		return errShort
+	}
+	return nil
+}
+
+var errShort = fmt.Errorf("diffhooktest: the body of the response is shorter than the Content-Length: %w", io.ErrUnexpectedEOF)
 
 type panicError struct{ value any }
 

@@ -190,7 +190,7 @@ func TestFaultRoutes(t *testing.T) {
 		})
 	}
 	s := bubble(t)
-	for _, bad := range []string{"get /api/keys", "GET keys", "/keys", "GET ", "keys", "FETCH /api/keys"} {
+	for _, bad := range []string{"get /api/keys", "GET keys", "/keys", "GET ", "keys", "FETCH /api/keys", "GET /api/keys?limit=5", "/api/keys#", "GET /api/keys "} {
 		assert.Panics(t, func() { s.Fail(diffhooktest.Fault{Route: bad, Status: 500}) }, bad)
 		assert.Panics(t, func() { s.Count(bad) }, bad)
 	}

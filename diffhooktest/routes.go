@@ -147,14 +147,14 @@ func matchRoute(pattern, method, path string) bool {
 	return ok
 }
 
-// checkPattern panics if pattern cannot match any request.
+// checkPattern panics if pattern cannot match any request. A query is not part of a path.
 func checkPattern(pattern string) {
 	method, path, both := strings.Cut(pattern, " ")
 	if !both && strings.HasPrefix(pattern, "/") {
 		method, path = "", pattern
 	}
 	methods := []string{"", http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
-	if !slices.Contains(methods, method) || both && path == "" || path != "" && !strings.HasPrefix(path, "/api/") {
+	if !slices.Contains(methods, method) || both && path == "" || path != "" && !strings.HasPrefix(path, "/api/") || strings.ContainsAny(path, "?# ") {
 		panic("diffhooktest: " + strconv.Quote(pattern) + ` is not a route; write a method, a path or both, such as "GET /api/monitors/{id}"`)
 	}
 }

@@ -3,6 +3,7 @@ package diffhooktest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -115,6 +116,10 @@ func TestSenderFailures(t *testing.T) {
 			<-r.Context().Done()
 		}, 0, "time"},
 		{"a panic", func(http.ResponseWriter, *http.Request) { panic("boom") }, 0, "boom"},
+		{"a body shorter than its length", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "10")
+			fmt.Fprint(w, "12345")
+		}, 0, "Content-Length"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -365,6 +365,15 @@ func TestTransport(t *testing.T) {
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		assert.Equal(t, "12345", string(body))
 	})
+	t.Run("a body shorter than its length", func(t *testing.T) {
+		resp, err := get(t.Context(), func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "10")
+			fmt.Fprint(w, "12345")
+		})
+		require.NoError(t, err)
+		_, err = io.ReadAll(resp.Body)
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	})
 	t.Run("a trace", func(t *testing.T) {
 		var steps []string
 		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{

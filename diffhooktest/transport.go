@@ -31,7 +31,7 @@ func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	trace(r)
 	w, err := serve(r.Context(), t.handler, serverSide(r))
 	var panicked *panicError
-	aborted := errors.As(err, &panicked) && panicked.value == http.ErrAbortHandler
+	aborted := errors.Is(err, errShort) || errors.As(err, &panicked) && panicked.value == http.ErrAbortHandler
 	if err != nil && !aborted {
 		return nil, err
 	}

@@ -18,7 +18,8 @@ var ErrEviction = errors.New("diffhookredis: Redis evicts keys")
 // noeviction, claims fail and DiffHook retries.
 //
 // In a cluster, CheckEviction asks each primary, and each replica, since a replica can
-// take over. It reads INFO memory: hosted servers refuse CONFIG.
+// take over. Behind Sentinel, CheckEviction asks the primary only: call it also with a
+// client of each replica. It reads INFO memory: hosted servers refuse CONFIG.
 func CheckEviction(ctx context.Context, client redis.UniversalClient) error {
 	if cluster, ok := client.(interface {
 		ForEachShard(context.Context, func(context.Context, *redis.Client) error) error

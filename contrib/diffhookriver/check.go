@@ -32,6 +32,9 @@ func Check(config *river.Config) error {
 	}
 	c := config.WithDefaults()
 	var problems []error
+	if c.Test.DisableUniqueEnforcement {
+		problems = append(problems, fmt.Errorf("%w: Test.DisableUniqueEnforcement is set: River enqueues every duplicate; leave this field to tests", ErrConfig))
+	}
 	if c.Workers != nil || len(c.Queues) > 0 {
 		problems = append(problems, checkWorker(c))
 	}

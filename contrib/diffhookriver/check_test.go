@@ -54,6 +54,10 @@ func TestCheck(t *testing.T) {
 		{"no worker of events", withOtherWorker, func(*river.Config) {}, "AddWorker"},
 		{"no workers", func(*testing.T) *river.Workers { return nil }, func(*river.Config) {}, "AddWorker"},
 		{"inserts only", func(*testing.T) *river.Workers { return nil }, func(c *river.Config) { c.Queues, c.JobTimeout = nil, -1 }, ""},
+		{"duplicates enqueued", withWorker, func(c *river.Config) { c.Test.DisableUniqueEnforcement = true }, "DisableUniqueEnforcement"},
+		{"inserts only, duplicates too", func(*testing.T) *river.Workers { return nil }, func(c *river.Config) {
+			c.Queues, c.Test.DisableUniqueEnforcement = nil, true
+		}, "DisableUniqueEnforcement"},
 		{"inserts only, without the worker", withOtherWorker, func(c *river.Config) { c.Queues = nil }, "AddWorker"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -47,7 +47,8 @@ func (s SQL) Get(ctx context.Context) ([]byte, string, error) {
 // Swap updates the row if version is current. An empty version inserts the row.
 func (s SQL) Swap(ctx context.Context, version string, doc []byte) error {
 	if version == "" {
-		return s.insert(ctx, doc)
+		_, err := s.DB.ExecContext(ctx, insertDocument, s.Name, string(doc))
+		return s.explain(ctx, version, err)
 	}
 	n, err := strconv.ParseInt(version, 10, 64)
 	if err != nil {
@@ -55,7 +56,7 @@ func (s SQL) Swap(ctx context.Context, version string, doc []byte) error {
 	}
 	result, err := s.DB.ExecContext(ctx, updateDocument, string(doc), s.Name, n)
 	if err != nil {
-		return fmt.Errorf("write the document %s: %w", s.Name, err)
+		return s.explain(ctx, version, err)
 	}
 	rows, err := result.RowsAffected()
 	if err != nil {
@@ -67,10 +68,10 @@ func (s SQL) Swap(ctx context.Context, version string, doc []byte) error {
 	return nil
 }
 
-// insert relies on the primary key. Each driver reports a duplicate differently, so
-// insert looks for the row after an error.
-func (s SQL) insert(ctx context.Context, doc []byte) error {
-	_, err := s.DB.ExecContext(ctx, insertDocument, s.Name, string(doc))
+// explain returns the result of a statement that ended with err. Each driver reports
+// differently that the primary key exists, or that a session of PostgreSQL with the
+// isolation serializable lost a race. So after an error, explain looks at the version.
+func (s SQL) explain(ctx context.Context, version string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -78,7 +79,7 @@ func (s SQL) insert(ctx context.Context, doc []byte) error {
 	switch {
 	case getErr != nil:
 		return fmt.Errorf("write the document %s: %w", s.Name, errors.Join(err, getErr))
-	case newest != "":
+	case newest != version:
 		return fmt.Errorf("write the document %s: %w", s.Name, rotation.ErrConflict)
 	}
 	return fmt.Errorf("write the document %s: %w", s.Name, err)

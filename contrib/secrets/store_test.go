@@ -130,3 +130,21 @@ type rejecting int
 func (s rejecting) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: int(s), Body: http.NoBody, Header: http.Header{}, Request: r}, nil
 }
+
+// A race can end in an error of the database, as in sessions of PostgreSQL with the
+// default isolation serializable. The trigger writes first, and then fails the swap.
+func TestLostRaceThatIsAnErrorOfSQL(t *testing.T) {
+	opened, err := openSQL(t)("document")
+	require.NoError(t, err)
+	store := opened.(secrets.SQL)
+	ctx := t.Context()
+	require.NoError(t, store.Swap(ctx, "", []byte(`{"n":1}`)))
+	_, version, err := store.Get(ctx)
+	require.NoError(t, err)
+	_, err = store.DB.ExecContext(ctx, `CREATE TRIGGER race BEFORE UPDATE ON diffhook_documents WHEN old.version = 1 BEGIN
+		UPDATE diffhook_documents SET version = 2 WHERE name = old.name;
+		SELECT RAISE(FAIL, 'could not serialize access');
+	END`)
+	require.NoError(t, err)
+	require.ErrorIs(t, store.Swap(ctx, version, []byte(`{"n":2}`)), rotation.ErrConflict)
+}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/once"
 	"github.com/diffhook/diffhook-go/once/oncesql"
 	"github.com/diffhook/diffhook-go/once/oncetest"
@@ -48,4 +51,31 @@ func TestSettings(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestFuncInSerializableSessions: PostgreSQL stops statements for different events, and no
+// event waits for a retry or is handled without a record.
+func TestFuncInSerializableSessions(t *testing.T) {
+	r := newRig(t, databases[0])
+	r.dsn += "&default_transaction_isolation=serializable"
+	var mu sync.Mutex
+	outcomes := make(map[once.Outcome]int)
+	f := once.Func(r.store(t, nil), func(context.Context, *diffhook.Event) error { return nil }, &once.Options{
+		Observe: func(_ context.Context, o once.Observation) {
+			mu.Lock()
+			defer mu.Unlock()
+			outcomes[o.Outcome]++
+		},
+	})
+	const deliveries, events = 16, 20
+	var group sync.WaitGroup
+	for i := range deliveries {
+		group.Go(func() {
+			for j := range events {
+				_ = f(t.Context(), numbered(i*events+j))
+			}
+		})
+	}
+	group.Wait()
+	require.Equal(t, map[once.Outcome]int{once.Handled: deliveries * events}, outcomes)
 }

@@ -17,7 +17,9 @@ const (
 // busyStates are the SQLSTATEs of PostgreSQL for a statement stopped by another
 // transaction: serialization failure, deadlock, lock timeout, and a canceled
 // statement.
-var busyStates = []string{"40001", "40P01", "55P03", "57014"}
+var busyStates = []string{serializationFailure, "40P01", "55P03", "57014"}
+
+const serializationFailure = "40001"
 
 // IsBusy reports whether a statement of a claim failed on a lock of another delivery.
 func IsBusy(err error) bool {
@@ -30,6 +32,13 @@ func IsBusy(err error) bool {
 	}
 	// The drivers of SQLite share the text of SQLite, and no type.
 	return strings.Contains(err.Error(), "database is locked") || strings.Contains(err.Error(), "database table is locked")
+}
+
+// IsSerializationFailure reports whether PostgreSQL stopped a statement, also for the sake
+// of other rows. The same statement in a new transaction can succeed.
+func IsSerializationFailure(err error) bool {
+	var postgres interface{ SQLState() string }
+	return errors.As(err, &postgres) && postgres.SQLState() == serializationFailure
 }
 
 // IsDuplicateKey reports whether an INSERT of MySQL or MariaDB failed on a key in use.

@@ -45,6 +45,7 @@ func TestErrors(t *testing.T) {
 			for _, err := range []error{tc.err, fmt.Errorf("wrapped: %w", tc.err)} {
 				require.Equal(t, tc.busy, oncetable.IsBusy(err))
 				require.Equal(t, tc.duplicate, oncetable.IsDuplicateKey(err))
+				require.Equal(t, tc.name == "serialization failure", oncetable.IsSerializationFailure(err))
 			}
 		})
 	}

@@ -28,8 +28,12 @@ import (
 type Dialect string
 
 const (
+	// Postgres is the dialect of PostgreSQL. The driver github.com/lib/pq waits for an
+	// answer even if the context ends, and hangs if the network dies silently: take
+	// github.com/jackc/pgx/v5/stdlib.
 	Postgres Dialect = oncetable.Postgres
-	SQLite   Dialect = oncetable.SQLite
+
+	SQLite Dialect = oncetable.SQLite
 
 	// MySQL is the dialect of MariaDB too. The driver github.com/go-sql-driver/mysql
 	// waits for the answer to COMMIT for ever, even if the context ends: add timeout,

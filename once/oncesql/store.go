@@ -5,10 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	diffhook "github.com/diffhook/diffhook-go"
 	"github.com/diffhook/diffhook-go/internal/oncetable"
+	"github.com/diffhook/diffhook-go/internal/wait"
 	"github.com/diffhook/diffhook-go/once"
 )
 
@@ -23,11 +25,17 @@ type querier interface {
 
 // Claim implements [once.Store].
 func (s *Store) Claim(ctx context.Context, k once.Key, token string, lease time.Duration) error {
-	return claimProblem(s.record(ctx, s.db, k, token, false, lease))
+	return repeat(ctx, func() error {
+		return claimProblem(s.record(ctx, s.db, k, token, false, lease))
+	})
 }
 
 // Commit implements [once.Store].
 func (s *Store) Commit(ctx context.Context, k once.Key, token string, keep time.Duration) error {
+	return repeat(ctx, func() error { return s.commit(ctx, k, token, keep) })
+}
+
+func (s *Store) commit(ctx context.Context, k once.Key, token string, keep time.Duration) error {
 	n, err := s.exec(ctx, s.db, s.sql.Commit, keep.Microseconds(), k[:], token)
 	if n > 0 || err != nil {
 		return problem("commit", err)
@@ -38,8 +46,23 @@ func (s *Store) Commit(ctx context.Context, k once.Key, token string, keep time.
 
 // Release implements [once.Store].
 func (s *Store) Release(ctx context.Context, k once.Key, token string) error {
-	_, err := s.exec(ctx, s.db, s.sql.Release, k[:], token)
-	return problem("release", err)
+	return repeat(ctx, func() error {
+		_, err := s.exec(ctx, s.db, s.sql.Release, k[:], token)
+		return problem("release", err)
+	})
+}
+
+// repeat calls f, and again after a serialization failure. In a session with the default
+// isolation serializable, statements for different events stop each other.
+func repeat(ctx context.Context, f func() error) error {
+	const most, longest = 30, 20 * time.Millisecond
+	for range most {
+		err := f()
+		if !oncetable.IsSerializationFailure(err) || wait.For(ctx, rand.N(longest)) != nil {
+			return err
+		}
+	}
+	return f()
 }
 
 // record writes the record of k for a time, also over a claim of token. If another record
