@@ -257,6 +257,12 @@ func TestReject(t *testing.T) {
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.reject("B") }, "A! 503"},
 			{func(r rotationTest) { r.later(time.Hour) }, " 503"},
 		}},
+		{"the current secret, then the source withdraws the previous secret", []storyStep{
+			{func(r rotationTest) { r.says("B", "A"); r.reject("B") }, "A! 503"},
+			{func(r rotationTest) { r.saysInVain("B", "A") }, "A! 503"},
+			{func(r rotationTest) { r.saysInVain("B", "") }, " 503"},
+			{func(r rotationTest) { r.saysInVain("B", "C") }, "C! 503"},
+		}},
 		{"both", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("B"); r.reject("A") }, " 503"},
 			{func(r rotationTest) { r.says("C", "B") }, "C 401"},

@@ -178,11 +178,15 @@ func (v *verifierState) apply(answer Secrets) error {
 	answer = answer.normalized()
 	v.source = answer
 	last, set := v.last, v.set.Load()
+	var err error
 	if v.isRejected(answer.Current.Fingerprint()) {
-		return errRejectedCurrent // the source is behind
+		err = errRejectedCurrent
+		if !answer.Current.Equal(set.current) {
+			return err // the source is behind
+		}
 	}
-	if set != nil && answer.equal(last) && set.rejected == 0 {
-		return nil // so that Rotate and Reject stand
+	if set != nil && answer.equal(last) && (set.rejected == 0 || err != nil) {
+		return err // so that Rotate and Reject stand
 	}
 	behind := v.isBehind(set, answer)
 	v.last = answer
@@ -198,7 +202,7 @@ func (v *verifierState) apply(answer Secrets) error {
 		previous, window = v.keepReplaced(set, last, answer)
 	}
 	v.store(answer.Current, previous, window)
-	return nil
+	return err
 }
 
 // checkAnswer returns an error for an unusable answer of the source.
