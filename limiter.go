@@ -61,9 +61,8 @@ func PlanLimiter(requestsPerMinute int) Limiter {
 	if requestsPerMinute <= 0 {
 		requestsPerMinute = FreePlan
 	}
-	n := float64(requestsPerMinute)
 	burst := max(1, requestsPerMinute/20)
-	perMinute := max(min(0.9*n, n-float64(burst)), 0.98)
+	perMinute := 0.9 * float64(requestsPerMinute)
 	return &planLimiter{rate.NewLimiter(rate.Limit(perMinute/60), burst), make(slot, 1)}
 }
 
