@@ -59,7 +59,7 @@ func TestWindowThatIsOverStaysSo(t *testing.T) {
 			{"named beside the next secret, with a later end", func(r rotationTest) { r.saysUntil("C", "A", time.Now().Add(day)) }, "B!C"},
 			{"the window of the next secret is over too", func(r rotationTest) { r.says("C", "A"); r.later(day); r.says("C", "B") }, "C"},
 			{"named as current, the secret comes back", func(r rotationTest) { r.says("A", "B") }, "AB!"},
-			{"after that, a new window opens", func(r rotationTest) { r.says("A", "B"); r.says("B", "A") }, "A!B"},
+			{"after that, a new window opens, without an end", func(r rotationTest) { r.says("A", "B"); r.says("B", "A"); r.later(day) }, "A!B"},
 			{"rotated back to by hand", func(r rotationTest) { r.rotate("A", time.Hour); r.rotate("C", time.Hour) }, "A!C"},
 		} {
 			t.Run(name+", "+test.name, func(t *testing.T) {
@@ -256,6 +256,12 @@ func TestReject(t *testing.T) {
 		{"the current secret, then the previous secret ends", []storyStep{
 			{func(r rotationTest) { r.rotate("B", time.Hour); r.reject("B") }, "A! 503"},
 			{func(r rotationTest) { r.later(time.Hour) }, " 503"},
+		}},
+		{"the current secret, then the source withdraws the previous secret", []storyStep{
+			{func(r rotationTest) { r.says("B", "A"); r.reject("B") }, "A! 503"},
+			{func(r rotationTest) { r.saysInVain("B", "A") }, "A! 503"},
+			{func(r rotationTest) { r.saysInVain("B", "") }, " 503"},
+			{func(r rotationTest) { r.saysInVain("B", "C") }, "C! 503"},
 		}},
 		{"both", []storyStep{
 			{func(r rotationTest) { r.says("B", "A"); r.reject("B"); r.reject("A") }, " 503"},

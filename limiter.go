@@ -53,7 +53,8 @@ const (
 // PlanLimiter returns a limiter that lets at most requestsPerMinute start in any 60 s.
 // A twentieth may start in a burst, and 90 % start evenly. The rest is a reserve:
 // requests may arrive closer together than they were sent. The exchange of client
-// credentials bypasses the limiter, at most once a minute, and uses the reserve.
+// credentials bypasses the limiter, at most once a minute, and uses the reserve. Up to
+// 10 requests a minute leave no reserve, and an exchange may draw a 429.
 //
 // The limit covers this process: if several processes share a key or an address,
 // divide the limit among them. Zero and less mean [FreePlan].
@@ -61,9 +62,8 @@ func PlanLimiter(requestsPerMinute int) Limiter {
 	if requestsPerMinute <= 0 {
 		requestsPerMinute = FreePlan
 	}
-	n := float64(requestsPerMinute)
 	burst := max(1, requestsPerMinute/20)
-	perMinute := max(min(0.9*n, n-float64(burst)), 0.98)
+	perMinute := 0.9 * float64(requestsPerMinute)
 	return &planLimiter{rate.NewLimiter(rate.Limit(perMinute/60), burst), make(slot, 1)}
 }
 

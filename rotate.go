@@ -170,24 +170,36 @@ var (
 	errRejectedCurrent = errors.New("the current secret is rejected, and the source names no other")
 )
 
-// apply puts an answer of the source in force. The caller holds v.mu.
+// apply puts an answer of the source in force. If the answer names a rejected current
+// secret, apply returns errRejectedCurrent, and follows the answer in the previous
+// secret only. The caller holds v.mu.
 func (v *verifierState) apply(answer Secrets) error {
 	if err := checkAnswer(answer); err != nil {
 		return err
 	}
 	answer = answer.normalized()
 	v.source = answer
-	last, set := v.last, v.set.Load()
-	if v.isRejected(answer.Current.Fingerprint()) {
-		return errRejectedCurrent // the source is behind
+	if !v.isRejected(answer.Current.Fingerprint()) {
+		v.follow(answer)
+		return nil
 	}
-	if set != nil && answer.equal(last) && set.rejected == 0 {
-		return nil // so that Rotate and Reject stand
+	if answer.Current.Equal(v.set.Load().current) { // otherwise the source is behind
+		v.follow(answer)
+	}
+	return errRejectedCurrent
+}
+
+// follow puts a usable answer in force, unless the source repeats itself or is behind.
+// The caller holds v.mu.
+func (v *verifierState) follow(answer Secrets) {
+	last, set := v.last, v.set.Load()
+	if set != nil && answer.equal(last) && (set.rejected == 0 || answer.Current.Equal(set.current)) {
+		return // so that Rotate and Reject stand
 	}
 	behind := v.isBehind(set, answer)
 	v.last = answer
 	if behind {
-		return nil
+		return
 	}
 	v.pushed = false
 	previous, window := answer.Previous, v.namedWindow(answer)
@@ -198,7 +210,6 @@ func (v *verifierState) apply(answer Secrets) error {
 		previous, window = v.keepReplaced(set, last, answer)
 	}
 	v.store(answer.Current, previous, window)
-	return nil
 }
 
 // checkAnswer returns an error for an unusable answer of the source.

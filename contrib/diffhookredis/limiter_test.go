@@ -26,9 +26,7 @@ func TestPlan(t *testing.T) {
 	for n := 1; n <= 2000; n++ {
 		most, evenly := diffhookredis.PlanStarts(n)
 		require.LessOrEqual(t, most, n)
-		if n >= 10 {
-			require.GreaterOrEqual(t, evenly, 0.9*float64(n), "a plan of %d", n)
-		}
+		require.GreaterOrEqual(t, evenly, 0.9*float64(n), "a plan of %d", n)
 	}
 }
 

@@ -11,15 +11,12 @@ type plan struct {
 	lateness time.Duration // the time after which an unused turn is lost
 }
 
-// newPlan spreads n requests over a window: a thirtieth in a burst and 94 % evenly, or
-// fewer if n is small.
+// newPlan spreads n requests over a window: a thirtieth in a burst, and 94 % evenly.
 func newPlan(n int, window time.Duration) plan {
-	burst := max(1, n/30)
-	evenly := max(0.98, min(0.94*float64(n), float64(n-burst)))
 	return plan{
 		window:   window,
-		interval: time.Duration(float64(window) / evenly),
-		burst:    burst,
+		interval: time.Duration(float64(window) / (0.94 * float64(n))),
+		burst:    max(1, n/30),
 		lateness: window / 60,
 	}
 }
