@@ -16,10 +16,24 @@ func (r *secretRun) finish(ctx context.Context, again func(context.Context) erro
 	if err := r.revokeAtDiffHook(ctx, d); err != nil {
 		return err
 	}
+	if err := r.waitRejected(ctx, again); err != nil {
+		return err
+	}
+	r.endHold(ctx)
+	if err := advance(ctx, r.run, phaseRevoked, phaseIdle, func(d *secretDocument) { d.Revoke = "" }); err != nil {
+		return err
+	}
+	r.report(StepDone, "the signing secret is "+d.Current.Fingerprint()+", and "+d.Replaced+" is out of force", time.Time{})
+	return nil
+}
+
+// waitRejected waits until no receiver accepts and no source names the replaced secret.
+func (r *secretRun) waitRejected(ctx context.Context, again func(context.Context) error) error {
+	d := r.doc()
 	for {
 		statuses, complete := r.lookAndReport(ctx, d, StepReject, rejecter(d.Replaced, d.Current.Fingerprint()), keeps)
 		if complete {
-			break
+			return nil
 		}
 		if err := r.checkTaken(ctx, statuses, d.Current.Fingerprint()); err != nil {
 			return err
@@ -28,12 +42,6 @@ func (r *secretRun) finish(ctx context.Context, again func(context.Context) erro
 			return err
 		}
 	}
-	r.endHold(ctx)
-	if err := advance(ctx, r.run, phaseRevoked, phaseIdle, func(d *secretDocument) { d.Revoke = "" }); err != nil {
-		return err
-	}
-	r.report(StepDone, "the signing secret is "+d.Current.Fingerprint()+", and "+d.Replaced+" is out of force", time.Time{})
-	return nil
 }
 
 // rejecter returns a function for look: the receiver rejects the old secret, and reads
