@@ -77,6 +77,7 @@ func (r *secretRun) revokeAtDiffHook(ctx context.Context, d secretDocument) erro
 		switch {
 		case err != nil:
 			return err
+		case r.shown && seen.Current.Fingerprint() == d.Replaced: // a read that lags behind the rotation
 		case !seen.Current.Equal(d.Current.Secret):
 			return r.mustRevoke(ctx, d.Current, fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: a wrong paste, or another rotation in the app", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint()))
 		case seen.NoPrevious:

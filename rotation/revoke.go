@@ -116,7 +116,7 @@ func (r *secretRun) replaceLeaked(ctx context.Context, leaked string) error {
 	if err := checkNew(seen.Current, r.doc(), leaked); err != nil {
 		return err
 	}
-	r.compared = !seen.Previous.IsZero() // by DiffHook itself: a person pastes the current secret alone
+	r.shown = !seen.Previous.IsZero() // by DiffHook itself: a person pastes the current secret alone
 	return advance(ctx, r.run, phaseRequested, phaseRevoked, func(d *secretDocument) {
 		d.Current, d.Replaced, d.Leaked = secretText{seen.Current}, leaked, ""
 	})

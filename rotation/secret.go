@@ -116,6 +116,7 @@ type secretRun struct {
 	opts     SecretOptions
 
 	compared  bool  // this run compared the document with DiffHook
+	shown     bool  // DiffHook itself showed this run the new secret
 	published phase // the phase for which Publish returned nil
 	late      error // why the last look at the receivers was not complete
 }

@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 
@@ -39,4 +40,42 @@ func TestRevokeSecretLooksAtServersAfterTheEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A click in the app after the answer of the API, and before the revocation.
+func TestRevokeSecretFindsAClickAfterTheRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, false, 0)
+		_, err := w.revokeOnce(w.first.Fingerprint(), 0, func(o *rotation.RevokeOptions) {
+			o.Publish = func(context.Context, diffhook.Secrets) error {
+				if w.rotations == 1 {
+					w.team.Rotate()
+				}
+				return nil
+			}
+		})
+		require.ErrorIs(t, err, rotation.ErrMismatch)
+		require.Zero(t, w.revocations)
+	})
+}
+
+// A read straight after the rotation that still shows the old secret is no mismatch.
+func TestRevokeSecretGoesOnAfterALateRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, false, 0)
+		o := w.options()
+		p := lateRead{rotation.API(w.team.Client(nil)), w.team.Secrets()}
+		require.NoError(t, rotation.RevokeSecret(t.Context(), w.first.Fingerprint(), p, w.store, &rotation.RevokeOptions{Receivers: o.Receivers}))
+		w.requireCurrent()
+	})
+}
+
+// lateRead shows the secrets of before the rotation.
+type lateRead struct {
+	rotation.SecretPlatform
+	before diffhook.Secrets
+}
+
+func (p lateRead) Signing(context.Context, diffhook.Secret) (diffhook.Secrets, error) {
+	return p.before, nil
 }
