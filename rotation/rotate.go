@@ -118,8 +118,12 @@ func (r *secretRun) lookFor(ctx context.Context, old diffhook.Secret) (next diff
 	return successorOf(old, seen), nil
 }
 
-// click asks for a new secret in place of old.
+// click asks for a new secret in place of old, unless RevokeSecret took over, perhaps
+// while the hold began.
 func (r *secretRun) click(ctx context.Context, old diffhook.Secret) (rotated diffhook.Secrets, err error) {
+	if err := r.checkRun(ctx); err != nil {
+		return rotated, err
+	}
 	err = r.ask(StepRotate, "rotate the signing secret "+old.Fingerprint(), func() (err error) {
 		rotated, err = r.platform.Rotate(ctx, old)
 		return err

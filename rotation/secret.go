@@ -169,13 +169,17 @@ func (r *secretRun) saveRevoke(ctx context.Context, fingerprint string) error {
 
 func (r *secretRun) waitPoll(ctx context.Context) error { return pause(ctx, r.opts.Poll) }
 
-// publish calls Publish, unless Publish has returned nil in this phase. It reports
-// whether servers can have the secrets.
+// publish calls Publish, unless Publish has returned nil in this phase, or another run
+// took over and publishes newer secrets. It reports whether servers can have the secrets.
 func (r *secretRun) publish(ctx context.Context, d secretDocument) bool {
 	if r.published == d.Phase || r.opts.Publish == nil {
 		return true
 	}
-	if err := r.opts.Publish(ctx, d.secrets()); err != nil {
+	err := r.checkRun(ctx)
+	if err == nil {
+		err = r.opts.Publish(ctx, d.secrets())
+	}
+	if err != nil {
 		r.late = redact.Foreign("publish the secrets", err, r.hidden()...)
 		r.report(StepLearn, textOf(r.late), time.Time{})
 		return false

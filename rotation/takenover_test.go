@@ -2,8 +2,10 @@ package rotation_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -78,4 +80,60 @@ type lateRead struct {
 
 func (p lateRead) Signing(context.Context, diffhook.Secret) (diffhook.Secrets, error) {
 	return p.before, nil
+}
+
+// takeOver begins a rotation, and ends the new secret by RevokeSecret after some time. It
+// returns when the rotation has ended too.
+func (w *world) takeOver(after time.Duration, change func(*rotation.SecretOptions), leaked func() diffhook.Secret) {
+	w.t.Helper()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := w.run(w.first.Fingerprint(), 0, change)
+		ended <- err
+	}()
+	time.Sleep(after)
+	require.NoError(w.t, w.revoke(leaked().Fingerprint()))
+	require.Error(w.t, <-ended, "the rotation lost the document")
+}
+
+// A rotation that lost the document to RevokeSecret does not know it for some seconds:
+// nothing of that rotation comes after the end of the revocation.
+func TestSecretDoesNothingAfterRevokeSecretTookOver(t *testing.T) {
+	newest := func(w *world) func() diffhook.Secret {
+		return func() diffhook.Secret { return w.team.Secrets().Current }
+	}
+	synctest.Test(t, func(t *testing.T) { // no renewal of the hold
+		w := newWorld(t, false, 0)
+		w.takeOver(30*time.Second, nil, func() diffhook.Secret { return w.first })
+		v, _ := w.servers["web-1"].now()
+		require.Zero(t, v.Status().Hold.Until)
+	})
+	synctest.Test(t, func(t *testing.T) { // no click
+		w := newWorld(t, false, 0)
+		w.takeOver(5*time.Second, func(o *rotation.SecretOptions) {
+			o.Receivers["web-1"] = slowHold{o.Receivers["web-1"]}
+		}, newest(w))
+		require.Equal(t, 1, w.rotations)
+		w.requireCurrent()
+	})
+	synctest.Test(t, func(t *testing.T) { // no Publish
+		w := newWorld(t, false, 0)
+		var over bool
+		w.takeOver(22*time.Second, func(o *rotation.SecretOptions) {
+			o.Publish = func(context.Context, diffhook.Secrets) error {
+				if w.rotations == 2 {
+					over = true
+				}
+				return errors.New("down")
+			}
+		}, newest(w))
+		require.False(t, over, "the leaked secret was published again")
+	})
+}
+
+type slowHold struct{ rotation.Receiver }
+
+func (r slowHold) Hold(ctx context.Context, d time.Duration) error {
+	time.Sleep(9 * time.Second)
+	return r.Receiver.Hold(ctx, d)
 }
