@@ -1,0 +1,75 @@
+package rotation_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/rotation"
+)
+
+// The new key is deleted in phase promoted: the old key stays, and the error says how to
+// go on, also with DeleteNow.
+func TestKeyKeepsTheOldKeyWithoutTheNewKey(t *testing.T) {
+	for name, byHand := range map[string]bool{"during the wait, by the API": false, "in place of a key to discard, by hand": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newKeyWorld(t, byHand, 1)
+				w.interruptCreate()
+				deleted := false
+				remove := func(s rotation.Step) {
+					if s.Name == rotation.StepDelete && byHand || s.Name == rotation.StepDrain && !byHand {
+						for _, k := range w.team.Keys() {
+							if k.Key.Reveal() == w.current().Key && w.current().Key != w.first.Key {
+								w.team.RevokeKey(k.ID)
+								deleted = true
+							}
+						}
+					}
+				}
+				_, err := w.run(0, func(o *rotation.KeyOptions) { o.Observe = remove })
+				require.True(t, deleted)
+				require.ErrorIs(t, err, rotation.ErrMismatch)
+				require.ErrorContains(t, err, "the field previous")
+				_, err = w.run(0, func(o *rotation.KeyOptions) { o.DeleteNow = true })
+				require.ErrorIs(t, err, rotation.ErrMismatch)
+				require.ErrorContains(t, err, "the field previous")
+				c, err := diffhook.NewClient(mustCredentials(t, w.first), w.clientOptions())
+				require.NoError(t, err)
+				_, err = c.Monitors.List(t.Context(), nil)
+				require.NoError(t, err, "the old key works")
+			})
+		})
+	}
+}
+
+// A new key that does not work everywhere yet is not called dead before the deletion.
+func TestKeyTriesTheNewKeyForAWhileBeforeTheDeletion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newKeyWorld(t, false, 1)
+		spreading := &spreadingKeys{KeyPlatform: rotation.API(w.platf.Client(nil)), old: w.first, began: time.Now()}
+		require.NoError(t, rotation.Key(t.Context(), w.first.ID, spreading, w.store, &rotation.KeyOptions{Label: "web", DeleteNow: true}))
+		w.requireReplaced()
+	})
+}
+
+// spreadingKeys refuses every second request with a new key for a while.
+type spreadingKeys struct {
+	rotation.KeyPlatform
+	old   rotation.Pair
+	began time.Time
+	n     int
+}
+
+func (s *spreadingKeys) Monitors(ctx context.Context, p rotation.Pair) ([]string, error) {
+	if p != s.old && time.Since(s.began) < 20*time.Second {
+		if s.n++; s.n%2 == 0 {
+			return nil, diffhook.ErrUnauthorized
+		}
+	}
+	return s.KeyPlatform.Monitors(ctx, p)
+}
