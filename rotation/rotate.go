@@ -21,7 +21,7 @@ func (r *secretRun) request(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !seen.Current.Equal(current.Secret):
-		return fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another team, or a rotation in the app; nothing was changed", ErrMismatch, seen.Current.Fingerprint(), current.Fingerprint())
+		return fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another team, or a rotation in the app; nothing was changed; after a rotation in the app, revoke %[3]s: the revocation takes over the secret of DiffHook", ErrMismatch, seen.Current.Fingerprint(), current.Fingerprint())
 	case open(seen):
 		return fmt.Errorf("%w: DiffHook still shows the older secret %s: a rotation in the app is not finished; revoke that secret in the app first", ErrMismatch, seen.Previous.Fingerprint())
 	}

@@ -24,7 +24,7 @@ func TestSecretStopsBeforeTheRotationIfSomethingDoesNotFit(t *testing.T) {
 		text   string // in the error
 	}{
 		"another team":                  {change: func(w *world) { w.person.wrong = map[int]string{1: diffhooktest.NewSecret().Reveal()} }, want: rotation.ErrMismatch},
-		"a rotation in the app":         {change: func(w *world) { w.team.Rotate() }, want: rotation.ErrMismatch},
+		"a rotation in the app":         {change: func(w *world) { w.team.Rotate() }, want: rotation.ErrMismatch, text: "the revocation takes over the secret of DiffHook"},
 		"an unknown fingerprint":        {old: func(*world) string { return diffhooktest.NewSecret().Fingerprint() }, want: rotation.ErrNotInForce},
 		"the secret, not a fingerprint": {old: func(w *world) string { return w.first.Reveal() }, want: rotation.ErrNotInForce},
 		"a receiver with another source": {change: func(w *world) {
