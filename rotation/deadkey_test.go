@@ -57,6 +57,27 @@ func TestKeyTriesTheNewKeyForAWhileBeforeTheDeletion(t *testing.T) {
 	})
 }
 
+// A document from a rotation by hand has the label as the id. The API neither takes the
+// key for deleted nor waits: the error says how to go on.
+func TestKeyByTheAPIStopsAtALabel(t *testing.T) {
+	for name, at := range map[string]string{"idle": "before check", "promoted": "before unused"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newKeyWorld(t, true, 1)
+				w.interrupt(at, func(at int) *fuse { f, _ := w.run(at, nil); return f })
+				for _, now := range []bool{false, true} {
+					w.byHand = false
+					_, err := w.run(0, func(o *rotation.KeyOptions) { o.DeleteNow = now })
+					require.ErrorIs(t, err, rotation.ErrMismatch)
+					require.ErrorContains(t, err, "rotate this key by hand")
+				}
+				w.byHand = true
+				require.NoError(t, w.finish())
+			})
+		})
+	}
+}
+
 // spreadingKeys refuses every second request with a new key for a while.
 type spreadingKeys struct {
 	rotation.KeyPlatform
