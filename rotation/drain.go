@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // drain is phase rotated. It waits until servers have the new secret and the old secret
@@ -150,10 +149,8 @@ func (r *secretRun) lookAndReport(ctx context.Context, d secretDocument, step St
 		switch text := lack(s, d); {
 		case failed[name] != nil:
 			pending = append(pending, textOf(failed[name]))
-		case text != "" && s.RefreshError != "":
-			pending = append(pending, name+" "+text+": "+redact.Text(s.RefreshError, 200, r.hidden()...))
 		case text != "":
-			pending = append(pending, name+" "+text)
+			pending = append(pending, name+" "+text+r.refreshError(s))
 		}
 	}
 	if published && len(pending) > 0 {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // request is phase idle. It compares the document with the receivers and DiffHook, and
@@ -37,17 +38,26 @@ func (r *secretRun) compareReceivers(ctx context.Context, current string) error 
 		if s.Current.Fingerprint == current && s.Source == current {
 			return nil
 		}
-		return rc.Refresh(ctx)
+		_ = rc.Refresh(ctx) // the next status shows the error
+		return nil
 	})
 	for name, s := range statuses {
 		switch {
 		case s.Current.Fingerprint == current && s.Current.Rejected:
 			failed[name] = fmt.Errorf("%w: receiver %s rejects %s, the secret in the document; if the secret has leaked, finish the revocation, and otherwise restart the server", ErrMismatch, name, current)
 		case s.Current.Fingerprint != current || s.Source != current:
-			failed[name] = fmt.Errorf("%w: receiver %s accepts %q, its source has %q, and the document has %s; compare the source with the document", ErrMismatch, name, s.Current.Fingerprint, s.Source, current)
+			failed[name] = fmt.Errorf("%w: receiver %s accepts %q, its source has %q, and the document has %s; compare them with the app%s", ErrMismatch, name, s.Current.Fingerprint, s.Source, current, r.refreshError(s))
 		}
 	}
 	return joined(failed)
+}
+
+// refreshError returns the error of the source for the end of a text.
+func (r *secretRun) refreshError(s diffhook.VerifierStatus) string {
+	if s.RefreshError == "" {
+		return ""
+	}
+	return ": " + redact.Text(s.RefreshError, 200, r.hidden()...)
 }
 
 // signing returns the secrets of DiffHook.

@@ -35,6 +35,11 @@ func TestSecretStopsBeforeTheRotationIfSomethingDoesNotFit(t *testing.T) {
 			v, _ := w.servers["web-1"].now()
 			require.NoError(w.t, v.Reject(w.first.Fingerprint()))
 		}, want: rotation.ErrMismatch, text: "web-1 rejects"},
+		"a document from a backup": {change: func(w *world) {
+			require.NoError(w.t, w.finish(w.first.Fingerprint()))
+			w.store.restore()
+			w.rotations, w.revocations, w.steps = 0, 0, nil
+		}, want: rotation.ErrMismatch, text: "the document has"},
 		"no document":    {change: func(w *world) { *w.store = memory{} }, want: rotation.ErrInvalidDocument},
 		"a newer format": {change: func(w *world) { w.rewrite(`"format":1`, `"format":2`) }, want: rotation.ErrInvalidDocument},
 		"another kind":   {change: func(w *world) { w.rewrite("signing-secret", "api-key") }, want: rotation.ErrInvalidDocument},
