@@ -162,7 +162,11 @@ func (r *secretRun) saveRevoke(ctx context.Context, fingerprint string) error {
 		return nil
 	}
 	return r.update(ctx, func(doc document) error {
-		doc.(*secretDocument).Revoke = fingerprint
+		d := doc.(*secretDocument)
+		if fingerprint != "" && d.Current.Fingerprint() != fingerprint { // as after a restore from a backup
+			return fmt.Errorf("%w: the document does not name %s; try again", ErrConflict, fingerprint)
+		}
+		d.Revoke = fingerprint
 		return nil
 	})
 }

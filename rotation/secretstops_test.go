@@ -129,6 +129,28 @@ func TestSecretStopsAndRevokeSecretTakesOver(t *testing.T) {
 	}
 }
 
+// During a rotation, the document is restored from a backup, and somebody rotates in the app.
+// The state names no call for a secret that the document does not name.
+func TestStateNamesNoLostSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, true, 0)
+		w.person.before = func(n int, _ rotation.Question) {
+			if n == 3 { // before the revocation
+				w.person.click()
+				for _, s := range w.store.history {
+					if strings.Contains(string(s.doc), `"requested"`) {
+						w.rewrite(string(w.store.doc), string(s.doc))
+						break
+					}
+				}
+			}
+		}
+		_, err := w.run(w.first.Fingerprint(), 0, nil)
+		require.ErrorIs(t, err, rotation.ErrMismatch)
+		w.continues(rotation.FunctionSecret, w.first.Fingerprint())
+	})
+}
+
 // A wrong paste before the click, in a run that continues: DiffHook still signs with the
 // old secret, which is never quiet. The rotation does not wait for ever.
 func TestSecretStopsIfTheOldSecretStaysInUse(t *testing.T) {
