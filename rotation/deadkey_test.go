@@ -2,9 +2,9 @@ package rotation_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -47,14 +47,18 @@ func TestKeyKeepsTheOldKeyWithoutTheNewKey(t *testing.T) {
 	}
 }
 
-// A new key that does not work everywhere yet is not called dead before the deletion.
+// A new key that does not work everywhere yet is not called dead before the deletion, and
+// after a short failure of the API, the wait does not begin anew.
 func TestKeyTriesTheNewKeyForAWhileBeforeTheDeletion(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newKeyWorld(t, false, 1)
-		spreading := &spreadingKeys{KeyPlatform: rotation.API(w.platf.Client(nil)), old: w.first, began: time.Now()}
-		require.NoError(t, rotation.Key(t.Context(), w.first.ID, spreading, w.store, &rotation.KeyOptions{Label: "web", DeleteNow: true}))
-		w.requireReplaced()
-	})
+	for _, failure := range []error{diffhook.ErrUnauthorized, errors.New("connection refused")} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newKeyWorld(t, false, 1)
+			spreading := &spreadingKeys{KeyPlatform: rotation.API(w.platf.Client(nil)), old: w.first, failure: failure}
+			require.NoError(t, rotation.Key(t.Context(), w.first.ID, spreading, w.store, &rotation.KeyOptions{Label: "web", DeleteNow: true}))
+			require.Equal(t, 5, spreading.n)
+			w.requireReplaced()
+		})
+	}
 }
 
 // A document from a rotation by hand has the label as the id. The API neither takes the
@@ -78,18 +82,18 @@ func TestKeyByTheAPIStopsAtALabel(t *testing.T) {
 	}
 }
 
-// spreadingKeys refuses every second request with a new key for a while.
+// spreadingKeys fails from the second to the fourth request with a new key.
 type spreadingKeys struct {
 	rotation.KeyPlatform
-	old   rotation.Pair
-	began time.Time
-	n     int
+	old     rotation.Pair
+	failure error
+	n       int
 }
 
 func (s *spreadingKeys) Monitors(ctx context.Context, p rotation.Pair) ([]string, error) {
-	if p != s.old && time.Since(s.began) < 20*time.Second {
-		if s.n++; s.n%2 == 0 {
-			return nil, diffhook.ErrUnauthorized
+	if p != s.old {
+		if s.n++; 2 <= s.n && s.n <= 4 {
+			return nil, s.failure
 		}
 	}
 	return s.KeyPlatform.Monitors(ctx, p)

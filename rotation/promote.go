@@ -122,14 +122,14 @@ func (r *keyRun) deleteOld(ctx context.Context, current, old Pair) error {
 }
 
 // tryOnceMore returns an error if the new key does not work any more. A new key can take
-// seconds to work everywhere.
+// seconds to work everywhere, and a run that fails here waits for Quiet anew.
 func (r *keyRun) tryOnceMore(ctx context.Context, current Pair) error {
 	return poll(ctx, func() (final bool, err error) {
 		err = r.ask(StepTry, "try the new key "+shownID(current.ID)+" before the old key is deleted", func() error {
 			_, err := r.platform.Monitors(ctx, current)
 			return err
 		})
-		return !isUnfit(err), err
+		return err == nil, err
 	})
 }
 
