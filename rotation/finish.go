@@ -8,9 +8,9 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// finish is phase revoked. It revokes the old secret, waits until no receiver accepts
-// and no source names the old secret, and ends the hold. Between two looks, finish
-// calls again, whose error ends the wait.
+// finish is phase revoked. It revokes the old secret, ends the hold, and waits until no
+// receiver accepts and no source names the old secret. Between two looks, finish calls
+// again, whose error ends the wait.
 func (r *secretRun) finish(ctx context.Context, again func(context.Context) error) error {
 	d := r.doc()
 	if err := r.revokeAtDiffHook(ctx, d); err != nil {
@@ -19,7 +19,6 @@ func (r *secretRun) finish(ctx context.Context, again func(context.Context) erro
 	if err := r.waitRejected(ctx, again); err != nil {
 		return err
 	}
-	r.endHold(ctx)
 	if err := advance(ctx, r.run, phaseRevoked, phaseIdle, func(d *secretDocument) { d.Revoke = "" }); err != nil {
 		return err
 	}
@@ -28,10 +27,15 @@ func (r *secretRun) finish(ctx context.Context, again func(context.Context) erro
 }
 
 // waitRejected waits until no receiver accepts and no source names the replaced secret.
+// The hold ends before a wait for sources alone, which may be long.
 func (r *secretRun) waitRejected(ctx context.Context, again func(context.Context) error) error {
 	d := r.doc()
-	for {
+	for ended := false; ; {
 		statuses, complete := r.lookAndReport(ctx, d, StepReject, rejecter(d.Replaced, d.Current.Fingerprint()), keeps)
+		if !ended && r.allHave(statuses, d) {
+			r.endHold(ctx)
+			ended = true
+		}
 		if complete {
 			return nil
 		}
@@ -42,6 +46,16 @@ func (r *secretRun) waitRejected(ctx context.Context, again func(context.Context
 			return err
 		}
 	}
+}
+
+// allHave reports whether every receiver and every source has the new secret.
+func (r *secretRun) allHave(statuses map[string]diffhook.VerifierStatus, d secretDocument) bool {
+	for _, s := range statuses {
+		if lacks(s, d) != "" {
+			return false
+		}
+	}
+	return len(statuses) == len(r.receivers)
 }
 
 // rejecter returns a function for look: the receiver rejects the old secret, and reads
