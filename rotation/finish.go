@@ -30,7 +30,8 @@ func (r *secretRun) finish(ctx context.Context, again func(context.Context) erro
 // The hold ends before a wait for sources alone, which may be long.
 func (r *secretRun) waitRejected(ctx context.Context, again func(context.Context) error) error {
 	d := r.doc()
-	for ended := false; ; {
+	began, ended := time.Now(), false
+	for {
 		statuses, complete := r.lookAndReport(ctx, d, StepReject, rejecter(d.Replaced, d.Current.Fingerprint()), keeps)
 		if !ended && r.allHave(statuses, d) {
 			r.endHold(ctx)
@@ -42,6 +43,7 @@ func (r *secretRun) waitRejected(ctx context.Context, again func(context.Context
 		if err := r.checkTaken(ctx, statuses, d.Current.Fingerprint()); err != nil {
 			return err
 		}
+		r.restIfLong(began)
 		if err := again(ctx); err != nil {
 			return err
 		}

@@ -185,6 +185,36 @@ func TestSecretConfirmsBeforeALongWait(t *testing.T) {
 	})
 }
 
+// A long wait for a server, or for a source, saves few versions of the document: Secrets
+// Manager allows 100 a day.
+func TestLongWaitForServersSavesLittle(t *testing.T) {
+	for name, old := range map[string]bool{"without the new secret": true, "with the old secret": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, true, 0)
+				s := w.servers["web-1"]
+				document, late := s.source, time.Now().Add(5*time.Hour)
+				s.source = diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
+					secrets, err := document.Load(ctx)
+					switch {
+					case time.Now().After(late):
+					case old:
+						secrets = diffhook.Secrets{Current: w.first}
+					case secrets.Previous.IsZero() && !secrets.Current.Equal(w.first):
+						secrets.Previous, secrets.NoPrevious = w.first, false
+					}
+					return secrets, err
+				})
+				require.NoError(t, s.restart())
+				_, err := w.run(w.first.Fingerprint(), 0, nil)
+				require.NoError(t, err)
+				require.Less(t, w.store.saves(), 60)
+				w.requireRotated()
+			})
+		})
+	}
+}
+
 // A long wait saves nothing, and a run that begins then takes the wait over.
 func TestLongWaitIsTakenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
