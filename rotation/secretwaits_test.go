@@ -322,3 +322,67 @@ func (r tellingReceiver) Status(ctx context.Context) (diffhook.VerifierStatus, e
 	status.RefreshError = "the source fails: " + r.text()
 	return status, err
 }
+
+// A server that answers slowly, each time in less than the bound of a call, is as good as a
+// fast one.
+func TestSecretWithSlowReceivers(t *testing.T) {
+	for name, run := range map[string]func(w *world, change func(map[string]rotation.Receiver)) error{
+		"Secret": func(w *world, change func(map[string]rotation.Receiver)) error {
+			_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) { change(o.Receivers) })
+			return err
+		},
+		"RevokeSecret": func(w *world, change func(map[string]rotation.Receiver)) error {
+			_, err := w.revokeOnce(w.first.Fingerprint(), 0, func(o *rotation.RevokeOptions) { change(o.Receivers) })
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, false, 0)
+				time.AfterFunc(time.Hour, func() { w.store.failGets(func() error { return errAbsent }) }) // else it would never end
+				require.NoError(t, run(w, func(receivers map[string]rotation.Receiver) {
+					receivers["web-1"] = slowReceiver{receivers["web-1"], 6 * time.Second}
+				}))
+				w.requireRotated()
+			})
+		})
+	}
+}
+
+// slowReceiver answers each call after some time.
+type slowReceiver struct {
+	rotation.Receiver
+	after time.Duration
+}
+
+func (r slowReceiver) wait(ctx context.Context) error {
+	select {
+	case <-time.After(r.after):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r slowReceiver) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
+	if err := r.wait(ctx); err != nil {
+		return diffhook.VerifierStatus{}, err
+	}
+	return r.Receiver.Status(ctx)
+}
+
+func (r slowReceiver) Refresh(ctx context.Context) error {
+	return errors.Join(r.wait(ctx), r.Receiver.Refresh(ctx))
+}
+
+func (r slowReceiver) Reject(ctx context.Context, fingerprint string) error {
+	return errors.Join(r.wait(ctx), r.Receiver.Reject(ctx, fingerprint))
+}
+
+func (r slowReceiver) Hold(ctx context.Context, d time.Duration) error {
+	return errors.Join(r.wait(ctx), r.Receiver.Hold(ctx, d))
+}
+
+func (r slowReceiver) AcceptSuccessor(ctx context.Context, sealed string) error {
+	return errors.Join(r.wait(ctx), r.Receiver.AcceptSuccessor(ctx, sealed))
+}
