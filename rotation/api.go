@@ -108,7 +108,7 @@ func (a *APIPlatform) delete(ctx context.Context, as Pair, id string) error {
 
 // find returns the key of pair in the list of keys. The error matches
 // diffhook.ErrNotFound if there is no such key, and ErrMismatch if the id belongs to
-// another key.
+// another key, or is a label.
 func (a *APIPlatform) find(ctx context.Context, as, pair Pair) (diffhook.Key, error) {
 	keys, err := a.list(ctx, as)
 	if err != nil {
@@ -122,6 +122,9 @@ func (a *APIPlatform) find(ctx context.Context, as, pair Pair) (diffhook.Key, er
 		case key.ID == pair.ID:
 			return key, nil
 		}
+	}
+	if slices.ContainsFunc(keys, func(key diffhook.Key) bool { return key.Label == pair.ID && key.MatchesPrefix(text) }) {
+		return diffhook.Key{}, fmt.Errorf("%w: %s is the label of the key and not the id, as after a rotation by hand; rotate this key by hand", ErrMismatch, shownID(pair.ID))
 	}
 	return diffhook.Key{}, fmt.Errorf("%w: the API lists no key with the id %s; compare the id in the document with the app", diffhook.ErrNotFound, shownID(pair.ID))
 }

@@ -17,7 +17,7 @@
 // returns [ErrMismatch]. Two runs cannot rotate the same credential at a time: the
 // second run returns [ErrBusy].
 //
-// A wait of more than 10 minutes for an old credential renews no lease, because stores
-// keep a limited number of versions. A run that begins then takes the wait over, and
-// the first run returns [ErrBusy].
+// A wait of more than 10 minutes, for servers or for an old credential, renews no lease,
+// because stores keep a limited number of versions. A run that begins then takes the wait
+// over, and the first run returns [ErrBusy].
 package rotation

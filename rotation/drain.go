@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // drain is phase rotated. It waits until servers have the new secret and the old secret
@@ -24,7 +23,7 @@ func (r *secretRun) drain(ctx context.Context) error {
 	}
 	r.hold(ctx)
 	confirmed := false // before a long drain, or in an overdue drain
-	for {
+	for began := time.Now(); ; {
 		statuses, learned := r.lookAndReport(ctx, d, StepLearn, learner(old.Fingerprint(), next.Fingerprint(), sealed), lacks)
 		if err := r.checkTaken(ctx, statuses, next.Fingerprint()); err != nil {
 			return err
@@ -42,9 +41,17 @@ func (r *secretRun) drain(ctx context.Context) error {
 		default:
 			return r.revokeDrained(ctx, old, next)
 		}
+		r.restIfLong(began)
 		if err := r.waitPoll(ctx); err != nil {
 			return err
 		}
+	}
+}
+
+// restIfLong ends the renewal of the lease in a wait of over shortDrain.
+func (r *secretRun) restIfLong(began time.Time) {
+	if time.Since(began) > shortDrain {
+		r.rest()
 	}
 }
 
@@ -81,9 +88,6 @@ func (r *secretRun) isLong(until time.Time, d secretDocument) bool {
 
 // revokeDrained compares once more, and enters phase revoked.
 func (r *secretRun) revokeDrained(ctx context.Context, old, next secretText) error {
-	if err := r.wake(ctx); err != nil {
-		return err
-	}
 	if err := r.confirm(ctx, next); err != nil {
 		return err
 	}
@@ -92,8 +96,11 @@ func (r *secretRun) revokeDrained(ctx context.Context, old, next secretText) err
 	})
 }
 
-// confirm compares the new secret with DiffHook.
+// confirm compares the new secret with DiffHook, perhaps after a rest.
 func (r *secretRun) confirm(ctx context.Context, next secretText) error {
+	if err := r.wake(ctx); err != nil {
+		return err
+	}
 	seen, err := r.signing(ctx, StepConfirm, "compare the new secret with DiffHook once more", diffhook.Secret{})
 	if err != nil {
 		return err
@@ -150,10 +157,8 @@ func (r *secretRun) lookAndReport(ctx context.Context, d secretDocument, step St
 		switch text := lack(s, d); {
 		case failed[name] != nil:
 			pending = append(pending, textOf(failed[name]))
-		case text != "" && s.RefreshError != "":
-			pending = append(pending, name+" "+text+": "+redact.Text(s.RefreshError, 200, r.hidden()...))
 		case text != "":
-			pending = append(pending, name+" "+text)
+			pending = append(pending, name+" "+text+r.refreshError(s))
 		}
 	}
 	if published && len(pending) > 0 {

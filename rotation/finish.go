@@ -8,32 +8,56 @@ import (
 	"github.com/diffhook/diffhook-go"
 )
 
-// finish is phase revoked. It revokes the old secret, waits until no receiver accepts
-// and no source names the old secret, and ends the hold. Between two looks, finish
-// calls again, whose error ends the wait.
+// finish is phase revoked. It revokes the old secret, ends the hold, and waits until no
+// receiver accepts and no source names the old secret. Between two looks, finish calls
+// again, whose error ends the wait.
 func (r *secretRun) finish(ctx context.Context, again func(context.Context) error) error {
 	d := r.doc()
 	if err := r.revokeAtDiffHook(ctx, d); err != nil {
 		return err
 	}
-	for {
-		statuses, complete := r.lookAndReport(ctx, d, StepReject, rejecter(d.Replaced, d.Current.Fingerprint()), keeps)
-		if complete {
-			break
-		}
-		if err := r.checkTaken(ctx, statuses, d.Current.Fingerprint()); err != nil {
-			return err
-		}
-		if err := again(ctx); err != nil {
-			return err
-		}
+	if err := r.waitRejected(ctx, again); err != nil {
+		return err
 	}
-	r.endHold(ctx)
 	if err := advance(ctx, r.run, phaseRevoked, phaseIdle, func(d *secretDocument) { d.Revoke = "" }); err != nil {
 		return err
 	}
 	r.report(StepDone, "the signing secret is "+d.Current.Fingerprint()+", and "+d.Replaced+" is out of force", time.Time{})
 	return nil
+}
+
+// waitRejected waits until no receiver accepts and no source names the replaced secret.
+// The hold ends before a wait for sources alone, which may be long.
+func (r *secretRun) waitRejected(ctx context.Context, again func(context.Context) error) error {
+	d := r.doc()
+	began, ended := time.Now(), false
+	for {
+		statuses, complete := r.lookAndReport(ctx, d, StepReject, rejecter(d.Replaced, d.Current.Fingerprint()), keeps)
+		if !ended && r.allHave(statuses, d) {
+			r.endHold(ctx)
+			ended = true
+		}
+		if complete {
+			return nil
+		}
+		if err := r.checkTaken(ctx, statuses, d.Current.Fingerprint()); err != nil {
+			return err
+		}
+		r.restIfLong(began)
+		if err := again(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// allHave reports whether every receiver and every source has the new secret.
+func (r *secretRun) allHave(statuses map[string]diffhook.VerifierStatus, d secretDocument) bool {
+	for _, s := range statuses {
+		if lacks(s, d) != "" {
+			return false
+		}
+	}
+	return len(statuses) == len(r.receivers)
 }
 
 // rejecter returns a function for look: the receiver rejects the old secret, and reads
@@ -69,6 +93,7 @@ func (r *secretRun) revokeAtDiffHook(ctx context.Context, d secretDocument) erro
 		switch {
 		case err != nil:
 			return err
+		case r.shown && seen.Current.Fingerprint() == d.Replaced: // a read that lags behind the rotation
 		case !seen.Current.Equal(d.Current.Secret):
 			return r.mustRevoke(ctx, d.Current, fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: a wrong paste, or another rotation in the app", ErrMismatch, seen.Current.Fingerprint(), d.Current.Fingerprint()))
 		case seen.NoPrevious:

@@ -14,9 +14,6 @@ import (
 	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
-// receiverTimeout bounds a call of a receiver.
-const receiverTimeout = 10 * time.Second
-
 // group is the receivers of a rotation.
 type group struct {
 	*run
@@ -37,9 +34,7 @@ func (g *group) each(ctx context.Context, do func(ctx context.Context, name stri
 	failed := make(map[string]error)
 	for name, r := range g.receivers {
 		calls.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, receiverTimeout)
-			defer cancel()
-			if err := do(ctx, name, r); err != nil {
+			if err := do(ctx, name, bounded{r}); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				failed[name] = redact.Foreign("receiver "+name, err, g.hidden()...)

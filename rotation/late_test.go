@@ -110,6 +110,31 @@ func TestSecretWaitsUntilNoSourceHasTheOldSecret(t *testing.T) {
 	}
 }
 
+// While a source names the old secret as previous, perhaps for days, no hold stays on: every
+// server has the new secret.
+func TestSecretEndsTheHoldBeforeTheWaitForSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, true, 0)
+		s := w.servers["web-1"]
+		document, late := s.source, time.Now().Add(5*time.Hour)
+		s.source = diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
+			secrets, err := document.Load(ctx)
+			if secrets.Previous.IsZero() && !secrets.Current.Equal(w.first) && time.Now().Before(late) {
+				secrets.Previous, secrets.NoPrevious = w.first, false
+			}
+			return secrets, err
+		})
+		require.NoError(t, s.restart())
+		time.AfterFunc(4*time.Hour, func() {
+			v, _ := s.now()
+			require.Zero(t, v.Status().Hold.Until)
+		})
+		require.NoError(t, w.finish(w.first.Fingerprint()))
+		require.False(t, time.Now().Before(late))
+		w.requireRotated()
+	})
+}
+
 // A person pastes a secret from two rotations ago. Servers reject this secret for good,
 // and the rotation does not wait for them.
 func TestSecretStopsAtASecretThatServersReject(t *testing.T) {

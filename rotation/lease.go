@@ -82,18 +82,19 @@ func (j *journal) checkRun(ctx context.Context) error {
 	return nil
 }
 
-// keep renews the lease until end is called, and calls beat each time. If the lease
-// is lost, the returned context ends with the reason.
+// keep renews the lease until end is called, and calls beat each time while no other run
+// has taken over. If the lease is lost, the returned context ends with the reason.
 func (j *journal) keep(ctx context.Context, beat func(context.Context)) (held context.Context, end func()) {
 	held, cancel := context.WithCancelCause(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {
 		for pause(held, beatInterval) == nil {
+			if err := j.checkRun(held); err != nil {
+				cancel(err)
+				return
+			}
 			beat(held)
 			if j.resting.Load() {
-				if err := j.checkRun(held); err != nil {
-					cancel(err)
-				}
 				continue
 			}
 			err := j.renew(held)

@@ -87,23 +87,13 @@ func sameTeam(a, b []string) bool {
 func (r *keyRun) retire(ctx context.Context) error {
 	d := r.doc()
 	current, old := Pair(d.pairText), Pair(*d.Previous)
-	if err := r.waitUnused(ctx, current, old); err != nil {
-		return err
-	}
-	if err := r.tryOnceMore(ctx, current); err != nil {
-		return err
-	}
-	if err := r.discard(ctx, d); err != nil {
-		return err
-	}
-	err := r.ask(StepDelete, "delete the old key "+shownID(old.ID), func() error { return r.platform.Delete(ctx, current, old) })
-	if err != nil {
+	if err := r.deleteOld(ctx, current, old); err != nil {
 		return err
 	}
 	if err := r.waitDead(ctx, old); err != nil {
 		return err
 	}
-	err = advance(ctx, r.run, phasePromoted, phaseIdle, func(d *keyDocument) {
+	err := advance(ctx, r.run, phasePromoted, phaseIdle, func(d *keyDocument) {
 		d.Replaced, d.Previous, d.Label = old.ID, nil, ""
 	})
 	if err == nil {
@@ -112,17 +102,35 @@ func (r *keyRun) retire(ctx context.Context) error {
 	return err
 }
 
-// tryOnceMore returns an error if the new key does not work any more: somebody may have
-// deleted the key during the wait.
-func (r *keyRun) tryOnceMore(ctx context.Context, current Pair) error {
-	err := r.ask(StepTry, "try the new key "+shownID(current.ID)+" before the old key is deleted", func() error {
-		_, err := r.platform.Monitors(ctx, current)
-		return err
-	})
+// deleteOld deletes the old key when that is out of use and the new key works. Somebody
+// may have deleted the new key, during the wait or instead of a key to discard.
+func (r *keyRun) deleteOld(ctx context.Context, current, old Pair) error {
+	err := r.waitUnused(ctx, current, old)
+	if err == nil {
+		err = r.discard(ctx, r.doc())
+	}
+	if err == nil {
+		err = r.tryOnceMore(ctx, current)
+	}
 	if errors.Is(err, diffhook.ErrUnauthorized) {
 		return fmt.Errorf("%w: %w; the old key stays: move the document away, and create a document with the old key, which the field previous contains", ErrMismatch, err)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return r.ask(StepDelete, "delete the old key "+shownID(old.ID), func() error { return r.platform.Delete(ctx, current, old) })
+}
+
+// tryOnceMore returns an error if the new key does not work any more. A new key can take
+// seconds to work everywhere, and a run that fails here waits for Quiet anew.
+func (r *keyRun) tryOnceMore(ctx context.Context, current Pair) error {
+	return poll(ctx, func() (final bool, err error) {
+		err = r.ask(StepTry, "try the new key "+shownID(current.ID)+" before the old key is deleted", func() error {
+			_, err := r.platform.Monitors(ctx, current)
+			return err
+		})
+		return err == nil, err
+	})
 }
 
 // waitUnused waits until the old key is out of use for Quiet. Each run waits anew:

@@ -30,3 +30,35 @@ func (l local) Hold(_ context.Context, d time.Duration) error           { return
 func (l local) AcceptSuccessor(_ context.Context, sealed string) error {
 	return l.v.AcceptSuccessor(sealed)
 }
+
+// receiverTimeout bounds a call of a receiver.
+const receiverTimeout = 10 * time.Second
+
+// bounded is a receiver whose calls end after receiverTimeout each.
+type bounded struct{ r Receiver }
+
+func (b bounded) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, receiverTimeout)
+	defer cancel()
+	return b.r.Status(ctx)
+}
+
+func (b bounded) Refresh(ctx context.Context) error { return bound(ctx, b.r.Refresh) }
+
+func (b bounded) Reject(ctx context.Context, fingerprint string) error {
+	return bound(ctx, func(ctx context.Context) error { return b.r.Reject(ctx, fingerprint) })
+}
+
+func (b bounded) Hold(ctx context.Context, d time.Duration) error {
+	return bound(ctx, func(ctx context.Context) error { return b.r.Hold(ctx, d) })
+}
+
+func (b bounded) AcceptSuccessor(ctx context.Context, sealed string) error {
+	return bound(ctx, func(ctx context.Context) error { return b.r.AcceptSuccessor(ctx, sealed) })
+}
+
+func bound(ctx context.Context, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, receiverTimeout)
+	defer cancel()
+	return call(ctx)
+}

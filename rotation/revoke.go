@@ -58,7 +58,8 @@ func RevokeSecret(ctx context.Context, leaked string, p SecretPlatform, s Store,
 	beat := func(ctx context.Context) { r.reject(ctx, leaked) }
 	return r.leased(ctx, beat, func(ctx context.Context) error {
 		if d := r.doc(); d.Phase == phaseIdle && d.Replaced == leaked {
-			return joined(failed)
+			// A server may have been down, or left out, when the revocation ended.
+			return r.waitRejected(ctx, r.untilLearned())
 		}
 		if err := r.endLeaked(ctx, leaked); err != nil {
 			return errors.Join(err, joined(failed))
@@ -115,7 +116,7 @@ func (r *secretRun) replaceLeaked(ctx context.Context, leaked string) error {
 	if err := checkNew(seen.Current, r.doc(), leaked); err != nil {
 		return err
 	}
-	r.compared = !seen.Previous.IsZero() // by DiffHook itself: a person pastes the current secret alone
+	r.shown = !seen.Previous.IsZero() // by DiffHook itself: a person pastes the current secret alone
 	return advance(ctx, r.run, phaseRequested, phaseRevoked, func(d *secretDocument) {
 		d.Current, d.Replaced, d.Leaked = secretText{seen.Current}, leaked, ""
 	})
@@ -124,15 +125,21 @@ func (r *secretRun) replaceLeaked(ctx context.Context, leaked string) error {
 // finishLeaked waits for the receivers for learnTime. After that, a receiver without the
 // new secret, or a source with the old secret, is an error.
 func (r *secretRun) finishLeaked(ctx context.Context) error {
-	deadline := time.Now().Add(learnTime)
+	again := r.untilLearned()
 	// Servers get the new secret before a person is asked for a click.
 	r.publish(ctx, r.doc())
 	r.look(ctx, func(ctx context.Context, rc Receiver, _ diffhook.VerifierStatus) error { return rc.Refresh(ctx) })
-	return r.finish(ctx, func(ctx context.Context) error {
+	return r.finish(ctx, again)
+}
+
+// untilLearned returns a function for waitRejected: the wait ends after learnTime.
+func (r *secretRun) untilLearned() func(context.Context) error {
+	deadline := time.Now().Add(learnTime)
+	return func(ctx context.Context) error {
 		if time.Now().Before(deadline) {
 			return r.waitPoll(ctx)
 		}
 		again := errors.New("diffhook: revoke the leaked secret: a server or its source has not changed over yet; run the revocation again")
 		return errors.Join(again, r.late, joined(r.reject(ctx, r.doc().Replaced)))
-	})
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/diffhook/diffhook-go"
+	"github.com/diffhook/diffhook-go/internal/redact"
 )
 
 // request is phase idle. It compares the document with the receivers and DiffHook, and
@@ -21,7 +22,7 @@ func (r *secretRun) request(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !seen.Current.Equal(current.Secret):
-		return fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another team, or a rotation in the app; nothing was changed", ErrMismatch, seen.Current.Fingerprint(), current.Fingerprint())
+		return fmt.Errorf("%w: DiffHook signs with %s, and the document has %s: another team, or a rotation in the app; nothing was changed; after a rotation in the app, revoke %[3]s: the revocation takes over the secret of DiffHook", ErrMismatch, seen.Current.Fingerprint(), current.Fingerprint())
 	case open(seen):
 		return fmt.Errorf("%w: DiffHook still shows the older secret %s: a rotation in the app is not finished; revoke that secret in the app first", ErrMismatch, seen.Previous.Fingerprint())
 	}
@@ -37,17 +38,26 @@ func (r *secretRun) compareReceivers(ctx context.Context, current string) error 
 		if s.Current.Fingerprint == current && s.Source == current {
 			return nil
 		}
-		return rc.Refresh(ctx)
+		_ = rc.Refresh(ctx) // the next status shows the error
+		return nil
 	})
 	for name, s := range statuses {
 		switch {
 		case s.Current.Fingerprint == current && s.Current.Rejected:
 			failed[name] = fmt.Errorf("%w: receiver %s rejects %s, the secret in the document; if the secret has leaked, finish the revocation, and otherwise restart the server", ErrMismatch, name, current)
 		case s.Current.Fingerprint != current || s.Source != current:
-			failed[name] = fmt.Errorf("%w: receiver %s accepts %q, its source has %q, and the document has %s; compare the source with the document", ErrMismatch, name, s.Current.Fingerprint, s.Source, current)
+			failed[name] = fmt.Errorf("%w: receiver %s accepts %q, its source has %q, and the document has %s; compare them with the app%s", ErrMismatch, name, s.Current.Fingerprint, s.Source, current, r.refreshError(s))
 		}
 	}
 	return joined(failed)
+}
+
+// refreshError returns the error of the source for the end of a text.
+func (r *secretRun) refreshError(s diffhook.VerifierStatus) string {
+	if s.RefreshError == "" {
+		return ""
+	}
+	return ": " + redact.Text(s.RefreshError, 200, r.hidden()...)
 }
 
 // signing returns the secrets of DiffHook.
@@ -118,8 +128,12 @@ func (r *secretRun) lookFor(ctx context.Context, old diffhook.Secret) (next diff
 	return successorOf(old, seen), nil
 }
 
-// click asks for a new secret in place of old.
+// click asks for a new secret in place of old, unless RevokeSecret took over, perhaps
+// while the hold began.
 func (r *secretRun) click(ctx context.Context, old diffhook.Secret) (rotated diffhook.Secrets, err error) {
+	if err := r.checkRun(ctx); err != nil {
+		return rotated, err
+	}
 	err = r.ask(StepRotate, "rotate the signing secret "+old.Fingerprint(), func() (err error) {
 		rotated, err = r.platform.Rotate(ctx, old)
 		return err

@@ -116,6 +116,7 @@ type secretRun struct {
 	opts     SecretOptions
 
 	compared  bool  // this run compared the document with DiffHook
+	shown     bool  // DiffHook itself showed this run the new secret
 	published phase // the phase for which Publish returned nil
 	late      error // why the last look at the receivers was not complete
 }
@@ -161,20 +162,28 @@ func (r *secretRun) saveRevoke(ctx context.Context, fingerprint string) error {
 		return nil
 	}
 	return r.update(ctx, func(doc document) error {
-		doc.(*secretDocument).Revoke = fingerprint
+		d := doc.(*secretDocument)
+		if fingerprint != "" && d.Current.Fingerprint() != fingerprint { // as after a restore from a backup
+			return fmt.Errorf("%w: the document does not name %s; try again", ErrConflict, fingerprint)
+		}
+		d.Revoke = fingerprint
 		return nil
 	})
 }
 
 func (r *secretRun) waitPoll(ctx context.Context) error { return pause(ctx, r.opts.Poll) }
 
-// publish calls Publish, unless Publish has returned nil in this phase. It reports
-// whether servers can have the secrets.
+// publish calls Publish, unless Publish has returned nil in this phase, or another run
+// took over and publishes newer secrets. It reports whether servers can have the secrets.
 func (r *secretRun) publish(ctx context.Context, d secretDocument) bool {
 	if r.published == d.Phase || r.opts.Publish == nil {
 		return true
 	}
-	if err := r.opts.Publish(ctx, d.secrets()); err != nil {
+	err := r.checkRun(ctx)
+	if err == nil {
+		err = r.opts.Publish(ctx, d.secrets())
+	}
+	if err != nil {
 		r.late = redact.Foreign("publish the secrets", err, r.hidden()...)
 		r.report(StepLearn, textOf(r.late), time.Time{})
 		return false

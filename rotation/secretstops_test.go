@@ -24,7 +24,7 @@ func TestSecretStopsBeforeTheRotationIfSomethingDoesNotFit(t *testing.T) {
 		text   string // in the error
 	}{
 		"another team":                  {change: func(w *world) { w.person.wrong = map[int]string{1: diffhooktest.NewSecret().Reveal()} }, want: rotation.ErrMismatch},
-		"a rotation in the app":         {change: func(w *world) { w.team.Rotate() }, want: rotation.ErrMismatch},
+		"a rotation in the app":         {change: func(w *world) { w.team.Rotate() }, want: rotation.ErrMismatch, text: "the revocation takes over the secret of DiffHook"},
 		"an unknown fingerprint":        {old: func(*world) string { return diffhooktest.NewSecret().Fingerprint() }, want: rotation.ErrNotInForce},
 		"the secret, not a fingerprint": {old: func(w *world) string { return w.first.Reveal() }, want: rotation.ErrNotInForce},
 		"a receiver with another source": {change: func(w *world) {
@@ -35,6 +35,11 @@ func TestSecretStopsBeforeTheRotationIfSomethingDoesNotFit(t *testing.T) {
 			v, _ := w.servers["web-1"].now()
 			require.NoError(w.t, v.Reject(w.first.Fingerprint()))
 		}, want: rotation.ErrMismatch, text: "web-1 rejects"},
+		"a document from a backup": {change: func(w *world) {
+			require.NoError(w.t, w.finish(w.first.Fingerprint()))
+			w.store.restore()
+			w.rotations, w.revocations, w.steps = 0, 0, nil
+		}, want: rotation.ErrMismatch, text: "the document has"},
 		"no document":    {change: func(w *world) { *w.store = memory{} }, want: rotation.ErrInvalidDocument},
 		"a newer format": {change: func(w *world) { w.rewrite(`"format":1`, `"format":2`) }, want: rotation.ErrInvalidDocument},
 		"another kind":   {change: func(w *world) { w.rewrite("signing-secret", "api-key") }, want: rotation.ErrInvalidDocument},
@@ -122,6 +127,28 @@ func TestSecretStopsAndRevokeSecretTakesOver(t *testing.T) {
 			})
 		})
 	}
+}
+
+// During a rotation, the document is restored from a backup, and somebody rotates in the app.
+// The state names no call for a secret that the document does not name.
+func TestStateNamesNoLostSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, true, 0)
+		w.person.before = func(n int, _ rotation.Question) {
+			if n == 3 { // before the revocation
+				w.person.click()
+				for _, s := range w.store.history {
+					if strings.Contains(string(s.doc), `"requested"`) {
+						w.rewrite(string(w.store.doc), string(s.doc))
+						break
+					}
+				}
+			}
+		}
+		_, err := w.run(w.first.Fingerprint(), 0, nil)
+		require.ErrorIs(t, err, rotation.ErrMismatch)
+		w.continues(rotation.FunctionSecret, w.first.Fingerprint())
+	})
 }
 
 // A wrong paste before the click, in a run that continues: DiffHook still signs with the

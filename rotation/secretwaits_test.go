@@ -185,6 +185,36 @@ func TestSecretConfirmsBeforeALongWait(t *testing.T) {
 	})
 }
 
+// A long wait for a server, or for a source, saves few versions of the document: Secrets
+// Manager allows 100 a day.
+func TestLongWaitForServersSavesLittle(t *testing.T) {
+	for name, old := range map[string]bool{"without the new secret": true, "with the old secret": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, true, 0)
+				s := w.servers["web-1"]
+				document, late := s.source, time.Now().Add(5*time.Hour)
+				s.source = diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
+					secrets, err := document.Load(ctx)
+					switch {
+					case time.Now().After(late):
+					case old:
+						secrets = diffhook.Secrets{Current: w.first}
+					case secrets.Previous.IsZero() && !secrets.Current.Equal(w.first):
+						secrets.Previous, secrets.NoPrevious = w.first, false
+					}
+					return secrets, err
+				})
+				require.NoError(t, s.restart())
+				_, err := w.run(w.first.Fingerprint(), 0, nil)
+				require.NoError(t, err)
+				require.Less(t, w.store.saves(), 60)
+				w.requireRotated()
+			})
+		})
+	}
+}
+
 // A long wait saves nothing, and a run that begins then takes the wait over.
 func TestLongWaitIsTakenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -291,4 +321,68 @@ func (r tellingReceiver) Status(ctx context.Context) (diffhook.VerifierStatus, e
 	status, err := r.Receiver.Status(ctx)
 	status.RefreshError = "the source fails: " + r.text()
 	return status, err
+}
+
+// A server that answers slowly, each time in less than the bound of a call, is as good as a
+// fast one.
+func TestSecretWithSlowReceivers(t *testing.T) {
+	for name, run := range map[string]func(w *world, change func(map[string]rotation.Receiver)) error{
+		"Secret": func(w *world, change func(map[string]rotation.Receiver)) error {
+			_, err := w.run(w.first.Fingerprint(), 0, func(o *rotation.SecretOptions) { change(o.Receivers) })
+			return err
+		},
+		"RevokeSecret": func(w *world, change func(map[string]rotation.Receiver)) error {
+			_, err := w.revokeOnce(w.first.Fingerprint(), 0, func(o *rotation.RevokeOptions) { change(o.Receivers) })
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, false, 0)
+				time.AfterFunc(time.Hour, func() { w.store.failGets(func() error { return errAbsent }) }) // else it would never end
+				require.NoError(t, run(w, func(receivers map[string]rotation.Receiver) {
+					receivers["web-1"] = slowReceiver{receivers["web-1"], 6 * time.Second}
+				}))
+				w.requireRotated()
+			})
+		})
+	}
+}
+
+// slowReceiver answers each call after some time.
+type slowReceiver struct {
+	rotation.Receiver
+	after time.Duration
+}
+
+func (r slowReceiver) wait(ctx context.Context) error {
+	select {
+	case <-time.After(r.after):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r slowReceiver) Status(ctx context.Context) (diffhook.VerifierStatus, error) {
+	if err := r.wait(ctx); err != nil {
+		return diffhook.VerifierStatus{}, err
+	}
+	return r.Receiver.Status(ctx)
+}
+
+func (r slowReceiver) Refresh(ctx context.Context) error {
+	return errors.Join(r.wait(ctx), r.Receiver.Refresh(ctx))
+}
+
+func (r slowReceiver) Reject(ctx context.Context, fingerprint string) error {
+	return errors.Join(r.wait(ctx), r.Receiver.Reject(ctx, fingerprint))
+}
+
+func (r slowReceiver) Hold(ctx context.Context, d time.Duration) error {
+	return errors.Join(r.wait(ctx), r.Receiver.Hold(ctx, d))
+}
+
+func (r slowReceiver) AcceptSuccessor(ctx context.Context, sealed string) error {
+	return errors.Join(r.wait(ctx), r.Receiver.AcceptSuccessor(ctx, sealed))
 }

@@ -79,7 +79,7 @@ func (w *world) checkRevocation() {
 			w.early = name
 		}
 	}
-	if doc, _, _ := w.store.Get(w.t.Context()); !strings.Contains(string(doc), w.team.Secrets().Current.Reveal()) {
+	if doc := w.store.newest().doc; !strings.Contains(string(doc), w.team.Secrets().Current.Reveal()) {
 		w.early = "the document"
 	}
 }
