@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // Error codes of generation 1.
@@ -38,7 +38,7 @@ type APIError struct {
 	foreign    bool  // not JSON, maybe from a proxy
 	unexpected bool  // matches ErrUnexpectedResponse
 	unknown    bool  // matches ErrOutcomeUnknown
-	cause      error // hidden in a redact.Error; nil: none
+	cause      error // hidden in a scrub.Error; nil: none
 }
 
 // Error returns a line with the request, the status, the message of the server and
@@ -149,7 +149,7 @@ func (call *call) transportError(err error, token string, attempts int, unknown 
 		kind = ErrOutcomeUnknown
 		text += "; " + adviceUnknown
 	}
-	return redact.NewError(text+attemptsAndID(attempts, ""), kind, err)
+	return scrub.NewError(text+attemptsAndID(attempts, ""), kind, err)
 }
 
 // unsentError returns the error of a call whose last attempt was not sent for the
@@ -174,7 +174,7 @@ func (call *call) unsentError(ctx context.Context, reason, before error) error {
 // interruptedBy returns the error of the last attempt, which also matches reason:
 // the reason why there is no further attempt.
 func (call *call) interruptedBy(reason, last error) error {
-	return redact.NewError(last.Error()+"; no further attempt: "+call.textOf(reason, 200, ""), last, reason)
+	return scrub.NewError(last.Error()+"; no further attempt: "+call.textOf(reason, 200, ""), last, reason)
 }
 
 // textOf returns the text of an error, fit for an error of the call.

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // incoming is a delivery whose body was read. From then on, incoming is the body of the
@@ -185,7 +185,7 @@ func bodyError(cause error) (err error) {
 	if row, _ := classify(cause); row < len(verdicts) {
 		return kind
 	}
-	return redact.NewError(kind.Error(), kind, cause)
+	return scrub.NewError(kind.Error(), kind, cause)
 }
 
 // bodyErrorKind returns the sentinel for an error of reading a body.

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // Do sends a request to an endpoint without a method of this package. path is relative
@@ -31,7 +31,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		return err
 	}
 	route, _, _ := strings.Cut(path, "?")
-	route = redact.Text(route, 200) // the id may be a key to be deleted
+	route = scrub.Text(route, 200) // the id may be a key to be deleted
 	return c.call(ctx, &call{method: method, url: u, route: route, in: in, out: out, repeatable: isRepeatable(method)})
 }
 
@@ -154,9 +154,9 @@ type call struct {
 // scrub returns a text from outside, fit for an error of the call.
 func (call *call) scrub(text string, n int, token string) string {
 	if call.hidden != nil {
-		return redact.Text(text, n, append(call.hidden(), token)...)
+		return scrub.Text(text, n, append(call.hidden(), token)...)
 	}
-	return redact.Text(text, n, token)
+	return scrub.Text(text, n, token)
 }
 
 // outcome is the result of an attempt. The zero outcome is success.

@@ -9,7 +9,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // Credentials supply the bearer token of the API's requests: an [APIKey] (generation
@@ -54,7 +54,7 @@ func NewAPIKey(s string) (APIKey, error) {
 		return APIKey{}, fmt.Errorf("%w: it %s", ErrInvalidCredentials, prefixFault(s))
 	case rest == "":
 		return APIKey{}, fmt.Errorf("%w: nothing follows %s; copy it whole", ErrInvalidCredentials, apiKeyPrefix)
-	case strings.ContainsFunc(rest, func(r rune) bool { return !redact.IsKeyRune(r) }):
+	case strings.ContainsFunc(rest, func(r rune) bool { return !scrub.IsKeyRune(r) }):
 		return APIKey{}, fmt.Errorf("%w: it contains characters other than letters, digits, - and _; copy the key again, as shown at the creation", ErrInvalidCredentials)
 	}
 	s = strings.Clone(s)
@@ -150,7 +150,7 @@ func (c clientCredentials) check() error {
 	switch {
 	case !strings.HasPrefix(c.id, apiKeyPrefix):
 		return fmt.Errorf("%w: the client id %s", ErrInvalidCredentials, prefixFault(c.id))
-	case strings.ContainsFunc(c.id, func(r rune) bool { return !redact.IsKeyRune(r) }):
+	case strings.ContainsFunc(c.id, func(r rune) bool { return !scrub.IsKeyRune(r) }):
 		return fmt.Errorf("%w: the client id contains characters other than letters, digits, - and _; copy the id again from App → Settings → API Keys", ErrInvalidCredentials)
 	case c.secret() == "":
 		return fmt.Errorf("%w: the client secret is empty", ErrInvalidCredentials)

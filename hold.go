@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 const (
@@ -26,7 +26,7 @@ var (
 	errHoldTime     = fmt.Errorf("%w: Hold: the time is not between 0 and %v", ErrInvalidOptions, longestHold)
 	errCannotHold   = fmt.Errorf("%w: Hold: nothing can hold a delivery; set HandleHeld or use EventHandler", ErrInvalidOptions)
 	errHoldFull     = fmt.Errorf("%w: the hold is full; rotate sooner, or raise MaxHeldBytes", ErrSecretsUnavailable)
-	errHeldRejected = redact.NewError("diffhook: held delivery: its secret was rejected before the delivery was handled", ErrSignatureMismatch, nil)
+	errHeldRejected = scrub.NewError("diffhook: held delivery: its secret was rejected before the delivery was handled", ErrSignatureMismatch, nil)
 	errHeldExited   = errors.New("the function ended the goroutine")
 )
 
@@ -252,7 +252,7 @@ func (v *verifierState) callHeld(d *heldDelivery) (err error) {
 	defer func() {
 		<-v.hold.slots
 		if p := recover(); p != nil {
-			err = errors.New("the function panicked: " + redact.TextOf(p))
+			err = errors.New("the function panicked: " + scrub.TextOf(p))
 		}
 	}()
 	v.mu.Lock()

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // KeyService manages API keys, as [Client.Keys].
@@ -38,7 +38,7 @@ func (k Key) MatchesPrefix(key APIKey) bool {
 
 // shown returns the prefix without the marks of omitted characters.
 func (k Key) shown() string {
-	if end := strings.IndexFunc(k.Prefix, func(r rune) bool { return !redact.IsKeyRune(r) }); end >= 0 {
+	if end := strings.IndexFunc(k.Prefix, func(r rune) bool { return !scrub.IsKeyRune(r) }); end >= 0 {
 		return k.Prefix[:end]
 	}
 	return k.Prefix

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 const (
@@ -295,7 +295,7 @@ func callSource(ctx context.Context, source func(context.Context) (Secrets, erro
 	defer func() { done(answer, err) }()
 	defer func() {
 		if p := recover(); p != nil {
-			err = errors.New("the source panicked: " + redact.TextOf(p))
+			err = errors.New("the source panicked: " + scrub.TextOf(p))
 		}
 	}()
 	answer, err = source(ctx)
@@ -334,7 +334,7 @@ func (b *budget) take(now time.Time, interval time.Duration) {
 // sourceError returns the error of a failure to read the source. It matches
 // ErrSecretsUnavailable and the cause.
 func sourceError(text string, cause error) error {
-	return redact.NewError(ErrSecretsUnavailable.Error()+": "+text, ErrSecretsUnavailable, cause)
+	return scrub.NewError(ErrSecretsUnavailable.Error()+": "+text, ErrSecretsUnavailable, cause)
 }
 
 // plainSourceError returns the sourceError of an error of this package.
@@ -365,6 +365,6 @@ func (v *verifierState) foreignSourceError(cause error, others ...Secret) error 
 	for _, s := range secrets {
 		texts = append(texts, s.Reveal())
 	}
-	text := strings.TrimPrefix(redact.TextOf(cause), ErrSecretsUnavailable.Error()+": ")
-	return sourceError(redact.Text(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
+	text := strings.TrimPrefix(scrub.TextOf(cause), ErrSecretsUnavailable.Error()+": ")
+	return sourceError(scrub.Text(strings.TrimPrefix(text, "diffhook: "), 300, texts...), cause)
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // In each period, the first rejected deliveries of each result have a line each, and
@@ -128,7 +128,7 @@ func (a *attempt) logAttrs() []slog.Attr {
 		attrs = append(attrs, slog.String("hint", hint))
 	}
 	if r := a.request; r != nil {
-		attrs = append(attrs, slog.String("remote", redact.Bounded(r.RemoteAddr, 64)))
+		attrs = append(attrs, slog.String("remote", scrub.Bounded(r.RemoteAddr, 64)))
 		attrs = append(attrs, routeAttrs(r)...)
 	}
 	return attrs
@@ -193,7 +193,7 @@ func (v *verifierState) logLateness(ctx context.Context, r *http.Request, e *Eve
 }
 
 // eventAttr names an event by its DedupKey.
-func eventAttr(e *Event) slog.Attr { return slog.String("event", redact.Bounded(e.DedupKey(), 100)) }
+func eventAttr(e *Event) slog.Attr { return slog.String("event", scrub.Bounded(e.DedupKey(), 100)) }
 
 // note is a log line to write after the release of v.mu.
 type note struct {

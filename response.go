@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // maxResponseBytes bounds the bytes that are read of a response.
@@ -34,7 +34,7 @@ func (c *core) read(ctx context.Context, call *call, resp *http.Response, token 
 	}
 	e := call.newAPIError(resp, token)
 	if ctx.Err() != nil && err != nil {
-		e.cause = redact.NewError("", nil, err)
+		e.cause = scrub.NewError("", nil, err)
 	}
 	return c.rejected(ctx, call, e, resp, body, token)
 }
@@ -56,7 +56,7 @@ func (call *call) succeeded(resp *http.Response, body []byte, readErr error, tok
 		return outcome{}
 	}
 	e := call.newAPIError(resp, token)
-	e.Message, e.unexpected, e.unknown, e.cause = wrong, true, !call.repeatable, redact.NewError("", nil, cause)
+	e.Message, e.unexpected, e.unknown, e.cause = wrong, true, !call.repeatable, scrub.NewError("", nil, cause)
 	// Another response may arrive whole.
 	return outcome{err: e, maybeDone: true, retry: call.repeatable && readErr != nil}
 }

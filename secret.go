@@ -16,7 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // Secret is a signing secret: the key with which DiffHook signs deliveries.
@@ -37,12 +37,12 @@ type Secret struct {
 const minSecretBytes = 16
 
 // apiKeyPrefix begins every API key, the other credential of the platform.
-const apiKeyPrefix = redact.KeyPrefix
+const apiKeyPrefix = scrub.KeyPrefix
 
 // redactedSecret is the printed text of a Secret, and shownZero the printed text of a
 // zero Secret or APIKey.
 const (
-	redactedSecret = redact.SecretPlaceholder
+	redactedSecret = scrub.SecretPlaceholder
 	shownZero      = "(none)"
 )
 

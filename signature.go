@@ -11,7 +11,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // The headers with the signature of a delivery, from DiffHook's page "Verifying
@@ -289,7 +289,7 @@ func (h *hinter) signedWith(key string) bool {
 // withoutPunctuation returns s without a quote, a comma, the % of a shell and the like at
 // the ends: without all characters but ASCII letters and digits, and those of base64.
 func withoutPunctuation(s string) string {
-	return strings.TrimFunc(s, func(r rune) bool { return !redact.IsKeyRune(r) && !strings.ContainsRune("+/=", r) })
+	return strings.TrimFunc(s, func(r rune) bool { return !scrub.IsKeyRune(r) && !strings.ContainsRune("+/=", r) })
 }
 
 // withoutEscapes returns s without \n, \r and \t, written as two characters, at the

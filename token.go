@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // An access token lives 24 h, and is replaced a little earlier, so that it does not
@@ -101,7 +101,7 @@ func (x *exchanger) exchange(f *flight) {
 	err := errExchangeEnded
 	defer func() { // also where a transport panics or ends the goroutine
 		if p := recover(); p != nil {
-			err = fmt.Errorf("diffhook: POST oauth/token: the transport panicked: %s", redact.Text(fmt.Sprint(p), 300, x.creds.secret()))
+			err = fmt.Errorf("diffhook: POST oauth/token: the transport panicked: %s", scrub.Text(fmt.Sprint(p), 300, x.creds.secret()))
 		}
 		x.land(f, answer, err)
 	}()

@@ -5,7 +5,7 @@ import (
 	"iter"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // Find yields every text that looks like an API key, and the offset in bytes: dh_live_
@@ -31,11 +31,11 @@ func Find(text []byte) iter.Seq2[int, diffhook.APIKey] {
 // there is no key.
 func nextKey(text []byte, from int) (start, end int) {
 	for {
-		i := bytes.Index(text[from:], []byte(redact.KeyPrefix))
+		i := bytes.Index(text[from:], []byte(scrub.KeyPrefix))
 		if i < 0 {
 			return -1, -1
 		}
-		start, end = from+i, from+i+len(redact.KeyPrefix)
+		start, end = from+i, from+i+len(scrub.KeyPrefix)
 		if n := keyRun(text[end:]); n > 0 {
 			return start, end + n
 		}
@@ -46,7 +46,7 @@ func nextKey(text []byte, from int) (start, end int) {
 // keyRun returns the number of bytes at the beginning of text that can be in a key.
 func keyRun(text []byte) int {
 	for i, b := range text {
-		if !redact.IsKeyRune(rune(b)) {
+		if !scrub.IsKeyRune(rune(b)) {
 			return i
 		}
 	}

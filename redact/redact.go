@@ -24,7 +24,7 @@ import (
 	"io"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // Writer is an [io.Writer] to put under a logger. It passes the text on with dh_live_…
@@ -39,7 +39,7 @@ import (
 // needs a Writer of its own. Like a [diffhook.Secret], a Writer is opaque. The zero
 // value discards all text.
 type Writer struct {
-	state func() *redact.Redactor // behind a function, like the key of a Secret
+	state func() *scrub.Redactor // behind a function, like the key of a Secret
 }
 
 // NewWriter returns a writer that redacts API keys and the given secrets, and writes
@@ -48,14 +48,14 @@ func NewWriter(w io.Writer, secrets ...diffhook.Secret) *Writer {
 	if w == nil {
 		w = io.Discard
 	}
-	r := redact.NewRedactor(w, redact.SecretPlaceholder)
-	redacting := &Writer{state: func() *redact.Redactor { return r }}
+	r := scrub.NewRedactor(w, scrub.SecretPlaceholder)
+	redacting := &Writer{state: func() *scrub.Redactor { return r }}
 	redacting.Add(secrets...)
 	return redacting
 }
 
 // redactor returns the state. The state of a zero Writer discards all text.
-func (w *Writer) redactor() *redact.Redactor {
+func (w *Writer) redactor() *scrub.Redactor {
 	if w.state == nil {
 		w = NewWriter(nil)
 	}

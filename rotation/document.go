@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // phase is the progress of a rotation. Each phase is saved before the next request.
@@ -287,7 +287,7 @@ func shownID(id string) string {
 	if key, err := diffhook.NewAPIKey(id); err == nil {
 		return key.String()
 	}
-	return redact.Bounded(id, 80)
+	return scrub.Bounded(id, 80)
 }
 
 // isWhole reports whether an id can be shown whole, or is a client id.

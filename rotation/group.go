@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // group is the receivers of a rotation.
@@ -37,7 +37,7 @@ func (g *group) each(ctx context.Context, do func(ctx context.Context, name stri
 			if err := do(ctx, name, bounded{r}); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				failed[name] = redact.Foreign("receiver "+name, err, g.hidden()...)
+				failed[name] = scrub.Foreign("receiver "+name, err, g.hidden()...)
 			}
 		})
 	}

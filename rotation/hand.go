@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // Question is a question to the person at the app.
@@ -119,7 +119,7 @@ func (h *HandPlatform) put(ctx context.Context, q Question) (string, error) {
 	}
 	answer, err := h.ask(ctx, q)
 	if err != nil {
-		return "", redact.Foreign("ask the person", err, answer)
+		return "", scrub.Foreign("ask the person", err, answer)
 	}
 	return answer, nil
 }

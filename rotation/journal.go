@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 	"github.com/diffhook/diffhook-go/internal/wait"
 )
 
@@ -53,7 +53,7 @@ func (j *journal) get(ctx context.Context) (content []byte, version string, err 
 	defer cancel()
 	content, version, err = j.store.Get(ctx)
 	if err != nil {
-		return nil, "", redact.Foreign("read the document", err, j.hidden()...)
+		return nil, "", scrub.Foreign("read the document", err, j.hidden()...)
 	}
 	return content, version, nil
 }
@@ -162,7 +162,7 @@ func (j *journal) save(ctx context.Context, before []byte, version string, doc d
 		case getErr == nil && sameDocument(seen, doc):
 			return nil
 		case err != nil:
-			return redact.Foreign("save the document", err, j.hidden()...)
+			return scrub.Foreign("save the document", err, j.hidden()...)
 		case time.Now().After(deadline) && getErr != nil:
 			return getErr
 		case time.Now().After(deadline):

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // KeyOptions configures [Key]. The zero value, and a nil pointer, mean every default.
@@ -69,7 +69,7 @@ func (o *KeyOptions) complete() error {
 	if o.Quiet < 0 {
 		return fmt.Errorf("%w: Quiet is negative; pass 0 for the default", diffhook.ErrInvalidOptions)
 	}
-	if _, err := diffhook.NewAPIKey(strings.TrimSpace(o.Label)); err == nil || redact.Bounded(o.Label, 60) != o.Label {
+	if _, err := diffhook.NewAPIKey(strings.TrimSpace(o.Label)); err == nil || scrub.Bounded(o.Label, 60) != o.Label {
 		return fmt.Errorf("%w: the label of the new key is a key, longer than 60 bytes or not printable; pass a label such as production-server", diffhook.ErrInvalidOptions)
 	}
 	o.Label = cmp.Or(o.Label, "rotated")

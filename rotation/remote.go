@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 	"github.com/diffhook/diffhook-go/internal/wait"
 )
 
@@ -89,7 +89,7 @@ func (r *Remote) send(ctx context.Context, method string, form url.Values) (stat
 		if ctx.Err() != nil {
 			err = wait.Ended(ctx)
 		}
-		return redact.Foreign(doing, err, secrets...)
+		return scrub.Foreign(doing, err, secrets...)
 	}
 	resp, err := r.client().Do(req)
 	if err != nil {
@@ -106,7 +106,7 @@ func (r *Remote) send(ctx context.Context, method string, form url.Values) (stat
 	case resp.StatusCode == http.StatusConflict: // the verifier refused, and the body is the reason
 		reason, _ := io.ReadAll(io.LimitReader(resp.Body, maxStatusBytes))
 		text := strings.TrimPrefix(strings.TrimSpace(string(reason)), "diffhook: ")
-		return status, fmt.Errorf("%w: the receiver responded 409: %s", diffhook.ErrUnexpectedResponse, redact.Text(text, 300, secrets...))
+		return status, fmt.Errorf("%w: the receiver responded 409: %s", diffhook.ErrUnexpectedResponse, scrub.Text(text, 300, secrets...))
 	case resp.StatusCode != http.StatusOK:
 		return status, fmt.Errorf("%w: the receiver responded %d; mount the status handler there, and compare its authentication with the request", diffhook.ErrUnexpectedResponse, resp.StatusCode)
 	}
@@ -117,7 +117,7 @@ func (r *Remote) send(ctx context.Context, method string, form url.Values) (stat
 	if err := json.Unmarshal(body, &status); err != nil || !isComplete(status) {
 		return diffhook.VerifierStatus{}, fmt.Errorf("%w: the response is not the status of a verifier; mount the status handler there", diffhook.ErrUnexpectedResponse)
 	}
-	status.RefreshError = redact.Text(status.RefreshError, 300, secrets...)
+	status.RefreshError = scrub.Text(status.RefreshError, 300, secrets...)
 	return status, nil
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // request is phase idle. It compares the document with the receivers and DiffHook, and
@@ -57,7 +57,7 @@ func (r *secretRun) refreshError(s diffhook.VerifierStatus) string {
 	if s.RefreshError == "" {
 		return ""
 	}
-	return ": " + redact.Text(s.RefreshError, 200, r.hidden()...)
+	return ": " + scrub.Text(s.RefreshError, 200, r.hidden()...)
 }
 
 // signing returns the secrets of DiffHook.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 var errNilArgument = fmt.Errorf("%w: the platform or the store is nil", diffhook.ErrInvalidOptions)
@@ -75,7 +75,7 @@ func (r *run) ask(step StepName, text string, request func() error) error {
 		return err
 	}
 	if err := request(); err != nil {
-		return redact.Foreign(text, err, r.hidden()...)
+		return scrub.Foreign(text, err, r.hidden()...)
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/diffhook/diffhook-go"
-	"github.com/diffhook/diffhook-go/internal/redact"
+	"github.com/diffhook/diffhook-go/internal/scrub"
 )
 
 // SecretOptions configures [Secret]. The zero value, and a nil pointer, mean every
@@ -184,7 +184,7 @@ func (r *secretRun) publish(ctx context.Context, d secretDocument) bool {
 		err = r.opts.Publish(ctx, d.secrets())
 	}
 	if err != nil {
-		r.late = redact.Foreign("publish the secrets", err, r.hidden()...)
+		r.late = scrub.Foreign("publish the secrets", err, r.hidden()...)
 		r.report(StepLearn, textOf(r.late), time.Time{})
 		return false
 	}

@@ -1,7 +1,7 @@
-// Package redact keeps credentials out of texts: out of a text written in parts
+// Package scrub keeps credentials out of texts: out of a text written in parts
 // ([Redactor]), out of a text from outside ([Text]), and out of the text of an error
 // ([Foreign]).
-package redact
+package scrub
 
 import (
 	"regexp"
