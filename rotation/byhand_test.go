@@ -117,7 +117,7 @@ func TestKeyStaysIfTheNewKeyIsDeadLater(t *testing.T) {
 				return w.ask(ctx, q)
 			})
 			hand.Client = w.clientOptions()
-			require.ErrorIs(t, rotation.Key(t.Context(), w.first.ID, hand, w.store, nil), rotation.ErrMismatch)
+			require.ErrorIs(t, rotation.Key(t.Context(), w.first.ID, hand, w.store, &rotation.KeyOptions{Quiet: time.Hour}), rotation.ErrMismatch)
 			c, err := diffhook.NewClient(mustCredentials(t, w.first), w.clientOptions())
 			require.NoError(t, err)
 			_, err = c.Monitors.List(t.Context(), nil)
