@@ -113,9 +113,9 @@ func (s *Sender) Send(ctx context.Context, url string, body []byte) Result {
 
 // SendTo is [Sender.Send] to a handler, without a network. Pass the endpoint and
 // not a mux around it: requests have the path /. For a mux, call Send with a
-// [Transport] in the HTTPClient. Each attempt calls h on a new goroutine. After DeliveryTimeout, the context of the request ends and the next
-// attempt may begin, even if h still runs. In a [testing/synctest] bubble, the
-// waits take no real time.
+// [Transport] in the HTTPClient. Each attempt calls h on a new goroutine. After
+// DeliveryTimeout, the context of the request ends and the next attempt may begin, even
+// if h still runs. In a [testing/synctest] bubble, the waits take no real time.
 func (s *Sender) SendTo(ctx context.Context, h http.Handler, body []byte) Result {
 	return s.deliver(ctx, body, func(ctx context.Context, header http.Header) (int, error) {
 		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", bytes.NewReader(body))

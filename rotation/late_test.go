@@ -116,15 +116,8 @@ func TestSecretEndsTheHoldBeforeTheWaitForSources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, true, 0)
 		s := w.servers["web-1"]
-		document, late := s.source, time.Now().Add(5*time.Hour)
-		s.source = diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
-			secrets, err := document.Load(ctx)
-			if secrets.Previous.IsZero() && !secrets.Current.Equal(w.first) && time.Now().Before(late) {
-				secrets.Previous, secrets.NoPrevious = w.first, false
-			}
-			return secrets, err
-		})
-		require.NoError(t, s.restart())
+		late := time.Now().Add(5 * time.Hour)
+		w.lag(s, late, w.keepFirst)
 		time.AfterFunc(4*time.Hour, func() {
 			v, _ := s.now()
 			require.Zero(t, v.Status().Hold.Until)

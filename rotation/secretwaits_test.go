@@ -188,24 +188,14 @@ func TestSecretConfirmsBeforeALongWait(t *testing.T) {
 // A long wait for a server, or for a source, saves few versions of the document: Secrets
 // Manager allows 100 a day.
 func TestLongWaitForServersSavesLittle(t *testing.T) {
-	for name, old := range map[string]bool{"without the new secret": true, "with the old secret": false} {
+	for name, change := range map[string]func(*world, *diffhook.Secrets){
+		"without the new secret": func(w *world, s *diffhook.Secrets) { *s = diffhook.Secrets{Current: w.first} },
+		"with the old secret":    (*world).keepFirst,
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, true, 0)
-				s := w.servers["web-1"]
-				document, late := s.source, time.Now().Add(2*time.Hour)
-				s.source = diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
-					secrets, err := document.Load(ctx)
-					switch {
-					case time.Now().After(late):
-					case old:
-						secrets = diffhook.Secrets{Current: w.first}
-					case secrets.Previous.IsZero() && !secrets.Current.Equal(w.first):
-						secrets.Previous, secrets.NoPrevious = w.first, false
-					}
-					return secrets, err
-				})
-				require.NoError(t, s.restart())
+				w.lag(w.servers["web-1"], time.Now().Add(2*time.Hour), func(s *diffhook.Secrets) { change(w, s) })
 				_, err := w.run(w.first.Fingerprint(), 0, nil)
 				require.NoError(t, err)
 				require.Less(t, w.store.saves(), 60, "a save for each heartbeat would be 360")

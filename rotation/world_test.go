@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -106,6 +107,27 @@ func (w *world) finish(old string) error {
 		time.Sleep(10 * time.Second)
 	}
 	return err
+}
+
+// lag makes the source of a server answer with changed secrets until a time.
+func (w *world) lag(s *server, until time.Time, change func(*diffhook.Secrets)) {
+	w.t.Helper()
+	document := s.source
+	s.source = diffhook.SecretSourceFunc(func(ctx context.Context) (diffhook.Secrets, error) {
+		secrets, err := document.Load(ctx)
+		if time.Now().Before(until) {
+			change(&secrets)
+		}
+		return secrets, err
+	})
+	require.NoError(w.t, s.restart())
+}
+
+// keepFirst names the first secret as previous, though the document no longer does.
+func (w *world) keepFirst(s *diffhook.Secrets) {
+	if s.Previous.IsZero() && !s.Current.Equal(w.first) {
+		s.Previous, s.NoPrevious = w.first, false
+	}
 }
 
 // requireCurrent requires the secret of DiffHook alone in the document.
